@@ -1,0 +1,387 @@
+//! Changes of the group: making them, applying them in the relay's order, undoing one that a member could not apply.
+
+use mls_rs::CryptoProvider;
+use sync_rules::mls::CommitMessage;
+use sync_rules::statement::{sign_reject, verify_reject};
+use sync_types::body::{Baseline, Reached};
+use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
+use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
+
+use super::Device;
+use super::records::{Before, Intent, Pending};
+use crate::event::{Event, Outcome};
+use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
+use crate::store::Key;
+
+/// How long a refused change waits when the relay names no time, in milliseconds.
+const RETRY_MS: u64 = 100;
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// Makes the change that is due, if the group is quiet: removals first.
+    pub(super) fn make_change(&mut self, now: u64) {
+        let Some(session) = self.session.as_ref() else { return };
+        let quiet = session.attached
+            && session.caught_up
+            && self.before.is_none()
+            && self.refused_epoch.is_none()
+            && self.identity.halted == 0
+            && !self.is_removed();
+        if !quiet {
+            return;
+        }
+        if let Some(pending) = &self.pending {
+            if !session.commit_sent && now >= session.commit_after {
+                if let Ok(frame) = decode::<Commit>(&pending.frame) {
+                    self.sends.push(ToRelay::Commit(frame));
+                }
+                self.session_mut().commit_sent = true;
+            }
+            return;
+        }
+        if now < session.commit_after || self.session.as_ref().is_some_and(|s| s.relay_epoch > self.membership.epoch())
+        {
+            return;
+        }
+        while let Some(intent) = self.next_intent() {
+            match self.prepare(&intent, now) {
+                Ok(pending) => {
+                    let frame: Commit = decode(&pending.frame).expect("it was encoded a line ago");
+                    self.pending = Some(pending);
+                    self.dirty.insert(Key::Pending);
+                    self.dirty.insert(Key::Membership);
+                    self.sends.push(ToRelay::Commit(frame));
+                    self.session_mut().commit_sent = true;
+                    return;
+                }
+                Err(error) => self.give_up(&intent, error.code()),
+            }
+        }
+    }
+
+    /// The next change to make. What came true by somebody else's commit is taken off the list.
+    fn next_intent(&mut self) -> Option<Intent> {
+        let members: Vec<DeviceId> = self.membership.members().iter().map(|m| m.device).collect();
+        let before = self.intents.list.len();
+        self.intents.list.retain(|intent| match intent {
+            Intent::Remove(device) => members.contains(device),
+            Intent::Add(add) => !members.contains(&add.device),
+            Intent::SelfUpdate => true,
+        });
+        if self.intents.list.len() != before {
+            self.dirty.insert(Key::Intents);
+        }
+        let removal = self.intents.list.iter().find(|i| matches!(i, Intent::Remove(_)));
+        removal.or_else(|| self.intents.list.first()).cloned()
+    }
+
+    fn prepare(&mut self, intent: &Intent, now: u64) -> Result<Pending, PrepareError> {
+        let (change, cut, baseline) = match intent {
+            Intent::Remove(device) => {
+                let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
+                let last = vec![Reached { sender: *device, seq: peer.seq, hash: peer.hash }];
+                (Change::Remove(vec![*device]), encode(&Cut { last }), None)
+            }
+            Intent::Add(add) => {
+                let baseline = encode(&Baseline { frontier: self.frontier() });
+                (Change::Add(vec![add.key_package.0.clone()]), encode(&Cut::default()), Some(baseline))
+            }
+            Intent::SelfUpdate => (Change::SelfUpdate, encode(&Cut::default()), None),
+        };
+        let prepared = self.membership.prepare(change, cut, baseline, now)?;
+        let welcomes = prepared.welcomes.into_iter();
+        let frame = Commit {
+            commit: Opaque(prepared.commit),
+            group_info: Opaque(prepared.group_info),
+            welcomes: welcomes.map(|(device, bytes)| WelcomeFor { device, welcome: Opaque(bytes) }).collect(),
+        };
+        Ok(Pending { intent: intent.clone(), frame: Opaque(encode(&frame)) })
+    }
+
+    fn give_up(&mut self, intent: &Intent, code: Code) {
+        self.finish(intent);
+        let device = match intent {
+            Intent::Remove(device) => *device,
+            Intent::Add(add) => add.device,
+            Intent::SelfUpdate => self.me,
+        };
+        self.events.push(Event::ChangeFailed { device, code });
+    }
+
+    fn finish(&mut self, intent: &Intent) {
+        self.intents.list.retain(|i| i != intent);
+        self.dirty.insert(Key::Intents);
+    }
+
+    fn drop_pending(&mut self) -> Option<Pending> {
+        let pending = self.pending.take()?;
+        self.dirty.insert(Key::Pending);
+        if let Some(session) = &mut self.session {
+            session.commit_sent = false;
+        }
+        Some(pending)
+    }
+
+    pub(super) fn commit_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+        let again = now + if retry_ms == 0 { RETRY_MS } else { retry_ms };
+        self.session_mut().commit_after = again;
+        match code {
+            // The very same commit goes again.
+            Code::Provisional | Code::Quota | Code::RateLimited | Code::Draining | Code::Internal => {
+                self.session_mut().commit_sent = false;
+            }
+            // Another one, on what has changed meanwhile.
+            Code::StaleEpoch | Code::StaleCut => {
+                if self.drop_pending().is_some() {
+                    self.membership.clear_pending();
+                    self.dirty.insert(Key::Membership);
+                }
+            }
+            code => {
+                if let Some(pending) = self.drop_pending() {
+                    self.membership.clear_pending();
+                    self.dirty.insert(Key::Membership);
+                    self.give_up(&pending.intent, code);
+                }
+            }
+        }
+    }
+
+    pub(super) fn commit_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
+        let state = match self.membership.state() {
+            Ok(state) => state,
+            Err(error) => {
+                self.refuse(Outcome::BadCommit, cursor, None, bytes, now);
+                self.halt(error.code());
+                return;
+            }
+        };
+        match self.membership.apply(bytes) {
+            Ok(applied) => self.applied(applied, &state, now),
+            Err(ApplyError::Stale { .. } | ApplyError::Removed) => self.count(Outcome::StaleCommit),
+            Err(ApplyError::OwnUnknown) => {
+                self.refuse(Outcome::BadCommit, cursor, Some(self.me), bytes, now);
+                self.halt(Code::RolledBack);
+            }
+            Err(error) => {
+                self.refuse(Outcome::BadCommit, cursor, None, bytes, now);
+                self.reject(&error, bytes);
+            }
+        }
+    }
+
+    fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
+        self.count(Outcome::Accepted);
+        let pending = self.drop_pending();
+        let own = pending.filter(|_| applied.own).map(|p| p.intent);
+        if let Some(intent) = &own {
+            self.finish(intent);
+        }
+        self.before = Some(Before {
+            epoch: applied.epoch,
+            commit_hash: applied.hash,
+            committer: applied.committer,
+            added: applied.added.clone(),
+            removed: applied.removed.clone(),
+            own: own.clone(),
+            state: state.to_vec(),
+        });
+        self.dirty.insert(Key::Before);
+        self.dirty.insert(Key::Membership);
+        self.waiting_for_epoch.clear();
+        if applied.committer == self.me {
+            self.chain.since_update = 0;
+            self.chain.updated_at = now;
+            self.dirty.insert(Key::Chain);
+        }
+        if applied.removed_me {
+            self.identity.removed_by = Some(applied.committer);
+            self.dirty.insert(Key::Identity);
+            self.events.push(Event::Removed { by: applied.committer });
+            return;
+        }
+        self.cut_off(&applied);
+        let ended = applied.epoch - 1;
+        if let Some(key) = self.epochs.get_mut(&ended) {
+            key.ended_at = Some(now);
+            self.dirty.insert(Key::Epoch(ended));
+        }
+        if let Err(error) = self.begin_epoch() {
+            self.halt(error.code());
+            return;
+        }
+        if let Some(Intent::Add(add)) = &own
+            && let Some(peer) = self.peers.get_mut(&add.device)
+        {
+            peer.name = add.name.clone();
+            self.dirty.insert(Key::Peer(add.device));
+        }
+        let by = applied.committer;
+        self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
+        self.events.extend(applied.removed.iter().map(|device| Event::DeviceRemoved { device: *device, by }));
+        self.count_delivered();
+        self.expire_epochs(now);
+    }
+
+    /// Puts the removed devices' last envelopes on record: nothing beyond counts.
+    fn cut_off(&mut self, applied: &Applied) {
+        let cut: Cut = decode(&applied.authenticated_data).unwrap_or_default();
+        for device in &applied.removed {
+            self.drop_jobs_of(*device);
+            let Some(peer) = self.peers.get_mut(device) else { continue };
+            let last = cut.last.iter().find(|r| r.sender == *device);
+            // The relay orders a removal only at the sender's head; without a statement, what is here is the end.
+            let seq = last.map_or(peer.seq, |r| r.seq);
+            peer.member = false;
+            peer.cut = Some(seq);
+            let forked = peer.seq > seq || last.is_some_and(|r| r.seq == peer.seq && r.hash != peer.hash);
+            self.dirty.insert(Key::Peer(*device));
+            if forked {
+                self.halt(Code::Forked);
+            }
+        }
+    }
+
+    /// Says to all that this device cannot apply a commit, so that the relay takes it back.
+    fn reject(&mut self, error: &ApplyError, bytes: &[u8]) {
+        let Ok(commit) = CommitMessage::parse(bytes) else { return };
+        if !error.deserves_reject() {
+            return;
+        }
+        self.refused_epoch = Some(commit.epoch + 1);
+        let mut reject = Reject {
+            device: self.me,
+            epoch: commit.epoch + 1,
+            commit_hash: commit.hash,
+            signature: Signature([0; 64]),
+        };
+        sign_reject(&self.key, &self.group, &mut reject);
+        self.sends.push(ToRelay::Reject(Opaque(encode(&reject))));
+    }
+
+    pub(super) fn confirmed(&mut self, epoch: u64) {
+        if self.before.as_ref().is_some_and(|b| b.epoch == epoch) {
+            self.drop_before();
+        }
+        if self.refused_epoch == Some(epoch) {
+            // The others went on with what this device cannot apply.
+            self.halt(Code::Forked);
+        }
+    }
+
+    pub(super) fn drop_before(&mut self) {
+        if self.before.take().is_some() {
+            self.dirty.insert(Key::Before);
+        }
+    }
+
+    pub(super) fn reject_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
+        let reject = decode::<Reject>(bytes).ok().filter(|r| self.reject_holds(r));
+        let Some(reject) = reject else {
+            self.refuse(Outcome::Forged, cursor, None, bytes, now);
+            return;
+        };
+        self.count(Outcome::Undone);
+        if self.refused_epoch == Some(reject.epoch) {
+            self.refused_epoch = None;
+        }
+        let Some(before) = self.before.take_if(|b| b.epoch == reject.epoch && b.commit_hash == reject.commit_hash)
+        else {
+            return;
+        };
+        self.dirty.insert(Key::Before);
+        match Membership::load(self.crypto.clone(), &before.state) {
+            Ok(membership) => self.membership = membership,
+            Err(error) => {
+                self.halt(error.code());
+                return;
+            }
+        }
+        self.membership.clear_pending();
+        self.dirty.insert(Key::Membership);
+        self.undo(&before);
+        self.events.push(Event::CommitRejected { by: reject.device, committer: before.committer });
+        if let Some(intent) = &before.own {
+            self.give_up(intent, Code::CommitRejected);
+        }
+    }
+
+    /// A reject is good if a member that the commit kept, and that did not make it, signed it.
+    fn reject_holds(&self, reject: &Reject) -> bool {
+        let Some(before) = &self.before else {
+            // Nothing to undo here: this device is the one that could not apply the commit.
+            return self.refused_epoch == Some(reject.epoch);
+        };
+        if before.committer == reject.device || before.removed.contains(&reject.device) {
+            return false;
+        }
+        let key = if reject.device == self.me {
+            Some(self.key.public())
+        } else {
+            self.peers.get(&reject.device).map(|p| p.key)
+        };
+        key.is_some_and(|key| verify_reject(&self.group, reject, &key).is_ok())
+    }
+
+    fn undo(&mut self, before: &Before) {
+        if self.identity.removed_by.take().is_some() {
+            self.dirty.insert(Key::Identity);
+        }
+        if self.epochs.remove(&before.epoch).is_some() {
+            self.dirty.insert(Key::Epoch(before.epoch));
+        }
+        if let Some(key) = self.epochs.get_mut(&(before.epoch - 1)) {
+            key.ended_at = None;
+            self.dirty.insert(Key::Epoch(before.epoch - 1));
+        }
+        for device in &before.added {
+            self.peers.remove(device);
+            self.dirty.insert(Key::Peer(*device));
+        }
+        for device in &before.removed {
+            if let Some(peer) = self.peers.get_mut(device) {
+                peer.member = true;
+                peer.cut = None;
+                self.dirty.insert(Key::Peer(*device));
+            }
+        }
+    }
+
+    /// Erases the keys of epochs that every member's chain has passed, or that ended long ago.
+    pub(super) fn expire_epochs(&mut self, now: u64) {
+        let passed = self.peers.values().filter(|p| p.member).map(|p| p.epoch).min().unwrap_or(u64::MAX);
+        let kept = limits::EPOCH_KEY_RETENTION.as_millis() as u64;
+        let present = self.membership.epoch();
+        let gone = |epoch: u64, ended: u64| epoch < passed || now.saturating_sub(ended) >= kept;
+        let expired: Vec<u64> = self
+            .epochs
+            .iter()
+            .filter(|(epoch, key)| **epoch < present && key.ended_at.is_some_and(|ended| gone(**epoch, ended)))
+            .map(|(epoch, _)| *epoch)
+            .collect();
+        if self.before.is_some() {
+            return;
+        }
+        for epoch in expired {
+            self.epochs.remove(&epoch);
+            self.dirty.insert(Key::Epoch(epoch));
+        }
+    }
+
+    pub(super) fn epoch_expiry_at(&self) -> Option<u64> {
+        let kept = limits::EPOCH_KEY_RETENTION.as_millis() as u64;
+        self.epochs.values().filter_map(|key| key.ended_at).min().map(|ended| ended + kept)
+    }
+
+    /// A week after the last commit of this device, and up to a day later, by its id, so that not all come at once.
+    pub(super) fn self_update_due_at(&self) -> u64 {
+        if self.chain.since_update >= limits::SELF_UPDATE_ENVELOPES {
+            return 0;
+        }
+        let jitter = u64::from(u32::from_be_bytes([0, self.me.0[0], self.me.0[1], self.me.0[2]])) * 5;
+        self.chain.updated_at + limits::SELF_UPDATE_EVERY.as_millis() as u64 + jitter
+    }
+
+    pub(super) fn self_update_is_wanted(&self) -> bool {
+        self.intents.list.contains(&Intent::SelfUpdate)
+    }
+}

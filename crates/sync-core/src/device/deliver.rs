@@ -1,0 +1,254 @@
+//! What arrives: each entry is checked, named by its outcome, stored, and only then acknowledged.
+
+use std::collections::BTreeMap;
+
+use mls_rs::CryptoProvider;
+use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
+use sync_types::body::{Body, unpack};
+use sync_types::envelope::{Class, Envelope};
+use sync_types::frame::{Entry, EntryKind};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode};
+
+use super::Device;
+use crate::event::{Event, Outcome};
+use crate::seal::open;
+use crate::store::{Key, RefusedEntry, Write};
+
+/// An envelope that was read, with what was found out about it before its turn.
+struct Read<'a> {
+    cursor: u64,
+    bytes: &'a [u8],
+    envelope: Envelope<'a>,
+    ciphertext_hash: EntryHash,
+    hash: EntryHash,
+    /// Whether its own signature, or that of a later envelope that commits to it, was verified.
+    verified: bool,
+}
+
+impl<'a> Read<'a> {
+    fn new(cursor: u64, bytes: &'a [u8]) -> Option<Self> {
+        let envelope = Envelope::parse(bytes).ok()?;
+        let ciphertext_hash = ciphertext_hash(envelope.ciphertext);
+        let hash = entry_hash(envelope.header_bytes, &ciphertext_hash, envelope.signature);
+        Some(Self { cursor, bytes, envelope, ciphertext_hash, hash, verified: false })
+    }
+}
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// How often each outcome occurred since the device was loaded, in the order of [`Outcome::ALL`].
+    pub fn outcome_counts(&self) -> [u64; Outcome::ALL.len()] {
+        self.counts
+    }
+
+    pub(super) fn deliver(&mut self, entries: Vec<Entry>, now: u64) {
+        let entries: Vec<Entry> = entries.into_iter().filter(|e| e.cursor > self.relay.cursor).collect();
+        if !entries.is_sorted_by(|a, b| a.cursor < b.cursor) {
+            self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
+            return;
+        }
+        let Some(last) = entries.last().map(|e| e.cursor) else { return };
+        for run in entries.chunk_by(|a, b| a.kind == b.kind) {
+            match run[0].kind {
+                EntryKind::Envelope => self.envelopes(run, now),
+                EntryKind::Commit => run.iter().for_each(|e| self.commit_arrived(e.cursor, &e.bytes, now)),
+                EntryKind::Reject => run.iter().for_each(|e| self.reject_arrived(e.cursor, &e.bytes, now)),
+            }
+        }
+        self.relay.cursor = last;
+        self.dirty.insert(Key::Relay);
+    }
+
+    fn envelopes(&mut self, entries: &[Entry], now: u64) {
+        let mut run: Vec<Read<'_>> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match Read::new(entry.cursor, &entry.bytes) {
+                Some(read) => run.push(read),
+                None => self.refuse(Outcome::Forged, entry.cursor, None, &entry.bytes, now),
+            }
+        }
+        self.verify_runs(&mut run);
+        for read in run {
+            let outcome = self.envelope(&read, now);
+            let sender = read.envelope.header.sender;
+            match outcome {
+                Outcome::Accepted | Outcome::Duplicate => self.count(outcome),
+                // A buffered envelope is not refused; it waits.
+                Outcome::Gap | Outcome::Unreadable => {
+                    self.count(outcome);
+                    self.events.push(Event::Unusual { outcome, sender: Some(sender) });
+                }
+                _ => self.refuse(outcome, read.cursor, Some(sender), read.bytes, now),
+            }
+        }
+    }
+
+    /// Verifies each contiguous run of a sender by its last signature: every header commits to the envelope before, and
+    /// an envelope's hash pins all of its bytes. What does not verify so is verified one by one in its turn.
+    fn verify_runs(&self, run: &mut [Read<'_>]) {
+        let mut chains: BTreeMap<DeviceId, (u64, EntryHash, Vec<usize>)> = BTreeMap::new();
+        for (index, read) in run.iter().enumerate() {
+            let header = &read.envelope.header;
+            let Some(peer) = self.peers.get(&header.sender) else { continue };
+            let (seq, hash, members) = chains.entry(header.sender).or_insert_with(|| (peer.seq, peer.hash, Vec::new()));
+            if header.class != Class::Ephemeral && header.seq == *seq + 1 && header.previous == *hash {
+                (*seq, *hash) = (header.seq, read.hash);
+                members.push(index);
+            }
+        }
+        for (_, _, members) in chains.into_values() {
+            let Some(&last) = members.last() else { continue };
+            if self.signature_holds(&run[last]) {
+                for index in members {
+                    run[index].verified = true;
+                }
+            }
+        }
+    }
+
+    fn signature_holds(&self, read: &Read<'_>) -> bool {
+        let envelope = &read.envelope;
+        self.peers.get(&envelope.header.sender).filter(|p| p.may_be_verified()).is_some_and(|peer| {
+            let parts = (envelope.header_bytes, &read.ciphertext_hash, envelope.signature);
+            verify_parts(&self.group, parts.0, parts.1, parts.2, &peer.key).is_ok()
+        })
+    }
+
+    fn envelope(&mut self, read: &Read<'_>, now: u64) -> Outcome {
+        let header = &read.envelope.header;
+        let Some(peer) = self.peers.get(&header.sender) else { return Outcome::Forged };
+        if header.class == Class::Ephemeral {
+            return Outcome::Forged;
+        }
+        if peer.cut.is_some_and(|cut| header.seq > cut) {
+            return Outcome::RemovedSender;
+        }
+        if header.seq < peer.seq || (header.seq == peer.seq && read.hash == peer.hash) {
+            return Outcome::Duplicate;
+        }
+        if !read.verified && !self.signature_holds(read) {
+            return Outcome::Forged;
+        }
+        if header.seq == peer.seq || (header.seq == peer.seq + 1 && header.previous != peer.hash) {
+            return Outcome::Equivocation;
+        }
+        if header.epoch < peer.epoch {
+            return Outcome::Forged;
+        }
+        if header.seq > peer.seq + 1 || header.epoch > self.membership.epoch() {
+            self.buffer_gap(read);
+            return Outcome::Gap;
+        }
+        self.next_in_chain(read, now)
+    }
+
+    fn buffer_gap(&mut self, read: &Read<'_>) {
+        let (sender, seq) = (read.envelope.header.sender, read.envelope.header.seq);
+        let Some(peer) = self.peers.get_mut(&sender) else { return };
+        if !peer.gaps.contains(&seq) {
+            peer.gaps.push(seq);
+            peer.gaps.sort_unstable();
+            self.dirty.insert(Key::Peer(sender));
+            self.writes.push(Write::BufferGap { sender, seq, envelope: Opaque(read.bytes.to_vec()) });
+        }
+    }
+
+    /// Takes the envelope that continues its sender's chain.
+    fn next_in_chain(&mut self, read: &Read<'_>, now: u64) -> Outcome {
+        let header = &read.envelope.header;
+        let Some(key) = self.epochs.get(&header.epoch) else {
+            self.advance(read);
+            self.want(header.sender, header.seq, now);
+            return Outcome::Unreadable;
+        };
+        if key.tag != header.epoch_tag {
+            self.halt(Code::Forked);
+            self.advance(read);
+            return Outcome::Undecodable;
+        }
+        let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
+        let blobs = body.as_ref().and_then(|b| unpack(&b.blobs).ok());
+        let (Some(body), Some(blobs)) = (body, blobs) else {
+            self.advance(read);
+            return Outcome::Undecodable;
+        };
+        self.advance(read);
+        let (sender, seq) = (header.sender, header.seq);
+        if self.before.as_ref().is_some_and(|b| b.epoch == header.epoch) {
+            // The relay takes nothing of a provisional epoch, so the commit is confirmed.
+            self.drop_before();
+        }
+        for reached in &body.seen {
+            self.heard_of(reached);
+        }
+        if !blobs.is_empty() {
+            let hold = self.has_hole_before(sender, seq);
+            self.writes.push(Write::Receive { sender, seq, blobs, hold });
+            if !hold {
+                self.arrived();
+            }
+        }
+        for control in body.control {
+            self.control(sender, control, now);
+        }
+        Outcome::Accepted
+    }
+
+    fn advance(&mut self, read: &Read<'_>) {
+        let header = &read.envelope.header;
+        let Some(peer) = self.peers.get_mut(&header.sender) else { return };
+        (peer.seq, peer.hash, peer.epoch) = (header.seq, read.hash, header.epoch);
+        if let Ok(index) = peer.gaps.binary_search(&header.seq) {
+            peer.gaps.remove(index);
+            self.writes.push(Write::DropGap { sender: header.sender, seq: header.seq });
+        }
+        self.dirty.insert(Key::Peer(header.sender));
+        self.unstated.insert(header.sender);
+        self.unseen.insert(header.sender);
+    }
+
+    /// A buffered envelope whose turn has come.
+    pub(super) fn ready_gap(&self) -> Option<(DeviceId, u64)> {
+        let ready = |p: &super::records::Peer| p.gaps.first().copied().filter(|seq| *seq <= p.seq + 1);
+        // While its epoch is unknown it stays where it is; commits make it ready.
+        self.peers
+            .iter()
+            .filter(|(id, _)| !self.waiting_for_epoch.contains(id))
+            .find_map(|(id, peer)| ready(peer).map(|seq| (*id, seq)))
+    }
+
+    pub(super) fn gap_read(&mut self, envelope: Option<Opaque>, now: u64) {
+        let Some((sender, seq)) = self.ready_gap() else { return };
+        let read = envelope.as_ref().and_then(|bytes| Read::new(self.relay.cursor, bytes));
+        let outcome = read.as_ref().map_or(Outcome::Forged, |read| self.envelope(read, now));
+        if outcome == Outcome::Gap {
+            self.waiting_for_epoch.insert(sender);
+            return;
+        }
+        self.count(outcome);
+        if let Some(peer) = self.peers.get_mut(&sender)
+            && let Ok(index) = peer.gaps.binary_search(&seq)
+        {
+            peer.gaps.remove(index);
+            self.writes.push(Write::DropGap { sender, seq });
+            self.dirty.insert(Key::Peer(sender));
+        }
+    }
+
+    pub(super) fn count(&mut self, outcome: Outcome) {
+        self.counts[outcome as usize] += 1;
+    }
+
+    /// Records and reports what is not applied; it is acknowledged like everything else, so that it blocks nothing.
+    pub(super) fn refuse(&mut self, outcome: Outcome, cursor: u64, sender: Option<DeviceId>, bytes: &[u8], now: u64) {
+        self.count(outcome);
+        let entry = RefusedEntry { cursor, sender, outcome, at: now, bytes: Opaque(bytes.to_vec()) };
+        self.writes.push(Write::Refused(Box::new(entry)));
+        self.events.push(Event::Unusual { outcome, sender });
+    }
+
+    pub(super) fn arrived(&mut self) {
+        if self.events.last() != Some(&Event::Arrived) {
+            self.events.push(Event::Arrived);
+        }
+    }
+}

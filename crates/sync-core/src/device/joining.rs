@@ -1,0 +1,191 @@
+//! A newcomer between pairing and its Welcome.
+
+use mls_rs::CryptoProvider;
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use rand_core::CryptoRng;
+use sync_rules::{SigningKey, attach};
+use sync_types::body::{Baseline, Span};
+use sync_types::frame::{About, Attach, FromRelay, Signature, ToRelay};
+use sync_types::settings::{HistoryPolicy, Settings};
+use sync_types::{DeviceId, GroupId, Opaque, VERSION, decode, encode};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::records::{Peer, Want};
+use super::{Device, DeviceError};
+use crate::event::Event;
+use crate::membership::{Invitation, Membership, key_package};
+use crate::pairing::GroupOffer;
+use crate::store::{Key, Write};
+
+const RECORD_VERSION: u8 = 1;
+
+/// What is stored, under [`Key::Joining`], from the pairing's offer on.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+struct Record {
+    version: u8,
+    seed: [u8; 32],
+    name: Opaque,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    secrets: Vec<u8>,
+    offered: Option<Offered>,
+}
+
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+struct Offered {
+    group: GroupId,
+    sponsor: DeviceId,
+    settings: Opaque,
+    names: Vec<Named>,
+}
+
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+struct Named {
+    device: DeviceId,
+    name: Opaque,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.seed.zeroize();
+        self.secrets.zeroize();
+    }
+}
+
+/// A newcomer between pairing and its Welcome: it has a key, a key package, and what its sponsor promised.
+pub struct Joining<P> {
+    crypto: P,
+    key: SigningKey,
+    record: Record,
+}
+
+impl<P: CryptoProvider + Clone> Joining<P> {
+    /// Draws a key and makes its key package, dated by the sponsor's time in milliseconds. Gives the package for the
+    /// pairing machine.
+    pub fn new(
+        crypto: P,
+        sponsor_now: u64,
+        name: &str,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Self, Vec<u8>), DeviceError> {
+        let key = SigningKey::generate(rng);
+        let package = key_package(crypto.clone(), &key, sponsor_now)?;
+        let record = Record {
+            version: RECORD_VERSION,
+            seed: *key.seed(),
+            name: Opaque(name.as_bytes().to_vec()),
+            secrets: package.secrets.to_vec(),
+            offered: None,
+        };
+        Ok((Self { crypto, key, record }, package.message))
+    }
+
+    /// Takes what the sponsor promised. From now on the newcomer has to be stored.
+    pub fn take_offer(&mut self, offer: GroupOffer) {
+        let name = |(device, name): (DeviceId, String)| Named { device, name: Opaque(name.into_bytes()) };
+        self.record.offered = Some(Offered {
+            group: offer.group,
+            sponsor: offer.sponsor,
+            settings: Opaque(offer.settings),
+            names: offer.names.into_iter().map(name).collect(),
+        });
+    }
+
+    /// The row for [`Key::Joining`]. Holds secrets.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(encode(&self.record))
+    }
+
+    /// Takes a newcomer up again.
+    pub fn from_bytes(bytes: &[u8], crypto: P) -> Result<Self, DeviceError> {
+        let record: Record = decode(bytes)?;
+        if record.version != RECORD_VERSION {
+            return Err(DeviceError::Version(record.version));
+        }
+        Ok(Self { crypto, key: SigningKey::from_seed(&record.seed), record })
+    }
+
+    /// The id that this device will have.
+    pub fn id(&self) -> DeviceId {
+        self.key.device_id()
+    }
+
+    /// The group that was promised, once the offer is here.
+    pub fn group(&self) -> Option<GroupId> {
+        self.record.offered.as_ref().map(|o| o.group)
+    }
+
+    /// What the group agreed on, its relays among it, once the offer is here.
+    pub fn settings(&self) -> Option<Settings> {
+        self.record.offered.as_ref().and_then(|o| Settings::parse(&o.settings).ok())
+    }
+
+    /// The frame that attaches, over the connection's exporter value. The relay answers `NOT_MEMBER` as long as the
+    /// sponsor's commit is not ordered.
+    pub fn attach(&self, exporter: &[u8; 32]) -> Result<ToRelay, DeviceError> {
+        let group = self.group().ok_or(DeviceError::Invalid("the sponsor has not promised anything yet"))?;
+        Ok(ToRelay::Attach(Attach {
+            version: VERSION,
+            group,
+            device: self.id(),
+            stored: 0,
+            proof: Signature(attach::prove(&self.key, group, exporter)),
+        }))
+    }
+
+    /// A frame came. When it is the Welcome, the newcomer becomes a device, whose first writes replace whatever group it
+    /// had, and bring its own blobs along. The session has to be begun again with [`Device::handle_connected`] on a new
+    /// connection, or continued: `frame`s before the Welcome hold nothing that is lost.
+    pub fn handle_frame(
+        &mut self,
+        frame: &FromRelay,
+        now: u64,
+        _rng: &mut dyn CryptoRng,
+    ) -> Result<Option<Device<P>>, DeviceError> {
+        match frame {
+            FromRelay::Welcome(welcome) => self.join(welcome, now).map(Some),
+            FromRelay::Refused(refused) if refused.about == About::Session => Err(DeviceError::Refused(refused.code())),
+            _ => Ok(None),
+        }
+    }
+
+    fn join(&self, welcome: &[u8], now: u64) -> Result<Device<P>, DeviceError> {
+        let offered =
+            self.record.offered.as_ref().ok_or(DeviceError::Invalid("the sponsor has not promised anything yet"))?;
+        let invitation = Invitation { group: offered.group, sponsor: offered.sponsor };
+        let joined = Membership::join(self.crypto.clone(), &self.record.secrets, welcome, invitation)?;
+        let baseline: Baseline = joined.baseline.as_deref().map(decode).transpose()?.unwrap_or_default();
+        let name = String::from_utf8_lossy(&self.record.name).into_owned();
+        let mut device = Device::assemble(self.key.clone(), &name, joined.membership, self.crypto.clone(), now)?;
+        device.identity.at_relay = true;
+        device.wants.holder = offered.sponsor;
+        let all = joined.settings.history == HistoryPolicy::All;
+        for reached in baseline.frontier.iter().filter(|r| r.sender != device.me) {
+            let former = || Peer { cut: Some(reached.seq), ..Peer::default() };
+            let peer = device.peers.entry(reached.sender).or_insert_with(former);
+            (peer.seq, peer.hash) = (reached.seq, reached.hash);
+            device.dirty.insert(Key::Peer(reached.sender));
+            if all {
+                let span = Span { sender: reached.sender, from: 1, to: reached.seq };
+                device.wants.list.push(Want { span, asked: false });
+            }
+        }
+        for named in &offered.names {
+            if let Some(peer) = device.peers.get_mut(&named.device) {
+                peer.name = named.name.clone();
+            }
+        }
+        device.writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.me }];
+        device.dirty.insert(Key::Joining);
+        device.events.push(Event::Joined);
+        if device.wants.list.is_empty() {
+            device.events.push(Event::Synced);
+        }
+        Ok(device)
+    }
+}
+
+impl<P> std::fmt::Debug for Joining<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Joining").field("device", &self.key.device_id()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,451 @@
+//! A device as a member of its group.
+//!
+//! Inputs go in through `handle_*`; then, in this order:
+//! 1. while [`Device::next_read`] gives a read: apply [`Device::take_writes`] inside the transaction, read, and answer
+//!    with [`Device::handle_read`];
+//! 2. apply [`Device::take_writes`] in the same transaction and make it durable;
+//! 3. only then send [`Device::take_sends`], in order, and act on [`Device::take_events`].
+//!
+//! Several inputs may share a transaction. If it fails, the device's memory is ahead of its disk: drop it, drop the
+//! connection, and [`Device::load`] it again.
+
+mod commits;
+mod control;
+mod deliver;
+mod history;
+mod joining;
+mod queries;
+mod receipts;
+mod records;
+mod send;
+mod session;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mls_rs::CryptoProvider;
+use rand_core::CryptoRng;
+use sync_rules::SigningKey;
+use sync_types::body::{Control, Reached};
+use sync_types::frame::ToRelay;
+use sync_types::{Code, DecodeError, DeviceId, GroupId, Opaque, encode, limits, settings::Settings};
+use zeroize::Zeroizing;
+
+use crate::event::{Event, Outcome};
+use crate::membership::{ApplyError, JoinError, Membership, MembershipError, PrepareError};
+use crate::pairing::check_name;
+use crate::store::{Key, Write};
+
+pub use joining::Joining;
+pub use queries::{DeviceStatus, MemberInfo};
+
+use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
+use session::Session;
+
+/// Why a call on a device failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The stored state is damaged.
+    #[error("the stored state of this device is damaged: {0}")]
+    Damaged(String),
+    /// The stored state is of a version that this build does not know.
+    #[error("the stored state of this device has the unknown version {0}")]
+    Version(u8),
+    /// No member of the group has this id.
+    #[error("no member of the group has the id {0}")]
+    UnknownDevice(DeviceId),
+    /// What the caller passed cannot be used.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// This device was removed from the group.
+    #[error("this device was removed from its group")]
+    Removed,
+    /// The device is not connected.
+    #[error("the device is not connected")]
+    Offline,
+    /// The membership cannot be made, loaded or asked.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// A Welcome that does not lead where pairing said.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// A commit that cannot be made.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// A commit that cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The relay refused.
+    #[error("the relay refused: {0}")]
+    Refused(Code),
+}
+
+impl From<DecodeError> for DeviceError {
+    fn from(error: DecodeError) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+impl DeviceError {
+    /// The code for this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Damaged(_) => Code::StoreCorrupt,
+            Self::Version(_) => Code::Version,
+            Self::UnknownDevice(_) => Code::UnknownDevice,
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Removed => Code::Removed,
+            Self::Offline => Code::RelayUnreachable,
+            Self::Membership(e) => e.code(),
+            Self::Join(e) => e.code(),
+            Self::Prepare(e) => e.code(),
+            Self::Apply(e) => e.code(),
+            Self::Refused(code) => *code,
+        }
+    }
+}
+
+/// What a device that founds a group of its own is made from.
+#[derive(Clone, Debug)]
+pub struct NewDevice {
+    /// Its name, for people; at most [`limits::NAME_BYTES`].
+    pub name: String,
+    /// What the group agrees on.
+    pub settings: Settings,
+}
+
+/// A member of a group. See the module for the order of calls.
+pub struct Device<P: CryptoProvider + Clone> {
+    key: SigningKey,
+    me: DeviceId,
+    group: GroupId,
+    crypto: P,
+    identity: Identity,
+    membership: Membership<P>,
+    epochs: BTreeMap<u64, EpochKey>,
+    chain: Chain,
+    relay: RelayRecord,
+    peers: BTreeMap<DeviceId, Peer>,
+    intents: Intents,
+    pending: Option<Pending>,
+    before: Option<Before>,
+    wants: Wants,
+    jobs: BTreeMap<(DeviceId, u64), Job>,
+
+    session: Option<Session>,
+    /// Whether blobs may wait in the outbox.
+    outbox_waits: bool,
+    /// Senders that the next acknowledgement has to speak of.
+    unstated: BTreeSet<DeviceId>,
+    /// Senders whose chains have moved since the last own envelope.
+    unseen: BTreeSet<DeviceId>,
+    /// Senders with a buffered envelope of an epoch that is still unknown.
+    waiting_for_epoch: BTreeSet<DeviceId>,
+    /// A commit that could not be applied: its epoch, while the group decides.
+    refused_epoch: Option<u64>,
+    counts: [u64; Outcome::ALL.len()],
+
+    dirty: BTreeSet<Key>,
+    /// Rows that are written with whatever is written next.
+    lazy: BTreeSet<Key>,
+    writes: Vec<Write>,
+    sends: Vec<ToRelay>,
+    events: Vec<Event>,
+}
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// Founds a group with this device as its only member.
+    pub fn found(new: NewDevice, crypto: P, now: u64, rng: &mut dyn CryptoRng) -> Result<Self, DeviceError> {
+        check_name(&new.name)
+            .map_err(|_| DeviceError::Invalid("a device name is 1 to 128 bytes without control characters"))?;
+        let key = SigningKey::generate(rng);
+        let mut id = [0; 32];
+        rng.fill_bytes(&mut id);
+        let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
+        let mut device = Self::assemble(key, &new.name, membership, crypto, now)?;
+        device.chain.announced = true;
+        Ok(device)
+    }
+
+    fn assemble(
+        key: SigningKey,
+        name: &str,
+        membership: Membership<P>,
+        crypto: P,
+        now: u64,
+    ) -> Result<Self, DeviceError> {
+        let identity = Identity {
+            version: IDENTITY_VERSION,
+            seed: *key.seed(),
+            group: membership.group_id(),
+            name: Opaque(name.as_bytes().to_vec()),
+            at_relay: false,
+            halted: 0,
+            removed_by: None,
+        };
+        let mut device = Self::bare(key, identity, membership, crypto);
+        device.chain.updated_at = now;
+        device.begin_epoch()?;
+        for key in [Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Intents, Key::Wants] {
+            device.dirty.insert(key);
+        }
+        Ok(device)
+    }
+
+    fn bare(key: SigningKey, identity: Identity, membership: Membership<P>, crypto: P) -> Self {
+        Self {
+            me: key.device_id(),
+            group: identity.group,
+            key,
+            crypto,
+            identity,
+            membership,
+            epochs: BTreeMap::new(),
+            chain: Chain::default(),
+            relay: RelayRecord::default(),
+            peers: BTreeMap::new(),
+            intents: Intents::default(),
+            pending: None,
+            before: None,
+            wants: Wants::default(),
+            jobs: BTreeMap::new(),
+            session: None,
+            outbox_waits: true,
+            unstated: BTreeSet::new(),
+            unseen: BTreeSet::new(),
+            waiting_for_epoch: BTreeSet::new(),
+            refused_epoch: None,
+            counts: [0; Outcome::ALL.len()],
+            dirty: BTreeSet::new(),
+            lazy: BTreeSet::new(),
+            writes: Vec::new(),
+            sends: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Takes a device up again from its small state; `None` if it is in no group.
+    pub fn load(rows: Vec<(Key, Zeroizing<Vec<u8>>)>, crypto: P) -> Result<Option<Self>, DeviceError> {
+        let mut rows: BTreeMap<Key, Zeroizing<Vec<u8>>> = rows.into_iter().collect();
+        let Some(bytes) = rows.remove(&Key::Identity) else { return Ok(None) };
+        let identity: Identity = sync_types::decode(&bytes)?;
+        if identity.version != IDENTITY_VERSION {
+            return Err(DeviceError::Version(identity.version));
+        }
+        let state =
+            rows.remove(&Key::Membership).ok_or_else(|| DeviceError::Damaged("the membership is missing".into()))?;
+        let membership = Membership::load(crypto.clone(), &state)?;
+        let key = SigningKey::from_seed(&identity.seed);
+        let mut device = Self::bare(key, identity, membership, crypto);
+        for (key, bytes) in rows {
+            device.take_row(key, &bytes)?;
+        }
+        device.unstated = device.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+        Ok(Some(device))
+    }
+
+    fn take_row(&mut self, key: Key, bytes: &[u8]) -> Result<(), DecodeError> {
+        match key {
+            Key::Chain => self.chain = sync_types::decode(bytes)?,
+            Key::Relay => self.relay = sync_types::decode(bytes)?,
+            Key::Intents => self.intents = sync_types::decode(bytes)?,
+            Key::Pending => self.pending = Some(sync_types::decode(bytes)?),
+            Key::Before => self.before = Some(sync_types::decode(bytes)?),
+            Key::Wants => self.wants = sync_types::decode(bytes)?,
+            Key::Epoch(epoch) => drop(self.epochs.insert(epoch, sync_types::decode(bytes)?)),
+            Key::Peer(device) => drop(self.peers.insert(device, sync_types::decode(bytes)?)),
+            Key::Job(asker, number) => drop(self.jobs.insert((asker, number), sync_types::decode(bytes)?)),
+            // The row of a newcomer lies beside the group that it is about to give up.
+            Key::Identity | Key::Membership | Key::Joining => {}
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, key: Key) -> Option<Zeroizing<Vec<u8>>> {
+        let bytes = match key {
+            Key::Identity => encode(&self.identity),
+            Key::Membership => return Some(self.membership.state().expect("a membership that was made can be stored")),
+            Key::Before => encode(self.before.as_ref()?),
+            Key::Chain => encode(&self.chain),
+            Key::Relay => encode(&self.relay),
+            Key::Intents => encode(&self.intents),
+            Key::Pending => encode(self.pending.as_ref()?),
+            Key::Wants => encode(&self.wants),
+            Key::Epoch(epoch) => encode(self.epochs.get(&epoch)?),
+            Key::Peer(device) => encode(self.peers.get(&device)?),
+            Key::Job(asker, number) => encode(self.jobs.get(&(asker, number))?),
+            Key::Joining => return None,
+        };
+        Some(Zeroizing::new(bytes))
+    }
+
+    /// What has to be durable before anything is sent or told.
+    pub fn take_writes(&mut self) -> Vec<Write> {
+        let mut writes = std::mem::take(&mut self.writes);
+        if writes.is_empty() && self.dirty.is_empty() {
+            return writes;
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.append(&mut self.lazy);
+        for key in dirty {
+            writes.push(match self.row(key) {
+                Some(bytes) => Write::Put(key, bytes),
+                None => Write::Delete(key),
+            });
+        }
+        writes
+    }
+
+    /// Frames for the relay, in order, once the writes are durable.
+    pub fn take_sends(&mut self) -> Vec<ToRelay> {
+        self.state_acknowledgement();
+        std::mem::take(&mut self.sends)
+    }
+
+    /// What happened, once the writes are durable.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Blobs of this device without a seq were put into the store.
+    pub fn handle_pushed(&mut self) {
+        self.outbox_waits = true;
+    }
+
+    /// Takes a device in that pairing has led here. [`Event::DeviceAdded`] tells when it is done.
+    pub fn add(
+        &mut self,
+        key_package: Vec<u8>,
+        name: &str,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<DeviceId, DeviceError> {
+        self.check_in_group()?;
+        check_name(name)
+            .map_err(|_| DeviceError::Invalid("a device name is 1 to 128 bytes without control characters"))?;
+        let (device, _) = crate::membership::read_key_package(&key_package)?;
+        if self.membership.members().len() >= limits::MEMBERS {
+            return Err(DeviceError::Invalid("the group has as many members as it can have"));
+        }
+        self.want_change(records::Intent::Add(records::AddIntent {
+            device,
+            name: Opaque(name.as_bytes().to_vec()),
+            key_package: Opaque(key_package),
+        }));
+        self.pump(now, rng);
+        Ok(device)
+    }
+
+    /// Puts a device out of the group. [`Event::DeviceRemoved`] tells when it is done.
+    pub fn remove(&mut self, device: DeviceId, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
+        self.check_in_group()?;
+        if device == self.me {
+            return Err(DeviceError::Invalid("a device cannot remove itself; it can leave"));
+        }
+        if !self.peers.get(&device).is_some_and(|p| p.member) {
+            return Err(DeviceError::UnknownDevice(device));
+        }
+        self.want_change(records::Intent::Remove(device));
+        self.pump(now, rng);
+        Ok(())
+    }
+
+    /// Renews this device's keys in the group, as it does by itself every [`limits::SELF_UPDATE_EVERY`].
+    pub fn self_update(&mut self, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
+        self.check_in_group()?;
+        self.want_change(records::Intent::SelfUpdate);
+        self.pump(now, rng);
+        Ok(())
+    }
+
+    /// Asks the other members to remove this device; [`Event::Removed`] tells when one has. Alone in the group there is
+    /// nobody to ask and nothing to wait for.
+    pub fn leave(&mut self, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
+        self.check_in_group()?;
+        if !self.is_alone() && !self.chain.leaving {
+            self.chain.leaving = true;
+            self.dirty.insert(Key::Chain);
+            if let Some(session) = &mut self.session {
+                session.leaving_due = true;
+            }
+            self.pump(now, rng);
+        }
+        Ok(())
+    }
+
+    fn check_in_group(&self) -> Result<(), DeviceError> {
+        if self.is_removed() { Err(DeviceError::Removed) } else { Ok(()) }
+    }
+
+    fn want_change(&mut self, intent: records::Intent) {
+        if !self.intents.list.contains(&intent) {
+            self.intents.list.push(intent);
+            self.dirty.insert(Key::Intents);
+        }
+    }
+
+    /// Stops sending for good.
+    fn halt(&mut self, code: Code) {
+        if self.identity.halted == 0 {
+            self.identity.halted = code as u16;
+            self.dirty.insert(Key::Identity);
+            self.events.push(Event::Halted { code });
+        }
+    }
+
+    /// Where every chain stands that this device knows, its own included.
+    fn frontier(&self) -> Vec<Reached> {
+        let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
+        let others = self.peers.iter().map(|(id, p)| Reached { sender: *id, seq: p.seq, hash: p.hash });
+        std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
+    }
+
+    /// Takes up the present epoch: its key, and members that are new.
+    fn begin_epoch(&mut self) -> Result<(), MembershipError> {
+        let epoch = self.membership.epoch();
+        let authenticator = self.membership.authenticator()?;
+        let secret = self.membership.take_exporter()?;
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&authenticator[..8]);
+        self.epochs.insert(epoch, EpochKey { secret: *secret, tag, ended_at: None });
+        self.dirty.insert(Key::Epoch(epoch));
+        self.dirty.insert(Key::Membership);
+        for member in self.membership.members() {
+            if member.device != self.me {
+                let owes_from = self.chain.seq + 1;
+                let peer = self.peers.entry(member.device).or_insert_with(|| Peer { owes_from, ..Peer::default() });
+                peer.member = true;
+                peer.key = member.key;
+                self.dirty.insert(Key::Peer(member.device));
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages to the other engines that are due.
+    fn due_control(&mut self, now: u64) -> Vec<Control> {
+        let mut control = Vec::new();
+        if !self.chain.announced {
+            control.push(Control::Name(self.identity.name.clone()));
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        if let Some(request) = self.due_history_request(now) {
+            control.push(Control::HistoryRequest(request));
+        }
+        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
+            control.push(Control::Leaving);
+        }
+        control
+    }
+}
+
+impl<P: CryptoProvider + Clone> std::fmt::Debug for Device<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device")
+            .field("id", &self.me)
+            .field("group", &self.group)
+            .field("epoch", &self.membership.epoch())
+            .field("seq", &self.chain.seq)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be asked of a device. Nothing here changes anything.
+
+use mls_rs::CryptoProvider;
+use sync_types::settings::Settings;
+use sync_types::{Code, DeviceId, GroupId, encode};
+
+use super::{Device, records::Intent};
+use crate::pairing::GroupOffer;
+
+/// A member of the group, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberInfo {
+    /// Its id.
+    pub device: DeviceId,
+    /// What it calls itself, once that is known.
+    pub name: Option<String>,
+    /// Whether it is this device.
+    pub own: bool,
+}
+
+/// Where a device stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceStatus {
+    /// Whether the relay knows it as attached now.
+    pub online: bool,
+    /// Whether everything that waited when it attached has been stored.
+    pub caught_up: bool,
+    /// The version of membership and keys.
+    pub epoch: u64,
+    /// The last own envelope that was sealed.
+    pub sealed_seq: u64,
+    /// The last own envelope that is durable at the relay.
+    pub accepted_seq: u64,
+    /// The last own envelope that every member has signed for.
+    pub delivered_seq: u64,
+    /// How many spans of history are still asked for.
+    pub wants: usize,
+    /// How many envelopes of others a member claims to hold that have not come here.
+    pub behind: u64,
+    /// Whether a change of the group is under way.
+    pub changing: bool,
+    /// Why sending stopped for good.
+    pub halted: Option<Code>,
+    /// Whether this device was removed.
+    pub removed: bool,
+    /// Until when the relay wants no pushes, in milliseconds since the Unix epoch.
+    pub push_waits_until: Option<u64>,
+}
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// This device's id in its group.
+    pub fn id(&self) -> DeviceId {
+        self.me
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// This device's name.
+    pub fn name(&self) -> String {
+        String::from_utf8_lossy(&self.identity.name).into_owned()
+    }
+
+    /// The version of membership and keys.
+    pub fn epoch(&self) -> u64 {
+        self.membership.epoch()
+    }
+
+    /// What the group agreed on.
+    pub fn settings(&self) -> Settings {
+        self.membership.settings()
+    }
+
+    /// The last own envelope that is durable at the relay.
+    pub fn accepted_seq(&self) -> u64 {
+        self.chain.accepted
+    }
+
+    /// The last own envelope that every member has signed for.
+    pub fn delivered_seq(&self) -> u64 {
+        self.chain.delivered
+    }
+
+    /// Whether nobody else is in the group, nor about to come.
+    pub fn is_alone(&self) -> bool {
+        !self.peers.values().any(|p| p.member)
+    }
+
+    /// Whether a member is being taken in.
+    pub fn is_adding(&self) -> bool {
+        self.intents.list.iter().any(|i| matches!(i, Intent::Add(_)))
+    }
+
+    /// Whether this device was removed from its group.
+    pub fn is_removed(&self) -> bool {
+        self.identity.removed_by.is_some()
+    }
+
+    /// The members in the order of their ids, this device first.
+    pub fn members(&self) -> Vec<MemberInfo> {
+        let own = MemberInfo { device: self.me, name: Some(self.name()), own: true };
+        let others = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| MemberInfo {
+            device: *id,
+            name: self.name_of(*id),
+            own: false,
+        });
+        std::iter::once(own).chain(others).collect()
+    }
+
+    /// What a device calls itself, members and former members alike.
+    pub fn name_of(&self, device: DeviceId) -> Option<String> {
+        if device == self.me {
+            return Some(self.name());
+        }
+        let peer = self.peers.get(&device).filter(|p| !p.name.is_empty())?;
+        String::from_utf8(peer.name.0.clone()).ok()
+    }
+
+    /// What a newcomer has to know before it is added; for the pairing machine.
+    pub fn offer(&self, now: u64) -> GroupOffer {
+        let names = self.members().into_iter().filter_map(|m| m.name.map(|name| (m.device, name))).collect();
+        GroupOffer { group: self.group, sponsor: self.me, settings: encode(&self.settings()), names, time_ms: now }
+    }
+
+    /// Where the device stands.
+    pub fn status(&self) -> DeviceStatus {
+        let session = self.session.as_ref().filter(|s| s.attached);
+        DeviceStatus {
+            online: session.is_some(),
+            caught_up: session.is_some_and(|s| s.caught_up),
+            epoch: self.membership.epoch(),
+            sealed_seq: self.chain.seq,
+            accepted_seq: self.chain.accepted,
+            delivered_seq: self.chain.delivered,
+            wants: self.wants.list.len(),
+            behind: self.peers.values().map(|p| p.heard.saturating_sub(p.seq)).sum(),
+            changing: self.pending.is_some() || self.before.is_some() || !self.intents.list.is_empty(),
+            halted: self.identity.halted(),
+            removed: self.is_removed(),
+            push_waits_until: session.map(|s| s.push_after).filter(|at| *at > 0),
+        }
+    }
+}

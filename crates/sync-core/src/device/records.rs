@@ -1,0 +1,181 @@
+//! The rows of a device's small state, as they are stored.
+
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use sync_types::body::Span;
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque};
+use zeroize::Zeroize;
+
+/// Who this device is. Holds the signing key's seed.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Identity {
+    pub(super) version: u8,
+    pub(super) seed: [u8; 32],
+    pub(super) group: GroupId,
+    pub(super) name: Opaque,
+    /// Whether a relay has the group.
+    pub(super) at_relay: bool,
+    /// Why sending stopped for good; 0 = it did not.
+    pub(super) halted: u16,
+    pub(super) removed_by: Option<DeviceId>,
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        self.seed.zeroize();
+    }
+}
+
+pub(super) const IDENTITY_VERSION: u8 = 1;
+
+impl Identity {
+    pub(super) fn halted(&self) -> Option<Code> {
+        (self.halted != 0).then(|| Code::from_wire(self.halted))
+    }
+}
+
+/// The own chain.
+#[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Chain {
+    pub(super) seq: u64,
+    pub(super) hash: EntryHash,
+    /// The epoch of the last envelope.
+    pub(super) epoch: u64,
+    /// Durable at the relay. Written with whatever is written next: the relay states it at each attach.
+    pub(super) accepted: u64,
+    pub(super) delivered: u64,
+    /// Envelopes since the last self-update, and when that was.
+    pub(super) since_update: u64,
+    pub(super) updated_at: u64,
+    /// Whether the others were told this device's name.
+    pub(super) announced: bool,
+    /// Whether this device asked to be removed.
+    pub(super) leaving: bool,
+}
+
+/// Where the relay stands.
+#[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct RelayRecord {
+    /// Entries are stored up to here.
+    pub(super) cursor: u64,
+}
+
+/// What is known of another member, present or former.
+#[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Peer {
+    /// Its Ed25519 key; all zero for a former member that this device never met.
+    pub(super) key: [u8; 32],
+    pub(super) name: Opaque,
+    pub(super) member: bool,
+    /// The chain: the last envelope that was stored, and its epoch.
+    pub(super) seq: u64,
+    pub(super) hash: EntryHash,
+    pub(super) epoch: u64,
+    /// Envelopes beyond the chain's end that are buffered.
+    pub(super) gaps: Vec<u64>,
+    /// The last envelope that counts, once the device was removed.
+    pub(super) cut: Option<u64>,
+    /// The first of this device's own envelopes that this member owes an acknowledgement for.
+    pub(super) owes_from: u64,
+    /// What it has signed for of this device's own envelopes: everything below.
+    pub(super) signed_below: u64,
+    /// The highest of its envelopes that another member claims to hold.
+    pub(super) heard: u64,
+}
+
+impl Peer {
+    pub(super) fn may_be_verified(&self) -> bool {
+        self.key != [0; 32]
+    }
+}
+
+/// An epoch's exporter secret.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct EpochKey {
+    pub(super) secret: [u8; 32],
+    /// The first bytes of the epoch's authenticator.
+    pub(super) tag: [u8; 8],
+    /// When this device applied the commit that ended the epoch, in milliseconds.
+    pub(super) ended_at: Option<u64>,
+}
+
+impl Drop for EpochKey {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+/// A change of the group that is still to be made.
+#[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub(super) enum Intent {
+    Remove(DeviceId) = 1u8,
+    Add(AddIntent) = 2u8,
+    SelfUpdate = 3u8,
+}
+
+#[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct AddIntent {
+    pub(super) device: DeviceId,
+    pub(super) name: Opaque,
+    pub(super) key_package: Opaque,
+}
+
+#[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Intents {
+    pub(super) list: Vec<Intent>,
+}
+
+/// A commit that was built and not yet seen in the log.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Pending {
+    pub(super) intent: Intent,
+    /// The whole [`sync_types::frame::Commit`], so that it is sent again byte for byte.
+    pub(super) frame: Opaque,
+}
+
+/// How to undo a provisional commit.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Before {
+    /// The epoch that the commit began.
+    pub(super) epoch: u64,
+    pub(super) commit_hash: EntryHash,
+    pub(super) committer: DeviceId,
+    pub(super) added: Vec<DeviceId>,
+    pub(super) removed: Vec<DeviceId>,
+    /// The change, if it was this device's own.
+    pub(super) own: Option<Intent>,
+    /// The MLS state before.
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(super) state: Vec<u8>,
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        self.state.zeroize();
+    }
+}
+
+/// What this device asks for as history.
+#[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Wants {
+    pub(super) list: Vec<Want>,
+    /// Who is asked at present.
+    pub(super) holder: DeviceId,
+    /// The number of the last request.
+    pub(super) number: u64,
+}
+
+#[derive(Clone, Copy, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Want {
+    pub(super) span: Span,
+    /// Whether the present holder was asked for it.
+    pub(super) asked: bool,
+}
+
+/// History that another device asked this one for.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Job {
+    pub(super) spans: Vec<Span>,
+    /// Everything up to this position of the log was sent.
+    pub(super) after_position: u64,
+}

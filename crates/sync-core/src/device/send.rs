@@ -1,0 +1,175 @@
+//! Sealing and sending: blobs from the outbox, messages between engines, presence; and reading back what is needed.
+
+use mls_rs::CryptoProvider;
+use rand_core::CryptoRng;
+use sync_rules::envelope::verify_envelope;
+use sync_types::body::{Body, Control, Presence, Reached, pack};
+use sync_types::envelope::{Class, Envelope, Header};
+use sync_types::frame::ToRelay;
+use sync_types::{EntryHash, Opaque, Suite, VERSION, decode, encode, limits};
+
+use super::{Device, DeviceError};
+use crate::event::Event;
+use crate::seal::{nonce, open, seal};
+use crate::store::{Answer, Key, LogBlob, Read, Write};
+
+/// How many senders one envelope speaks of as newly seen. More wait for the next.
+const SEEN: usize = 32;
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// What the core needs read, or nothing. Ask again after each answer.
+    pub fn next_read(&mut self, now: u64) -> Option<Read> {
+        if let Some((sender, seq)) = self.ready_gap() {
+            return Some(Read::Gap { sender, seq });
+        }
+        let session = self.session.as_ref()?;
+        if session.attached
+            && now >= session.push_after
+            && session.next_send <= self.chain.seq
+            && session.in_flight_bytes() < limits::IN_FLIGHT_BYTES
+            && self.identity.halted == 0
+        {
+            let room = limits::IN_FLIGHT_BYTES - session.in_flight_bytes();
+            return Some(Read::Sealed { from_seq: session.next_send, max_bytes: room.min(limits::DELIVER_BYTES) });
+        }
+        if !self.may_seal(now) {
+            return None;
+        }
+        if let Some(read) = self.history_read() {
+            return Some(read);
+        }
+        self.outbox_waits.then_some(Read::Outbox { max_bytes: limits::PACK_BYTES, max_blobs: limits::PACK_BLOBS })
+    }
+
+    /// The answer to [`Device::next_read`].
+    pub fn handle_read(&mut self, answer: Answer, now: u64, rng: &mut dyn CryptoRng) {
+        match answer {
+            Answer::Gap(envelope) => self.gap_read(envelope, now),
+            Answer::Sealed(envelopes) => self.resend(envelopes),
+            Answer::History(rows) => self.answer_history(&rows, rng),
+            Answer::Outbox(rows) => self.seal_outbox(&rows, rng),
+        }
+        self.pump(now, rng);
+    }
+
+    fn seal_outbox(&mut self, rows: &[LogBlob], rng: &mut dyn CryptoRng) {
+        let Some(last) = rows.last() else {
+            self.outbox_waits = false;
+            return;
+        };
+        let blobs = pack(rows.iter().map(|row| &row.blob));
+        self.seal_body(Class::Data, Body { blobs, ..Body::default() }, Some(last.position), rng);
+    }
+
+    pub(super) fn seal_control(&mut self, control: Vec<Control>, rng: &mut dyn CryptoRng) {
+        self.seal_body(Class::Control, Body { control, ..Body::default() }, None, rng);
+    }
+
+    fn seal_body(&mut self, class: Class, mut body: Body, up_to_position: Option<u64>, rng: &mut dyn CryptoRng) {
+        body.seen = self.newly_seen();
+        let header = self.header(class, self.chain.seq + 1, self.chain.hash, rng);
+        let key = &self.epochs[&header.epoch];
+        let sealed = seal(self.group, &header, &encode(&body), &key.secret, &self.key);
+        self.chain.seq = header.seq;
+        self.chain.hash = sealed.hash;
+        self.chain.epoch = header.epoch;
+        self.chain.since_update += 1;
+        self.dirty.insert(Key::Chain);
+        let envelope = Opaque(sealed.bytes);
+        self.writes.push(Write::Sealed { seq: header.seq, envelope: envelope.clone(), up_to_position });
+        self.send_sealed(vec![(header.seq, envelope)]);
+    }
+
+    fn header(&self, class: Class, seq: u64, previous: EntryHash, rng: &mut dyn CryptoRng) -> Header {
+        let epoch = self.membership.epoch();
+        Header {
+            version: VERSION,
+            suite: Suite::XWing as u8,
+            class,
+            epoch,
+            epoch_tag: self.epochs[&epoch].tag,
+            sender: self.me,
+            seq,
+            previous,
+            nonce: nonce(rng),
+        }
+    }
+
+    fn newly_seen(&mut self) -> Vec<Reached> {
+        let mut seen = Vec::new();
+        while seen.len() < SEEN {
+            let Some(sender) = self.unseen.pop_first() else { break };
+            if let Some(peer) = self.peers.get(&sender) {
+                seen.push(Reached { sender, seq: peer.seq, hash: peer.hash });
+            }
+        }
+        seen
+    }
+
+    fn resend(&mut self, envelopes: Vec<(u64, Opaque)>) {
+        if envelopes.is_empty() {
+            // What lies below was signed for by everybody and dropped, so the relay has forgotten more than it may.
+            self.halt(sync_types::Code::Forked);
+            return;
+        }
+        self.send_sealed(envelopes);
+    }
+
+    fn send_sealed(&mut self, envelopes: Vec<(u64, Opaque)>) {
+        let session = self.session_mut();
+        let mut list = Vec::with_capacity(envelopes.len());
+        for (seq, envelope) in envelopes {
+            session.next_send = seq + 1;
+            session.in_flight.push_back((seq, envelope.len()));
+            list.push(envelope);
+        }
+        // One frame for what one transaction sealed, as long as it fits.
+        if let Some(ToRelay::Push(waiting)) = self.sends.last_mut() {
+            let size: usize = waiting.iter().chain(&list).map(|e| e.len()).sum();
+            if size <= limits::DELIVER_BYTES {
+                waiting.append(&mut list);
+                return;
+            }
+        }
+        self.sends.push(ToRelay::Push(list));
+    }
+
+    /// Tells whoever is attached now; nothing is stored anywhere.
+    pub fn set_presence(&mut self, channel: &str, data: &[u8], rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
+        self.check_in_group()?;
+        if channel.len() > limits::CHANNEL_BYTES {
+            return Err(DeviceError::Invalid("a channel name has at most 256 bytes"));
+        }
+        if data.len() > limits::PRESENCE_BYTES {
+            return Err(DeviceError::Invalid("presence has at most 1 KiB"));
+        }
+        if !self.session.as_ref().is_some_and(|s| s.attached) {
+            return Err(DeviceError::Offline);
+        }
+        let header = self.header(Class::Ephemeral, 0, EntryHash::default(), rng);
+        let presence = Presence { channel: Opaque(channel.into()), data: Opaque(data.to_vec()) };
+        let key = &self.epochs[&header.epoch];
+        let sealed = seal(self.group, &header, &encode(&presence), &key.secret, &self.key);
+        self.sends.push(ToRelay::Presence(Opaque(sealed.bytes)));
+        Ok(())
+    }
+
+    /// Presence that is not properly signed, sealed or bounded is worth nothing and leaves nothing behind.
+    pub(super) fn presence_arrived(&mut self, bytes: &[u8]) {
+        let Some((device, presence)) = self.open_presence(bytes) else { return };
+        let Ok(channel) = String::from_utf8(presence.channel.0) else { return };
+        if channel.len() <= limits::CHANNEL_BYTES && presence.data.len() <= limits::PRESENCE_BYTES {
+            self.events.push(Event::Presence { device, channel, data: presence.data.0 });
+        }
+    }
+
+    fn open_presence(&self, bytes: &[u8]) -> Option<(sync_types::DeviceId, Presence)> {
+        let envelope = Envelope::parse(bytes).ok().filter(|e| e.header.class == Class::Ephemeral)?;
+        let sender = envelope.header.sender;
+        let peer = self.peers.get(&sender).filter(|p| p.member)?;
+        let key = self.epochs.get(&envelope.header.epoch).filter(|k| k.tag == envelope.header.epoch_tag)?;
+        verify_envelope(&self.group, &envelope, &peer.key).ok()?;
+        let plain = open(self.group, &envelope, &key.secret).ok()?;
+        Some((sender, decode(&plain).ok()?))
+    }
+}

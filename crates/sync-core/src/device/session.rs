@@ -1,0 +1,242 @@
+//! The connection to the relay: attaching, what may be sent when, and the relay's answers.
+
+use std::collections::VecDeque;
+
+use mls_rs::CryptoProvider;
+use rand_core::CryptoRng;
+use sync_rules::attach;
+use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Refused, Signature, ToRelay};
+use sync_types::{Code, Opaque, VERSION, limits};
+
+use super::{Device, DeviceError};
+use crate::event::Event;
+use crate::store::Key;
+
+/// What holds only while the connection lives.
+#[derive(Default)]
+pub(super) struct Session {
+    pub(super) attached: bool,
+    pub(super) caught_up: bool,
+    /// The newest epoch at the relay when the session began.
+    pub(super) relay_epoch: u64,
+    /// The newest epoch that was confirmed when the session began.
+    pub(super) confirmed_epoch: u64,
+    /// The own number to send next.
+    pub(super) next_send: u64,
+    /// Sent and not accepted: number and size.
+    pub(super) in_flight: VecDeque<(u64, usize)>,
+    /// Pushes wait until then, in milliseconds.
+    pub(super) push_after: u64,
+    /// Commits wait until then, in milliseconds.
+    pub(super) commit_after: u64,
+    /// Whether the pending commit was sent on this connection.
+    pub(super) commit_sent: bool,
+    /// The cursor that the relay was told.
+    pub(super) acknowledged: u64,
+    /// When history was asked for or last came, in milliseconds.
+    pub(super) history_at: u64,
+    pub(super) leaving_due: bool,
+}
+
+impl Session {
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        self.in_flight.iter().map(|(_, len)| len).sum()
+    }
+}
+
+/// How long to wait before a refused change is tried again when the relay says nothing, in milliseconds.
+const RETRY_MS: u64 = 250;
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// A connection stands. `exporter` is its TLS exporter value under the label and context of [`sync_rules::attach`];
+    /// `token` opens the relay for a new group.
+    pub fn handle_connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
+        let attach = Attach {
+            version: VERSION,
+            group: self.group,
+            device: self.me,
+            stored: self.relay.cursor,
+            proof: Signature(attach::prove(&self.key, self.group, exporter)),
+        };
+        let frame = if self.identity.at_relay {
+            ToRelay::Attach(attach)
+        } else {
+            ToRelay::Create(Create {
+                attach,
+                group_info: Opaque(self.membership.group_info()?),
+                token: Opaque(token.unwrap_or_default().as_bytes().to_vec()),
+            })
+        };
+        self.session = Some(Session { leaving_due: self.chain.leaving, ..Session::default() });
+        self.sends = vec![frame];
+        Ok(())
+    }
+
+    /// The connection is gone. What was sent and not answered is sent again on the next.
+    pub fn handle_disconnected(&mut self) {
+        self.session = None;
+        self.sends.clear();
+        self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+    }
+
+    /// A frame came from the relay.
+    pub fn handle_frame(&mut self, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
+        if self.session.is_none() {
+            return;
+        }
+        match frame {
+            FromRelay::Attached(attached) => self.attached(&attached, now),
+            FromRelay::Deliver(entries) => self.deliver(entries, now),
+            FromRelay::Accepted(seq) => self.accepted(seq),
+            FromRelay::Receipt(statement) => self.receipt(&statement),
+            FromRelay::Confirmed(epoch) => self.confirmed(epoch),
+            FromRelay::Presence(bytes) => self.presence_arrived(&bytes),
+            FromRelay::Refused(refused) => self.refused(&refused, now),
+            FromRelay::GoingAway(retry_after_ms) => {
+                self.events.push(Event::Disconnect { code: Code::Draining, retry_after_ms });
+            }
+            FromRelay::CaughtUp(cursor) => self.caught_up(cursor),
+            // A member has its Welcome behind it, and pairing has streams of its own.
+            FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
+            FromRelay::SlotOpened | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => self.protocol_broken(),
+        }
+        self.pump(now, rng);
+    }
+
+    /// The time of [`Device::next_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: u64, rng: &mut dyn CryptoRng) {
+        if self.self_update_due_at() <= now && !self.is_alone() {
+            self.want_change(super::records::Intent::SelfUpdate);
+        }
+        self.expire_epochs(now);
+        self.rotate_history_holder(now);
+        self.pump(now, rng);
+    }
+
+    /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
+    pub fn next_timeout(&self) -> Option<u64> {
+        let session = self.session.as_ref().filter(|s| s.attached)?;
+        let mut times = vec![self.epoch_expiry_at()];
+        if !self.is_alone() && !self.self_update_is_wanted() {
+            times.push(Some(self.self_update_due_at()));
+        }
+        if !self.intents.list.is_empty() && self.pending.is_none() {
+            times.push(Some(session.commit_after).filter(|t| *t > 0));
+        }
+        times.push(Some(session.push_after).filter(|t| *t > 0));
+        times.push(self.history_patience_ends_at());
+        times.into_iter().flatten().min()
+    }
+
+    fn attached(&mut self, attached: &Attached, now: u64) {
+        if !self.identity.at_relay {
+            self.identity.at_relay = true;
+            self.dirty.insert(Key::Identity);
+        }
+        let head = attached.head.as_ref().map_or((0, Default::default()), |h| (h.seq, h.hash));
+        if head.0 > self.chain.seq || (head.0 == self.chain.seq && head.1 != self.chain.hash) {
+            self.halt(Code::RolledBack);
+        }
+        let chain_seq = self.chain.seq;
+        let session = self.session_mut();
+        session.attached = true;
+        session.relay_epoch = attached.epoch;
+        session.confirmed_epoch = attached.epoch - u64::from(attached.provisional != 0).min(attached.epoch);
+        session.acknowledged = attached.acknowledged;
+        session.next_send = head.0.min(chain_seq) + 1;
+        session.history_at = now;
+        self.accepted(head.0.min(chain_seq));
+        self.events.push(Event::Online);
+    }
+
+    fn caught_up(&mut self, cursor: u64) {
+        let session = self.session_mut();
+        session.caught_up = true;
+        let confirmed = session.confirmed_epoch;
+        if self.before.as_ref().is_some_and(|b| b.epoch <= confirmed) {
+            self.drop_before();
+        }
+        if cursor > self.relay.cursor {
+            // Whatever lies between was this device's own, or deleted.
+            self.relay.cursor = cursor;
+            self.dirty.insert(Key::Relay);
+        }
+        self.events.push(Event::CaughtUp);
+    }
+
+    fn accepted(&mut self, seq: u64) {
+        let session = self.session_mut();
+        while session.in_flight.front().is_some_and(|(s, _)| *s <= seq) {
+            session.in_flight.pop_front();
+        }
+        if seq > self.chain.accepted && seq <= self.chain.seq {
+            self.chain.accepted = seq;
+            self.lazy.insert(Key::Chain);
+            self.events.push(Event::Accepted { seq });
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused, now: u64) {
+        let code = refused.code();
+        let retry = u64::from(refused.retry_after_ms);
+        match refused.about {
+            About::Session => {
+                self.events.push(Event::Disconnect { code, retry_after_ms: refused.retry_after_ms });
+                return;
+            }
+            About::Push => {
+                let head = refused.head.as_ref().map_or(self.chain.accepted, |h| h.seq);
+                if head > self.chain.seq || matches!(code, Code::Equivocation) {
+                    self.halt(Code::RolledBack);
+                }
+                let next = head.min(self.chain.seq) + 1;
+                let session = self.session_mut();
+                session.in_flight.clear();
+                session.next_send = next;
+                session.push_after = now + if retry == 0 { RETRY_MS } else { retry };
+            }
+            About::Commit => self.commit_refused(code, now, retry),
+            About::Acknowledge | About::Presence | About::Slot => {}
+        }
+        self.events.push(Event::Refused { code, retry_after_ms: refused.retry_after_ms });
+    }
+
+    fn protocol_broken(&mut self) {
+        self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
+    }
+
+    /// The session; only called where there is one.
+    pub(super) fn session_mut(&mut self) -> &mut Session {
+        self.session.get_or_insert_default()
+    }
+
+    /// Whether something new may be sealed now: every commit that was offered is applied, none is in the air.
+    pub(super) fn may_seal(&self, now: u64) -> bool {
+        let Some(session) = self.session.as_ref() else { return false };
+        session.attached
+            && session.caught_up
+            && session.relay_epoch <= self.membership.epoch()
+            && now >= session.push_after
+            && session.in_flight_bytes() < limits::IN_FLIGHT_BYTES
+            && session.next_send > self.chain.seq
+            && self.before.is_none()
+            && self.pending.is_none()
+            && self.refused_epoch.is_none()
+            && self.identity.halted == 0
+            && !self.is_removed()
+    }
+
+    /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
+    pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
+        if self.session.as_ref().is_some_and(|s| s.push_after != 0 && s.push_after <= now) {
+            self.session_mut().push_after = 0;
+        }
+        self.make_change(now);
+        if self.may_seal(now) && !self.is_alone() {
+            let control = self.due_control(now);
+            if !control.is_empty() {
+                self.seal_control(control, rng);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a device tells the world: outcomes of what arrived, and events for the app.
+
+use sync_types::{Code, DeviceId};
+
+/// What became of an entry that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Applied.
+    Accepted,
+    /// Known already; no effect.
+    Duplicate,
+    /// Its predecessor is missing; buffered.
+    Gap,
+    /// Two envelopes of one sender with one number; both are on record.
+    Equivocation,
+    /// Beyond the cut of a device that was removed.
+    RemovedSender,
+    /// Not signed by the member it claims, or against the rules of the chain.
+    Forged,
+    /// Its key is gone or was never ours: its blobs are asked for as history.
+    Unreadable,
+    /// Properly signed, but nobody can read it: the seal or the body is broken.
+    Undecodable,
+    /// A commit of an epoch that is over or was before this device joined.
+    StaleCommit,
+    /// A commit that this device could not apply.
+    BadCommit,
+    /// A reject that undid a commit.
+    Undone,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 11] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::Gap,
+        Self::Equivocation,
+        Self::RemovedSender,
+        Self::Forged,
+        Self::Unreadable,
+        Self::Undecodable,
+        Self::StaleCommit,
+        Self::BadCommit,
+        Self::Undone,
+    ];
+
+    /// The outcome's name, as in events and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Gap => "gap",
+            Self::Equivocation => "equivocation",
+            Self::RemovedSender => "removed_sender",
+            Self::Forged => "forged",
+            Self::Unreadable => "unreadable",
+            Self::Undecodable => "undecodable",
+            Self::StaleCommit => "stale_commit",
+            Self::BadCommit => "bad_commit",
+            Self::Undone => "undone",
+        }
+    }
+}
+
+/// Something that an app or a person may want to know. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The relay accepted the attach; the device is online.
+    Online,
+    /// Everything that waited at the relay when the session began has been stored.
+    CaughtUp,
+    /// New blobs are in the log.
+    Arrived,
+    /// Own envelopes up to this number are durable at the relay.
+    Accepted {
+        /// The last one's number.
+        seq: u64,
+    },
+    /// Own envelopes up to this number have been signed for by every member.
+    Delivered {
+        /// The last one's number.
+        seq: u64,
+    },
+    /// A device came into the group.
+    DeviceAdded {
+        /// Which.
+        device: DeviceId,
+        /// Who added it.
+        by: DeviceId,
+    },
+    /// A device was taken out of the group.
+    DeviceRemoved {
+        /// Which.
+        device: DeviceId,
+        /// Who removed it.
+        by: DeviceId,
+    },
+    /// A device said its name.
+    DeviceNamed {
+        /// Which.
+        device: DeviceId,
+    },
+    /// This device has joined its group.
+    Joined,
+    /// This device was removed; the commit that says so is verified.
+    Removed {
+        /// Who removed it.
+        by: DeviceId,
+    },
+    /// All history that was asked for has come: the log is complete up to the sponsor's frontier.
+    Synced,
+    /// Something that arrived was not applied as it is.
+    Unusual {
+        /// What became of it.
+        outcome: Outcome,
+        /// Whose it claims to be.
+        sender: Option<DeviceId>,
+    },
+    /// A commit was undone, because a member could not apply it.
+    CommitRejected {
+        /// Who could not.
+        by: DeviceId,
+        /// Who made the commit.
+        committer: DeviceId,
+    },
+    /// A change that this device wanted was given up.
+    ChangeFailed {
+        /// The device that was to be added or removed.
+        device: DeviceId,
+        /// Why.
+        code: Code,
+    },
+    /// The relay refused something for good, or for now.
+    Refused {
+        /// Why.
+        code: Code,
+        /// When it is tried again, in milliseconds; 0 when never.
+        retry_after_ms: u32,
+    },
+    /// The session is over: the relay said why. The engine reconnects unless the code says that it is of no use.
+    Disconnect {
+        /// Why.
+        code: Code,
+        /// When to come back, in milliseconds.
+        retry_after_ms: u32,
+    },
+    /// Sending stopped for good; see the code's next step.
+    Halted {
+        /// [`Code::Forked`] or [`Code::RolledBack`].
+        code: Code,
+    },
+    /// Another member's presence.
+    Presence {
+        /// Who.
+        device: DeviceId,
+        /// The channel.
+        channel: String,
+        /// What it says; empty when it is gone.
+        data: Vec<u8>,
+    },
+}

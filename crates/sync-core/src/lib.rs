@@ -1,0 +1,17 @@
+//! The client's protocol without I/O: membership, keys, envelopes, chains, delivery and pairing.
+//!
+//! Nothing here opens a socket or a file, reads a clock or draws randomness by itself: time comes in as milliseconds
+//! since the Unix epoch, randomness as a generator, bytes as frames; what is to be written and sent comes out. So the
+//! engine, the tests and the simulator run the very same code.
+//!
+//! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there.
+
+pub mod device;
+pub mod event;
+pub mod membership;
+pub mod pairing;
+pub mod seal;
+pub mod store;
+
+pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
+pub use event::{Event, Outcome};

@@ -1,0 +1,233 @@
+//! Making and applying commits.
+
+use mls_rs::{
+    CryptoProvider, Extension, ExtensionList, MlsMessage,
+    error::MlsError,
+    group::{CommitEffect, CommitMessageDescription, NewEpoch, ReceivedMessage, proposal::Proposal},
+};
+use sync_rules::mls::{self, BASELINE, CIPHER_SUITE, CommitMessage, NotACommit, Violation};
+use sync_types::{DeviceId, EntryHash, settings::Settings};
+
+use super::{ApplyError, Membership, PrepareError, mls_time, read_key_package};
+
+/// A change of a group.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Takes in the devices behind these key packages.
+    Add(Vec<Vec<u8>>),
+    /// Puts these devices out.
+    Remove(Vec<DeviceId>),
+    /// Renews this device's keys.
+    SelfUpdate,
+    /// Puts these settings in force.
+    Settings(Settings),
+}
+
+/// A commit that waits to be ordered. Commit, welcomes and GroupInfo travel together in one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The commit's bytes.
+    pub commit: Vec<u8>,
+    /// For each newcomer its welcome.
+    pub welcomes: Vec<(DeviceId, Vec<u8>)>,
+    /// The GroupInfo of the epoch that the commit begins, with the tree.
+    pub group_info: Vec<u8>,
+    /// The commit's hash.
+    pub hash: EntryHash,
+    /// The epoch that the commit begins.
+    pub epoch: u64,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The epoch that the commit began.
+    pub epoch: u64,
+    /// Who made it.
+    pub committer: DeviceId,
+    /// Who came.
+    pub added: Vec<DeviceId>,
+    /// Who went.
+    pub removed: Vec<DeviceId>,
+    /// What the committer signed beside it.
+    pub authenticated_data: Vec<u8>,
+    /// Whether the settings are others now.
+    pub settings_changed: bool,
+    /// Whether it is the one that this device had pending.
+    pub own: bool,
+    /// Whether this device is out of the group now.
+    pub removed_me: bool,
+    /// The commit's hash.
+    pub hash: EntryHash,
+}
+
+impl<P: CryptoProvider + Clone> Membership<P> {
+    /// Makes a commit and keeps it pending. `authenticated_data` is signed with it and readable for the relay;
+    /// `baseline` rides encrypted in the welcomes; key packages are judged by `now`, in milliseconds.
+    pub fn prepare(
+        &mut self,
+        change: Change,
+        authenticated_data: Vec<u8>,
+        baseline: Option<Vec<u8>>,
+        now: u64,
+    ) -> Result<Prepared, PrepareError> {
+        if self.removed {
+            return Err(PrepareError::Removed);
+        }
+        if self.pending.is_some() {
+            return Err(PrepareError::Pending);
+        }
+        let crypto = self.suite()?;
+        let (me, members) = (self.device(), self.members());
+        // On a copy, so that a failure leaves nothing behind.
+        let mut group = self.group.clone();
+        let mut builder = group.commit_builder().authenticated_data(authenticated_data).commit_time(mls_time(now));
+        let mut newcomers = Vec::new();
+        match change {
+            Change::SelfUpdate => {}
+            Change::Settings(settings) => {
+                builder = builder.set_group_context_ext(mls::context_extensions(&settings))?
+            }
+            Change::Remove(devices) if devices.is_empty() => return Err(PrepareError::Empty),
+            Change::Remove(devices) => {
+                for device in devices {
+                    let found = members.iter().find(|m| m.device == device);
+                    let leaf = found.ok_or(PrepareError::UnknownDevice(device))?.leaf;
+                    if device == me {
+                        return Err(PrepareError::Myself);
+                    }
+                    builder = builder.remove_member(leaf)?;
+                }
+            }
+            Change::Add(packages) if packages.is_empty() => return Err(PrepareError::Empty),
+            Change::Add(packages) => {
+                for bytes in packages {
+                    let (device, _) = read_key_package(&bytes)?;
+                    let package = MlsMessage::from_bytes(&bytes).map_err(PrepareError::key_package)?;
+                    newcomers.push((package.key_package_reference(&crypto)?, device));
+                    builder = builder.add_member(package)?;
+                }
+            }
+        }
+        if let Some(baseline) = baseline {
+            let mut list = ExtensionList::new();
+            list.set(Extension::new(BASELINE, baseline));
+            builder = builder.set_group_info_ext(list);
+        }
+        // Nothing but a key package comes from outside.
+        let adding = !newcomers.is_empty();
+        let output = builder.build().map_err(|e| if adding { PrepareError::key_package(e) } else { e.into() })?;
+
+        let mut welcomes = Vec::with_capacity(newcomers.len());
+        for welcome in &output.welcome_messages {
+            let wanted = welcome.welcome_key_package_references();
+            let to = newcomers.iter().find(|(reference, _)| reference.as_ref() == wanted.first().copied());
+            let (_, device) = to.expect("each welcome is for one of the key packages");
+            welcomes.push((*device, welcome.to_bytes()?));
+        }
+        let mut after = group.clone();
+        after.apply_pending_commit()?;
+        let commit = output.commit_message.to_bytes()?;
+        let prepared = Prepared {
+            hash: CommitMessage::hash(&commit),
+            commit,
+            welcomes,
+            group_info: after.group_info_message(true)?.to_bytes()?,
+            epoch: after.current_epoch(),
+        };
+        self.group = group;
+        self.pending = Some(prepared.hash);
+        Ok(prepared)
+    }
+
+    /// Drops the pending commit: the relay refused it, or it was rejected. Not for "no answer yet": once a commit may
+    /// have been ordered, its secrets are needed.
+    pub fn clear_pending(&mut self) {
+        self.group.clear_pending_commit();
+        self.pending = None;
+    }
+
+    /// Applies a commit that the relay ordered. An error changes nothing. Whatever was pending is done with: either this
+    /// was it, or it lost.
+    pub fn apply(&mut self, commit: &[u8]) -> Result<Applied, ApplyError> {
+        if self.removed {
+            return Err(ApplyError::Removed);
+        }
+        let commit = CommitMessage::parse(commit)?;
+        if commit.group != self.group_id() {
+            return Err(ApplyError::OtherGroup);
+        }
+        let (theirs, ours) = (commit.epoch, self.epoch());
+        if theirs < ours {
+            return Err(ApplyError::Stale { theirs, ours });
+        }
+        if theirs > ours {
+            return Err(ApplyError::Future { theirs, ours });
+        }
+        let own = self.pending == Some(commit.hash);
+        if !own && commit.sender == self.group.current_member_index() {
+            return Err(ApplyError::OwnUnknown);
+        }
+
+        // On a copy, so that a failure leaves nothing behind.
+        let mut group = self.group.clone();
+        let done = if own {
+            group.apply_pending_commit()?
+        } else {
+            // No time is given: whether a newcomer's key package was in date was its sponsor's to judge.
+            match group.process_incoming_message(commit.message)? {
+                ReceivedMessage::Commit(done) => done,
+                _ => return Err(NotACommit::OtherMessage.into()),
+            }
+        };
+        let (new_epoch, removed_me) = effect(&done)?;
+        let (added, removed) = self.changes(new_epoch)?;
+        let mut applied = Applied {
+            epoch: new_epoch.epoch,
+            committer: self.member_at(done.committer).device,
+            added,
+            removed,
+            authenticated_data: done.authenticated_data.clone(),
+            settings_changed: false,
+            own,
+            removed_me,
+            hash: commit.hash,
+        };
+        if removed_me {
+            self.clear_pending();
+            self.removed = true;
+        } else {
+            let settings = mls::settings(&group.context().extensions)?;
+            applied.settings_changed = settings != self.settings();
+            self.group = group;
+            self.clear_pending();
+            self.exporter_taken = false;
+        }
+        Ok(applied)
+    }
+
+    fn changes(&self, epoch: &NewEpoch) -> Result<(Vec<DeviceId>, Vec<DeviceId>), ApplyError> {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for info in epoch.applied_proposals() {
+            match &info.proposal {
+                Proposal::Add(add) => added.push(mls::seated(add.signing_identity()).map_err(Violation::from)?.0),
+                Proposal::Remove(remove) => removed.push(self.member_at(remove.to_remove()).device),
+                _ => {}
+            }
+        }
+        Ok((added, removed))
+    }
+
+    fn suite(&self) -> Result<P::CipherSuiteProvider, PrepareError> {
+        let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(CIPHER_SUITE)));
+        self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or_else(unsupported)
+    }
+}
+
+fn effect(done: &CommitMessageDescription) -> Result<(&NewEpoch, bool), Violation> {
+    match &done.effect {
+        CommitEffect::NewEpoch(epoch) => Ok((epoch, false)),
+        CommitEffect::Removed { new_epoch, .. } => Ok((new_epoch, true)),
+        CommitEffect::ReInit(_) => Err(Violation::Proposal),
+    }
+}

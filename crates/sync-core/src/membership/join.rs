@@ -1,0 +1,125 @@
+//! Coming into a group: a key package goes to the sponsor, a welcome comes back.
+
+use mls_rs::{CryptoProvider, ExtensionList, MlsMessage, time::MlsTime};
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use mls_rs_core::key_package::KeyPackageData;
+use sync_rules::{
+    SigningKey,
+    mls::{self, BASELINE, Violation},
+};
+use sync_types::{DeviceId, GroupId, limits, settings::Settings};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    JoinError, Membership, MembershipError, VALID_BEFORE, client,
+    storage::{GroupShelf, KeyPackageShelf},
+};
+
+/// What a newcomer makes for its sponsor.
+pub struct KeyPackage {
+    /// The MLS message for the sponsor, about 2.7 KB.
+    pub message: Vec<u8>,
+    /// What the newcomer stores until the welcome comes. It holds the device's signing key.
+    pub secrets: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for KeyPackage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyPackage of {} bytes", self.message.len())
+    }
+}
+
+/// What pairing promised: only this leads into a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// The group.
+    pub group: GroupId,
+    /// The device that was paired with, which has to make the commit.
+    pub sponsor: DeviceId,
+}
+
+/// A group that was joined.
+#[derive(Debug)]
+pub struct Joined<P: CryptoProvider + Clone> {
+    /// The membership, at the epoch that the newcomer's commit began.
+    pub membership: Membership<P>,
+    /// The sponsor's baseline, as it put it into the welcome.
+    pub baseline: Option<Vec<u8>>,
+    /// What the group agreed on.
+    pub settings: Settings,
+}
+
+#[derive(MlsSize, MlsEncode, MlsDecode)]
+struct Secrets {
+    version: u8,
+    seed: [u8; 32],
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    reference: Vec<u8>,
+    data: KeyPackageData,
+}
+
+const SECRETS_VERSION: u8 = 1;
+
+/// Makes a key package for the device with this key. `sponsor_now` is the *sponsor's* time in milliseconds, as pairing
+/// told it: the newcomer's own clock may be years off, and the sponsor's is the one that the package is judged by.
+pub fn key_package<P: CryptoProvider + Clone>(
+    crypto: P,
+    key: &SigningKey,
+    sponsor_now: u64,
+) -> Result<KeyPackage, MembershipError> {
+    let shelf = KeyPackageShelf::default();
+    let begins = (sponsor_now / 1000).saturating_sub(VALID_BEFORE.as_secs());
+    let message = client(crypto, GroupShelf::default(), shelf.clone(), Some(key))
+        .generate_key_package_message(ExtensionList::new(), ExtensionList::new(), Some(MlsTime::from(begins)))?
+        .to_bytes()?;
+    let (reference, data) = shelf.take().expect("the client has just put it there");
+    let mut secrets = Secrets { version: SECRETS_VERSION, seed: *key.seed(), reference, data };
+    let bytes = Zeroizing::new(sync_types::encode(&secrets));
+    secrets.seed.zeroize();
+    Ok(KeyPackage { message, secrets: bytes })
+}
+
+/// The device that a key package is for, and its Ed25519 public key. What the package holds else is checked when it is
+/// added.
+pub fn read_key_package(message: &[u8]) -> Result<(DeviceId, [u8; 32]), JoinError> {
+    if message.len() > limits::PAIRING_MESSAGE_BYTES {
+        return Err(JoinError::NotForUs);
+    }
+    let message = MlsMessage::from_bytes(message)?;
+    let package = message.as_key_package().ok_or(JoinError::NotForUs)?;
+    Ok(mls::member(package.signing_identity()).map_err(Violation::from)?)
+}
+
+impl<P: CryptoProvider + Clone> Membership<P> {
+    /// Joins by a welcome, if it is for the key package behind `secrets` and holds what the invitation promised.
+    pub fn join(crypto: P, secrets: &[u8], welcome: &[u8], invitation: Invitation) -> Result<Joined<P>, JoinError> {
+        let mut secrets: Secrets = sync_types::decode(secrets)?;
+        if secrets.version != SECRETS_VERSION {
+            return Err(JoinError::Secrets(sync_types::DecodeError::Limit("an unknown version of stored secrets")));
+        }
+        let key = SigningKey::from_seed(&secrets.seed);
+        secrets.seed.zeroize();
+        let (shelf, packages) = (GroupShelf::default(), KeyPackageShelf::default());
+        packages.put(secrets.reference, secrets.data);
+
+        let welcome = MlsMessage::from_bytes(welcome)?;
+        let client = client(crypto.clone(), shelf.clone(), packages.clone(), Some(&key));
+        let (group, info) = client.join_group(None, &welcome, None)?;
+        packages.take();
+        if group.group_id() != invitation.group.as_bytes() {
+            return Err(JoinError::OtherGroup);
+        }
+        let sender = group.member_at_index(info.sender).ok_or(JoinError::OtherSponsor)?;
+        let (sponsor, _) = mls::seated(&sender.signing_identity).map_err(Violation::from)?;
+        if sponsor != invitation.sponsor {
+            return Err(JoinError::OtherSponsor);
+        }
+        let settings = mls::settings(&group.context().extensions)?;
+        if group.roster().members_iter().count() > limits::MEMBERS {
+            return Err(Violation::TooManyMembers.into());
+        }
+
+        let baseline = info.group_info_extensions.get(BASELINE).map(|e| e.extension_data);
+        Ok(Joined { membership: Self::new(crypto, group, shelf), baseline, settings })
+    }
+}

@@ -1,0 +1,267 @@
+//! A member's side of a group: who is in it, the keys of each epoch, and the commits that change both (MLS, RFC 9420).
+//!
+//! Nothing here stores, sends or reads a clock. The caller keeps [`Membership::state`] in the same transaction as
+//! whatever belongs to it, and undoes anything by [`Membership::load`]ing the bytes from before.
+//!
+//! A commit goes through four steps: [`Membership::prepare`] makes it and keeps it pending; the caller stores the state
+//! and uploads; the relay orders it and sends it to everybody, the committer too; [`Membership::apply`] takes it. When
+//! another commit took its place, applying that one drops the pending one.
+
+mod commit;
+mod error;
+mod join;
+mod storage;
+
+pub use commit::{Applied, Change, Prepared};
+pub use error::{ApplyError, JoinError, MembershipError, PrepareError};
+pub use join::{Invitation, Joined, KeyPackage, key_package, read_key_package};
+
+use std::time::Duration;
+
+use mls_rs::{
+    Client, CryptoProvider, ExtensionList, Group,
+    client_builder::{
+        BaseConfig, ClientBuilder, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
+        WithMlsRules,
+    },
+    time::MlsTime,
+};
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use sync_rules::{
+    SigningKey,
+    mls::{self, BASELINE, CIPHER_SUITE, EXTERNAL_PROOF, Identity, Rules, SETTINGS},
+};
+use sync_types::{DeviceId, EntryHash, GroupId, settings::Settings};
+use zeroize::Zeroizing;
+
+use storage::{GroupShelf, KeyPackageShelf};
+
+/// The label of the secret that an epoch's envelope keys come from.
+const EXPORTER_LABEL: &[u8] = b"0ksync/1 envelope";
+
+/// How long before the sponsor's time a key package begins to be valid: its clock may be set back while pairing.
+const VALID_BEFORE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a key package is valid, counted from [`VALID_BEFORE`] the sponsor's time. Only the sponsor judges it, when
+/// it commits (RFC 9420 §7.3 leaves receivers free); other members' clocks decide nothing.
+const VALID_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+type Config<P> = WithMlsRules<
+    Rules,
+    WithIdentityProvider<
+        Identity,
+        WithCryptoProvider<P, WithGroupStateStorage<GroupShelf, WithKeyPackageRepo<KeyPackageShelf, BaseConfig>>>,
+    >,
+>;
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The device.
+    pub device: DeviceId,
+    /// Its Ed25519 public key.
+    pub key: [u8; 32],
+    /// Its place in the group's tree. A place that was left may be taken by a newcomer.
+    pub leaf: u32,
+}
+
+/// This device's membership of one group, generic over the cryptography (`sync_rules::mls::crypto()` is the real one).
+pub struct Membership<P: CryptoProvider + Clone> {
+    crypto: P,
+    group: Group<Config<P>>,
+    shelf: GroupShelf,
+    /// The commit that waits to be ordered.
+    pending: Option<EntryHash>,
+    exporter_taken: bool,
+    removed: bool,
+}
+
+#[derive(MlsSize, MlsEncode, MlsDecode)]
+struct Stored {
+    version: u8,
+    group: GroupId,
+    pending: Option<EntryHash>,
+    exporter_taken: bool,
+    removed: bool,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    mls: Vec<u8>,
+}
+
+/// The version of the bytes that [`Membership::state`] gives.
+const STORED_VERSION: u8 = 1;
+
+impl<P: CryptoProvider + Clone> Membership<P> {
+    /// Founds a group with this device as its only member.
+    pub fn create(
+        crypto: P,
+        key: &SigningKey,
+        group: GroupId,
+        settings: &Settings,
+        now: u64,
+    ) -> Result<Self, MembershipError> {
+        let shelf = GroupShelf::default();
+        let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some(key));
+        let group = client.create_group_with_id(
+            group.as_bytes().to_vec(),
+            mls::context_extensions(settings),
+            ExtensionList::new(),
+            Some(mls_time(now)),
+        )?;
+        mls::settings(&group.context().extensions)?;
+        Ok(Self::new(crypto, group, shelf))
+    }
+
+    /// Takes up a membership again from the bytes that [`Membership::state`] gave.
+    pub fn load(crypto: P, state: &[u8]) -> Result<Self, MembershipError> {
+        let stored: Stored = sync_types::decode(state)?;
+        if stored.version != STORED_VERSION {
+            return Err(MembershipError::Version(stored.version));
+        }
+        let shelf = GroupShelf::default();
+        shelf.put(Zeroizing::new(stored.mls));
+        let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), None);
+        let group = client.load_group(stored.group.as_bytes())?;
+        shelf.take();
+        Ok(Self {
+            crypto,
+            group,
+            shelf,
+            pending: stored.pending,
+            exporter_taken: stored.exporter_taken,
+            removed: stored.removed,
+        })
+    }
+
+    /// All of it as bytes, the pending commit included. They hold the device's keys.
+    pub fn state(&mut self) -> Result<Zeroizing<Vec<u8>>, MembershipError> {
+        self.group.write_to_storage()?;
+        let mut mls = self.shelf.take().expect("write_to_storage has just put it there");
+        let stored = Stored {
+            version: STORED_VERSION,
+            group: self.group_id(),
+            pending: self.pending,
+            exporter_taken: self.exporter_taken,
+            removed: self.removed,
+            mls: std::mem::take(&mut *mls),
+        };
+        let bytes = Zeroizing::new(sync_types::encode(&stored));
+        drop(Zeroizing::new(stored.mls));
+        Ok(bytes)
+    }
+
+    fn new(crypto: P, group: Group<Config<P>>, shelf: GroupShelf) -> Self {
+        Self { crypto, group, shelf, pending: None, exporter_taken: false, removed: false }
+    }
+
+    /// The group.
+    pub fn group_id(&self) -> GroupId {
+        GroupId::from_slice(self.group.group_id()).expect("groups are made and joined under 32-byte ids only")
+    }
+
+    /// The present epoch. For a device that was removed, the last one that it was in.
+    pub fn epoch(&self) -> u64 {
+        self.group.current_epoch()
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.member_at(self.group.current_member_index()).device
+    }
+
+    /// The members of the present epoch, in the order of the tree.
+    pub fn members(&self) -> Vec<Member> {
+        self.group.roster().members_iter().map(|m| member(&m)).collect()
+    }
+
+    /// What the members agreed on.
+    pub fn settings(&self) -> Settings {
+        mls::settings(&self.group.context().extensions).expect("no epoch begins with other extensions")
+    }
+
+    /// Whether a commit was applied that removed this device. Nothing but reading is possible then.
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// The commit of this device that waits to be ordered.
+    pub fn pending(&self) -> Option<EntryHash> {
+        self.pending
+    }
+
+    /// The epoch's authenticator: equal for two members if and only if they share the group's whole history.
+    pub fn authenticator(&self) -> Result<[u8; 32], MembershipError> {
+        let secret = self.group.epoch_authenticator()?;
+        Ok(secret.as_bytes().try_into().expect("the suite's KDF gives 32 bytes"))
+    }
+
+    /// Takes out the secret that the present epoch's envelope keys come from. It can be had once for each epoch: MLS
+    /// keeps nothing that leads to it.
+    pub fn take_exporter(&mut self) -> Result<Zeroizing<[u8; 32]>, MembershipError> {
+        if self.removed {
+            return Err(MembershipError::Removed);
+        }
+        if self.exporter_taken {
+            return Err(MembershipError::ExporterTaken);
+        }
+        let secret = self.group.export_secret(EXPORTER_LABEL, &[], 32)?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.copy_from_slice(secret.as_bytes());
+        self.group.delete_exporter();
+        self.exporter_taken = true;
+        Ok(bytes)
+    }
+
+    /// The GroupInfo of the present epoch with the tree, by which a relay starts to follow the group.
+    pub fn group_info(&self) -> Result<Vec<u8>, MembershipError> {
+        Ok(self.group.group_info_message(true)?.to_bytes()?)
+    }
+
+    fn member_at(&self, leaf: u32) -> Member {
+        let found = self.group.member_at_index(leaf);
+        member(&found.expect("the place is one that MLS has just named"))
+    }
+}
+
+impl<P: CryptoProvider + Clone> std::fmt::Debug for Membership<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("group", &self.group_id())
+            .field("epoch", &self.epoch())
+            .field("device", &self.device())
+            .field("pending", &self.pending)
+            .field("removed", &self.removed)
+            .finish_non_exhaustive()
+    }
+}
+
+fn client<P: CryptoProvider + Clone>(
+    crypto: P,
+    group: GroupShelf,
+    key_packages: KeyPackageShelf,
+    key: Option<&SigningKey>,
+) -> Client<Config<P>> {
+    let builder = ClientBuilder::new()
+        .key_package_repo(key_packages)
+        .group_state_storage(group)
+        .crypto_provider(crypto)
+        .identity_provider(Identity)
+        .mls_rules(Rules)
+        .extension_types([SETTINGS, BASELINE])
+        .custom_proposal_type(EXTERNAL_PROOF)
+        .protocol_version(mls::PROTOCOL_VERSION)
+        .key_package_lifetime(VALID_FOR);
+    match key {
+        Some(key) => builder.signing_identity(Identity::of(&key.public()), mls::secret_key(key), CIPHER_SUITE).build(),
+        None => builder.build(),
+    }
+}
+
+fn member(member: &mls_rs::group::Member) -> Member {
+    let (device, key) = mls::seated(&member.signing_identity).expect("no other identity gets into a tree");
+    Member { device, key, leaf: member.index }
+}
+
+/// MLS counts seconds; the core counts milliseconds.
+fn mls_time(now: u64) -> MlsTime {
+    MlsTime::from(now / 1000)
+}

@@ -1,0 +1,433 @@
+//! One side of a pairing: the part that both sides share.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
+use sync_types::link::{Link, LinkSecret, RelayHint, Side};
+use sync_types::{Code, Suite, limits};
+use zeroize::Zeroizing;
+
+use super::derive::{self, SlotId};
+use super::error::PairingError;
+use super::event::{GroupOffer, Output};
+use super::member::Member;
+use super::message::{Frame, Message};
+use super::newcomer::Newcomer;
+use super::noise::{self, Channel, Handshake, Statics};
+
+type Result<T> = std::result::Result<T, PairingError>;
+
+/// Which end of the link a device is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Shows the link, answers the handshake, has the check code typed and keeps the time.
+    Shows,
+    /// Scans the link, begins the handshake and shows the check code.
+    Scans,
+}
+
+/// How far a pairing is.
+pub(super) enum Stage {
+    /// The number is that of the handshake's next message, 1 to 4.
+    Handshake(Box<Handshake>, u8),
+    Member(Channel, Member),
+    Newcomer(Channel, Newcomer),
+    Done,
+    Failed(Code),
+}
+
+/// One side of one pairing attempt; see the [module](super).
+///
+/// Times are milliseconds since the Unix epoch by this device's clock. Only the side that shows looks at them: the link
+/// expires by its clock. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
+/// [`PairingError::Over`] has changed nothing else; every other error has ended the pairing, is told to the other side,
+/// and also comes as [`Output::Failed`].
+pub struct Pairing {
+    pub(super) side: Side,
+    pub(super) role: Role,
+    pub(super) stage: Stage,
+    pub(super) app: [u8; 32],
+    pub(super) tries_left: u8,
+    link: Link,
+    deadline_ms: Option<u64>,
+    outputs: VecDeque<Output>,
+}
+
+impl Pairing {
+    /// Draws a link for the other side to scan. It works once, for `ttl`, which is 1 second to [`limits::PAIRING_TTL`].
+    ///
+    /// # Errors
+    /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::Link`] if `relay` is.
+    pub fn show(
+        side: Side,
+        app_id: &str,
+        relay: RelayHint,
+        ttl: Duration,
+        rng: &mut dyn CryptoRng,
+        now_ms: u64,
+    ) -> Result<Self> {
+        check_app_id(app_id)?;
+        if ttl < Duration::from_secs(1) || ttl > limits::PAIRING_TTL {
+            return Err(PairingError::Input("a link works for 1 to 600 seconds"));
+        }
+        let expires_at = u32::try_from(now_ms / 1000 + ttl.as_secs())
+            .map_err(|_| PairingError::Input("this device's clock is beyond the year 2106"))?;
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *secret);
+        let statics = Statics::draw(rng);
+        let link = Link {
+            suite: Suite::XWing,
+            app: derive::app_tag(app_id),
+            shows: side,
+            expires_at,
+            secret: LinkSecret::new(*secret),
+            fingerprint: statics.fingerprint(),
+            relay,
+        };
+        let mut this = Self::new(side, Role::Shows, app_id, link, statics, rng)?;
+        this.deadline_ms = Some(u64::from(expires_at) * 1000);
+        Ok(this)
+    }
+
+    /// Takes up a link that the other side shows.
+    ///
+    /// # Errors
+    /// [`PairingError::WrongApp`] and [`PairingError::WrongSide`] before anything is sent; [`PairingError::Input`] if
+    /// the app id is out of bounds.
+    pub fn scan(link: Link, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
+        check_app_id(app_id)?;
+        if link.app != derive::app_tag(app_id) {
+            return Err(PairingError::WrongApp);
+        }
+        if link.shows == side {
+            return Err(PairingError::WrongSide);
+        }
+        let statics = Statics::draw(rng);
+        let mut this = Self::new(side, Role::Scans, app_id, link, statics, rng)?;
+        // The time is of use only once the channel stands.
+        this.handshake_step(None, 0)?;
+        Ok(this)
+    }
+
+    pub(super) fn new(
+        side: Side,
+        role: Role,
+        app_id: &str,
+        link: Link,
+        statics: Statics,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self> {
+        let prologue = link.to_bytes()?;
+        let psk = derive::psk(link.secret.as_bytes());
+        let handshake = Handshake::new(role == Role::Scans, statics, &psk, &prologue, rng);
+        Ok(Self {
+            side,
+            role,
+            stage: Stage::Handshake(Box::new(handshake), 1),
+            app: derive::app_hash(app_id),
+            tries_left: limits::CHECK_CODE_TRIES,
+            link,
+            deadline_ms: None,
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// The link that this pairing is over.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The rendezvous where the two sides meet.
+    pub fn slot(&self) -> SlotId {
+        derive::slot_id(self.link.secret.as_bytes())
+    }
+
+    /// What to do next; `None` until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Pairing::handle_timeout`] is due, in milliseconds since the Unix epoch: the link's end at the side that
+    /// shows it, as long as it matters.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Done | Stage::Failed(_) => None,
+            _ => self.deadline_ms,
+        }
+    }
+
+    /// Ends the pairing with [`PairingError::Expired`] if the link's time is over; otherwise nothing.
+    pub fn handle_timeout(&mut self, now_ms: u64) -> Result<()> {
+        self.enter(now_ms)
+    }
+
+    /// Takes the next message of the other side. Messages come in the order in which they were sent.
+    pub fn handle_message(&mut self, bytes: &[u8], now_ms: u64) -> Result<()> {
+        self.enter(now_ms)?;
+        if bytes.len() > limits::PAIRING_MESSAGE_BYTES {
+            return self.fail(PairingError::Peer("a message larger than a rendezvous takes"));
+        }
+        match Frame::decode(bytes) {
+            Some(Frame::Handshake(number, message)) => self.on_handshake(number, message, now_ms),
+            Some(Frame::Sealed(sealed)) => self.on_sealed(sealed),
+            Some(Frame::Abort(code)) => self.aborted(code, false),
+            None => self.fail(PairingError::Peer("no such frame")),
+        }
+    }
+
+    /// Ends the pairing on both sides, since a second device has come to the rendezvous: one of the two is not the one
+    /// that was meant.
+    pub fn handle_second_scanner(&mut self, now_ms: u64) -> Result<()> {
+        self.enter(now_ms)?;
+        self.fail(PairingError::Used)
+    }
+
+    /// Gives up: the other side is told [`Code::PairingRefused`].
+    ///
+    /// # Errors
+    /// [`PairingError::Over`] if there is nothing to give up; otherwise none.
+    pub fn cancel(&mut self) -> Result<()> {
+        self.check_open()?;
+        self.end(PairingError::Refused);
+        Ok(())
+    }
+
+    fn on_handshake(&mut self, number: u8, message: &[u8], now_ms: u64) -> Result<()> {
+        let next = match self.stage {
+            Stage::Handshake(_, next) => next,
+            _ => 5,
+        };
+        if self.role == Role::Shows && number == 1 && next > 1 {
+            return self.fail(PairingError::Used);
+        }
+        if number != next {
+            return self.fail(PairingError::Peer("a message of the handshake out of turn"));
+        }
+        self.handshake_step(Some(message), now_ms)
+    }
+
+    /// Reads a message of the handshake, if there is one, writes the next, and opens the channel after the fourth.
+    fn handshake_step(&mut self, message: Option<&[u8]>, now_ms: u64) -> Result<()> {
+        let Stage::Handshake(handshake, number) = &mut self.stage else {
+            return self.fail(PairingError::Peer("the handshake is over"));
+        };
+        match advance(handshake, number, message, &self.link.fingerprint) {
+            Ok(Some(reply)) => self.outputs.push_back(Output::Send(reply)),
+            Ok(None) => {}
+            Err(error) => return self.fail(error),
+        }
+        if handshake.is_finished() { self.open_channel(now_ms) } else { Ok(()) }
+    }
+
+    fn open_channel(&mut self, now_ms: u64) -> Result<()> {
+        // `Failed` stands in while the handshake is consumed.
+        let Stage::Handshake(handshake, _) = std::mem::replace(&mut self.stage, Stage::Failed(Code::Internal)) else {
+            return self.fail(PairingError::Peer("the handshake is over"));
+        };
+        let channel = match handshake.finish() {
+            Ok(channel) => channel,
+            Err(error) => return self.fail(error.into()),
+        };
+        if self.role == Role::Scans {
+            self.push(Output::ShowCheck(derive::check_code(channel.hash()).to_string()));
+        }
+        match self.side {
+            Side::Member => {
+                self.stage = Stage::Member(channel, Member::default());
+                self.greet(now_ms)?;
+            }
+            Side::Newcomer => {
+                self.stage = Stage::Newcomer(channel, Newcomer::new(self.role));
+                if self.role == Role::Shows {
+                    self.push(Output::NeedCheck);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_sealed(&mut self, sealed: &[u8]) -> Result<()> {
+        let Some(channel) = self.channel() else {
+            return self.fail(PairingError::Peer("a sealed message before there is a channel"));
+        };
+        let plaintext = match channel.open(sealed) {
+            Ok(plaintext) => plaintext,
+            Err(error) => return self.fail(error.into()),
+        };
+        let Ok(message) = Message::from_padded(&plaintext) else {
+            return self.fail(PairingError::Peer("a message in the channel that does not decode"));
+        };
+        match (message, self.side) {
+            (Message::Abort(code), _) => self.aborted(code, true),
+            (message, Side::Member) => self.member_message(message),
+            (message, Side::Newcomer) => self.newcomer_message(message),
+        }
+    }
+
+    /// Compares typed digits with the check code, in constant time. Counts a wrong try; the last one ends the pairing.
+    pub(super) fn compare_code(&mut self, typed: &str) -> Result<()> {
+        let typed = typed.trim();
+        let Some(channel) = self.channel() else {
+            return Err(PairingError::Input("there is no check code yet"));
+        };
+        let code = derive::check_code(channel.hash());
+        if typed.len() != code.len() || !typed.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(PairingError::WrongCode { tries_left: self.tries_left });
+        }
+        if bool::from(typed.as_bytes().ct_eq(code.as_bytes())) {
+            return Ok(());
+        }
+        self.tries_left = self.tries_left.saturating_sub(1);
+        match self.tries_left {
+            0 => self.fail(PairingError::TooManyTries),
+            tries_left => Err(PairingError::WrongCode { tries_left }),
+        }
+    }
+
+    /// Refuses every input once the pairing is over, and ends it when the link's time is.
+    pub(super) fn enter(&mut self, now_ms: u64) -> Result<()> {
+        self.check_open()?;
+        match self.deadline_ms {
+            Some(deadline) if now_ms >= deadline => self.fail(PairingError::Expired),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.stage {
+            Stage::Done => Err(PairingError::Over(None)),
+            Stage::Failed(code) => Err(PairingError::Over(Some(code))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The link has done its work: from here on a late message must not undo what the other side takes for settled.
+    pub(super) fn stop_clock(&mut self) {
+        self.deadline_ms = None;
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Says something inside the channel.
+    pub(super) fn say(&mut self, message: &Message) -> Result<()> {
+        let Some(channel) = self.channel() else {
+            return Err(PairingError::Input("there is no channel yet"));
+        };
+        match channel.seal(&message.to_padded()) {
+            Ok(sealed) => self.push(Output::Send(Frame::Sealed(&sealed).encode())),
+            Err(error) => return self.fail(error.into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.stage = Stage::Done;
+        self.push(Output::Done);
+    }
+
+    fn aborted<T>(&mut self, code: u16, authentic: bool) -> Result<T> {
+        let error = PairingError::Aborted { code: PairingError::abort_code(code), authentic };
+        self.stage = Stage::Failed(error.code());
+        self.push(Output::Failed(error.clone()));
+        Err(error)
+    }
+
+    pub(super) fn fail<T>(&mut self, error: PairingError) -> Result<T> {
+        self.end(error.clone());
+        Err(error)
+    }
+
+    /// Ends the pairing here and tells the other side, inside the channel if there is one.
+    fn end(&mut self, error: PairingError) {
+        let code = error.code();
+        let sealed = self.channel().and_then(|channel| channel.seal(&Message::abort(code).to_padded()).ok());
+        let frame = match &sealed {
+            Some(sealed) => Frame::Sealed(sealed),
+            None => Frame::Abort(code as u16),
+        };
+        self.outputs.push_back(Output::Send(frame.encode()));
+        self.stage = Stage::Failed(code);
+        self.push(Output::Failed(error));
+    }
+
+    fn channel(&mut self) -> Option<&mut Channel> {
+        match &mut self.stage {
+            Stage::Member(channel, _) | Stage::Newcomer(channel, _) => Some(channel),
+            _ => None,
+        }
+    }
+}
+
+/// Reads `message`, then writes the handshake's next one if it is this side's turn.
+fn advance(
+    handshake: &mut Handshake,
+    number: &mut u8,
+    message: Option<&[u8]>,
+    fingerprint: &[u8; 32],
+) -> Result<Option<Vec<u8>>> {
+    if let Some(message) = message {
+        handshake.read(message)?;
+        *number += 1;
+        // The second message brings the shower's static keys; the third would tell ours.
+        if *number == 3 && !handshake.remote_fingerprint().is_some_and(|f| bool::from(f.ct_eq(fingerprint))) {
+            return Err(PairingError::Forged);
+        }
+    }
+    if handshake.is_finished() {
+        return Ok(None);
+    }
+    let reply = Frame::Handshake(*number, &handshake.write()?).encode();
+    *number += 1;
+    Ok(Some(reply))
+}
+
+fn check_app_id(app_id: &str) -> Result<()> {
+    if app_id.is_empty() || app_id.len() > limits::APP_ID_BYTES {
+        return Err(PairingError::Input("an app id has 1 to 128 bytes"));
+    }
+    Ok(())
+}
+
+impl From<noise::Error> for PairingError {
+    fn from(error: noise::Error) -> Self {
+        match error {
+            noise::Error::Forged => Self::Forged,
+            noise::Error::Malformed => Self::Peer("a message that Noise does not allow"),
+            noise::Error::TooLarge => Self::Peer("a message larger than Noise allows"),
+            noise::Error::Turn => Self::Peer("a message out of turn"),
+        }
+    }
+}
+
+impl GroupOffer {
+    /// Checks the bounds and that the settings are those of the app with this hash.
+    pub(super) fn check_for(&self, app: &[u8; 32]) -> Result<()> {
+        let settings = self.check().map_err(PairingError::Input)?;
+        match std::str::from_utf8(&settings.app_id) {
+            Ok(id) if derive::app_hash(id) == *app => Ok(()),
+            _ => Err(PairingError::WrongApp),
+        }
+    }
+}
+
+impl fmt::Debug for Pairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.stage {
+            Stage::Handshake(_, number) => format!("Handshake({number})"),
+            Stage::Member(_, member) => format!("{member:?}"),
+            Stage::Newcomer(_, newcomer) => format!("{newcomer:?}"),
+            Stage::Done => "Done".to_owned(),
+            Stage::Failed(code) => format!("Failed({code})"),
+        };
+        f.debug_struct("Pairing")
+            .field("side", &self.side)
+            .field("role", &self.role)
+            .field("stage", &format_args!("{stage}"))
+            .finish_non_exhaustive()
+    }
+}

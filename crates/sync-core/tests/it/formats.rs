@@ -1,0 +1,176 @@
+//! Golden vectors of everything that travels besides pairing: envelopes, bodies, statements, frames.
+//! `vectors/check.py` reads the same files with code of its own.
+
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+use sync_core::seal::{open, seal, sender_key};
+use sync_rules::statement::{sign_acknowledgement, sign_reject};
+use sync_rules::{SigningKey, attach, device_id, labelled};
+use sync_types::body::{Blob, Body, Control, History, HistoryRequest, HistoryRun, Reached, Span, pack, pad};
+use sync_types::envelope::{Class, Header, padded_len};
+use sync_types::frame::{self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, FromRelay, Reject, ToRelay};
+use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, decode, encode};
+
+use crate::golden;
+
+const GROUP: GroupId = GroupId([0x11; 32]);
+const SECRET: [u8; 32] = [0x22; 32];
+const SEED: [u8; 32] = [0x33; 32];
+
+fn hex(bytes: &[u8]) -> String {
+    HEXLOWER.encode(bytes)
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_seed(&SEED)
+}
+
+fn blobs() -> Vec<Blob> {
+    let first = Blob { id: BlobId([0x44; 16]), channel: "notes/17".into(), data: b"hello".to_vec() };
+    let second = Blob { id: first.id.next(), data: b"world".to_vec(), ..first.clone() };
+    let third = Blob { id: BlobId([0x55; 16]), channel: "Größe".into(), data: vec![0xff; 3] };
+    vec![first, second, third]
+}
+
+fn reached(seq: u64) -> Reached {
+    Reached { sender: DeviceId([0x66; 16]), seq, hash: EntryHash([0x77; 32]) }
+}
+
+fn blob_json(blob: &Blob) -> Value {
+    json!({ "id": blob.id.to_string(), "channel": blob.channel, "data": hex(&blob.data) })
+}
+
+#[test]
+fn golden_hashes() {
+    let cases: Vec<Value> = [("test", &b""[..]), ("test", b"abc"), ("device id", &[7; 32])]
+        .map(|(label, content)| json!({ "label": label, "content": hex(content), "hash": hex(&labelled(label, content)) }))
+        .into();
+    let public = key().public();
+    golden::check(
+        "hashes",
+        &json!({
+            "labelled": cases,
+            "device_id": { "public_key": hex(&public), "device": device_id(&public).to_string() },
+        }),
+    );
+}
+
+#[test]
+fn golden_bodies() {
+    let control = vec![
+        Control::Name(Opaque(b"Pixel 9".to_vec())),
+        Control::HistoryRequest(HistoryRequest {
+            holder: DeviceId([1; 16]),
+            number: 2,
+            spans: vec![Span { sender: DeviceId([3; 16]), from: 4, to: 5 }],
+        }),
+        Control::History(History {
+            asker: DeviceId([1; 16]),
+            number: 2,
+            runs: vec![HistoryRun { sender: DeviceId([3; 16]), seq: 4, blobs: pack(&blobs()) }],
+            complete: vec![Span { sender: DeviceId([3; 16]), from: 4, to: 5 }],
+        }),
+        Control::Leaving,
+    ];
+    let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
+    let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();
+    golden::check(
+        "bodies",
+        &json!({
+            "packed": { "blobs": blobs().iter().map(blob_json).collect::<Vec<_>>(), "bytes": hex(&pack(&blobs())) },
+            "control_body": hex(&encode(&body)),
+            "padded": { "plain": hex(b"plain"), "bytes": hex(&pad(b"plain")) },
+            "padded_lengths": lengths,
+        }),
+    );
+    assert_eq!(decode::<Body>(&encode(&body)).unwrap(), body);
+}
+
+#[test]
+fn golden_envelope() {
+    let key = key();
+    let header = Header {
+        version: 1,
+        suite: 1,
+        class: Class::Data,
+        epoch: 3,
+        epoch_tag: [0x88; 8],
+        sender: key.device_id(),
+        seq: 2,
+        previous: EntryHash([0x99; 32]),
+        nonce: [0xaa; 24],
+    };
+    let body = Body { blobs: pack(&blobs()), ..Body::default() };
+    let plain = encode(&body);
+    let sealed = seal(GROUP, &header, &plain, &SECRET, &key);
+    let envelope = Envelope::parse(&sealed.bytes).unwrap();
+    assert_eq!(*open(GROUP, &envelope, &SECRET).unwrap(), plain);
+    assert!(open(GroupId([0; 32]), &envelope, &SECRET).is_err(), "another group's envelope opens");
+    golden::check(
+        "envelope",
+        &json!({
+            "group": GROUP.to_string(),
+            "epoch_secret": hex(&SECRET),
+            "signing_seed": hex(&SEED),
+            "sender": key.device_id().to_string(),
+            "sender_key": hex(&*sender_key(&SECRET, key.device_id())),
+            "header": hex(envelope.header_bytes),
+            "plain": hex(&plain),
+            "envelope": hex(&sealed.bytes),
+            "hash": sealed.hash.to_string(),
+        }),
+    );
+}
+
+#[test]
+fn golden_statements() {
+    let key = key();
+    let zero = frame::Signature([0; 64]);
+    let mut statement = Acknowledgement {
+        device: key.device_id(),
+        frontier: vec![reached(7)],
+        holes: vec![Span { sender: DeviceId([0x66; 16]), from: 2, to: 3 }],
+        signature: zero,
+    };
+    sign_acknowledgement(&key, &GROUP, &mut statement);
+    let mut reject = Reject { device: key.device_id(), epoch: 5, commit_hash: EntryHash([0xbb; 32]), signature: zero };
+    sign_reject(&key, &GROUP, &mut reject);
+    let exporter = [0xcc; 32];
+    golden::check(
+        "statements",
+        &json!({
+            "group": GROUP.to_string(),
+            "public_key": hex(&key.public()),
+            "acknowledgement": hex(&encode(&statement)),
+            "reject": hex(&encode(&reject)),
+            "attach": { "exporter": hex(&exporter), "proof": hex(&attach::prove(&key, GROUP, &exporter)) },
+        }),
+    );
+}
+
+#[test]
+fn golden_frames() {
+    let attach =
+        Attach { version: 1, group: GROUP, device: DeviceId([1; 16]), stored: 42, proof: frame::Signature([2; 64]) };
+    let to: Vec<(&str, ToRelay)> = vec![
+        ("attach", ToRelay::Attach(attach)),
+        ("push", ToRelay::Push(vec![Opaque(vec![1, 2, 3]), Opaque(vec![4])])),
+        ("acknowledge", ToRelay::Acknowledge(Acknowledge { cursor: 9, statement: Opaque::default() })),
+        ("welcome_stored", ToRelay::WelcomeStored),
+    ];
+    let entry = Entry { cursor: 10, kind: EntryKind::Commit, bytes: Opaque(vec![5; 70]) };
+    let from: Vec<(&str, FromRelay)> = vec![
+        ("deliver", FromRelay::Deliver(vec![entry])),
+        ("accepted", FromRelay::Accepted(11)),
+        ("going_away", FromRelay::GoingAway(1500)),
+        ("caught_up", FromRelay::CaughtUp(12)),
+    ];
+    let mut frames = serde_json::Map::new();
+    for (name, f) in &to {
+        frames.insert((*name).into(), hex(&frame::write(f)).into());
+    }
+    for (name, f) in &from {
+        frames.insert((*name).into(), hex(&frame::write(f)).into());
+    }
+    golden::check("frames", &Value::Object(frames));
+}

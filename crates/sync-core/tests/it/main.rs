@@ -1,0 +1,9 @@
+//! Tests from outside: primitives against public vectors, golden vectors of what travels.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with place and cause")]
+
+mod formats;
+mod golden;
+mod membership;
+mod pairing;
+mod primitives;

@@ -1,0 +1,7 @@
+//! Membership with the real cryptography, with the relay's observer beside it.
+
+mod attacks;
+mod changes;
+mod joining;
+mod liar;
+mod world;

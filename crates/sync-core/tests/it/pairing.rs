@@ -1,0 +1,212 @@
+//! Golden vectors of links and pairings.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER as HEX;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng, TryCryptoRng, TryRng};
+use serde_json::{Value, json};
+use sync_core::pairing::{Consent, GroupOffer, Output, Pairing, app_tag, slot_id};
+use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
+use sync_types::settings::Settings;
+use sync_types::{DeviceId, GroupId, Suite, encode};
+
+use crate::golden;
+
+const APP: &str = "org.example.notes";
+const NOW: u64 = 1_700_000_000_000;
+
+/// A generator that remembers what it gave: with these bytes, in this order, anybody can repeat the pairing.
+struct Recorded(ChaCha20Rng, Vec<u8>);
+
+impl Recorded {
+    fn new(seed: u8) -> Self {
+        Self(ChaCha20Rng::from_seed([seed; 32]), Vec::new())
+    }
+}
+
+impl TryRng for Recorded {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        self.0.try_fill_bytes(out)?;
+        self.1.extend_from_slice(out);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Recorded {}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Member => "member",
+        Side::Newcomer => "newcomer",
+    }
+}
+
+fn describe(link: &Link) -> Value {
+    let (kind, origin) = match &link.relay.kind {
+        RelayKind::Pinned => ("pinned", None),
+        RelayKind::Web(origin) => ("web", Some(origin)),
+        RelayKind::Embedded => ("embedded", None),
+    };
+    json!({
+        "version": sync_types::VERSION,
+        "suite": link.suite as u8,
+        "app": HEX.encode(&link.app),
+        "shows": side(link.shows),
+        "expires_at": link.expires_at,
+        "secret": HEX.encode(link.secret.as_bytes()),
+        "fingerprint": HEX.encode(&link.fingerprint),
+        "relay": {
+            "kind": kind,
+            "origin": origin,
+            "endpoint": HEX.encode(&link.relay.endpoint),
+            "hosts": link.relay.hosts.iter().map(|h| h.to_string()).collect::<Vec<_>>(),
+        },
+        "bytes": HEX.encode(&link.to_bytes().unwrap()),
+        "text": *link.to_text().unwrap(),
+        "slot": HEX.encode(&slot_id(link.secret.as_bytes())),
+    })
+}
+
+#[test]
+fn links() {
+    let link = |shows, kind, hosts: &[&str]| Link {
+        suite: Suite::XWing,
+        app: app_tag(APP),
+        shows,
+        expires_at: 1_700_000_600,
+        secret: LinkSecret::new(std::array::from_fn(|i| i as u8)),
+        fingerprint: std::array::from_fn(|i| 255 - i as u8),
+        relay: RelayHint { endpoint: [0xa5; 32], hosts: hosts.iter().map(|h| h.parse().unwrap()).collect(), kind },
+    };
+    let links = [
+        link(Side::Member, RelayKind::Pinned, &["192.0.2.7:4433"]),
+        link(Side::Newcomer, RelayKind::Pinned, &["[2001:db8::7]:4433", "relay.example.org:443"]),
+        link(Side::Member, RelayKind::Web("https://sync.example.org".into()), &[]),
+        link(Side::Member, RelayKind::Embedded, &["10.0.0.2:50000"]),
+        link(Side::Newcomer, RelayKind::Embedded, &[]),
+    ];
+    for link in &links {
+        let read: Link = link.to_text().unwrap().parse().unwrap();
+        assert_eq!(describe(&read), describe(link));
+    }
+    let value = json!({ "app_id": APP, "links": links.iter().map(describe).collect::<Vec<_>>() });
+    golden::check("link", &value);
+}
+
+struct Party {
+    machine: Pairing,
+    sent: usize,
+    outputs: Vec<Output>,
+}
+
+/// Plays a whole pairing, and gives what everybody sent, in order.
+fn play(shows: Side) -> Value {
+    let (mut shower_rng, mut scanner_rng) = (Recorded::new(1), Recorded::new(2));
+    let relay =
+        RelayHint { endpoint: [0xa5; 32], hosts: vec!["192.0.2.7:4433".parse().unwrap()], kind: RelayKind::Pinned };
+    let ttl = Duration::from_secs(600);
+    let shower = Pairing::show(shows, APP, relay, ttl, &mut shower_rng, NOW).unwrap();
+    // The link goes the way a person takes it.
+    let text = shower.link().to_text().unwrap();
+    let scanner = Pairing::scan(text.parse().unwrap(), shows.other(), APP, &mut scanner_rng).unwrap();
+    let link = describe(shower.link());
+    assert_eq!(link["slot"], HEX.encode(&scanner.slot()));
+
+    let settings = Settings { app_id: APP.as_bytes().to_vec(), ..Settings::default() };
+    let offer = GroupOffer {
+        group: GroupId([3; 32]),
+        sponsor: DeviceId([4; 16]),
+        settings: encode(&settings),
+        names: vec![(DeviceId([4; 16]), "Laptop".to_owned())],
+        time_ms: NOW,
+    };
+    let mut code = None;
+    let mut messages = Vec::new();
+    let mut parties = [scanner, shower].map(|machine| Party { machine, sent: 0, outputs: Vec::new() });
+    let sides = [shows.other(), shows];
+    let mut types_later = shows == Side::Newcomer;
+    loop {
+        let mut moved = false;
+        for at in 0..2 {
+            while let Some(output) = parties[at].machine.poll_output() {
+                moved = true;
+                parties[at].outputs.push(output.clone());
+                let machine = &mut parties[at].machine;
+                match output {
+                    Output::Send(bytes) => {
+                        parties[at].sent += 1;
+                        messages.push(json!({ "from": side(sides[at]), "bytes": HEX.encode(&bytes) }));
+                        parties[1 - at].machine.handle_message(&bytes, NOW).unwrap();
+                    }
+                    Output::ShowCheck(digits) => code = Some(digits),
+                    Output::NeedKeyPackage { .. } => machine.key_package(vec![0x6b; 32], "Pixel 9", NOW).unwrap(),
+                    // A newcomer that shows is asked before the scanner has the fourth message: it types further down.
+                    Output::NeedCheck => {}
+                    Output::Request { consent: Consent::CheckCode, .. } => {
+                        machine.type_check(code.as_deref().unwrap(), NOW).unwrap();
+                    }
+                    Output::Request { consent: Consent::Yes, .. } => machine.consent(true, NOW).unwrap(),
+                    Output::Approved { .. } => machine.offer(offer.clone(), NOW).unwrap(),
+                    Output::Offer(got) => assert_eq!(got, offer),
+                    Output::OfferTaken | Output::Done => {}
+                    Output::Failed(error) => panic!("{error}"),
+                }
+            }
+        }
+        if !moved && !types_later {
+            break;
+        }
+        if !moved {
+            types_later = false;
+            parties[1].machine.type_check(code.as_deref().unwrap(), NOW).unwrap();
+        }
+    }
+    assert!(parties.iter().all(|p| p.outputs.contains(&Output::Done)));
+    json!({
+        "shows": side(shows),
+        "link": link,
+        "now_ms": NOW,
+        "check_code": code,
+        "shower_random": HEX.encode(&shower_rng.1),
+        "scanner_random": HEX.encode(&scanner_rng.1),
+        "key_package": HEX.encode(&[0x6b; 32]),
+        "name": "Pixel 9",
+        "offer": {
+            "group": offer.group.to_string(),
+            "sponsor": offer.sponsor.to_string(),
+            "settings": HEX.encode(&offer.settings),
+            "names": [[offer.names[0].0.to_string(), offer.names[0].1]],
+            "time_ms": offer.time_ms,
+        },
+        "messages": messages,
+    })
+}
+
+#[test]
+fn pairings() {
+    let value = json!({
+        "protocol": "Noise_hybridXXpsk0_25519+MLKEM768_ChaChaPoly_SHA256",
+        "random": "what each side draws, in this order: the link's secret (32 bytes, only who shows), static X25519 key \
+                   (32), static ML-KEM seed (64), ephemeral X25519 key (32), ephemeral ML-KEM seed (64), first and second \
+                   encapsulation (32 each)",
+        "app_id": APP,
+        "pairings": [play(Side::Member), play(Side::Newcomer)],
+    });
+    golden::check("pairing", &value);
+}

@@ -1,0 +1,17 @@
+//! What a member and a relay both have to check, in one place, so that they cannot come to differ: labelled hashes,
+//! strict Ed25519, the id of a device, the proof that a connection is a device's, and the rules of a group's commits
+//! with the observer that a relay runs over them.
+//!
+//! No I/O, no clock, no storage.
+
+pub mod attach;
+pub mod envelope;
+pub mod hash;
+pub mod mls;
+pub mod observer;
+pub mod sign;
+pub mod statement;
+
+pub use hash::{device_id, labelled};
+pub use observer::{Observe, ObserveError, Observed, Observer, Step};
+pub use sign::{BadSignature, SigningKey, check_key, sign, verify};

@@ -1,0 +1,90 @@
+//! The outside of a commit, before any group looks at it.
+
+use mls_rs::{MlsMessage, MlsMessageDescription, group::ContentType, group::Sender};
+use sync_types::{EntryHash, GroupId, limits};
+
+use crate::labelled;
+
+/// Bytes that are no commit of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotACommit {
+    /// The bytes are no MLS message, or not in its one canonical form.
+    #[error("the bytes are no MLS message")]
+    Malformed,
+    /// The message is not a readable commit.
+    #[error("the message is not a public commit")]
+    OtherMessage,
+    /// The group id is not one of ours.
+    #[error("the group id is not 32 bytes long")]
+    GroupId,
+    /// The commit's sender is not in the group.
+    #[error("external commits are refused")]
+    External,
+    /// The commit does not renew its committer's keys.
+    #[error("the commit has no path")]
+    NoPath,
+    /// The committer's new leaf carries extensions of its own.
+    #[error("the committer's leaf carries extensions")]
+    LeafExtensions,
+}
+
+/// A commit of a member, as it travelled. Its signature and contents are not checked yet.
+#[derive(Clone, Debug)]
+pub struct CommitMessage {
+    /// The group that it is for.
+    pub group: GroupId,
+    /// The epoch that it ends.
+    pub epoch: u64,
+    /// The committer's place in the tree.
+    pub sender: u32,
+    /// The hash of its bytes under the label `commit`.
+    pub hash: EntryHash,
+    /// The message, for the group to process.
+    pub message: MlsMessage,
+}
+
+impl CommitMessage {
+    /// The hash by which a commit is known.
+    pub fn hash(bytes: &[u8]) -> EntryHash {
+        EntryHash(labelled("commit", bytes))
+    }
+
+    /// Reads a commit.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotACommit> {
+        let message = message(bytes)?;
+        let MlsMessageDescription::PublicProtocolMessage { group_id, epoch_id, content_type, sender, .. } =
+            message.description()
+        else {
+            return Err(NotACommit::OtherMessage);
+        };
+        if content_type != ContentType::Commit {
+            return Err(NotACommit::OtherMessage);
+        }
+        let Sender::Member(sender) = sender else {
+            return Err(NotACommit::External);
+        };
+        let leaf = message.commit_path_leaf_node().ok_or(NotACommit::NoPath)?;
+        if !leaf.extensions.is_empty() {
+            return Err(NotACommit::LeafExtensions);
+        }
+        Ok(Self {
+            group: GroupId::from_slice(group_id).ok_or(NotACommit::GroupId)?,
+            epoch: epoch_id,
+            sender,
+            hash: Self::hash(bytes),
+            message,
+        })
+    }
+}
+
+/// Reads any MLS message; refuses a second encoding of it.
+pub(crate) fn message(bytes: &[u8]) -> Result<MlsMessage, NotACommit> {
+    if bytes.len() > limits::FRAME_BYTES {
+        return Err(NotACommit::Malformed);
+    }
+    let message = MlsMessage::from_bytes(bytes).map_err(|_| NotACommit::Malformed)?;
+    match message.to_bytes() {
+        Ok(again) if again == bytes => Ok(message),
+        _ => Err(NotACommit::Malformed),
+    }
+}

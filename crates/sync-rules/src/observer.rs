@@ -1,0 +1,250 @@
+//! A group as a relay sees it: who is in it, what it agreed on, and whether a commit is allowed. Without any key.
+//!
+//! What an observer cannot check are the two tags that need the group's secrets: the membership tag and the confirmation
+//! tag. A commit is therefore provisional until a member has confirmed it.
+
+use mls_rs::{
+    CryptoProvider, MlsMessage,
+    error::MlsError,
+    external_client::{
+        ExternalClient, ExternalGroup, ExternalReceivedMessage, ExternalSnapshot,
+        builder::{ExternalBaseConfig, WithCryptoProvider, WithIdentityProvider, WithMlsRules},
+    },
+    group::CommitEffect,
+};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
+
+use crate::mls::{
+    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, seated, settings,
+};
+
+/// Follows groups by their public messages.
+pub trait Observe: Send + Sync {
+    /// Starts to follow a group from a GroupInfo that holds the tree.
+    fn found(&self, group_info: &[u8]) -> Result<Observed, ObserveError>;
+
+    /// Checks a commit and the GroupInfo that belongs to it against the group's state before it. Nothing is kept: the
+    /// state after it is in the answer.
+    fn process(&self, snapshot: &[u8], commit: &[u8], group_info: &[u8]) -> Result<Step, ObserveError>;
+}
+
+/// A group at one epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The observer's state, to be given back to [`Observe::process`].
+    pub snapshot: Vec<u8>,
+    /// The group.
+    pub group: GroupId,
+    /// The epoch.
+    pub epoch: u64,
+    /// Who is in the group, with the Ed25519 public keys, in the order of the tree.
+    pub members: Vec<(DeviceId, [u8; 32])>,
+    /// What the members agreed on.
+    pub settings: Settings,
+}
+
+impl Observed {
+    /// The public key of a member.
+    pub fn key_of(&self, device: DeviceId) -> Option<&[u8; 32]> {
+        self.members.iter().find(|(id, _)| *id == device).map(|(_, key)| key)
+    }
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The group before, as the snapshot had it.
+    pub before: Observed,
+    /// The group after.
+    pub after: Observed,
+    /// Who made the commit.
+    pub committer: DeviceId,
+    /// Who came, with the public keys.
+    pub added: Vec<(DeviceId, [u8; 32])>,
+    /// Who went.
+    pub removed: Vec<DeviceId>,
+    /// What the committer signed beside the commit.
+    pub authenticated_data: Vec<u8>,
+    /// The hash of the commit's bytes, see [`CommitMessage::hash`].
+    pub commit_hash: EntryHash,
+}
+
+/// Why a commit or a GroupInfo is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The bytes are no commit of a member.
+    #[error(transparent)]
+    NotACommit(#[from] NotACommit),
+    /// The bytes are no GroupInfo with the tree in it.
+    #[error("the bytes are no GroupInfo that holds the tree")]
+    NotAGroupInfo,
+    /// The group uses another MLS cipher suite.
+    #[error("the group uses another cipher suite")]
+    Suite,
+    /// The commit or GroupInfo is for another group.
+    #[error("the message is for another group")]
+    OtherGroup,
+    /// The commit is for an epoch that is over.
+    #[error("the commit is for epoch {theirs}, the group is at {ours}")]
+    Stale {
+        /// The commit's epoch.
+        theirs: u64,
+        /// The group's epoch.
+        ours: u64,
+    },
+    /// The commit is for an epoch that has not begun.
+    #[error("the commit is for epoch {theirs}, the group is at {ours}")]
+    Future {
+        /// The commit's epoch.
+        theirs: u64,
+        /// The group's epoch.
+        ours: u64,
+    },
+    /// The commit breaks a rule of groups.
+    #[error(transparent)]
+    Refused(#[from] Violation),
+    /// MLS itself refuses the commit or the GroupInfo: a signature, a hash, a key.
+    #[error("the message is invalid: {0}")]
+    Invalid(#[source] Box<MlsError>),
+    /// The GroupInfo is not the one of the epoch that the commit begins, or not signed by the committer.
+    #[error("the GroupInfo does not belong to the commit")]
+    GroupInfo,
+    /// The snapshot is not one of this observer's.
+    #[error("the group's snapshot is damaged: {0}")]
+    Snapshot(#[source] Box<MlsError>),
+}
+
+impl ObserveError {
+    /// What the device is told.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotACommit(NotACommit::External | NotACommit::NoPath | NotACommit::LeafExtensions) => {
+                Code::CommitRefused
+            }
+            Self::NotACommit(_) | Self::NotAGroupInfo | Self::OtherGroup | Self::Future { .. } => Code::Protocol,
+            Self::Suite => Code::Suite,
+            Self::Stale { .. } => Code::StaleEpoch,
+            Self::Refused(_) | Self::Invalid(_) | Self::GroupInfo => Code::CommitRefused,
+            Self::Snapshot(_) => Code::Internal,
+        }
+    }
+}
+
+/// [`Observe`] over a crypto provider.
+#[derive(Clone, Debug, Default)]
+pub struct Observer<P> {
+    crypto: P,
+}
+
+type Config<P> = WithMlsRules<Rules, WithIdentityProvider<Identity, WithCryptoProvider<P, ExternalBaseConfig>>>;
+
+impl<P: CryptoProvider + Clone> Observer<P> {
+    /// An observer that checks with this cryptography.
+    pub fn new(crypto: P) -> Self {
+        Self { crypto }
+    }
+
+    fn client(&self) -> ExternalClient<Config<P>> {
+        ExternalClient::builder()
+            .crypto_provider(self.crypto.clone())
+            .identity_provider(Identity)
+            .mls_rules(Rules)
+            .extension_type(SETTINGS)
+            .custom_proposal_types([EXTERNAL_PROOF])
+            .build()
+    }
+}
+
+impl<P: CryptoProvider + Clone> Observe for Observer<P> {
+    fn found(&self, group_info: &[u8]) -> Result<Observed, ObserveError> {
+        let message = group_info_message(group_info)?;
+        let group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
+        observed(&group)
+    }
+
+    fn process(&self, snapshot: &[u8], commit: &[u8], group_info: &[u8]) -> Result<Step, ObserveError> {
+        let damaged = |e| ObserveError::Snapshot(Box::new(e));
+        let state = ExternalSnapshot::from_bytes(snapshot).map_err(damaged)?;
+        let mut group = self.client().load_group(state).map_err(damaged)?;
+        let before = observed(&group)?;
+
+        let commit = CommitMessage::parse(commit)?;
+        check_place(&commit, &before)?;
+        let info = group_info_message(group_info)?;
+
+        let ExternalReceivedMessage::Commit(done) = group.process_incoming_message(commit.message)? else {
+            return Err(NotACommit::OtherMessage.into());
+        };
+        let CommitEffect::NewEpoch(_) = done.effect else {
+            return Err(Violation::Proposal.into());
+        };
+        let signer = info.as_group_info().map(|i| i.sender());
+        // Compares signature, tree, context and confirmation tag with those that the commit led to.
+        let same = group.process_incoming_message(info).is_ok();
+        if !same || signer != Some(done.committer) {
+            return Err(ObserveError::GroupInfo);
+        }
+
+        let after = observed(&group)?;
+        let committer = group.roster().member_with_index(done.committer).map_err(ObserveError::from)?;
+        let (committer, _) = seated(&committer.signing_identity).map_err(Violation::from)?;
+        Ok(Step {
+            added: after.members.iter().filter(|m| !before.members.contains(m)).copied().collect(),
+            removed: before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect(),
+            before,
+            after,
+            committer,
+            authenticated_data: done.authenticated_data,
+            commit_hash: commit.hash,
+        })
+    }
+}
+
+fn check_place(commit: &CommitMessage, group: &Observed) -> Result<(), ObserveError> {
+    if commit.group != group.group {
+        return Err(ObserveError::OtherGroup);
+    }
+    let (theirs, ours) = (commit.epoch, group.epoch);
+    match theirs.cmp(&ours) {
+        std::cmp::Ordering::Less => Err(ObserveError::Stale { theirs, ours }),
+        std::cmp::Ordering::Greater => Err(ObserveError::Future { theirs, ours }),
+        std::cmp::Ordering::Equal => Ok(()),
+    }
+}
+
+fn group_info_message(bytes: &[u8]) -> Result<MlsMessage, ObserveError> {
+    let message = crate::mls::message(bytes).map_err(|_| ObserveError::NotAGroupInfo)?;
+    let info = message.as_group_info().ok_or(ObserveError::NotAGroupInfo)?;
+    if !info.extensions().has_extension(mls_rs::extension::ExtensionType::RATCHET_TREE) {
+        return Err(ObserveError::NotAGroupInfo);
+    }
+    if info.group_context().cipher_suite != CIPHER_SUITE {
+        return Err(ObserveError::Suite);
+    }
+    Ok(message)
+}
+
+fn observed<P: CryptoProvider + Clone>(group: &ExternalGroup<Config<P>>) -> Result<Observed, ObserveError> {
+    let context = group.group_context();
+    let members =
+        group.roster().member_identities_iter().map(seated).collect::<Result<Vec<_>, _>>().map_err(Violation::from)?;
+    if members.len() > limits::MEMBERS {
+        return Err(Violation::TooManyMembers.into());
+    }
+    Ok(Observed {
+        snapshot: group.snapshot().to_bytes().map_err(ObserveError::from)?,
+        group: GroupId::from_slice(&context.group_id).ok_or(NotACommit::GroupId)?,
+        epoch: context.epoch,
+        members,
+        settings: settings(&context.extensions)?,
+    })
+}
+
+impl From<MlsError> for ObserveError {
+    fn from(error: MlsError) -> Self {
+        match crate::mls::violation(&error) {
+            Some(violation) => Self::Refused(violation),
+            None => Self::Invalid(Box::new(error)),
+        }
+    }
+}

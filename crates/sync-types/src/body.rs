@@ -1,0 +1,266 @@
+//! What is inside an envelope once it is opened: packed blobs, control messages, presence.
+
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+
+use crate::envelope::padded_len;
+use crate::{BlobId, DecodeError, DeviceId, EntryHash, Opaque, codec, limits};
+
+/// A sender's chain up to some envelope: "I hold everything of `sender` up to `seq`, whose hash is `hash`".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+pub struct Reached {
+    /// Whose chain.
+    pub sender: DeviceId,
+    /// The last envelope's number.
+    pub seq: u64,
+    /// The last envelope's hash.
+    pub hash: EntryHash,
+}
+
+/// A run of one sender's envelopes, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+pub struct Span {
+    /// Whose chain.
+    pub sender: DeviceId,
+    /// The first envelope's number.
+    pub from: u64,
+    /// The last envelope's number.
+    pub to: u64,
+}
+
+/// The plaintext of an envelope of class data or control, before padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Body {
+    /// What the sender newly holds of others, so that a relay that withholds shows.
+    pub seen: Vec<Reached>,
+    /// Blobs (class data) as [`pack`] writes them, or empty.
+    pub blobs: Opaque,
+    /// Messages of the engine (class control), or empty.
+    pub control: Vec<Control>,
+}
+
+/// A message between engines.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum Control {
+    /// The sender's own name, for people.
+    Name(Opaque) = 1u8,
+    /// "Send me these as history."
+    HistoryRequest(HistoryRequest) = 2u8,
+    /// Blobs handed on again.
+    History(History) = 3u8,
+    /// "I am leaving: remove me."
+    Leaving = 4u8,
+}
+
+/// Asks one device for blobs that the asker has no keys for.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct HistoryRequest {
+    /// Who should answer.
+    pub holder: DeviceId,
+    /// The asker's number for it.
+    pub number: u64,
+    /// What is asked for.
+    pub spans: Vec<Span>,
+}
+
+/// An answer to a [`HistoryRequest`], or a part of it. Blobs come in each sender's order.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct History {
+    /// Who asked.
+    pub asker: DeviceId,
+    /// The asker's number.
+    pub number: u64,
+    /// Blobs with the sender that they came from, on the holder's word.
+    pub runs: Vec<HistoryRun>,
+    /// The spans that are complete with this part: whatever blobs they had have been sent.
+    pub complete: Vec<Span>,
+}
+
+/// Blobs of one envelope, handed on.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct HistoryRun {
+    /// Who pushed them first.
+    pub sender: DeviceId,
+    /// The number of the envelope they first came in.
+    pub seq: u64,
+    /// The blobs, as [`pack`] writes them.
+    pub blobs: Opaque,
+}
+
+/// What rides in a newcomer's Welcome: where each sender's chain stood when its sponsor added it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Baseline {
+    /// The sponsor's frontier at the commit, itself and former members included.
+    pub frontier: Vec<Reached>,
+}
+
+/// A device's presence.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Presence {
+    /// The channel it is about.
+    pub channel: Opaque,
+    /// What the app says; at most [`limits::PRESENCE_BYTES`]. Empty means gone.
+    pub data: Opaque,
+}
+
+/// A blob with its id and channel.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// The blob's id.
+    pub id: BlobId,
+    /// The channel, at most [`limits::CHANNEL_BYTES`] of UTF-8.
+    pub channel: String,
+    /// The app's bytes.
+    pub data: Vec<u8>,
+}
+
+/// Redacts channel and content.
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({:?}, {} bytes)", self.id, self.data.len())
+    }
+}
+
+const SAME_CHANNEL: u8 = 1;
+const NEXT_ID: u8 = 2;
+
+/// Writes blobs one behind the other. Each begins with a byte of flags: bit 0 = same channel as the blob before, bit 1 = its
+/// id is [`BlobId::next`] of the blob's before; then id and channel<V> unless the flags spare them; then data<V>. A burst of
+/// pushes to one channel so costs two or three bytes a blob.
+pub fn pack<'a>(blobs: impl IntoIterator<Item = &'a Blob>) -> Opaque {
+    let mut out = Vec::new();
+    let mut before: Option<&Blob> = None;
+    for blob in blobs {
+        let same_channel = before.is_some_and(|b| b.channel == blob.channel);
+        let next_id = before.is_some_and(|b| b.id.next() == blob.id);
+        out.push((u8::from(same_channel) * SAME_CHANNEL) | (u8::from(next_id) * NEXT_ID));
+        if !next_id {
+            out.extend_from_slice(&blob.id.0);
+        }
+        let ok = "a blob is bounded far below 2^30 bytes";
+        if !same_channel {
+            mls_rs_codec::byte_vec::mls_encode(&blob.channel.as_bytes(), &mut out).expect(ok);
+        }
+        mls_rs_codec::byte_vec::mls_encode(&blob.data, &mut out).expect(ok);
+        before = Some(blob);
+    }
+    Opaque(out)
+}
+
+/// Reads what [`pack`] wrote, and nothing else.
+pub fn unpack(bytes: &[u8]) -> Result<Vec<Blob>, DecodeError> {
+    let malformed = |e: mls_rs_codec::Error| DecodeError::Malformed { what: "packed blob", reason: e.to_string() };
+    let mut rest = bytes;
+    let mut blobs: Vec<Blob> = Vec::new();
+    while let Some((&flags, tail)) = rest.split_first() {
+        rest = tail;
+        if blobs.len() == limits::PACK_BLOBS {
+            return Err(DecodeError::Limit("an envelope holds at most 16,384 blobs"));
+        }
+        if flags & !(SAME_CHANNEL | NEXT_ID) != 0 || (flags != 0 && blobs.is_empty()) {
+            return Err(DecodeError::Limit("a packed blob has unknown flags"));
+        }
+        let before = blobs.last();
+        let id = match before.filter(|_| flags & NEXT_ID != 0) {
+            Some(b) => b.id.next(),
+            None => BlobId::mls_decode(&mut rest).map_err(malformed)?,
+        };
+        let channel = match before.filter(|_| flags & SAME_CHANNEL != 0) {
+            Some(b) => b.channel.clone(),
+            None => {
+                let text: Vec<u8> = mls_rs_codec::byte_vec::mls_decode(&mut rest).map_err(malformed)?;
+                if text.len() > limits::CHANNEL_BYTES {
+                    return Err(DecodeError::Limit("a channel name has at most 256 bytes"));
+                }
+                String::from_utf8(text).map_err(|_| DecodeError::Limit("a channel name is UTF-8"))?
+            }
+        };
+        let data: Vec<u8> = mls_rs_codec::byte_vec::mls_decode(&mut rest).map_err(malformed)?;
+        if data.is_empty() || data.len() > limits::BLOB_BYTES {
+            return Err(DecodeError::Limit("a blob has 1 byte to 1 MiB"));
+        }
+        // One form only: what the flags could have spared is not written out.
+        let spared = before.is_some_and(|b| {
+            (flags & NEXT_ID == 0 && b.id.next() == id) || (flags & SAME_CHANNEL == 0 && b.channel == channel)
+        });
+        if spared {
+            return Err(DecodeError::NotCanonical { what: "packed blob" });
+        }
+        blobs.push(Blob { id, channel, data });
+    }
+    Ok(blobs)
+}
+
+/// Pads a plaintext: its length as a vector's, the bytes, then zeros up to [`padded_len`].
+pub fn pad(plain: &[u8]) -> Vec<u8> {
+    let mut out = codec::encode(&Opaque(plain.to_vec()));
+    out.resize(padded_len(out.len()), 0);
+    out
+}
+
+/// Takes the padding off. Refuses padding that is not zero or not of the length that [`pad`] gives.
+pub fn unpad(padded: &[u8]) -> Result<&[u8], DecodeError> {
+    let mut rest = padded;
+    let length = mls_rs_codec::VarInt::mls_decode(&mut rest)
+        .map_err(|e| DecodeError::Malformed { what: "padded body", reason: e.to_string() })?;
+    let prefix = padded.len() - rest.len();
+    let (plain, zeros) = rest
+        .split_at_checked(u32::from(length) as usize)
+        .ok_or(DecodeError::Limit("a body is longer than its envelope"))?;
+    if zeros.iter().any(|b| *b != 0) || padded_len(prefix + plain.len()) != padded.len() {
+        return Err(DecodeError::NotCanonical { what: "padded body" });
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(id: u8, channel: &str, data: &[u8]) -> Blob {
+        Blob { id: BlobId([id; 16]), channel: channel.into(), data: data.into() }
+    }
+
+    #[test]
+    fn blobs_pack_small_and_read_back() {
+        let first = blob(7, "notes", b"hello");
+        let second = Blob { id: first.id.next(), ..blob(0, "notes", b"world") };
+        let blobs = vec![first, second, blob(9, "other", b"!")];
+        let packed = pack(&blobs);
+        assert_eq!(unpack(&packed).unwrap(), blobs);
+        // flags, id, channel, data; flags, data; flags, id, channel, data.
+        assert_eq!(packed.len(), (1 + 16 + 6 + 6) + (1 + 6) + (1 + 16 + 6 + 2));
+        for end in 1..packed.len() {
+            let cut = unpack(&packed[..end]);
+            assert!(cut.is_err() || cut.unwrap().len() < blobs.len());
+        }
+    }
+
+    #[test]
+    fn packed_blobs_have_one_form() {
+        assert!(unpack(&[4]).is_err(), "unknown flag");
+        assert!(unpack(&[1, 1, 9]).is_err(), "nothing before the first");
+        let a = pack([&blob(1, "c", b"x")]);
+        let doubled: Vec<u8> = a.iter().chain(&pack([&blob(9, "c", b"x")]).0).copied().collect();
+        assert_eq!(unpack(&doubled), Err(DecodeError::NotCanonical { what: "packed blob" }));
+        assert!(unpack(&pack([&blob(1, "c", b"")])).is_err(), "empty blob");
+        assert!(unpack(&pack([&blob(1, &"c".repeat(257), b"x")])).is_err(), "long channel");
+    }
+
+    #[test]
+    fn padding_has_one_form() {
+        for len in [0, 1, 62, 63, 64, 253, 254, 255, 5000] {
+            let plain = vec![7; len];
+            let mut padded = pad(&plain);
+            assert_eq!(unpad(&padded).unwrap(), plain);
+            padded.push(0);
+            assert!(unpad(&padded).is_err());
+            padded.pop();
+            if len < 200 {
+                *padded.last_mut().unwrap() = 1;
+                assert!(unpad(&padded).is_err());
+            }
+        }
+        assert_eq!(pad(&[1; 27]).len(), 256);
+    }
+}

@@ -1,0 +1,339 @@
+//! Frames between a device and a relay.
+//!
+//! A session is one bidirectional stream. Each frame stands behind its length as 4 big-endian bytes, at most
+//! [`limits::FRAME_BYTES`]. The device's first frame is [`ToRelay::Attach`], [`ToRelay::Create`] or [`ToRelay::OpenSlot`]; the
+//! first two prove membership by a signature over the connection's TLS exporter value (RFC 8446 §7.5), so a proof is worth
+//! nothing on another connection. A stream that opened a slot carries that pairing and nothing else.
+
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+
+use crate::body::Reached;
+use crate::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, codec, limits};
+
+/// From a device to a relay.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum ToRelay {
+    /// Prove membership and start the session.
+    Attach(Attach) = 1u8,
+    /// Make a group and attach to it. Repeating it for one's own group is an [`ToRelay::Attach`].
+    Create(Create) = 2u8,
+    /// Lay down envelopes, in the order of their numbers. Answered by [`FromRelay::Accepted`] or [`FromRelay::Refused`].
+    Push(Vec<Opaque>) = 3u8,
+    /// "I have stored everything up to this cursor."
+    Acknowledge(Acknowledge) = 4u8,
+    /// Change the group. Repeating it is harmless. The answer is the commit as an entry, or [`FromRelay::Refused`].
+    Commit(Commit) = 5u8,
+    /// A [`Reject`] that a member signed.
+    Reject(Opaque) = 6u8,
+    /// An ephemeral envelope for whoever is attached now.
+    Presence(Opaque) = 7u8,
+    /// The newcomer has stored its Welcome and joined.
+    WelcomeStored = 8u8,
+    /// Take a side in a rendezvous.
+    OpenSlot(OpenSlot) = 9u8,
+    /// The next message to the other side of the rendezvous.
+    SlotMessage(Opaque) = 10u8,
+    /// Leave the rendezvous and burn it.
+    CloseSlot = 11u8,
+}
+
+/// From a relay to a device.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum FromRelay {
+    /// The session has begun.
+    Attached(Attached) = 1u8,
+    /// Entries in the order of their cursors.
+    Deliver(Vec<Entry>) = 2u8,
+    /// Everything up to this own number is durable at the relay.
+    Accepted(u64) = 3u8,
+    /// Another member's signed [`Acknowledgement`] that names this device.
+    Receipt(Opaque) = 4u8,
+    /// The Welcome that waits for this newcomer.
+    Welcome(Opaque) = 5u8,
+    /// The last commit is final; this is its epoch.
+    Confirmed(u64) = 6u8,
+    /// Another member's ephemeral envelope.
+    Presence(Opaque) = 7u8,
+    /// Something was not done, and nothing was changed.
+    Refused(Refused) = 8u8,
+    /// The relay stops; come back in so many milliseconds.
+    GoingAway(u32) = 9u8,
+    /// The side in the rendezvous is taken.
+    SlotOpened = 10u8,
+    /// The next message from the other side of the rendezvous.
+    SlotMessage(Opaque) = 11u8,
+    /// The other side left, or the rendezvous is over.
+    SlotClosed = 12u8,
+    /// Everything that was there when the session began has been delivered, up to this cursor. Sent once a session.
+    CaughtUp(u64) = 13u8,
+}
+
+/// Proves membership.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Attach {
+    /// [`crate::VERSION`].
+    pub version: u8,
+    /// The group.
+    pub group: GroupId,
+    /// Who attaches.
+    pub device: DeviceId,
+    /// Up to which cursor this device has stored entries. The relay delivers what is beyond.
+    pub stored: u64,
+    /// The device's signature over group, device and exporter value.
+    pub proof: Signature,
+}
+
+/// Makes a group.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Create {
+    /// The founder's proof, as for attaching.
+    pub attach: Attach,
+    /// The GroupInfo of the founding epoch, ratchet tree included.
+    pub group_info: Opaque,
+    /// The access token, or empty.
+    pub token: Opaque,
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Signature(pub [u8; 64]);
+
+impl std::fmt::Debug for Signature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signature")
+    }
+}
+
+/// Where a session starts from.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Attached {
+    /// The last epoch that the relay ordered.
+    pub epoch: u64,
+    /// Whether that epoch is still provisional.
+    pub provisional: u8,
+    /// The last envelope of this device that the relay accepted.
+    pub head: Option<Head>,
+    /// The cursor up to which this device has acknowledged.
+    pub acknowledged: u64,
+    /// The cursor of the newest entry in the group.
+    pub newest: u64,
+}
+
+/// A sender's last accepted envelope, as the relay keeps it after deletion.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Head {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: EntryHash,
+    /// Its header's bytes.
+    pub header: Opaque,
+    /// The labelled hash of its ciphertext, which the signature covers too.
+    pub ciphertext_hash: EntryHash,
+    /// Its sender's signature.
+    pub signature: Signature,
+}
+
+/// One entry of a group's log.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Entry {
+    /// The relay's number of it in the group, rising.
+    pub cursor: u64,
+    /// What it is.
+    pub kind: EntryKind,
+    /// The envelope, the MLS commit, or the signed [`Reject`].
+    pub bytes: Opaque,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// An envelope.
+    Envelope = 1u8,
+    /// An MLS commit.
+    Commit = 2u8,
+    /// A [`Reject`] that undid the commit before it.
+    Reject = 3u8,
+}
+
+/// "I have stored everything up to this cursor."
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Acknowledge {
+    /// The cursor.
+    pub cursor: u64,
+    /// A signed [`Acknowledgement`] for the senders whose envelopes are new since the last one, or empty.
+    pub statement: Opaque,
+}
+
+/// What a member holds of others, signed, so that `delivered` is never the relay's word alone.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Acknowledgement {
+    /// Who holds it.
+    pub device: DeviceId,
+    /// Up to where, for each sender that it speaks of.
+    pub frontier: Vec<Reached>,
+    /// What is missing below: blobs in these spans are not delivered to the device's app yet.
+    pub holes: Vec<crate::body::Span>,
+    /// The device's signature over group and all fields above.
+    pub signature: Signature,
+}
+
+/// A change of the group.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Commit {
+    /// The MLS commit, a PublicMessage.
+    pub commit: Opaque,
+    /// The GroupInfo of the epoch that it starts, ratchet tree included.
+    pub group_info: Opaque,
+    /// A Welcome for each device that it adds.
+    pub welcomes: Vec<WelcomeFor>,
+}
+
+/// A Welcome and its addressee.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct WelcomeFor {
+    /// The newcomer.
+    pub device: DeviceId,
+    /// The MLS Welcome.
+    pub welcome: Opaque,
+}
+
+/// What a commit that removes devices states about each of them, in its authenticated data: the last envelope that counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Cut {
+    /// One for each removed device; seq 0 and a zero hash for one that never sealed anything.
+    pub last: Vec<Reached>,
+}
+
+/// A member's word that it could not apply a provisional commit.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Reject {
+    /// Who rejects.
+    pub device: DeviceId,
+    /// The epoch that the commit would have started.
+    pub epoch: u64,
+    /// The labelled hash of the commit.
+    pub commit_hash: EntryHash,
+    /// The device's signature over group and all fields above.
+    pub signature: Signature,
+}
+
+/// Takes a side in a rendezvous.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct OpenSlot {
+    /// [`crate::VERSION`].
+    pub version: u8,
+    /// The rendezvous, a labelled hash of the link's secret.
+    pub slot: [u8; 16],
+    /// Which side.
+    pub side: SlotSide,
+    /// How many seconds it may last; at most [`limits::PAIRING_TTL`].
+    pub ttl_seconds: u32,
+}
+
+/// A side of a rendezvous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum SlotSide {
+    /// Shows the link; opens the rendezvous.
+    Shows = 1u8,
+    /// Scanned the link.
+    Scans = 2u8,
+}
+
+/// Something was not done, and nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Refused {
+    /// What it answers.
+    pub about: About,
+    /// A [`Code`] as a number; an unknown one reads as [`Code::Protocol`].
+    pub code: u16,
+    /// After how many milliseconds to try again; 0 when that is of no use.
+    pub retry_after_ms: u32,
+    /// For a stale cut or a broken chain: what the relay has, so that the device need not take its word.
+    pub head: Option<Head>,
+    /// A sentence for a log. It holds nothing that a person entered.
+    pub message: Opaque,
+}
+
+impl Refused {
+    /// The error code.
+    pub fn code(&self) -> Code {
+        Code::from_wire(self.code)
+    }
+}
+
+/// What a refusal answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum About {
+    /// The connection or the attaching; the session is over.
+    Session = 1u8,
+    /// A push; nothing from the refused envelope on was taken.
+    Push = 2u8,
+    /// A commit.
+    Commit = 3u8,
+    /// An acknowledgement or a reject.
+    Acknowledge = 4u8,
+    /// Presence.
+    Presence = 5u8,
+    /// A rendezvous; it is over.
+    Slot = 6u8,
+}
+
+/// Writes a frame behind its length, ready for the stream.
+pub fn write<T: MlsEncode>(frame: &T) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    frame.mls_encode(&mut out).expect("frames are bounded far below the 2^30 bytes at which encoding fails");
+    let length = u32::try_from(out.len() - 4).expect("a frame is bounded far below 4 GiB");
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    out
+}
+
+/// Reads the length that stands before a frame.
+pub fn length(prefix: [u8; 4]) -> Result<usize, DecodeError> {
+    let length = u32::from_be_bytes(prefix) as usize;
+    if length == 0 || length > limits::FRAME_BYTES {
+        return Err(DecodeError::Limit("a frame has 1 byte to 4 MiB"));
+    }
+    Ok(length)
+}
+
+/// Reads a frame strictly.
+pub fn read<T: MlsDecode + MlsEncode + MlsSize>(bytes: &[u8]) -> Result<T, DecodeError> {
+    codec::decode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_read_back_behind_their_length() {
+        let frame = ToRelay::Push(vec![Opaque(vec![1; 437])]);
+        let bytes = write(&frame);
+        assert_eq!(length(bytes[..4].try_into().unwrap()), Ok(bytes.len() - 4));
+        assert_eq!(read::<ToRelay>(&bytes[4..]).unwrap(), frame);
+        // A blob of 27 bytes alone costs this much on the stream.
+        assert!(bytes.len() <= 450, "{}", bytes.len());
+    }
+
+    #[test]
+    fn bad_lengths_and_unknown_frames_are_refused() {
+        assert!(length([0; 4]).is_err());
+        assert!(length([0xff; 4]).is_err());
+        assert!(read::<ToRelay>(&[200]).is_err());
+        assert!(read::<ToRelay>(&[]).is_err());
+        assert!(read::<ToRelay>(&[8, 0]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_code_still_reads() {
+        let refused =
+            Refused { about: About::Push, code: 4242, retry_after_ms: 0, head: None, message: Opaque::default() };
+        assert_eq!(read::<Refused>(&codec::encode(&refused)).unwrap().code(), Code::Protocol);
+    }
+}

@@ -1,0 +1,51 @@
+//! What travels and what it is called: ids, wire frames, envelopes, error codes, limits and versions of 0k-Sync.
+//!
+//! This crate does no I/O, holds no keys and calls no cryptography. Every other crate of the workspace builds on it, so
+//! that the client and the relay read each byte the same way.
+//!
+//! Formats are written in the presentation language of TLS as MLS uses it (RFC 9420 §2.1): big-endian integers, vectors
+//! behind a variable-size length in its shortest form. [`codec::decode`] accepts one encoding of each value and no other.
+
+pub mod address;
+pub mod body;
+pub mod codec;
+pub mod envelope;
+pub mod error;
+pub mod frame;
+pub mod id;
+pub mod limits;
+pub mod link;
+pub mod settings;
+
+pub use address::RelayAddress;
+pub use codec::{DecodeError, Opaque, decode, encode};
+pub use envelope::{Class, Envelope, Header};
+pub use error::{Code, Fault};
+pub use id::{BlobId, DeviceId, EntryHash, GroupId};
+
+/// The protocol version that stands in every header and handshake. An unknown one is an error, never a fallback.
+pub const VERSION: u8 = 1;
+
+/// What a group's cryptography is made of. Chosen when the group is made, and the same for all of its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Suite {
+    /// MLS with X-Wing (ML-KEM-768 and X25519), envelopes with XChaCha20-Poly1305, SHA-256, Ed25519.
+    XWing = 1,
+}
+
+impl Suite {
+    /// The suite that stands behind a number on the wire, or [`Code::Suite`].
+    pub fn from_wire(number: u8) -> Result<Self, Code> {
+        match number {
+            1 => Ok(Self::XWing),
+            _ => Err(Code::Suite),
+        }
+    }
+}
+
+/// The ALPN protocol name of the connection between a device and a relay.
+pub const ALPN: &[u8] = b"0ksync/1";
+
+/// What every label of a hash, a signature or a derivation begins with.
+pub const LABEL_PREFIX: &str = "0ksync/1 ";

@@ -1,0 +1,61 @@
+//! Every bound of the protocol. A relay may be configured tighter, never wider.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The largest blob that travels in an envelope, in bytes.
+pub const BLOB_BYTES: usize = MIB;
+/// The largest envelope, in bytes, header and signature included.
+pub const ENVELOPE_BYTES: usize = MIB + 256 * KIB;
+/// How many bytes of waiting blobs are packed into one envelope. A larger blob travels alone.
+pub const PACK_BYTES: usize = 256 * KIB;
+/// How many blobs one envelope may hold.
+pub const PACK_BLOBS: usize = 16 * KIB;
+/// The least size of an envelope's plaintext, padding included, in bytes.
+pub const PADDED_MIN_BYTES: usize = 256;
+/// The longest channel name, in bytes of UTF-8.
+pub const CHANNEL_BYTES: usize = 256;
+/// The longest device name, in bytes of UTF-8.
+pub const NAME_BYTES: usize = 128;
+/// The longest app id, in bytes of UTF-8.
+pub const APP_ID_BYTES: usize = 128;
+/// The largest presence payload, in bytes.
+pub const PRESENCE_BYTES: usize = KIB;
+/// The largest frame on a connection, in bytes, behind its 4-byte length.
+pub const FRAME_BYTES: usize = 4 * MIB;
+/// How many bytes of entries a relay puts into one frame before it starts another.
+pub const DELIVER_BYTES: usize = MIB;
+/// How many members a group may have.
+pub const MEMBERS: usize = 128;
+/// How many relays a group's settings may name.
+pub const RELAYS: usize = 8;
+/// The longest relay address, in bytes.
+pub const ADDRESS_BYTES: usize = 512;
+
+/// How long a pairing link is worth something.
+pub const PAIRING_TTL: Duration = Duration::from_secs(600);
+/// How many messages one party may lay down in a rendezvous.
+pub const PAIRING_MESSAGES: usize = 16;
+/// The largest message in a rendezvous, in bytes.
+pub const PAIRING_MESSAGE_BYTES: usize = 64 * KIB - 1;
+/// How often a person may type a check code.
+pub const CHECK_CODE_TRIES: u8 = 2;
+
+/// How long a commit is provisional at the most.
+pub const PROVISIONAL: Duration = Duration::from_secs(10);
+/// How long an epoch's key is kept after this device applied the commit that ended it.
+pub const EPOCH_KEY_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often a device renews its own leaf.
+pub const SELF_UPDATE_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How many envelopes of its own a device seals before it renews its leaf.
+pub const SELF_UPDATE_ENVELOPES: u64 = 65_536;
+/// How long a former member's last commits are kept for it.
+pub const FORMER_MEMBER_RETENTION: Duration = Duration::from_secs(180 * 24 * 3600);
+/// How long closing may take to send what waits.
+pub const FLUSH_ON_CLOSE: Duration = Duration::from_millis(500);
+/// How many bytes of its own sealed envelopes a device sends before the relay has accepted them.
+pub const IN_FLIGHT_BYTES: usize = 8 * MIB;
+/// How long a newcomer waits for history from one member before it asks another, while connected.
+pub const HISTORY_PATIENCE: Duration = Duration::from_secs(30);

