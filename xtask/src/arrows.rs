@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sync-client", &["sync-core", "sync-rules", "sync-types", "sync-relay"]),
     ("sync-cli", &["sync-client", "sync-types"]),
     ("sync-sim", &["sync-core", "sync-rules", "sync-types", "sync-relay"]),
+    ("ksync-bench", &["sync-client", "sync-core", "sync-rules", "sync-types", "sync-relay"]),
     ("xtask", &[]),
 ];
 

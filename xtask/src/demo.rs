@@ -306,8 +306,8 @@ fn pair(laptop: &Device, phone: &Device) -> Result<(), Failure> {
     note(&format!("{}…", &uri[..uri.len().min(60)]));
     let mut join = phone.start(&["join", &uri, "--name", "Phone"])?;
     let code = join.until("check")?["code"].as_str().ok_or("there is no check code")?.to_owned();
-    let name = invite.until("request")?["name"].clone();
-    note(&format!("Phone shows {code}; Laptop asks \"Add {name}?\", and {code} is typed there"));
+    let name = invite.until("request")?["name"].as_str().unwrap_or_default().to_owned();
+    note(&format!("Phone shows {code}; Laptop asks “Add {name}?”, and {code} is typed there"));
     let input = invite.input.as_mut().ok_or("ksync has no standard input")?;
     writeln!(input, "{code}").map_err(|e| failed("type the code", e))?;
     join.until("joined")?;

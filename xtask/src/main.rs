@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its standard output")]
 
 mod arrows;
+mod bench;
 mod demo;
 mod dependencies;
 mod generate;
@@ -37,6 +38,11 @@ const COMMANDS: &[Command] = &[
     Command { name: "test", about: "install what is missing, then run every check and every test", run: test::run },
     Command { name: "lint", about: "formatting, lints, dependency arrows, licences, generated files", run: lint::run },
     Command { name: "gen", about: "write the generated files anew; --check only compares them", run: generate::run },
+    Command {
+        name: "bench",
+        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json",
+        run: bench::run,
+    },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
 ];
 

@@ -36,13 +36,23 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 /// `--workspace`, although only these are wanted: cargo chooses the features of dependencies by what is built together, so
 /// with `-p` it would build dependencies a second time.
 pub(crate) fn build(programs: &[&str]) -> Result<PathBuf, Failure> {
-    let mut command = cargo(&["build", "--quiet", "--workspace"]);
+    build_as(&["--quiet"], "debug", programs)
+}
+
+/// [`build`], optimised for whoever runs them in earnest.
+pub(crate) fn build_release(programs: &[&str]) -> Result<PathBuf, Failure> {
+    build_as(&["--release"], "release", programs)
+}
+
+fn build_as(options: &[&str], folder: &str, programs: &[&str]) -> Result<PathBuf, Failure> {
+    let mut command = cargo(&["build", "--workspace"]);
+    command.args(options);
     for name in programs {
         command.args(["--bin", name]);
     }
     run(&mut command)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(root().join(target).join("debug"))
+    Ok(root().join(target).join(folder))
 }
 
 /// Runs a program whose output goes to the terminal.

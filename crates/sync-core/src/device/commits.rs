@@ -122,6 +122,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn commit_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+        // A refusal names no commit. Each that lost while it was on its way is refused once, before anything later is.
+        let session = self.session_mut();
+        if session.commits_lost > 0 {
+            session.commits_lost -= 1;
+            return;
+        }
         let again = now + if retry_ms == 0 { RETRY_MS } else { retry_ms };
         self.session_mut().commit_after = again;
         match code {
@@ -171,7 +177,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
         self.count(Outcome::Accepted);
+        let lost = !applied.own && self.session.as_ref().is_some_and(|s| s.commit_sent);
         let pending = self.drop_pending();
+        if lost && pending.is_some() {
+            self.session_mut().commits_lost += 1;
+        }
         let own = pending.filter(|_| applied.own).map(|p| p.intent);
         if let Some(intent) = &own {
             self.finish(intent);
@@ -368,6 +378,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn epoch_expiry_at(&self) -> Option<u64> {
+        if self.before.is_some() {
+            return None;
+        }
         let kept = limits::EPOCH_KEY_RETENTION.as_millis() as u64;
         self.epochs.values().filter_map(|key| key.ended_at).min().map(|ended| ended + kept)
     }

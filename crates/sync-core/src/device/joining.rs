@@ -143,6 +143,8 @@ impl<P: CryptoProvider + Clone> Joining<P> {
     ) -> Result<Option<Device<P>>, DeviceError> {
         match frame {
             FromRelay::Welcome(welcome) => self.join(welcome, now).map(Some),
+            // The Welcome comes first where there is one. Without it, somebody has taken the newcomer out again.
+            FromRelay::CaughtUp(_) => Err(DeviceError::Refused(sync_types::Code::Removed)),
             FromRelay::Refused(refused) if refused.about == About::Session => Err(DeviceError::Refused(refused.code())),
             _ => Ok(None),
         }

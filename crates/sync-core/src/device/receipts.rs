@@ -14,7 +14,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Queues the acknowledgement of what is stored by now. Called when the writes are durable.
     pub(super) fn state_acknowledgement(&mut self) {
         let cursor = self.relay.cursor;
-        let Some(session) = self.session.as_mut().filter(|s| s.attached) else { return };
+        let Some(session) = self.session.as_mut().filter(|s| s.attached && s.acknowledge_after == 0) else {
+            return;
+        };
         if cursor == session.acknowledged && self.unstated.is_empty() {
             return;
         }

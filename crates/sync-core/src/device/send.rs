@@ -28,6 +28,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             && session.next_send <= self.chain.seq
             && session.in_flight_bytes() < limits::IN_FLIGHT_BYTES
             && self.identity.halted == 0
+            && !self.is_removed()
         {
             let room = limits::IN_FLIGHT_BYTES - session.in_flight_bytes();
             return Some(Read::Sealed { from_seq: session.next_send, max_bytes: room.min(limits::DELIVER_BYTES) });

@@ -31,8 +31,12 @@ pub(super) struct Session {
     pub(super) commit_after: u64,
     /// Whether the pending commit was sent on this connection.
     pub(super) commit_sent: bool,
+    /// How many refusals are still to come for commits that have lost already.
+    pub(super) commits_lost: u64,
     /// The cursor that the relay was told.
     pub(super) acknowledged: u64,
+    /// Acknowledgements wait until then, in milliseconds.
+    pub(super) acknowledge_after: u64,
     /// When history was asked for or last came, in milliseconds.
     pub(super) history_at: u64,
     pub(super) leaving_due: bool,
@@ -120,10 +124,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !self.is_alone() && !self.self_update_is_wanted() {
             times.push(Some(self.self_update_due_at()));
         }
-        if !self.intents.list.is_empty() && self.pending.is_none() {
-            times.push(Some(session.commit_after).filter(|t| *t > 0));
-        }
-        times.push(Some(session.push_after).filter(|t| *t > 0));
+        // What waits for something else than the time has no time here: it is done when that comes.
+        let waits = [session.commit_after, session.push_after, session.acknowledge_after];
+        times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.push(self.history_patience_ends_at());
         times.into_iter().flatten().min()
     }
@@ -161,6 +164,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.relay.cursor = cursor;
             self.dirty.insert(Key::Relay);
         }
+        if confirmed > self.membership.epoch() && !self.is_removed() {
+            // Every commit was here, and one that is final could not be applied.
+            self.halt(Code::Forked);
+        }
         self.events.push(Event::CaughtUp);
     }
 
@@ -196,6 +203,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.push_after = now + if retry == 0 { RETRY_MS } else { retry };
             }
             About::Commit => self.commit_refused(code, now, retry),
+            About::Acknowledge if retry > 0 => {
+                let session = self.session_mut();
+                session.acknowledge_after = now + retry;
+                session.acknowledged = 0;
+                self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+            }
+            About::Acknowledge if code == Code::StaleEpoch && self.refused_epoch.is_some() => {
+                // The reject came too late: the others went on with what this device cannot apply.
+                self.halt(Code::Forked);
+            }
             About::Acknowledge | About::Presence | About::Slot => {}
         }
         self.events.push(Event::Refused { code, retry_after_ms: refused.retry_after_ms });
@@ -228,8 +245,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
     pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
-        if self.session.as_ref().is_some_and(|s| s.push_after != 0 && s.push_after <= now) {
-            self.session_mut().push_after = 0;
+        if let Some(session) = &mut self.session {
+            for at in [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after] {
+                if *at <= now {
+                    *at = 0;
+                }
+            }
         }
         self.make_change(now);
         if self.may_seal(now) && !self.is_alone() {

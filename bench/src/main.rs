@@ -1,0 +1,149 @@
+//! Measures 0k-Sync on this machine, each figure beside what bounds it, all in one run so that their ratios mean something
+//! anywhere. `cargo xtask bench` builds it and the relay and runs it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its standard output")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+mod catch_up;
+mod devices;
+mod disk;
+mod memory;
+mod process;
+mod pushes;
+mod quic;
+mod report;
+mod stats;
+mod store;
+mod wire;
+
+use report::Report;
+
+/// A result for a person who reads why the run ended.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures 0k-Sync on this machine.
+#[derive(Parser)]
+#[command(name = "ksync-bench")]
+struct Cli {
+    /// Print the figures as one object of JSON
+    #[arg(long)]
+    json: bool,
+    /// Measure only these, 1 to 6, with a comma between them; the baselines are always measured
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    only: Vec<u8>,
+    /// The program of the relay [default: sync-relay beside this program]
+    #[arg(long, value_name = "FILE")]
+    relay: Option<PathBuf>,
+    /// A folder on the disk to measure; what is made in it is deleted in the end [default: that of this program]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What this program is when it helps itself, in a process of its own.
+#[derive(Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    BareServer,
+    #[command(hide = true)]
+    BareClients { key: String, socket: String, count: usize },
+    #[command(hide = true)]
+    Devices { relay: String, count: usize, folder: PathBuf },
+}
+
+/// What bounds several figures, measured in the same run.
+struct Bounds {
+    /// A write of 4 KiB and its flush, the median.
+    flush: Duration,
+    /// 256 bytes there and back over QUIC, the median.
+    echo: Duration,
+    /// What one QUIC stream carries, in bytes a second.
+    quic: f64,
+    /// Rows of 200 bytes that SQLite takes in a second.
+    rows: f64,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ksync-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Outcome<()> {
+    match cli.role {
+        Some(Role::BareServer) => return memory::bare_server().await,
+        Some(Role::BareClients { key, socket, count }) => return memory::bare_clients(&key, &socket, count).await,
+        Some(Role::Devices { relay, count, folder }) => return memory::attached_devices(&relay, count, &folder).await,
+        None => {}
+    }
+    let own = std::env::current_exe()?;
+    let beside = own.parent().ok_or("this program lies in no folder")?;
+    let relay = cli.relay.unwrap_or_else(|| beside.join("sync-relay"));
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(cli.folder.as_deref().unwrap_or(beside))?;
+    let wanted = |part: u8| cli.only.is_empty() || cli.only.contains(&part);
+    let room = |name: &str| -> Outcome<PathBuf> {
+        let room = folder.path().join(name);
+        std::fs::create_dir(&room)?;
+        Ok(room)
+    };
+
+    let mut report = Report::new(cli.json);
+    if cfg!(debug_assertions) {
+        report.say("this is no release build: read nothing into the figures");
+    }
+    let bounds = baselines(&room("baselines")?, &mut report).await?;
+    if wanted(1) {
+        store::run(&room("store")?, &mut report).await?;
+    }
+    if wanted(2) || wanted(3) {
+        pushes::run(&relay, &room("pushes")?, &bounds, &mut report).await?;
+    }
+    if wanted(4) {
+        catch_up::run(&relay, &room("catch-up")?, &bounds, &mut report).await?;
+    }
+    if wanted(5) {
+        memory::run(&relay, &room("memory")?, &mut report).await?;
+    }
+    if wanted(6) {
+        wire::run(&room("wire")?, &mut report).await?;
+    }
+    report.print();
+    Ok(())
+}
+
+async fn baselines(folder: &Path, report: &mut Report) -> Outcome<Bounds> {
+    const PART: &str = "Baselines of this machine";
+    let flush = disk::fdatasync(folder, 4096, 1_000)?;
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    report.bound(PART, "write of 4 KiB and fdatasync, p50", micros(flush.percentile(50)), "µs", flush.summary());
+    let echo = quic::echo(5_000).await?;
+    report.bound(PART, "QUIC echo of 256 bytes, p50", micros(echo.percentile(50)), "µs", echo.summary());
+    let carried = quic::throughput(256 << 20).await?;
+    let words = "one stream on loopback, nothing done with what comes".to_owned();
+    report.bound(PART, "QUIC throughput", carried / 1e6, "MB/s", words);
+    let rows = disk::bare_sqlite(&folder.join("rows.db"), &[200], 4_096, Duration::from_secs(2)).await?;
+    let words = "200 bytes each, 256 a statement, 4,096 a transaction, one table without an index".to_owned();
+    report.bound(PART, "bare sqlx inserts", rows, "rows/s", words);
+    Ok(Bounds { flush: flush.percentile(50), echo: echo.percentile(50), quic: carried, rows })
+}
+
+/// How much processor time this process has used, in seconds.
+fn own_cpu() -> Outcome<f64> {
+    process::cpu_of("self")
+}

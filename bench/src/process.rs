@@ -1,0 +1,86 @@
+//! Processes that are measured: the relay, and whatever holds many devices.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::Outcome;
+
+/// A process that says in lines how far it is. It is killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Outcome<Self> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}", program.display()))?;
+        let stdout = child.stdout.take().ok_or("a process without standard output")?;
+        Ok(Self { child, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// Another of this program, in another role.
+    pub(crate) fn helper(arguments: &[&str]) -> Outcome<Self> {
+        Self::start(&std::env::current_exe()?, arguments)
+    }
+
+    /// The next line that it prints.
+    pub(crate) async fn line(&mut self) -> Outcome<String> {
+        Ok(self.lines.next_line().await?.ok_or("a process ended before it was ready")?)
+    }
+
+    /// How much memory it has in use, in bytes (`VmRSS`).
+    pub(crate) fn memory(&self) -> Outcome<u64> {
+        let id = self.child.id().ok_or("the process is gone")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// How much processor time it has used, in seconds.
+    pub(crate) fn cpu(&self) -> Outcome<f64> {
+        let id = self.child.id().ok_or("the process is gone")?;
+        cpu_of(&id.to_string())
+    }
+
+    pub(crate) async fn stop(mut self) -> Outcome<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+}
+
+/// How much processor time a process has used, in seconds.
+pub(crate) fn cpu_of(process: &str) -> Outcome<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+    let fields = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    // USER_HZ is 100 on every Linux.
+    Ok(ticks / 100.0)
+}
+
+/// A relay, `sync-relay serve`, on SQLite and loopback.
+pub(crate) struct RelayProcess {
+    pub(crate) process: Process,
+    pub(crate) address: String,
+}
+
+impl RelayProcess {
+    pub(crate) async fn start(program: &Path, data: &Path) -> Outcome<Self> {
+        let data = data.to_str().ok_or("the folder's name is not UTF-8")?;
+        let any = "127.0.0.1:0";
+        let mut process = Process::start(program, &["serve", "--data", data, "--listen", any, "--http", any])?;
+        let ready: serde_json::Value = serde_json::from_str(&process.line().await?)?;
+        let address = ready["address"].as_str().ok_or("the relay said no address")?.to_owned();
+        Ok(Self { process, address })
+    }
+}

@@ -1,0 +1,326 @@
+//! `invite` and `join`: both sides of a pairing, each as the one that shows and as the one that takes.
+
+use std::time::Duration;
+
+use sync_client::{Code, Events, InviteOptions, Pairing, PairingEvent, SyncClient, SyncConfig, SyncError};
+use sync_types::link::Link;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use super::Context;
+use crate::cli::{Invite, Join};
+use crate::event::Event;
+use crate::input::{self, Line};
+use crate::out::{Done, Failure, plain};
+use crate::qr::Drawing;
+
+/// Lines below the QR code that have to stay on the screen with it: the countdown, the question, and the cursor's.
+const BELOW: usize = 3;
+
+/// How long nothing has to happen after a pairing until the newcomer has all that it asked for.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+pub(super) async fn invite(context: &Context, arguments: Invite) -> Done {
+    if let Some(uri) = &arguments.uri {
+        check_link(uri)?;
+    }
+    context
+        .with(async |client| {
+            let pairing = match &arguments.uri {
+                Some(uri) => client.take(uri).await?,
+                None => client.invite(InviteOptions::with_ttl(Duration::from_secs(arguments.ttl))).await?,
+            };
+            let other = if arguments.uri.is_some() { "" } else { "ksync join" };
+            let events = client.events();
+            match Dialog::new(context, pairing, arguments.yes, other).run().await? {
+                End::Added { device, name } => {
+                    let group = client.status().await?.group.map(|id| id.to_string()).unwrap_or_default();
+                    let words = format!("«{}» is in the group now.", plain(&name));
+                    context.out.tell(&Event::Joined { group, device }, words)?;
+                    hand_on(context, events).await;
+                    Ok(())
+                }
+                End::Joined { group, device } => {
+                    context.out.tell(&Event::Joined { group, device }, "Joined the group.")
+                }
+            }
+        })
+        .await
+}
+
+/// Stays until the newcomer has been handed what was pushed before: until nothing has happened for a while. What it lacks
+/// then it gets from whoever is online next.
+async fn hand_on(context: &Context, mut events: Events) {
+    let quiet = async { while let Ok(Some(_)) = tokio::time::timeout(QUIET, events.next()).await {} };
+    tokio::select! {
+        _ = tokio::time::timeout(context.timeout(), quiet) => {}
+        () = context.stop.wait() => {}
+    }
+}
+
+pub(super) async fn join(context: &Context, arguments: Join) -> Done {
+    let mut config = context.config_with(&arguments.setup)?;
+    if let Some(uri) = &arguments.uri {
+        check_link(uri)?;
+    }
+    let home = config.home_path()?;
+    let fresh = !SyncClient::is_initialized(&home);
+    if fresh {
+        config.device_name.clone_from(&arguments.name);
+    }
+    let client = match SyncClient::new(config.clone()).await {
+        Ok(client) => client,
+        Err(error) => return Err(undo(&config, fresh && error.code != Code::HomeBusy, error.into()).await),
+    };
+    let (done, agreed) = newcomer(context, &client, &config, &arguments).await;
+    client.close().await;
+    // Once the digits have been compared, the member may be adding this device: then its key has to stay.
+    let over = |code: Code| code.fault() == sync_client::Fault::Person;
+    match done {
+        Err(failure @ Failure::ReaderGone) => Err(failure),
+        Err(failure) => Err(undo(&config, fresh && (!agreed || failure.code().is_some_and(over)), failure).await),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Takes away the device that was made for a pairing that failed, so that nothing has changed.
+async fn undo(config: &SyncConfig, made: bool, failure: Failure) -> Failure {
+    if made {
+        // The first failure is the one to tell.
+        let _ = SyncClient::reset(config).await;
+    }
+    failure
+}
+
+/// The newcomer's side, and whether the two devices have come so far as to compare digits.
+async fn newcomer(context: &Context, client: &SyncClient, config: &SyncConfig, arguments: &Join) -> (Done, bool) {
+    let name = arguments.name.as_deref();
+    let pairing = match (&arguments.uri, &config.relay) {
+        (Some(uri), _) => client.join(uri, name).await,
+        (None, Some(relay)) => client.join_show(relay, name).await,
+        (None, None) => Err(SyncError::new(Code::InvalidArgument, "--show needs --relay")),
+    };
+    let pairing = match pairing {
+        Ok(pairing) => pairing,
+        Err(error) => return (Err(error.into()), false),
+    };
+    let mut dialog = Dialog::new(context, pairing, false, "ksync invite");
+    let end = dialog.run().await;
+    let told = match end {
+        Ok(End::Joined { group, device }) => {
+            let told = context.out.tell(&Event::Joined { group, device }, "This device is in the group now.");
+            // The member is online now, and may not be when the first pull runs. Joined it is in any case.
+            match told {
+                Ok(()) => context.catch_up(client).await.or_else(|_| Ok(())),
+                failed => failed,
+            }
+        }
+        Ok(End::Added { .. }) => Err(Failure::new(Code::Internal, "a newcomer has added somebody")),
+        Err(failure) => Err(failure),
+    };
+    (told, dialog.agreed)
+}
+
+/// A link that cannot be read is refused before anything is made or connected.
+fn check_link(uri: &str) -> Done {
+    uri.parse::<Link>().map(drop).map_err(|e| Failure::new(e.code(), e.to_string()))
+}
+
+enum End {
+    Joined { group: String, device: String },
+    Added { device: String, name: String },
+}
+
+/// What the person is being asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Nothing,
+    /// The digits that the other device shows.
+    Digits,
+    /// Yes or no.
+    Yes,
+}
+
+/// The talk with the person during one pairing.
+struct Dialog<'a> {
+    context: &'a Context,
+    pairing: Pairing,
+    /// Say yes to everything.
+    yes: bool,
+    /// The command that takes the link on the other device.
+    other: &'static str,
+    question: Question,
+    answers: Option<mpsc::Receiver<Line>>,
+    /// When the link is over, as long as it is waited for somebody who takes it.
+    until: Option<Instant>,
+    agreed: bool,
+}
+
+impl<'a> Dialog<'a> {
+    fn new(context: &'a Context, pairing: Pairing, yes: bool, other: &'static str) -> Self {
+        let question = Question::Nothing;
+        Self { context, pairing, yes, other, question, answers: None, until: None, agreed: false }
+    }
+
+    async fn run(&mut self) -> Done<End> {
+        let mut ticks = ticks();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.context.stop.wait() => {
+                    self.context.out.progress_over();
+                    self.pairing.cancel().await;
+                    return Err(Failure::Interrupted);
+                }
+                event = self.pairing.next() => {
+                    let over = || Failure::new(Code::Closed, "the pairing ended without a word");
+                    if let Some(end) = self.on(event.ok_or_else(over)?).await? {
+                        return Ok(end);
+                    }
+                }
+                answer = next(&mut self.answers), if self.question != Question::Nothing => self.answer(answer).await?,
+                _ = ticks.tick(), if self.until.is_some() => self.countdown(),
+            }
+        }
+    }
+
+    async fn on(&mut self, event: PairingEvent) -> Done<Option<End>> {
+        let out = self.context.out;
+        if !matches!(event, PairingEvent::Uri { .. }) {
+            self.until = None;
+            out.progress_over();
+        }
+        match event {
+            PairingEvent::Uri { uri, expires_at } => {
+                out.tell(&Event::Invite { uri: &uri, code: None, expires_at }, self.shown(&uri))?;
+                self.until = Some(Instant::now() + seconds_until(expires_at));
+            }
+            PairingEvent::Check(code) => {
+                self.agreed = true;
+                let words = format!("Type {code} on the other device.");
+                out.tell(&Event::Check { code: &code }, words)?;
+            }
+            PairingEvent::TypeCheck => {
+                out.say("A device answers. Type the four digits that it shows, or n to refuse:")?;
+                self.ask(Question::Digits);
+            }
+            PairingEvent::Request { name, needs_check } => self.request(&name, needs_check).await?,
+            PairingEvent::Joined { group, device } => {
+                return Ok(Some(End::Joined { group: group.to_string(), device: device.to_string() }));
+            }
+            PairingEvent::Added { device, name } => return Ok(Some(End::Added { device: device.to_string(), name })),
+            PairingEvent::Failed(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    async fn request(&mut self, name: &str, needs_check: bool) -> Done {
+        let shown = plain(name);
+        let how = match (self.yes, needs_check) {
+            (true, _) => "",
+            (false, true) => " Type the four digits that it shows, or n to refuse:",
+            (false, false) => " Type y to add it, or n to refuse:",
+        };
+        self.context.out.tell(&Event::Request { name }, format_args!("«{shown}» wants to join.{how}"))?;
+        match (self.yes, needs_check) {
+            (true, true) => self.pairing.consent_without_check().await?,
+            (true, false) => self.pairing.consent(true).await?,
+            (false, true) => self.ask(Question::Digits),
+            (false, false) => self.ask(Question::Yes),
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.question = question;
+        // Not before: whoever pairs without questions may use stdin for something else.
+        self.answers.get_or_insert_with(|| input::lines(Box::new(std::io::stdin())));
+    }
+
+    async fn answer(&mut self, line: Option<Line>) -> Done {
+        let text = match line {
+            Some(Line::Text(text)) => String::from_utf8_lossy(&text).trim().to_lowercase(),
+            // The end of the input is no answer, and no answer is a no.
+            _ => return self.refuse("nobody answered").await,
+        };
+        let digits = text.len() == 4 && text.bytes().all(|b| b.is_ascii_digit());
+        match (self.question, text.as_str()) {
+            (_, "n" | "no") => self.refuse("it was refused here").await,
+            (Question::Yes, "y" | "yes") => {
+                self.question = Question::Nothing;
+                Ok(self.pairing.consent(true).await?)
+            }
+            (Question::Digits, _) if digits => self.digits(&text).await,
+            (Question::Digits, _) => self.context.out.say("Four digits, or n to refuse:"),
+            _ => self.context.out.say("y to add it, or n to refuse:"),
+        }
+    }
+
+    async fn digits(&mut self, digits: &str) -> Done {
+        match self.pairing.type_check(digits).await {
+            Ok(()) => {
+                self.question = Question::Nothing;
+                self.agreed = true;
+                Ok(())
+            }
+            Err(error) if error.code == Code::WrongCode => {
+                self.context.out.error(&error);
+                self.context.out.say("One more try:")
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn refuse(&mut self, why: &str) -> Done {
+        self.pairing.cancel().await;
+        Err(Failure::new(Code::PairingRefused, why))
+    }
+
+    /// The link in words, and as a QR code where the terminal has room for it.
+    fn shown(&self, uri: &str) -> String {
+        let mut text = format!("On the other device, scan the QR code or run:\n\n{} {uri}\n", self.other);
+        if !self.context.out.to_a_terminal() {
+            return text.replace("scan the QR code or run:", "run:");
+        }
+        let size = terminal_size::terminal_size_of(std::io::stdout());
+        let size = size.map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
+        match Drawing::new(uri) {
+            Some(drawing) if drawing.fits(size, BELOW) => {
+                text.push('\n');
+                text.push_str(drawing.coloured().trim_end());
+            }
+            Some(drawing) => {
+                let (columns, rows) = drawing.size();
+                text = text.replace("scan the QR code or run:", "run:");
+                text += &format!("(The QR code needs a window of {columns} columns and {} rows.)", rows + BELOW);
+            }
+            None => text = text.replace("scan the QR code or run:", "run:"),
+        }
+        text
+    }
+
+    fn countdown(&self) {
+        let Some(until) = self.until else { return };
+        let left = until.saturating_duration_since(Instant::now()).as_secs();
+        self.context.out.progress(format_args!("Waiting for the other device: {}:{:02} left", left / 60, left % 60));
+    }
+}
+
+async fn next(answers: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
+    match answers {
+        Some(answers) => answers.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+#[expect(clippy::disallowed_methods, reason = "only for the countdown: the client decides when the link is over")]
+fn seconds_until(unix: u64) -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(unix).saturating_sub(now)
+}

@@ -1,0 +1,49 @@
+//! `run`: stays connected and tells what happens.
+
+use sync_client::{ClientEvent, Code};
+
+use super::Context;
+use crate::event::Event;
+use crate::out::{Done, Failure};
+use crate::words;
+
+pub(super) async fn run(context: &Context) -> Done {
+    context
+        .with(async |client| {
+            // Before the status, so that nothing falls in between.
+            let mut events = client.events();
+            let status = client.status().await?;
+            context.out.tell(&Event::from(&status), words::status(&status))?;
+            loop {
+                tokio::select! {
+                    event = events.next() => match event {
+                        Some(event) => tell(context, &event)?,
+                        None => return Err(Failure::new(Code::Closed, "the client was closed")),
+                    },
+                    () = context.stop.wait() => return Ok(()),
+                }
+            }
+        })
+        .await
+}
+
+/// Tells what happened; an error if nothing more can come of staying.
+fn tell(context: &Context, event: &ClientEvent) -> Done {
+    removed(event)?;
+    match (Event::of(event), words::event(event)) {
+        (Some(event), Some(words)) => context.out.tell(&event, words),
+        (Some(event), None) => context.out.tell_programs(&event),
+        _ => Ok(()),
+    }
+}
+
+/// The error for a device that has been removed from its group.
+pub(super) fn removed(event: &ClientEvent) -> Done {
+    match event {
+        ClientEvent::Removed { by } => {
+            let message = format!("this device was removed from its group by {}", words::device(by));
+            Err(Failure::new(Code::Removed, message))
+        }
+        _ => Ok(()),
+    }
+}

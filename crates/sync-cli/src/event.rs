@@ -1,0 +1,260 @@
+//! What `--json` writes: one of these a line. Names and order of the fields are a contract (docs/cli.md).
+
+use data_encoding::BASE64;
+use serde::Serialize;
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event<'a> {
+    Initialized {
+        group: String,
+        device: String,
+    },
+    /// `code` is a short code, which only `invite --code` makes.
+    Invite {
+        uri: &'a str,
+        code: Option<&'a str>,
+        expires_at: u64,
+    },
+    Request {
+        name: &'a str,
+    },
+    Check {
+        code: &'a str,
+    },
+    Joined {
+        group: String,
+        device: String,
+    },
+    Left {
+        group: String,
+        device: String,
+    },
+    Reset,
+    Pushed {
+        id: String,
+        state: &'static str,
+    },
+    Blob(Box<Blob<'a>>),
+    Status(Box<StatusLine<'a>>),
+    Device(Device<'a>),
+    Finding {
+        code: Option<&'static str>,
+        title: &'a str,
+        detail: &'a str,
+        next_step: &'a str,
+    },
+    Error {
+        code: &'static str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+    // What `run` and `pull --follow` tell.
+    Connected,
+    Disconnected {
+        code: &'static str,
+        message: &'a str,
+        retry_after_ms: u64,
+    },
+    CaughtUp,
+    Arrived,
+    Accepted,
+    Delivered,
+    Synced,
+    DeviceAdded {
+        device: Device<'a>,
+        by: Device<'a>,
+    },
+    DeviceRemoved {
+        device: Device<'a>,
+        by: Device<'a>,
+    },
+    DeviceNamed {
+        device: Device<'a>,
+    },
+    Unusual {
+        outcome: &'static str,
+        device: Option<Device<'a>>,
+    },
+    CommitRejected {
+        by: Device<'a>,
+        committer: Device<'a>,
+    },
+    ChangeFailed {
+        device: Device<'a>,
+        code: &'static str,
+    },
+    Refused {
+        code: &'static str,
+        retry_after_ms: u64,
+    },
+    Halted {
+        code: &'static str,
+    },
+    Presence {
+        device: Device<'a>,
+        channel: &'a str,
+        data: String,
+    },
+    IdConflict {
+        id: String,
+        device: Device<'a>,
+    },
+    StoreFailed {
+        code: &'static str,
+    },
+    Lagged {
+        missed: u64,
+    },
+}
+
+#[derive(Serialize)]
+pub(crate) struct Blob<'a> {
+    id: String,
+    device: String,
+    channel: &'a str,
+    position: u64,
+    /// In base64.
+    data: String,
+    /// The same, where it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct StatusLine<'a> {
+    group: Option<String>,
+    device: Option<String>,
+    connected: bool,
+    relays: Vec<String>,
+    outbox: u64,
+    unacknowledged: u64,
+    devices: Vec<Device<'a>>,
+    epoch: u64,
+    name: &'a str,
+    caught_up: bool,
+    hosting: bool,
+    wants_history: bool,
+    trouble: Option<Trouble<'a>>,
+}
+
+#[derive(Serialize)]
+struct Trouble<'a> {
+    code: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Device<'a> {
+    id: String,
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own: Option<bool>,
+}
+
+impl<'a> From<&'a DeviceRef> for Device<'a> {
+    fn from(device: &'a DeviceRef) -> Self {
+        Self { id: device.id.to_string(), name: device.name.as_deref(), own: None }
+    }
+}
+
+impl<'a> From<&'a DeviceInfo> for Device<'a> {
+    fn from(device: &'a DeviceInfo) -> Self {
+        Self { id: device.id.to_string(), name: device.name.as_deref(), own: Some(device.own) }
+    }
+}
+
+impl<'a> From<&'a ReceivedBlob> for Event<'a> {
+    fn from(blob: &'a ReceivedBlob) -> Self {
+        Self::Blob(Box::new(Blob {
+            id: blob.id.to_string(),
+            device: blob.device.to_string(),
+            channel: &blob.channel,
+            position: blob.position,
+            data: BASE64.encode(&blob.data),
+            text: std::str::from_utf8(&blob.data).ok(),
+        }))
+    }
+}
+
+impl<'a> From<&'a Status> for Event<'a> {
+    fn from(status: &'a Status) -> Self {
+        Self::Status(Box::new(StatusLine {
+            group: status.group.map(|id| id.to_string()),
+            device: status.device.map(|id| id.to_string()),
+            connected: status.connected,
+            relays: status.relays.iter().map(ToString::to_string).collect(),
+            outbox: status.outbox,
+            unacknowledged: status.unacknowledged,
+            devices: status.devices.iter().map(Device::from).collect(),
+            epoch: status.epoch,
+            name: &status.name,
+            caught_up: status.caught_up,
+            hosting: status.hosting,
+            wants_history: status.wants_history,
+            trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
+        }))
+    }
+}
+
+impl<'a> From<&'a Finding> for Event<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self::Finding {
+            code: finding.code.map(|code| code.as_str()),
+            title: &finding.title,
+            detail: &finding.detail,
+            next_step: &finding.next_step,
+        }
+    }
+}
+
+impl From<&SyncError> for Event<'_> {
+    fn from(error: &SyncError) -> Self {
+        Self::Error { code: error.code.as_str(), message: error.to_string(), retry_after_ms: error.retry_after_ms }
+    }
+}
+
+impl<'a> Event<'a> {
+    /// What happened to the client; `None` for what this build knows no words for.
+    pub(crate) fn of(event: &'a ClientEvent) -> Option<Self> {
+        Some(match event {
+            ClientEvent::Connected => Self::Connected,
+            ClientEvent::Disconnected { code, message, retry_after_ms } => {
+                Self::Disconnected { code: code.as_str(), message, retry_after_ms: *retry_after_ms }
+            }
+            ClientEvent::CaughtUp => Self::CaughtUp,
+            ClientEvent::Arrived => Self::Arrived,
+            ClientEvent::Accepted => Self::Accepted,
+            ClientEvent::Delivered => Self::Delivered,
+            ClientEvent::Synced => Self::Synced,
+            ClientEvent::DeviceAdded { device, by } => Self::DeviceAdded { device: device.into(), by: by.into() },
+            ClientEvent::DeviceRemoved { device, by } => Self::DeviceRemoved { device: device.into(), by: by.into() },
+            ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
+            ClientEvent::Joined { group, device } => {
+                Self::Joined { group: group.to_string(), device: device.to_string() }
+            }
+            ClientEvent::Unusual { outcome, device } => {
+                Self::Unusual { outcome: outcome.as_str(), device: device.as_ref().map(Device::from) }
+            }
+            ClientEvent::CommitRejected { by, committer } => {
+                Self::CommitRejected { by: by.into(), committer: committer.into() }
+            }
+            ClientEvent::ChangeFailed { device, code } => {
+                Self::ChangeFailed { device: device.into(), code: code.as_str() }
+            }
+            ClientEvent::Refused { code, retry_after_ms } => {
+                Self::Refused { code: code.as_str(), retry_after_ms: *retry_after_ms }
+            }
+            ClientEvent::Halted { code } => Self::Halted { code: code.as_str() },
+            ClientEvent::Presence { device, channel, data } => {
+                Self::Presence { device: device.into(), channel, data: BASE64.encode(data) }
+            }
+            ClientEvent::IdConflict { id, device } => Self::IdConflict { id: id.to_string(), device: device.into() },
+            ClientEvent::StoreFailed { code } => Self::StoreFailed { code: code.as_str() },
+            ClientEvent::Lagged(missed) => Self::Lagged { missed: *missed },
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! Exit codes: the one table from what went wrong to what the shell sees.
+
+use sync_client::Code;
+
+/// What a process that failed tells its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Nothing of the below.
+    Other = 1,
+    /// The arguments cannot be used.
+    Usage = 2,
+    /// This device is in no group, or in none any more.
+    NotInGroup = 3,
+    /// The relay cannot be reached.
+    Unreachable = 4,
+    /// Somebody said no: a person, another device, the relay, or a rule about what may be pushed.
+    Refused = 5,
+    /// Data is damaged, or somebody broke the protocol.
+    Integrity = 6,
+    /// A limit on amount or frequency.
+    Quota = 7,
+}
+
+/// What the shell sees for a code. Each code is named, so that a new one cannot be forgotten.
+pub(crate) const fn exit(code: Code) -> Exit {
+    match code {
+        Code::InvalidArgument | Code::AddressInvalid | Code::LinkInvalid | Code::UnknownDevice => Exit::Usage,
+        Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed => Exit::NotInGroup,
+        Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
+        Code::AccessDenied
+        | Code::UnknownGroup
+        | Code::GroupExists
+        | Code::StaleEpoch
+        | Code::StaleCut
+        | Code::Provisional
+        | Code::TooLarge
+        | Code::Empty
+        | Code::AlreadyInGroup
+        | Code::AlreadyInitialized
+        | Code::PairingExpired
+        | Code::PairingUsed
+        | Code::PairingRefused
+        | Code::WrongCode
+        | Code::WrongApp
+        | Code::WrongSide
+        | Code::TooManyTries
+        | Code::NoSuchPairing => Exit::Refused,
+        Code::Protocol
+        | Code::BadSignature
+        | Code::BrokenChain
+        | Code::Equivocation
+        | Code::CommitRefused
+        | Code::CommitRejected
+        | Code::Forked
+        | Code::RolledBack
+        | Code::PairingForged
+        | Code::StoreCorrupt
+        | Code::IdConflict => Exit::Integrity,
+        Code::Quota | Code::RateLimited | Code::TooManyConnections => Exit::Quota,
+        Code::Version
+        | Code::Suite
+        | Code::Internal
+        | Code::Timeout
+        | Code::HomeBusy
+        | Code::DiskFull
+        | Code::Io
+        | Code::PortInUse
+        | Code::Closed => Exit::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table once more, as the shell sees it: whoever moves a code changes what scripts rely on, and says so here.
+    const TABLE: &[(u8, &[&str])] = &[
+        (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
+        (2, &["LINK_INVALID", "ADDRESS_INVALID", "UNKNOWN_DEVICE", "INVALID_ARGUMENT"]),
+        (3, &["NOT_MEMBER", "REMOVED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
+        (4, &["DRAINING", "RELAY_UNREACHABLE"]),
+        (
+            5,
+            &[
+                "UNKNOWN_GROUP",
+                "GROUP_EXISTS",
+                "ACCESS_DENIED",
+                "TOO_LARGE",
+                "EMPTY",
+                "STALE_EPOCH",
+                "STALE_CUT",
+                "PROVISIONAL",
+            ],
+        ),
+        (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
+        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
+        (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
+        (6, &["FORKED", "ROLLED_BACK", "PAIRING_FORGED", "STORE_CORRUPT", "ID_CONFLICT"]),
+        (7, &["QUOTA", "RATE_LIMITED", "TOO_MANY_CONNECTIONS"]),
+    ];
+
+    #[test]
+    fn every_code_has_its_exit_code() {
+        for code in Code::ALL {
+            let rows: Vec<_> = TABLE.iter().filter(|(_, names)| names.contains(&code.as_str())).collect();
+            assert_eq!(rows.len(), 1, "{code} stands in the table once");
+            assert_eq!(exit(*code) as u8, rows[0].0, "{code}");
+        }
+        let listed: usize = TABLE.iter().map(|(_, names)| names.len()).sum();
+        assert_eq!(listed, Code::ALL.len());
+    }
+}

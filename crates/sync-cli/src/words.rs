@@ -1,0 +1,216 @@
+//! The same as the events, for people.
+
+use std::fmt::Write;
+
+use sync_client::{ClientEvent, DeviceId, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status};
+
+use crate::out::plain;
+
+/// How much of an id people see.
+const SHORT: usize = 8;
+
+/// A device as people know it.
+pub(crate) fn device(device: &DeviceRef) -> String {
+    called(device.id, device.name.as_deref())
+}
+
+fn called(id: DeviceId, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("«{}»", plain(name)),
+        None => format!("device {}", &id.to_string()[..SHORT]),
+    }
+}
+
+/// `1 blob`, `2,000 blobs`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("{grouped} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Whether everything is synced, and if not, why; then the figures.
+pub(crate) fn status(status: &Status) -> String {
+    let mut text = headline(status);
+    let mut row = |name: &str, value: String| {
+        let _ = write!(text, "\n  {name:<8} {value}");
+    };
+    let id = status.device.map(|id| format!(", {id}")).unwrap_or_default();
+    row("device", format!("«{}»{id}", plain(&status.name)));
+    let Some(group) = status.group else { return text };
+    row("group", format!("{}…, {}", &group.to_string()[..SHORT], count(status.devices.len() as u64, "device")));
+    for relay in &status.relays {
+        let how = match (status.connected, status.hosting) {
+            (true, true) => "connected, hosted here",
+            (true, false) => "connected",
+            (false, _) => "not connected",
+        };
+        row("relay", format!("{relay} ({how})"));
+    }
+    row("outbox", format!("{} not at the relay yet", count(status.outbox, "blob")));
+    let waiting = status.unacknowledged.saturating_sub(status.outbox);
+    row("waiting", format!("{} at the relay until every device has fetched it", count(waiting, "blob")));
+    text
+}
+
+fn headline(status: &Status) -> String {
+    if status.group.is_none() {
+        return "In no group yet. Push something, invite a device or join a group.".into();
+    }
+    if let Some(trouble) = &status.trouble {
+        return format!("Not syncing: {}. {}", trouble.message, trouble.code.next_step());
+    }
+    if !status.connected {
+        return "Not syncing: the relay has not answered yet.".into();
+    }
+    if status.outbox > 0 {
+        return format!("Sending: {} to go.", count(status.outbox, "blob"));
+    }
+    if !status.caught_up {
+        return "Fetching what waits at the relay.".into();
+    }
+    if status.wants_history {
+        return "Waiting for blobs from before this device joined: another device has to be online to hand them on."
+            .into();
+    }
+    if status.devices.len() < 2 {
+        return "Ready, but alone: `ksync invite` brings another device into the group.".into();
+    }
+    if status.unacknowledged > 0 {
+        let blobs = count(status.unacknowledged, "blob");
+        let (wait, them) = if status.unacknowledged == 1 { ("waits", "it") } else { ("wait", "them") };
+        return format!("All is sent and fetched; {blobs} {wait} at the relay until the other devices fetch {them}.");
+    }
+    "Everything is synced.".into()
+}
+
+/// One line of the list of devices.
+pub(crate) fn member(device: &DeviceInfo) -> String {
+    let own = if device.own { "  (this device)" } else { "" };
+    format!("{}  {}{own}", device.id, device.name.as_deref().map_or("(no name yet)".into(), plain))
+}
+
+/// A finding with its next step.
+pub(crate) fn finding(finding: &Finding) -> String {
+    let mark = if finding.code.is_some() { "!" } else { "-" };
+    let mut text = format!("{mark} {}: {}.", finding.title, finding.detail.trim_end_matches('.'));
+    if !finding.next_step.is_empty() {
+        let _ = write!(text, "\n  → {}", finding.next_step);
+    }
+    if let Some(code) = finding.code {
+        let _ = write!(text, " [{code}]");
+    }
+    text
+}
+
+/// A blob on a line: its text, or how large it is.
+pub(crate) fn blob(blob: &ReceivedBlob, with_channel: bool, show: impl Fn(&str) -> String) -> String {
+    let text = match std::str::from_utf8(&blob.data) {
+        Ok(text) => show(text),
+        Err(_) => format!("({}, no text: see --json)", count(blob.data.len() as u64, "byte")),
+    };
+    if with_channel { format!("{}: {text}", show(&blob.channel)) } else { text }
+}
+
+/// What happened to the client; `None` for what is of no use to a person.
+pub(crate) fn event(event: &ClientEvent) -> Option<String> {
+    Some(match event {
+        ClientEvent::Connected => "Connected.".into(),
+        ClientEvent::Disconnected { message, retry_after_ms, .. } => {
+            format!("Not connected: {message}. The next try is in {} s.", retry_after_ms.div_ceil(1000))
+        }
+        ClientEvent::CaughtUp => "Everything that waited at the relay has been fetched.".into(),
+        ClientEvent::Arrived => "Something new has come.".into(),
+        ClientEvent::Delivered => "The other devices have what was pushed here.".into(),
+        ClientEvent::DeviceAdded { device: added, by } => format!("{} was added by {}.", device(added), device(by)),
+        ClientEvent::DeviceRemoved { device: gone, by } => format!("{} was removed by {}.", device(gone), device(by)),
+        ClientEvent::Joined { .. } => "Joined the group.".into(),
+        ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
+        ClientEvent::Unusual { outcome, device: from } => {
+            let from = from.as_ref().map_or("an unknown sender".into(), device);
+            format!("Something from {from} was not accepted ({}); see doctor.", outcome.as_str().replace('_', " "))
+        }
+        ClientEvent::CommitRejected { by, committer } => {
+            format!("A change by {} was undone, since {} could not apply it.", device(committer), device(by))
+        }
+        ClientEvent::ChangeFailed { device: about, code } => {
+            format!("The change about {} was given up. {} [{code}]", device(about), code.next_step())
+        }
+        ClientEvent::Refused { code, .. } => format!("The relay refused something. {} [{code}]", code.next_step()),
+        ClientEvent::Halted { code } => format!("Sending has stopped. {} [{code}]", code.next_step()),
+        ClientEvent::IdConflict { device: from, .. } => {
+            format!("{} sent another blob under a known id; see doctor.", device(from))
+        }
+        ClientEvent::StoreFailed { code } => format!("The database cannot be written. {} [{code}]", code.next_step()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sync_client::{BlobId, Code, GroupId, SyncTrouble};
+
+    fn info(byte: u8, name: &str, own: bool) -> DeviceInfo {
+        DeviceInfo { id: DeviceId([byte; 16]), name: Some(name.into()), own }
+    }
+
+    fn fine() -> Status {
+        Status {
+            group: Some(GroupId([0xab; 32])),
+            device: Some(DeviceId([1; 16])),
+            name: "laptop".into(),
+            connected: true,
+            caught_up: true,
+            relays: vec!["https://sync.example.org".parse().unwrap()],
+            hosting: false,
+            outbox: 0,
+            unacknowledged: 0,
+            devices: vec![info(1, "laptop", true), info(2, "phone", false)],
+            epoch: 2,
+            wants_history: false,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn the_headline_says_what_stands_in_the_way_first() {
+        let trouble = SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() };
+        let cases = [
+            (fine(), "Everything is synced."),
+            (Status { unacknowledged: 2, ..fine() }, "2 blobs wait at the relay until"),
+            (Status { devices: vec![info(1, "laptop", true)], ..fine() }, "alone"),
+            (Status { wants_history: true, ..fine() }, "before this device joined"),
+            (Status { caught_up: false, ..fine() }, "Fetching"),
+            (Status { outbox: 1, ..fine() }, "Sending: 1 blob to go."),
+            (Status { connected: false, outbox: 1, ..fine() }, "has not answered yet"),
+            (Status { connected: false, trouble: Some(trouble), ..fine() }, "no answer. Check the network"),
+            (Status { group: None, ..fine() }, "In no group yet"),
+        ];
+        for (case, wanted) in cases {
+            let text = status(&case);
+            let first = text.lines().next().unwrap();
+            assert!(first.contains(wanted), "{first}");
+        }
+    }
+
+    #[test]
+    fn names_of_others_cannot_drive_the_terminal() {
+        let name = Some("a\x1b[2J".to_owned());
+        let text = member(&DeviceInfo { name, ..info(1, "", false) });
+        assert!(!text.contains('\x1b'), "{text:?}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_named_and_not_printed() {
+        let (id, device) = (BlobId([0; 16]), DeviceId([0; 16]));
+        let bytes = ReceivedBlob { id, device, channel: "c".into(), position: 1, data: vec![0xff; 1200] };
+        assert_eq!(blob(&bytes, true, str::to_owned), "c: (1,200 bytes, no text: see --json)");
+        assert_eq!(blob(&ReceivedBlob { data: b"hi".to_vec(), ..bytes }, false, str::to_owned), "hi");
+    }
+}

@@ -1,0 +1,181 @@
+//! A group's life: both ways, offline, a third device, removal, leaving, restart of the relay.
+
+use crate::harness::{Device, Relay, pair};
+
+struct World {
+    folder: tempfile::TempDir,
+    relay: Relay,
+    laptop: Device,
+    phone: Device,
+}
+
+/// Two paired devices and their relay.
+fn world() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Relay::start(folder.path().join("relay"));
+    let laptop = Device::init(folder.path().join("laptop"), "laptop", &relay);
+    let phone = Device::new(folder.path().join("phone"));
+    pair(&laptop, &phone, "phone");
+    World { folder, relay, laptop, phone }
+}
+
+#[test]
+fn both_ways_online_and_offline() {
+    let World { mut relay, laptop, phone, folder: _folder } = world();
+    laptop.push("to the phone", "accepted");
+    assert_eq!(phone.pulls(), ["to the phone"]);
+    phone.push("to the laptop", "accepted");
+    assert_eq!(laptop.pulls(), ["to the laptop"]);
+
+    // The phone is away, and the laptop is cut off: what it pushes is durable, and goes later.
+    relay.stop();
+    let lines: String = (0..1000).map(|n| format!("line {n}\n")).collect();
+    let offline = laptop.run_with(&["push", "--lines", "--channel", "book"], lines.as_bytes()).ok();
+    assert!(offline.all("pushed").iter().all(|e| e["state"] == "queued"));
+    assert_eq!(offline.all("pushed").len(), 1000);
+    assert_eq!(laptop.status()["outbox"], 1000);
+    laptop.run(&["--timeout", "1", "pull"]).fails("RELAY_UNREACHABLE", 4);
+    relay.again();
+
+    // What is delivered has been signed for by the phone, so that has to be there.
+    let mut follow = phone.start(&["pull", "--follow"]);
+    laptop.push("the end", "delivered");
+    let texts: Vec<_> = (0..1001).map(|_| follow.event("blob")["text"].as_str().unwrap().to_owned()).collect();
+    let wanted: Vec<_> = (0..1000).map(|n| format!("line {n}")).chain(["the end".to_owned()]).collect();
+    assert_eq!(texts, wanted, "everything, once, in order");
+    follow.signal("TERM");
+    follow.ends_with(0);
+    assert_eq!(phone.pulls(), [""; 0], "nothing comes twice");
+    let status = laptop.status();
+    assert_eq!((&status["outbox"], &status["unacknowledged"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_pull_is_bounded_by_channel_and_number() {
+    let world = world();
+    let World { laptop, phone, .. } = &world;
+    for (channel, text) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        laptop.run_with(&["push", "--channel", channel, "--wait", "accepted"], text.as_bytes()).ok();
+    }
+    assert_eq!(phone.run(&["pull", "--channel", "a", "--limit", "1"]).ok().texts(), ["1"]);
+    let rest = phone.run(&["pull"]).ok();
+    assert_eq!(rest.texts(), ["2", "3"]);
+    let blob = rest.all("blob")[0];
+    assert_eq!((&blob["channel"], &blob["data"]), (&"b".into(), &"Mg==".into()));
+    assert_eq!(blob["device"], laptop.status()["device"]);
+    // Bytes that are no text come as they went.
+    laptop.run_with(&["push", "--wait", "accepted"], &[0xff, 0, 1]).ok();
+    let bytes = phone.run(&["pull"]).ok();
+    assert_eq!(bytes.one("blob")["data"], "/wAB");
+    assert!(bytes.one("blob").get("text").is_none());
+}
+
+#[test]
+fn a_third_device_sees_what_was_there_before() {
+    let world = world();
+    let World { folder, laptop, phone, .. } = &world;
+    let old: Vec<_> = (0..50).map(|n| format!("old {n}")).collect();
+    laptop.run_with(&["push", "--lines", "--wait", "accepted"], old.join("\n").as_bytes()).ok();
+    // The relay has nothing of it any more.
+    assert_eq!(phone.pulls(), old);
+    assert_eq!(laptop.status()["unacknowledged"], 0);
+    phone.push("of the phone", "accepted");
+    assert_eq!(laptop.pulls(), ["of the phone"]);
+
+    let tablet = Device::new(folder.path().join("tablet"));
+    pair(laptop, &tablet, "tablet");
+    let mut seen = tablet.pulls();
+    seen.sort();
+    let mut wanted: Vec<_> = old.iter().cloned().chain(["of the phone".to_owned()]).collect();
+    wanted.sort();
+    assert_eq!(seen, wanted);
+    tablet.push("of the tablet", "accepted");
+    assert_eq!(phone.pulls(), ["of the tablet"]);
+    assert_eq!(laptop.pulls(), ["of the tablet"]);
+    assert_eq!(tablet.run(&["devices"]).ok().all("device").len(), 3);
+}
+
+#[test]
+fn a_removed_device_neither_reads_nor_writes() {
+    let world = world();
+    let World { laptop, phone, .. } = &world;
+    laptop.push("before", "accepted");
+    assert_eq!(phone.pulls(), ["before"]);
+    let id = phone.status()["device"].as_str().unwrap().to_owned();
+    let removed = laptop.run(&["devices", "remove", &id[..8]]).ok();
+    assert_eq!(removed.one("device_removed")["device"]["id"], *id);
+    laptop.push("a secret", "accepted");
+
+    let pull = phone.run(&["pull"]).fails("REMOVED", 3);
+    assert!(pull.texts().is_empty(), "{}", pull.stdout);
+    phone.run_with(&["push", "--wait", "accepted"], b"from outside").fails("REMOVED", 3);
+    phone.run(&["invite"]).fails("REMOVED", 3);
+    assert!(laptop.pulls().is_empty());
+    assert_eq!(laptop.run(&["devices"]).ok().all("device").len(), 1);
+    laptop.run(&["devices", "remove", &id]).fails("UNKNOWN_DEVICE", 2);
+    // The way back is a reset and a new pairing.
+    phone.run(&["reset"]).ok().one("reset");
+    pair(laptop, phone, "phone");
+    let again = phone.pulls();
+    assert!(again.contains(&"before".to_owned()) && again.contains(&"a secret".to_owned()), "{again:?}");
+}
+
+#[test]
+fn leave_and_reset() {
+    let world = world();
+    let World { laptop, phone, .. } = &world;
+    let mut watch = laptop.start(&["run"]);
+    watch.event("connected");
+    let left = phone.run(&["leave"]).ok();
+    assert_eq!(watch.event("device_removed")["device"]["id"], left.one("left")["device"]);
+    watch.signal("TERM");
+    watch.ends_with(0);
+    assert_eq!(laptop.status()["devices"].as_array().unwrap().len(), 1);
+    phone.run(&["devices"]).fails("NOT_IN_GROUP", 3);
+    phone.run(&["leave"]).fails("NOT_IN_GROUP", 3);
+    assert!(phone.status()["group"].is_null());
+    // It is a device still, and may join again.
+    pair(laptop, phone, "phone");
+    laptop.push("welcome back", "accepted");
+    assert!(phone.pulls().contains(&"welcome back".to_owned()));
+
+    phone.run(&["reset"]).ok().one("reset");
+    phone.run(&["status"]).fails("NOT_INITIALIZED", 3);
+    phone.run(&["push"]).fails("NOT_INITIALIZED", 3);
+}
+
+#[test]
+fn what_a_device_had_alone_comes_along_when_it_joins() {
+    let world = world();
+    let World { folder, relay, laptop, .. } = &world;
+    let third = Device::init(folder.path().join("third"), "third", relay);
+    third.push("mine", "accepted");
+    pair(laptop, &third, "third");
+    assert_eq!(laptop.pulls(), [""; 0]);
+    third.push("and now", "accepted");
+    assert_eq!(laptop.pulls(), ["mine", "and now"]);
+}
+
+#[test]
+fn a_relay_keeps_its_identity_and_every_pairing() {
+    let World { mut relay, laptop, phone, folder: _folder } = world();
+    laptop.push("waits at the relay", "accepted");
+    let address = relay.address.clone();
+    relay.stop();
+    relay.again();
+    assert_eq!(relay.address, address);
+    assert_eq!(phone.pulls(), ["waits at the relay"]);
+    phone.push("another", "accepted");
+    relay.crash();
+    relay.again();
+    assert_eq!(relay.address, address);
+    assert_eq!(laptop.pulls(), ["another"]);
+    // A device that stays connected comes back by itself.
+    let mut watch = phone.start(&["run"]);
+    watch.event("connected");
+    relay.stop();
+    watch.event("disconnected");
+    relay.again();
+    watch.event("connected");
+    laptop.push("after all", "delivered");
+}

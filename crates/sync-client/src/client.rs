@@ -1,0 +1,412 @@
+//! The handle that an app holds.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_types::link::{Link, Side};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, limits};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::engine::{self, Command, Snapshot, Start};
+use crate::home::Home;
+use crate::store::LogReader;
+use crate::subscribe::{self, Subscription, SubscriptionTask};
+use crate::{
+    ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
+    StartAt, Status, SyncConfig, SyncError,
+};
+
+/// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
+/// it send what waits first.
+#[derive(Clone)]
+pub struct SyncClient {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) snapshot: watch::Receiver<Snapshot>,
+    pub(crate) events: broadcast::Sender<ClientEvent>,
+    pub(crate) reader: LogReader,
+    pub(crate) start: Arc<Start>,
+}
+
+impl std::fmt::Debug for SyncClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncClient").finish_non_exhaustive()
+    }
+}
+
+impl SyncClient {
+    /// Opens the device in the configuration's home, and makes one if there is none. Founds no group and connects to
+    /// nothing as long as there is no group.
+    ///
+    /// # Errors
+    /// [`Code::HomeBusy`] while another process uses the home; [`Code::StoreCorrupt`], [`Code::Version`],
+    /// [`Code::DiskFull`] or [`Code::Io`] for its files; [`Code::InvalidArgument`] for the configuration.
+    pub async fn new(config: SyncConfig) -> Result<Self, SyncError> {
+        config.check()?;
+        let home = Home::take(&config.home_path()?)?;
+        let inner = engine::start(home, config).await?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether a device has been made in this home.
+    pub fn is_initialized(home: &Path) -> bool {
+        home.join(crate::home::DATABASE).exists()
+    }
+
+    /// Deletes the device in the configuration's home: its keys, its log and what its embedded relay keeps. The other
+    /// members still list it until one of them removes it. Works on a damaged home too.
+    ///
+    /// # Errors
+    /// [`Code::HomeBusy`] while another process uses the home; [`Code::Io`].
+    pub async fn reset(config: &SyncConfig) -> Result<(), SyncError> {
+        Home::take(&config.home_path()?)?.clear()
+    }
+
+    /// Puts a blob into the outbox, on [`DEFAULT_CHANNEL`]. See [`SyncClient::push_to`].
+    ///
+    /// # Errors
+    /// As [`SyncClient::push_to`].
+    pub async fn push(&self, blob: impl Into<Vec<u8>>) -> Result<Receipt, SyncError> {
+        self.push_to(DEFAULT_CHANNEL, blob).await
+    }
+
+    /// Puts a blob into the outbox. Returns once it is durable on this device, offline too; it goes to the others as soon
+    /// as they can be reached. The first push founds a group of its own.
+    ///
+    /// # Errors
+    /// Nothing is stored on an error. [`Code::Empty`]; [`Code::TooLarge`] beyond [`limits::BLOB_BYTES`];
+    /// [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`]; [`Code::DiskFull`] and [`Code::Io`];
+    /// [`Code::Removed`] if this device was removed from its group.
+    pub async fn push_to(&self, channel: &str, blob: impl Into<Vec<u8>>) -> Result<Receipt, SyncError> {
+        let mut receipts = self.push_many(channel, vec![blob.into()]).await?;
+        receipts.pop().ok_or_else(|| SyncError::new(Code::Internal, "a push gave no receipt"))
+    }
+
+    /// Puts blobs into the outbox, all of them or none, in their order.
+    ///
+    /// # Errors
+    /// As [`SyncClient::push_to`].
+    pub async fn push_many(&self, channel: &str, blobs: Vec<Vec<u8>>) -> Result<Vec<Receipt>, SyncError> {
+        check_channel(channel)?;
+        for blob in &blobs {
+            if blob.is_empty() {
+                return Err(SyncError::new(Code::Empty, "a blob is empty"));
+            }
+            if blob.len() > limits::BLOB_BYTES {
+                let message = format!("a blob has {} bytes, and at most {} fit", blob.len(), limits::BLOB_BYTES);
+                return Err(SyncError::new(Code::TooLarge, message));
+            }
+        }
+        if blobs.is_empty() {
+            return Ok(vec![]);
+        }
+        let channel = channel.to_owned();
+        self.ask(|reply| Command::Push { channel, blobs, reply }).await
+    }
+
+    /// How far a blob that was pushed here has come.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if no such blob was pushed on this device.
+    pub async fn receipt_state(&self, id: BlobId) -> Result<ReceiptState, SyncError> {
+        let seq = self.own_seq(id).await?;
+        Ok(self.inner.snapshot.borrow().state_of(seq))
+    }
+
+    /// Waits until a pushed blob is in this state or further.
+    ///
+    /// # Errors
+    /// [`Code::Timeout`]; [`Code::Closed`]; else as [`SyncClient::receipt_state`].
+    pub async fn wait(&self, receipt: &Receipt, state: ReceiptState, timeout: Duration) -> Result<(), SyncError> {
+        let until = Instant::now() + timeout;
+        let mut snapshot = self.inner.snapshot.clone();
+        // A blob's number changes only when it is sealed, or goes to another group.
+        let (mut seq, mut group) = (0, None);
+        loop {
+            let now = snapshot.borrow_and_update().clone();
+            if seq == 0 || group != now.group {
+                (seq, group) = (self.own_seq(receipt.id).await?, now.group);
+            }
+            if now.state_of(seq) >= state {
+                return Ok(());
+            }
+            if now.closed {
+                return Err(SyncError::closed());
+            }
+            match timeout_at(until, snapshot.changed()).await {
+                Err(_) => return Err(SyncError::timeout(&format!("getting to the state {}", state.as_str()))),
+                Ok(changed) => changed.map_err(|_| SyncError::closed())?,
+            }
+        }
+    }
+
+    /// What others pushed and this consumer has not had, in the order of positions, at most `limit` blobs and 8 MiB.
+    /// Reading moves nothing: [`SyncClient::advance`] does.
+    ///
+    /// # Errors
+    /// [`Code::StoreCorrupt`], [`Code::Io`].
+    pub async fn read(
+        &self,
+        consumer: &str,
+        channel: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ReceivedBlob>, SyncError> {
+        self.inner.reader.unread(consumer, channel, 0, limit).await
+    }
+
+    /// Notes durably that a consumer has had all blobs of the channel, or of every channel, up to this position.
+    ///
+    /// # Errors
+    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
+    pub async fn advance(&self, consumer: &str, channel: Option<&str>, position: u64) -> Result<(), SyncError> {
+        let (consumer, channel) = (consumer.to_owned(), channel.map(str::to_owned));
+        self.ask(|reply| Command::Advance { consumer, channel, position, reply }).await
+    }
+
+    /// A stream of what others push, for a consumer that says itself what it has had: at least once, in order.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`].
+    pub fn subscribe(&self, consumer: &str, channel: Option<&str>, from: StartAt) -> Result<Subscription, SyncError> {
+        channel.map_or(Ok(()), check_channel)?;
+        Ok(Subscription::new(self.clone(), consumer, channel, from))
+    }
+
+    /// Hands each blob that others push to a handler. The consumer's position moves when the handler returns `Ok`; on an
+    /// error the same blob comes again after a while, and [`ClientEvent::HandlerFailed`] says so. Ends when the returned
+    /// value is dropped.
+    ///
+    /// # Errors
+    /// As [`SyncClient::subscribe`].
+    pub fn subscribe_with<H, F, E>(
+        &self,
+        consumer: &str,
+        channel: Option<&str>,
+        from: StartAt,
+        handler: H,
+    ) -> Result<SubscriptionTask, SyncError>
+    where
+        H: FnMut(ReceivedBlob) -> F + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        Ok(subscribe::spawn(self.subscribe(consumer, channel, from)?, handler))
+    }
+
+    /// Waits until everything that waited at the relay is in the log, and what this device still wants of the others'
+    /// history too. Tries to connect at once.
+    ///
+    /// # Errors
+    /// [`Code::NotInGroup`]; [`Code::Timeout`] if the relay is connected and not through, and otherwise why it could not
+    /// be reached; [`Code::Removed`].
+    pub async fn catch_up(&self, timeout: Duration) -> Result<(), SyncError> {
+        let until = Instant::now() + timeout;
+        let mut snapshot = self.inner.snapshot.clone();
+        self.ask(|reply| Command::ConnectNow { reply }).await?;
+        loop {
+            let now = snapshot.borrow_and_update().clone();
+            if now.online && now.caught_up && now.wants == 0 {
+                return Ok(());
+            }
+            if now.stopped
+                && let Some(error) = now.trouble
+            {
+                return Err(error);
+            }
+            if now.closed {
+                return Err(SyncError::closed());
+            }
+            let Ok(changed) = timeout_at(until, snapshot.changed()).await else {
+                return Err(match now.trouble {
+                    Some(error) if !now.online => error,
+                    _ if now.caught_up => SyncError::timeout("history is on its way from the other devices, and it"),
+                    _ => SyncError::timeout("fetching what waits at the relay"),
+                });
+            };
+            changed.map_err(|_| SyncError::closed())?;
+        }
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        Events { receiver: self.inner.events.subscribe() }
+    }
+
+    /// How things stand.
+    ///
+    /// # Errors
+    /// [`Code::Closed`]; [`Code::StoreCorrupt`] and [`Code::Io`] if the log cannot be read.
+    pub async fn status(&self) -> Result<Status, SyncError> {
+        let mut status = self.ask(|reply| Command::Status { reply }).await?;
+        let (accepted, delivered) = {
+            let now = self.inner.snapshot.borrow();
+            (now.accepted, now.delivered)
+        };
+        let counts = self.inner.reader.counts(accepted, delivered).await?;
+        (status.outbox, status.unacknowledged) = (counts.outbox, counts.unacknowledged);
+        Ok(status)
+    }
+
+    /// What a person has to know about why it is or is not syncing, most important first.
+    ///
+    /// # Errors
+    /// As [`SyncClient::status`].
+    pub async fn doctor(&self) -> Result<Vec<Finding>, SyncError> {
+        let status = self.status().await?;
+        let refused = self.inner.reader.refused().await?;
+        Ok(crate::doctor::findings(&status, &refused))
+    }
+
+    /// The members of the group, this device first; none before there is a group.
+    ///
+    /// # Errors
+    /// [`Code::Closed`].
+    pub async fn devices(&self) -> Result<Vec<DeviceInfo>, SyncError> {
+        Ok(self.ask(|reply| Command::Status { reply }).await?.devices)
+    }
+
+    /// Founds a group of its own, if this device is in none, and tells which group it is in and as what.
+    ///
+    /// # Errors
+    /// [`Code::DiskFull`], [`Code::Io`]; for an embedded relay [`Code::PortInUse`].
+    pub async fn ensure_group(&self) -> Result<(GroupId, DeviceId), SyncError> {
+        self.ask(|reply| Command::Found { reply }).await
+    }
+
+    /// Puts a device out of the group. Durable when this returns; [`ClientEvent::DeviceRemoved`] tells when it is done:
+    /// from then on it can neither read what is pushed nor push.
+    ///
+    /// # Errors
+    /// [`Code::UnknownDevice`], [`Code::NotInGroup`], [`Code::InvalidArgument`] for this device itself.
+    pub async fn remove_device(&self, device: DeviceId) -> Result<(), SyncError> {
+        self.ask(|reply| Command::Remove { device, reply }).await
+    }
+
+    /// Tells the devices that are connected now something that is never stored, at most [`limits::PRESENCE_BYTES`];
+    /// empty means gone.
+    ///
+    /// # Errors
+    /// [`Code::NotInGroup`], [`Code::RelayUnreachable`] while not connected, [`Code::InvalidArgument`].
+    pub async fn presence_set(&self, channel: &str, data: impl Into<Vec<u8>>) -> Result<(), SyncError> {
+        check_channel(channel)?;
+        let (channel, data) = (channel.to_owned(), data.into());
+        if data.len() > limits::PRESENCE_BYTES {
+            return Err(SyncError::new(Code::TooLarge, "presence has at most 1,024 bytes"));
+        }
+        self.ask(|reply| Command::Presence { channel, data, reply }).await
+    }
+
+    /// Member: shows a link for a newcomer to [`SyncClient::join`]. Founds a group if this device is in none.
+    ///
+    /// # Errors
+    /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`].
+    pub async fn invite(&self, options: InviteOptions) -> Result<Pairing, SyncError> {
+        let place = self.ask(|reply| Command::Meet { reply }).await?;
+        Pairing::show(self.inner.clone(), Side::Member, place, options.ttl).await
+    }
+
+    /// Member: takes the link that a newcomer shows ([`SyncClient::join_show`]).
+    ///
+    /// # Errors
+    /// [`Code::LinkInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`]; else as
+    /// [`SyncClient::invite`].
+    pub async fn take(&self, link: &str) -> Result<Pairing, SyncError> {
+        let link = parse_link(link)?;
+        let place = self.ask(|reply| Command::Meet { reply }).await?;
+        Pairing::scan(self.inner.clone(), Side::Member, link, place.name).await
+    }
+
+    /// Newcomer: takes the link that a member shows. A group of its own is given up, and its blobs come along.
+    ///
+    /// # Errors
+    /// [`Code::AlreadyInGroup`] if this device shares a group; [`Code::LinkInvalid`], [`Code::WrongApp`],
+    /// [`Code::WrongSide`]; what keeps from the relay.
+    pub async fn join(&self, link: &str, name: Option<&str>) -> Result<Pairing, SyncError> {
+        let link = parse_link(link)?;
+        let name = self.newcomer_name(name).await?;
+        Pairing::scan(self.inner.clone(), Side::Newcomer, link, name).await
+    }
+
+    /// Newcomer: shows a link for a member to [`SyncClient::take`], at this relay.
+    ///
+    /// # Errors
+    /// As [`SyncClient::join`]; [`Code::AddressInvalid`] for an `embedded` relay, which a newcomer has none of.
+    pub async fn join_show(&self, relay: &RelayAddress, name: Option<&str>) -> Result<Pairing, SyncError> {
+        let name = self.newcomer_name(name).await?;
+        let place = engine::MeetingPlace { relay: relay.clone(), name };
+        Pairing::show(self.inner.clone(), Side::Newcomer, place, limits::PAIRING_TTL).await
+    }
+
+    async fn newcomer_name(&self, name: Option<&str>) -> Result<String, SyncError> {
+        if let Some(name) = name {
+            sync_core::pairing::check_name(name).map_err(|e| SyncError::new(Code::InvalidArgument, e))?;
+        }
+        let own = self.ask(|reply| Command::MayJoin { reply }).await?;
+        Ok(name.map_or(own, str::to_owned))
+    }
+
+    /// Leaves the group: asks the others to remove this device, waits a few seconds for one that does, then deletes the
+    /// group's keys and the log here. Blobs that no relay had accepted are gone.
+    ///
+    /// # Errors
+    /// [`Code::NotInGroup`]; [`Code::DiskFull`], [`Code::Io`].
+    pub async fn leave(&self) -> Result<(), SyncError> {
+        self.ask(|reply| Command::Leave { reply }).await
+    }
+
+    /// Sends what waits, for at most [`limits::FLUSH_ON_CLOSE`], and stops. What is left goes at the next start. Every
+    /// later call gives [`Code::Closed`]; the home is free when this returns.
+    pub async fn close(&self) {
+        let _ = self.ask(|reply| Command::Close { reply }).await;
+    }
+
+    async fn own_seq(&self, id: BlobId) -> Result<u64, SyncError> {
+        let seq = self.inner.reader.own_seq(id).await?;
+        seq.ok_or_else(|| SyncError::new(Code::InvalidArgument, format!("no blob {id} was pushed on this device")))
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(engine::Reply<T>) -> Command) -> Result<T, SyncError> {
+        self.inner.ask(command).await
+    }
+}
+
+impl Inner {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(engine::Reply<T>) -> Command) -> Result<T, SyncError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| SyncError::closed())?;
+        answer.await.map_err(|_| SyncError::closed())?
+    }
+}
+
+/// What happens, as it happens. A subscriber that is too slow is told how much it missed.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<ClientEvent>,
+}
+
+impl Events {
+    /// The next event; `None` once the client is closed.
+    pub async fn next(&mut self) -> Option<ClientEvent> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(ClientEvent::Lagged(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+fn check_channel(channel: &str) -> Result<(), SyncError> {
+    if channel.len() > limits::CHANNEL_BYTES {
+        return Err(SyncError::new(Code::InvalidArgument, "a channel's name has at most 256 bytes"));
+    }
+    Ok(())
+}
+
+fn parse_link(text: &str) -> Result<Link, SyncError> {
+    text.parse::<Link>().map_err(|e| SyncError::new(e.code(), e.to_string()))
+}

@@ -1,0 +1,51 @@
+//! The client's one clock and its randomness.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use rand_core::{TryCryptoRng, TryRng};
+use tokio::time::Instant;
+
+/// Milliseconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "this is the client's one clock; everything else is handed `now`")]
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // Before 1970 and after the year 584,556,019 there is no time to speak of.
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The moment at which [`now_ms`] will be `at`.
+pub(crate) fn instant_of(at: u64) -> Instant {
+    Instant::now() + Duration::from_millis(at.saturating_sub(now_ms()).min(24 * 3600 * 1000))
+}
+
+/// The system's randomness.
+pub(crate) struct SystemRng;
+
+impl TryRng for SystemRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes).map(|()| u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        getrandom::fill(bytes).expect("a system without randomness can seal nothing; going on would be worse");
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for SystemRng {}
+
+/// Random bytes from the system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let Ok(()) = SystemRng.try_fill_bytes(&mut bytes);
+    bytes
+}

@@ -1,0 +1,182 @@
+//! What a client has to know before it starts. Everything has a default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use sync_types::{Code, RelayAddress, limits};
+
+use crate::SyncError;
+
+/// The channel that [`crate::SyncClient::push`] uses.
+pub const DEFAULT_CHANNEL: &str = "default";
+
+/// The consumer that an app is unless it says otherwise.
+pub const DEFAULT_CONSUMER: &str = "app";
+
+/// How a client is set up.
+///
+/// What is `None` is taken from the home if the home has it, and else from the default that the field names.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SyncConfig {
+    /// The folder with all of this device's data. One process uses it at a time. By default `KSYNC_HOME`, and else the
+    /// folder for application data of the person who runs the process, with `0ksync` and the app's id behind it.
+    pub home: Option<PathBuf>,
+    /// The app's id: devices of different apps cannot pair. At most [`limits::APP_ID_BYTES`]; by default `ksync`.
+    pub app_id: Option<String>,
+    /// Where the group's relay is; by default `embedded`. A change moves a device that is alone in its group; devices
+    /// that share a group stay at the relay that the group agreed on.
+    pub relay: Option<RelayAddress>,
+    /// What people call this device; at most [`limits::NAME_BYTES`]. By default the host's name.
+    pub device_name: Option<String>,
+    /// Where an embedded relay listens. By default every address of the host, on a port that it keeps.
+    pub embedded_listen: Option<SocketAddr>,
+    /// How large the database may grow, in bytes. Beyond, pushes are refused as on a full disk. By default as large as
+    /// the disk allows.
+    pub max_store_bytes: Option<u64>,
+    /// How many blobs one envelope may hold; at most [`limits::PACK_BLOBS`], and that by default. Blobs that wait together
+    /// travel together, which is what makes a backlog small and fast. With 1 each blob has an envelope, and so a size, of
+    /// its own.
+    pub max_blobs_per_envelope: Option<usize>,
+    /// Relays in this process, which are reached without a network.
+    pub(crate) local: crate::transport::LocalRelays,
+}
+
+impl SyncConfig {
+    /// The defaults, in this home.
+    pub fn at(home: impl Into<PathBuf>) -> Self {
+        Self::default().home(home)
+    }
+
+    /// Sets [`SyncConfig::home`].
+    #[must_use]
+    pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
+        self.home = Some(home.into());
+        self
+    }
+
+    /// Sets [`SyncConfig::app_id`].
+    #[must_use]
+    pub fn app_id(mut self, app_id: impl Into<String>) -> Self {
+        self.app_id = Some(app_id.into());
+        self
+    }
+
+    /// Sets [`SyncConfig::relay`].
+    #[must_use]
+    pub fn relay(mut self, relay: RelayAddress) -> Self {
+        self.relay = Some(relay);
+        self
+    }
+
+    /// Sets [`SyncConfig::device_name`].
+    #[must_use]
+    pub fn device_name(mut self, name: impl Into<String>) -> Self {
+        self.device_name = Some(name.into());
+        self
+    }
+
+    /// Sets [`SyncConfig::embedded_listen`].
+    #[must_use]
+    pub fn embedded_listen(mut self, address: SocketAddr) -> Self {
+        self.embedded_listen = Some(address);
+        self
+    }
+
+    /// Sets [`SyncConfig::max_store_bytes`].
+    #[must_use]
+    pub fn max_store_bytes(mut self, bytes: u64) -> Self {
+        self.max_store_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets [`SyncConfig::max_blobs_per_envelope`].
+    #[must_use]
+    pub fn max_blobs_per_envelope(mut self, blobs: usize) -> Self {
+        self.max_blobs_per_envelope = Some(blobs);
+        self
+    }
+
+    /// The folder that this configuration stands for.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if none is given and the system names no folder for application data.
+    pub fn home_path(&self) -> Result<PathBuf, SyncError> {
+        if let Some(home) = &self.home {
+            return Ok(home.clone());
+        }
+        if let Some(home) = std::env::var_os("KSYNC_HOME").filter(|home| !home.is_empty()) {
+            return Ok(home.into());
+        }
+        let app = self.app_id.as_deref().unwrap_or(DEFAULT_APP_ID);
+        // The id is a folder's name here, and may come from anywhere.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if app.is_empty() || app.starts_with('.') || !app.chars().all(plain) {
+            return Err(SyncError::new(Code::InvalidArgument, "the app id is no folder's name: say where the home is"));
+        }
+        let base = directories::BaseDirs::new()
+            .ok_or_else(|| SyncError::new(Code::InvalidArgument, "the system names no home folder: set KSYNC_HOME"))?;
+        Ok(base.data_local_dir().join("0ksync").join(app))
+    }
+
+    /// Uses a relay in this process, without a network. Clones of the configuration reach it too, and so do their clients;
+    /// a relay that takes the place of one with the same key is reached by all of them.
+    #[cfg(feature = "embedded-relay")]
+    #[must_use]
+    pub fn local_relay(mut self, relay: &std::sync::Arc<sync_relay::RunningRelay>) -> Self {
+        let endpoint = relay.endpoint_id();
+        self.local.add(endpoint, crate::engine::opener(relay));
+        // Nothing is sent to that address: port 9 discards (RFC 863).
+        let hosts = relay.quic_addr().map_or_else(|| "127.0.0.1:9".to_owned(), |a| a.to_string());
+        self.relay = Some(RelayAddress::Pinned { endpoint, hosts: vec![hosts], token: None });
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SyncError> {
+        let invalid = |message: &str| Err(SyncError::new(Code::InvalidArgument, message));
+        if self.app_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > limits::APP_ID_BYTES) {
+            return invalid("an app id has 1 to 128 bytes");
+        }
+        if self.max_blobs_per_envelope == Some(0) {
+            return invalid("an envelope holds at least one blob");
+        }
+        match self.device_name.as_deref().map(sync_core::pairing::check_name) {
+            Some(Err(reason)) => invalid(reason),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The app id of who names none.
+pub(crate) const DEFAULT_APP_ID: &str = "ksync";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ids_are_bounded() {
+        assert!(SyncConfig::default().check().is_ok());
+        for bad in [
+            SyncConfig::default().app_id(""),
+            SyncConfig::default().app_id("x".repeat(129)),
+            SyncConfig::default().device_name(""),
+            SyncConfig::default().device_name("x".repeat(129)),
+            SyncConfig::default().device_name("a\nb"),
+            SyncConfig::default().max_blobs_per_envelope(0),
+        ] {
+            assert_eq!(bad.check().unwrap_err().code, Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn a_home_is_never_outside_its_folder() {
+        for id in ["../x", "a/b", ".", ".."] {
+            let config = SyncConfig::default().app_id(id);
+            if std::env::var_os("KSYNC_HOME").is_none() {
+                assert_eq!(config.home_path().unwrap_err().code, Code::InvalidArgument, "{id}");
+            }
+        }
+        assert_eq!(SyncConfig::at("/x").home_path().unwrap(), PathBuf::from("/x"));
+    }
+}

@@ -1,0 +1,100 @@
+//! Why it is or is not syncing, in words.
+
+use sync_types::Code;
+
+use crate::store::Kept;
+use crate::{Finding, Status};
+
+fn found(code: Code, title: &str, detail: impl Into<String>) -> Finding {
+    Finding { code: Some(code), title: title.into(), detail: detail.into(), next_step: code.next_step().into() }
+}
+
+fn fine(title: &str, detail: impl Into<String>) -> Finding {
+    Finding { code: None, title: title.into(), detail: detail.into(), next_step: String::new() }
+}
+
+/// The findings, what stands in the way first.
+pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
+    let mut list = Vec::new();
+    if status.group.is_none() {
+        list.push(found(Code::NotInGroup, "in no group", "this device has pushed nothing and is paired with no other"));
+        return list;
+    }
+    if let Some(trouble) = &status.trouble {
+        list.push(found(trouble.code, "not syncing", trouble.message.clone()));
+    } else if status.connected {
+        let relays: Vec<_> = status.relays.iter().map(ToString::to_string).collect();
+        list.push(fine("connected", format!("the relay is {}", relays.join(", "))));
+    }
+    if status.devices.len() < 2 {
+        let detail = "there is no other device in the group, so nobody receives what is pushed";
+        list.push(Finding { next_step: "Invite a device.".into(), ..fine("alone", detail) });
+    }
+    if status.outbox > 0 {
+        list.push(fine("waiting to be sent", format!("{} blobs are on this device alone", status.outbox)));
+    }
+    if status.unacknowledged > status.outbox {
+        let count = status.unacknowledged - status.outbox;
+        let detail = format!("{count} blobs are at the relay, and not every other device has fetched them");
+        list.push(Finding {
+            next_step: "Bring the other devices online.".into(),
+            ..fine("waiting for others", detail)
+        });
+    }
+    if status.wants_history {
+        let detail = "blobs from before this device joined are still to come from another device";
+        list.push(Finding { next_step: "Bring another device online.".into(), ..fine("history is missing", detail) });
+    }
+    for kept in refused {
+        let code = match kept.outcome.as_str() {
+            "equivocation" => Code::Equivocation,
+            "forged" => Code::BadSignature,
+            "bad_commit" => Code::CommitRefused,
+            "id_conflict" => Code::IdConflict,
+            _ => Code::Protocol,
+        };
+        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
+        let name = kept.outcome.replace('_', " ");
+        list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupId, SyncTrouble};
+
+    fn status() -> Status {
+        Status {
+            group: Some(GroupId([1; 32])),
+            device: None,
+            name: "here".into(),
+            connected: false,
+            caught_up: false,
+            relays: vec![],
+            hosting: false,
+            outbox: 3,
+            unacknowledged: 5,
+            devices: vec![],
+            epoch: 1,
+            wants_history: true,
+            trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_way_comes_first_and_says_what_to_do() {
+        let kept = Kept { outcome: "equivocation".into(), sender: None, count: 2 };
+        let list = findings(&status(), &[kept]);
+        assert_eq!(list[0].code, Some(Code::RelayUnreachable));
+        assert!(list[0].next_step.contains("network"));
+        let all: String = list.iter().map(|f| f.detail.as_str()).collect();
+        assert!(
+            all.contains("3 blobs") && all.contains("2 blobs") && all.contains("history") || all.contains("before")
+        );
+        assert_eq!(list.last().unwrap().code, Some(Code::Equivocation));
+        let none = findings(&Status { group: None, ..status() }, &[]);
+        assert_eq!(none[0].code, Some(Code::NotInGroup));
+    }
+}

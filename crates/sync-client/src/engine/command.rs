@@ -1,0 +1,107 @@
+//! What the engine is asked, and what everybody may see of it.
+
+use sync_core::Joining;
+use sync_core::pairing::GroupOffer;
+use sync_types::{DeviceId, GroupId, RelayAddress};
+use tokio::sync::oneshot;
+
+use super::Crypto;
+use crate::{Receipt, ReceiptState, Status, SyncError};
+
+/// Where an answer goes. The asker may be gone.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
+
+/// A call on the engine.
+pub(crate) enum Command {
+    /// Put blobs into the outbox.
+    Push { channel: String, blobs: Vec<Vec<u8>>, reply: Reply<Vec<Receipt>> },
+    /// Move a consumer's position.
+    Advance { consumer: String, channel: Option<String>, position: u64, reply: Reply<()> },
+    /// Found a group of its own unless there is a group.
+    Found { reply: Reply<(GroupId, DeviceId)> },
+    /// Put a device out of the group.
+    Remove { device: DeviceId, reply: Reply<()> },
+    /// Tell who is connected something.
+    Presence { channel: String, data: Vec<u8>, reply: Reply<()> },
+    /// How things stand, but for what the log knows.
+    Status { reply: Reply<Status> },
+    /// Do not wait for the next try to connect.
+    ConnectNow { reply: Reply<()> },
+    /// A member wants to pair: found a group if there is none, and say where to meet.
+    Meet { reply: Reply<MeetingPlace> },
+    /// A newcomer wants to pair: may it? Gives this device's name.
+    MayJoin { reply: Reply<String> },
+    /// What a newcomer has to know.
+    Offer { reply: Reply<GroupOffer> },
+    /// Add a newcomer. Answered when it is in the group.
+    Add { key_package: Vec<u8>, name: String, reply: Reply<DeviceId> },
+    /// Store a newcomer, then fetch its Welcome. `stored` is answered when it is durable, `joined` when it is a member.
+    Join { joining: Box<Joining<Crypto>>, stored: Reply<()>, joined: Reply<(GroupId, DeviceId)> },
+    /// Leave the group.
+    Leave { reply: Reply<()> },
+    /// Send what waits, for a short while, and stop.
+    Close { reply: Reply<()> },
+}
+
+impl Command {
+    /// Answers with an error, whatever was asked.
+    pub(super) fn refuse(self, error: SyncError) {
+        match self {
+            Self::Push { reply, .. } => drop(reply.send(Err(error))),
+            Self::Advance { reply, .. }
+            | Self::Remove { reply, .. }
+            | Self::Presence { reply, .. }
+            | Self::ConnectNow { reply }
+            | Self::Leave { reply }
+            | Self::Close { reply } => drop(reply.send(Err(error))),
+            Self::Found { reply } => drop(reply.send(Err(error))),
+            Self::Status { reply } => drop(reply.send(Err(error))),
+            Self::Meet { reply } => drop(reply.send(Err(error))),
+            Self::MayJoin { reply } => drop(reply.send(Err(error))),
+            Self::Offer { reply } => drop(reply.send(Err(error))),
+            Self::Add { reply, .. } => drop(reply.send(Err(error))),
+            Self::Join { stored, .. } => drop(stored.send(Err(error))),
+        }
+    }
+}
+
+/// Where a pairing happens, and what this device is called there.
+#[derive(Clone, Debug)]
+pub(crate) struct MeetingPlace {
+    /// The relay, with its token.
+    pub(crate) relay: RelayAddress,
+    /// This device's name.
+    pub(crate) name: String,
+}
+
+/// What everybody may see of the engine, as of its last turn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Snapshot {
+    pub(crate) group: Option<GroupId>,
+    pub(crate) accepted: u64,
+    pub(crate) delivered: u64,
+    pub(crate) online: bool,
+    pub(crate) caught_up: bool,
+    /// How many spans of history are still to come.
+    pub(crate) wants: usize,
+    /// Rises whenever blobs of others came into the log.
+    pub(crate) arrivals: u64,
+    /// Why it is not syncing.
+    pub(crate) trouble: Option<SyncError>,
+    /// Whether connecting was given up.
+    pub(crate) stopped: bool,
+    /// Whether the engine is gone.
+    pub(crate) closed: bool,
+}
+
+impl Snapshot {
+    /// The state of the own envelope with this number; 0 is none yet.
+    pub(crate) fn state_of(&self, seq: u64) -> ReceiptState {
+        match seq {
+            0 => ReceiptState::Queued,
+            seq if seq <= self.delivered => ReceiptState::Delivered,
+            seq if seq <= self.accepted => ReceiptState::Accepted,
+            _ => ReceiptState::Queued,
+        }
+    }
+}

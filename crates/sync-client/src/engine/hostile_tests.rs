@@ -1,0 +1,140 @@
+//! A client at a relay that lies: what it hands out twice, alters or makes up has no effect, and is not passed over in
+//! silence.
+
+#![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::Outcome;
+use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay};
+use sync_types::frame::{self, EntryKind, FromRelay};
+use sync_types::{BlobId, Code};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::transport::{LocalRelays, LocalStream, Open};
+use crate::{ClientEvent, PairingEvent, ReceiptState, StartAt, SyncClient, SyncConfig};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A way to the relay on which every frame from it goes through `change`.
+fn changed(
+    relay: &Arc<RunningRelay>,
+    change: impl Fn(FromRelay) -> Vec<FromRelay> + Clone + Send + Sync + 'static,
+) -> Open {
+    let relay = Arc::downgrade(relay);
+    Arc::new(move || {
+        let LocalConnection { reader: mut from, writer: mut to, exporter } = relay.upgrade()?.connect_local();
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (mut up, mut down) = tokio::io::split(far);
+        tokio::spawn(async move {
+            let _ = tokio::io::copy(&mut up, &mut to).await;
+            let _ = to.shutdown().await;
+        });
+        let change = change.clone();
+        tokio::spawn(async move {
+            let mut prefix = [0; 4];
+            while from.read_exact(&mut prefix).await.is_ok() {
+                let mut bytes = vec![0; frame::length(prefix).unwrap()];
+                if from.read_exact(&mut bytes).await.is_err() {
+                    break;
+                }
+                for frame in change(frame::read(&bytes).unwrap()) {
+                    if down.write_all(&frame::write(&frame)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            let _ = down.shutdown().await;
+        });
+        let (reader, writer) = tokio::io::split(near);
+        Some(LocalStream { reader, writer, exporter })
+    })
+}
+
+/// Two paired devices; the second one is then started again on a way of its own.
+async fn honest_and_deceived(
+    folder: &std::path::Path,
+    change: impl Fn(FromRelay) -> Vec<FromRelay> + Clone + Send + Sync + 'static,
+) -> (Arc<RunningRelay>, SyncClient, SyncConfig) {
+    let relay = Arc::new(Relay::start(RelayConfig::in_memory()).await.unwrap());
+    let config = SyncConfig::default().local_relay(&relay);
+    let at = |name: &str| config.clone().home(folder.join(name)).device_name(name);
+    let a = SyncClient::new(at("a")).await.unwrap();
+    let b = SyncClient::new(at("b")).await.unwrap();
+    let mut invite = a.invite(Default::default()).await.unwrap();
+    let Some(PairingEvent::Uri { uri, .. }) = invite.next().await else { panic!("a link was to come") };
+    let mut join = b.join(&uri, None).await.unwrap();
+    while !matches!(invite.next().await.unwrap(), PairingEvent::Request { .. }) {}
+    invite.consent_without_check().await.unwrap();
+    assert!(matches!(invite.next().await, Some(PairingEvent::Added { .. })));
+    while !matches!(join.next().await.unwrap(), PairingEvent::Joined { .. }) {}
+    b.catch_up(SOON).await.unwrap();
+    b.close().await;
+    let local = LocalRelays::default();
+    local.add(relay.endpoint_id(), changed(&relay, change));
+    let deceived = SyncConfig { local, ..at("b") };
+    (relay, a, deceived)
+}
+
+async fn ids(client: &SyncClient, count: usize) -> Vec<BlobId> {
+    let mut subscription = client.subscribe("app", None, StartAt::Position).unwrap();
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        ids.push(tokio::time::timeout(SOON, subscription.next()).await.unwrap().unwrap().id);
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_7_a_relay_that_replays_is_not_heard_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = |frame: FromRelay| match &frame {
+        FromRelay::Deliver(_) => vec![frame.clone(), frame],
+        _ => vec![frame],
+    };
+    let (_relay, a, deceived) = honest_and_deceived(folder.path(), twice).await;
+    let mut expected = Vec::new();
+    for n in 0..20 {
+        let receipt = a.push(format!("{n}")).await.unwrap();
+        a.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
+        expected.push(receipt.id);
+    }
+    let b = SyncClient::new(deceived).await.unwrap();
+    b.catch_up(SOON).await.unwrap();
+    assert_eq!(ids(&b, 20).await, expected);
+    assert_eq!(b.read("app", None, 100).await.unwrap().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_3_and_7_an_altered_envelope_is_refused_aloud_and_kept_as_evidence() {
+    let folder = tempfile::tempdir().unwrap();
+    let altered = |mut frame: FromRelay| {
+        if let FromRelay::Deliver(entries) = &mut frame
+            && let Some(entry) = entries.iter_mut().find(|e| e.kind == EntryKind::Envelope)
+        {
+            let last = entry.bytes.0.len() - 1;
+            entry.bytes.0[last] ^= 1;
+        }
+        vec![frame]
+    };
+    let (_relay, a, deceived) = honest_and_deceived(folder.path(), altered).await;
+    let receipt = a.push("never seen").await.unwrap();
+    a.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
+    let b = SyncClient::new(deceived).await.unwrap();
+    let mut events = b.events();
+    b.catch_up(SOON).await.unwrap();
+    let told = tokio::time::timeout(SOON, async {
+        loop {
+            if let ClientEvent::Unusual { outcome, .. } = events.next().await.unwrap() {
+                break outcome;
+            }
+        }
+    });
+    assert_eq!(told.await.unwrap(), Outcome::Forged);
+    assert!(b.read("app", None, 10).await.unwrap().is_empty());
+    let findings = b.doctor().await.unwrap();
+    assert!(findings.iter().any(|f| f.code == Some(Code::BadSignature)), "{findings:?}");
+    // What was not accepted counts as not delivered.
+    assert_eq!(a.receipt_state(receipt.id).await.unwrap(), ReceiptState::Accepted);
+}

@@ -1,0 +1,118 @@
+//! The relay that this device hosts for its group while it runs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay, StoreConfig};
+use sync_types::{Code, RelayAddress};
+use tokio::time::timeout;
+
+use crate::SyncError;
+use crate::home::{Home, RELAY};
+use crate::store::Store;
+use crate::transport::{LocalRelays, LocalStream};
+
+const ENDPOINT: &str = "embedded_endpoint";
+const PORT: &str = "embedded_port";
+/// How long the devices that are connected may take to be told.
+const STOP: Duration = Duration::from_secs(2);
+
+pub(super) struct Hosting {
+    folder: PathBuf,
+    listen: Option<SocketAddr>,
+    /// The relay's key, once it has run.
+    endpoint: Option<[u8; 32]>,
+    /// The port that the group's settings name.
+    port: u16,
+    running: Option<(Arc<RunningRelay>, RelayAddress)>,
+}
+
+impl Hosting {
+    pub(super) async fn new(home: &Home, listen: Option<SocketAddr>, store: &mut Store) -> Result<Self, SyncError> {
+        let endpoint = store.meta(ENDPOINT).await?;
+        let endpoint = endpoint.and_then(|hex| HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok());
+        let port = store.meta(PORT).await?.and_then(|port| port.parse().ok()).unwrap_or(0);
+        Ok(Self { folder: home.path().join(RELAY), listen, endpoint, port, running: None })
+    }
+
+    /// Whether the address is that of this device's own relay.
+    pub(super) fn is(&self, address: &RelayAddress) -> bool {
+        matches!(address, RelayAddress::Pinned { endpoint, .. } if Some(*endpoint) == self.endpoint)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Runs the relay, on the port that it had before if it can, and gives its address.
+    pub(super) async fn ensure(&mut self, local: &LocalRelays, store: &mut Store) -> Result<RelayAddress, SyncError> {
+        if let Some((_, address)) = &self.running {
+            return Ok(address.clone());
+        }
+        let listen = self.listen.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        let kept = SocketAddr::new(listen.ip(), if listen.port() == 0 { self.port } else { listen.port() });
+        let relay = match self.start(kept).await {
+            Err(error) if error.code == Code::PortInUse && kept != listen => self.start(listen).await,
+            other => other,
+        }?;
+        let text = relay.address();
+        let Ok(RelayAddress::Pinned { endpoint, hosts, .. }) = text.parse() else {
+            return Err(SyncError::new(Code::Internal, "the embedded relay has no address"));
+        };
+        let port = hosts.first().and_then(|h| h.rsplit_once(':')?.1.parse().ok()).unwrap_or(kept.port());
+        let address = RelayAddress::Pinned { endpoint, hosts: reachable(listen.ip(), port), token: None };
+        store.set_meta(ENDPOINT, &HEXLOWER.encode(&endpoint)).await?;
+        store.set_meta(PORT, &port.to_string()).await?;
+        (self.endpoint, self.port) = (Some(endpoint), port);
+        let relay = Arc::new(relay);
+        local.add(endpoint, opener(&relay));
+        self.running = Some((relay, address.clone()));
+        Ok(address)
+    }
+
+    async fn start(&self, listen: SocketAddr) -> Result<RunningRelay, SyncError> {
+        std::fs::create_dir_all(&self.folder).map_err(|e| SyncError::io("make", &self.folder, &e))?;
+        let config = RelayConfig {
+            data: Some(self.folder.clone()),
+            store: StoreConfig::Sqlite { path: self.folder.join(StoreConfig::FILE), max_bytes: None },
+            listen: Some(listen),
+            ..RelayConfig::in_memory()
+        };
+        Relay::start(config).await.map_err(|e| SyncError::new(e.code, format!("the embedded relay: {}", e.message)))
+    }
+
+    pub(super) async fn stop(&mut self) {
+        // Whoever opens a stream at this very moment holds it too; then it ends as after a crash, which loses nothing.
+        if let Some(relay) = self.running.take().and_then(|(relay, _)| Arc::into_inner(relay)) {
+            let _ = timeout(STOP, relay.shutdown()).await;
+        }
+    }
+}
+
+/// Opens streams to a relay in this process, as long as it lives.
+pub(crate) fn opener(relay: &Arc<RunningRelay>) -> crate::transport::Open {
+    let relay = Arc::downgrade(relay);
+    Arc::new(move || {
+        let LocalConnection { reader, writer, exporter } = relay.upgrade()?.connect_local();
+        Some(LocalStream { reader, writer, exporter })
+    })
+}
+
+/// Where other devices reach a relay that listens there: at the host's address on the way to the rest of the network, and
+/// at loopback for devices on the same host.
+fn reachable(ip: IpAddr, port: u16) -> Vec<String> {
+    if !ip.is_unspecified() {
+        return vec![SocketAddr::new(ip, port).to_string()];
+    }
+    // Connecting a UDP socket asks the routing table and sends nothing. The address is one for documentation (RFC 5737).
+    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr()))
+        .ok()
+        .map(|own| own.ip())
+        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    routed.into_iter().chain([loopback]).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+}

@@ -1,0 +1,256 @@
+//! The engine: one task that owns the device, the writer of the database and the connection to the relay.
+//!
+//! It works in turns. A turn takes every input that waits (calls, frames, timeouts), hands them to the core, makes what
+//! the core wants written durable in one transaction, and only then answers the callers, sends frames and tells events.
+//! Pushes that wait together so share one flush of the disk; nothing is ever delayed to make them wait together. If the
+//! transaction fails, the core's memory is ahead of the disk: it is thrown away and loaded again, the connection with it.
+
+mod command;
+mod connection;
+#[cfg(test)]
+#[cfg(feature = "embedded-relay")]
+mod hostile_tests;
+#[cfg_attr(not(feature = "embedded-relay"), path = "no_hosting.rs")]
+mod hosting;
+mod notify;
+mod reconnect;
+mod setup;
+mod turn;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use mls_rs_crypto_awslc::AwsLcCryptoProvider;
+use sync_core::{Device, Joining};
+use sync_types::frame::ToRelay;
+use sync_types::{DeviceId, GroupId, RelayAddress, limits};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+pub(crate) use command::{Command, MeetingPlace, Reply, Snapshot};
+#[cfg(feature = "embedded-relay")]
+pub(crate) use hosting::opener;
+pub(crate) use setup::start;
+
+use crate::clock::{instant_of, now_ms};
+use crate::home::Home;
+use crate::store::Store;
+use crate::transport::SharedDialer;
+use crate::{ClientEvent, SyncError};
+use connection::{Link, Net};
+use hosting::Hosting;
+use reconnect::{Next, Reconnect};
+
+/// The cryptography of real groups.
+pub(crate) type Crypto = AwsLcCryptoProvider;
+
+/// How many inputs one turn takes at the most, so that callers are answered in between.
+const TURN_INPUTS: usize = 1_024;
+/// How many bytes of pushed blobs one turn takes, beyond the first push.
+const TURN_BYTES: usize = 8 * 1024 * 1024;
+
+/// What stays the same as long as the client lives.
+pub(crate) struct Start {
+    pub(crate) app_id: String,
+    pub(crate) dialer: SharedDialer,
+}
+
+/// A newcomer that fetches its Welcome.
+struct Newcomer {
+    joining: Joining<Crypto>,
+    /// When it gives up, in milliseconds since the Unix epoch.
+    deadline: u64,
+    reply: Option<Reply<(GroupId, DeviceId)>>,
+}
+
+/// A device that has asked to be removed.
+struct Leaving {
+    deadline: u64,
+    replies: Vec<Reply<()>>,
+}
+
+/// An engine that stops.
+struct Closing {
+    deadline: Instant,
+    replies: Vec<Reply<()>>,
+    /// Whether everything was sent, and the end of the stream was said.
+    finishing: bool,
+}
+
+struct Engine {
+    home: Home,
+    store: Store,
+    start: Arc<Start>,
+    /// The relay of a group that is still to be founded, and the token.
+    relay: RelayAddress,
+    name: String,
+    /// How many blobs one envelope may hold.
+    pack_blobs: usize,
+    device: Option<Device<Crypto>>,
+    newcomer: Option<Newcomer>,
+    hosting: Hosting,
+    reconnect: Reconnect,
+    link: Option<Link>,
+    /// The number of the present connection: what comes from an earlier one is not heard.
+    generation: u64,
+    outgoing: VecDeque<ToRelay>,
+    adding: BTreeMap<DeviceId, Reply<DeviceId>>,
+    leaving: Option<Leaving>,
+    closing: Option<Closing>,
+    /// Why the last connection ended, or the last transaction failed.
+    trouble: Option<SyncError>,
+    arrivals: u64,
+    commands: mpsc::Receiver<Command>,
+    net: mpsc::Receiver<(u64, Net)>,
+    net_sender: mpsc::Sender<(u64, Net)>,
+    snapshot: watch::Sender<Snapshot>,
+    events: broadcast::Sender<ClientEvent>,
+}
+
+/// What a turn begins with.
+enum Input {
+    Command(Command),
+    Net(u64, Net),
+    Time,
+}
+
+impl Engine {
+    async fn run(mut self) {
+        loop {
+            self.drive().await;
+            let Some(first) = self.next_input().await else { continue };
+            let batch = self.gather(first);
+            self.turn(batch).await;
+            if self.is_over().await {
+                break;
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Waits for whatever comes first. `None`: something was sent.
+    async fn next_input(&mut self) -> Option<Input> {
+        let writer = self.link.as_ref().and_then(|link| link.writer.clone());
+        let wants_to_send = writer.is_some() && !self.outgoing.is_empty();
+        let room = async {
+            match &writer {
+                Some(writer) => writer.reserve().await.ok(),
+                None => None,
+            }
+        };
+        let timer = self.next_deadline();
+        let closing = self.closing.is_some();
+        tokio::select! {
+            command = self.commands.recv(), if !closing => Some(match command {
+                Some(command) => Input::Command(command),
+                // The last handle is gone.
+                None => {
+                    self.begin_closing(None);
+                    Input::Time
+                }
+            }),
+            Some((generation, net)) = self.net.recv() => Some(Input::Net(generation, net)),
+            permit = room, if wants_to_send => {
+                match (permit, self.outgoing.pop_front()) {
+                    (Some(permit), Some(frame)) => permit.send(frame),
+                    // The connection's task has ended and says so itself.
+                    _ => self.outgoing.clear(),
+                }
+                None
+            }
+            () = async { sleep_until(timer.unwrap_or_else(Instant::now)).await }, if timer.is_some() => Some(Input::Time),
+        }
+    }
+
+    /// Takes what else waits.
+    fn gather(&mut self, first: Input) -> Vec<Input> {
+        let weigh = |input: &Input| match input {
+            Input::Command(Command::Push { blobs, .. }) => blobs.iter().map(Vec::len).sum(),
+            Input::Net(_, Net::Frame(_)) => TURN_BYTES / 16,
+            _ => 0,
+        };
+        let mut bytes: usize = weigh(&first);
+        let mut batch = vec![first];
+        while batch.len() < TURN_INPUTS && bytes < TURN_BYTES {
+            let next = match self.net.try_recv() {
+                Ok((generation, net)) => Input::Net(generation, net),
+                Err(_) if self.closing.is_some() => break,
+                Err(_) => match self.commands.try_recv() {
+                    Ok(command) => Input::Command(command),
+                    Err(_) => break,
+                },
+            };
+            bytes += weigh(&next);
+            batch.push(next);
+        }
+        batch
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let core = self.device.as_ref().filter(|_| self.link_is_up()).and_then(Device::next_timeout);
+        let reconnect = match self.reconnect.next(now_ms()) {
+            Next::Wait(until) if self.wants_connection() => Some(until),
+            _ => None,
+        };
+        let newcomer = self.newcomer.as_ref().map(|n| n.deadline);
+        let leaving = self.leaving.as_ref().map(|l| l.deadline);
+        let soonest = [core, reconnect, newcomer, leaving].into_iter().flatten().min().map(instant_of);
+        let closing = self.closing.as_ref().map(|c| c.deadline);
+        [soonest, closing].into_iter().flatten().min()
+    }
+
+    fn link_is_up(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.writer.is_some())
+    }
+
+    fn begin_closing(&mut self, reply: Option<Reply<()>>) {
+        let closing = self.closing.get_or_insert_with(|| Closing {
+            deadline: Instant::now() + limits::FLUSH_ON_CLOSE,
+            replies: vec![],
+            finishing: false,
+        });
+        closing.replies.extend(reply);
+        self.commands.close();
+    }
+
+    /// Whether there is nothing left to wait for before stopping.
+    async fn is_over(&mut self) -> bool {
+        let Some(closing) = &mut self.closing else { return false };
+        if Instant::now() >= closing.deadline {
+            return true;
+        }
+        let Some(link) = &mut self.link else { return true };
+        let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());
+        let waits = match status {
+            None => false,
+            Some(s) if s.sealed_seq > s.accepted_seq => true,
+            // What was never sealed is in the outbox alone. If that cannot be read, nothing can be sent.
+            Some(s) => self.store.reader().counts(s.accepted_seq, 0).await.is_ok_and(|c| c.outbox > 0),
+        };
+        if !waits && self.outgoing.is_empty() && !closing.finishing {
+            // The relay ends its side once it has taken everything, and that ends the link.
+            closing.finishing = true;
+            link.writer = None;
+        }
+        false
+    }
+
+    async fn stop(mut self) {
+        self.link = None;
+        while let Ok(command) = self.commands.try_recv() {
+            command.refuse(SyncError::closed());
+        }
+        self.snapshot.send_modify(|s| {
+            s.closed = true;
+            s.online = false;
+        });
+        self.start.dialer.close().await;
+        self.hosting.stop().await;
+        self.store.close().await;
+        // Free before anybody who waits for the end is told.
+        drop(self.home);
+        for reply in self.closing.into_iter().flat_map(|c| c.replies) {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the engine tells: events, with names, and the view that everybody may see.
+
+use sync_core::Device;
+use sync_core::event::Event;
+use sync_core::store::IdConflict;
+use sync_types::{Code, DeviceId, RelayAddress};
+
+use super::{Engine, Snapshot};
+use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble};
+
+impl Engine {
+    /// Tells an event to whoever listens.
+    pub(super) fn tell(&self, event: ClientEvent) {
+        // Nobody has to listen.
+        let _ = self.events.send(event);
+    }
+
+    fn named(&self, id: DeviceId) -> DeviceRef {
+        DeviceRef { id, name: self.device.as_ref().and_then(|d| d.name_of(id)) }
+    }
+
+    pub(super) fn tell_conflicts(&self, conflicts: Vec<IdConflict>) {
+        for IdConflict { id, sender } in conflicts {
+            self.tell(ClientEvent::IdConflict { id, device: self.named(sender) });
+        }
+    }
+
+    /// Acts on an event of the core, and tells it.
+    pub(super) fn core_event(&mut self, event: Event) {
+        self.session_event(&event);
+        let told = match event {
+            Event::Online => ClientEvent::Connected,
+            Event::CaughtUp => ClientEvent::CaughtUp,
+            Event::Arrived => {
+                self.arrivals += 1;
+                ClientEvent::Arrived
+            }
+            Event::Accepted { .. } => ClientEvent::Accepted,
+            Event::Delivered { .. } => ClientEvent::Delivered,
+            Event::DeviceAdded { device, by } => {
+                if let Some(reply) = self.adding.remove(&device) {
+                    let _ = reply.send(Ok(device));
+                }
+                ClientEvent::DeviceAdded { device: self.named(device), by: self.named(by) }
+            }
+            Event::DeviceRemoved { device, by } => {
+                ClientEvent::DeviceRemoved { device: self.named(device), by: self.named(by) }
+            }
+            Event::DeviceNamed { device } => ClientEvent::DeviceNamed { device: self.named(device) },
+            Event::Joined => {
+                let Some(device) = &self.device else { return };
+                ClientEvent::Joined { group: device.group(), device: device.id() }
+            }
+            Event::Removed { by } => ClientEvent::Removed { by: self.named(by) },
+            Event::Synced => ClientEvent::Synced,
+            Event::Unusual { outcome, sender } => {
+                ClientEvent::Unusual { outcome, device: sender.map(|id| self.named(id)) }
+            }
+            Event::CommitRejected { by, committer } => {
+                ClientEvent::CommitRejected { by: self.named(by), committer: self.named(committer) }
+            }
+            Event::ChangeFailed { device, code } => {
+                if let Some(reply) = self.adding.remove(&device) {
+                    let _ = reply.send(Err(SyncError::new(code, "the group did not take the device in")));
+                }
+                ClientEvent::ChangeFailed { device: self.named(device), code }
+            }
+            Event::Refused { code, retry_after_ms } => {
+                ClientEvent::Refused { code, retry_after_ms: retry_after_ms.into() }
+            }
+            Event::Halted { code } => ClientEvent::Halted { code },
+            Event::Presence { device, channel, data } => {
+                ClientEvent::Presence { device: self.named(device), channel, data }
+            }
+            // Told with its wait when the connection was dropped.
+            Event::Disconnect { .. } => return,
+        };
+        self.tell(told);
+    }
+
+    /// Why it is not syncing.
+    fn why_not(&self) -> Option<SyncError> {
+        if self.newcomer.is_some() {
+            return Some(
+                self.trouble
+                    .clone()
+                    .unwrap_or_else(|| SyncError::new(Code::NotMember, "the other device has not added this one yet")),
+            );
+        }
+        let status = self.device.as_ref()?.status();
+        if status.removed {
+            return Some(SyncError::new(Code::Removed, "this device was removed from its group"));
+        }
+        if let Some(code) = status.halted {
+            return Some(SyncError::new(code, format!("sending has stopped: {code}")));
+        }
+        if status.online {
+            return None;
+        }
+        Some(
+            self.trouble
+                .clone()
+                .unwrap_or_else(|| SyncError::new(Code::RelayUnreachable, "the device is connecting to its relay")),
+        )
+    }
+
+    /// Shows everybody how things stand.
+    pub(super) fn publish(&self) {
+        let status = self.device.as_ref().map(Device::status);
+        let status = status.as_ref();
+        let next = Snapshot {
+            group: self.device.as_ref().map(Device::group),
+            accepted: status.map_or(0, |s| s.accepted_seq),
+            delivered: status.map_or(0, |s| s.delivered_seq),
+            online: status.is_some_and(|s| s.online),
+            caught_up: status.is_some_and(|s| s.caught_up),
+            wants: status.map_or(0, |s| s.wants),
+            arrivals: self.arrivals,
+            trouble: self.why_not(),
+            stopped: self.reconnect.is_stopped() || status.is_some_and(|s| s.removed),
+            closed: false,
+        };
+        self.snapshot.send_if_modified(|now| {
+            let changed = *now != next;
+            *now = next;
+            changed
+        });
+    }
+
+    /// How things stand, but for what the log knows.
+    pub(super) fn status(&self) -> Status {
+        let device = self.device.as_ref();
+        let status = device.map(Device::status);
+        let settings = device.map(Device::settings).unwrap_or_default();
+        let members = device.map(Device::members).unwrap_or_default();
+        let relays = settings.relays.iter().filter_map(|r| std::str::from_utf8(r).ok()?.parse().ok());
+        let relays: Vec<RelayAddress> = relays.collect();
+        Status {
+            group: device.map(Device::group),
+            device: device.map(Device::id),
+            name: device.map_or_else(|| self.name.clone(), Device::name),
+            connected: self.is_online(),
+            caught_up: status.as_ref().is_some_and(|s| s.caught_up),
+            hosting: self.hosting.is_running() && relays.iter().any(|r| self.hosting.is(r)),
+            relays,
+            outbox: 0,
+            unacknowledged: 0,
+            devices: members.into_iter().map(|m| DeviceInfo { id: m.device, name: m.name, own: m.own }).collect(),
+            epoch: device.map_or(0, Device::epoch),
+            wants_history: status.is_some_and(|s| s.wants > 0),
+            trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
+        }
+    }
+}

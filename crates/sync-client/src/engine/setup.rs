@@ -1,0 +1,145 @@
+//! From a home to a running engine.
+
+use std::sync::Arc;
+
+use sync_core::store::Key;
+use sync_core::{Device, DeviceError, Joining};
+use sync_types::{Code, RelayAddress, limits};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::hosting::Hosting;
+use super::reconnect::Reconnect;
+use super::{Crypto, Engine, Newcomer, Snapshot, Start};
+use crate::client::Inner;
+use crate::clock::now_ms;
+use crate::config::DEFAULT_APP_ID;
+use crate::home::Home;
+use crate::store::Store;
+use crate::transport::Dialer;
+use crate::{SyncConfig, SyncError};
+
+/// How many calls wait for the engine before callers do.
+const COMMANDS: usize = 4_096;
+/// How many frames wait for the engine before reading from the relay pauses.
+const FRAMES: usize = 16;
+/// How many events a slow subscriber may be behind.
+const EVENTS: usize = 1_024;
+
+const APP_ID: &str = "app_id";
+const NAME: &str = "device_name";
+const RELAY: &str = "relay";
+
+/// What the device's rows hold.
+pub(super) struct Loaded {
+    pub(super) device: Option<Device<Crypto>>,
+    pub(super) joining: Option<Joining<Crypto>>,
+}
+
+/// Opens the home's database and starts the engine.
+pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncError> {
+    let mut store = Store::open(&home.database(), config.max_store_bytes).await?;
+    let Loaded { device, joining } = load(&mut store).await?;
+    // Before anything is noted: the configuration may be another app's.
+    let group_app = device.as_ref().map(|d| d.settings().app_id);
+    if group_app.is_some_and(|own| config.app_id.as_ref().is_some_and(|id| id.as_bytes() != own)) {
+        return Err(SyncError::new(Code::WrongApp, "the device in this home belongs to another app"));
+    }
+    let app_id = settle(&mut store, APP_ID, config.app_id.clone(), || DEFAULT_APP_ID.to_owned()).await?;
+    let name = settle(&mut store, NAME, config.device_name.clone(), host_name).await?;
+    let relay = settle(&mut store, RELAY, config.relay.as_ref().map(ToString::to_string), || "embedded".into()).await?;
+    let relay: RelayAddress =
+        relay.parse().map_err(|_| SyncError::new(Code::StoreCorrupt, "the stored relay address cannot be read"))?;
+    let dialer = Arc::new(Dialer::new(home.transport_key()?, config.local.clone()));
+    let hosting = Hosting::new(&home, config.embedded_listen, &mut store).await?;
+    let shared = Arc::new(Start { app_id, dialer });
+    let (command_sender, commands) = mpsc::channel(COMMANDS);
+    let (net_sender, net) = mpsc::channel(FRAMES);
+    let (events, _) = broadcast::channel(EVENTS);
+    let (snapshot, watched) = watch::channel(Snapshot::default());
+    let inner = Inner {
+        commands: command_sender,
+        snapshot: watched,
+        events: events.clone(),
+        reader: store.reader(),
+        start: shared.clone(),
+    };
+    let mut engine = Engine {
+        home,
+        store,
+        start: shared,
+        relay,
+        name,
+        pack_blobs: config.max_blobs_per_envelope.unwrap_or(limits::PACK_BLOBS),
+        device,
+        newcomer: joining.map(Newcomer::again),
+        hosting,
+        reconnect: Reconnect::new(),
+        link: None,
+        generation: 0,
+        outgoing: Default::default(),
+        adding: Default::default(),
+        leaving: None,
+        closing: None,
+        trouble: None,
+        arrivals: 0,
+        commands,
+        net,
+        net_sender,
+        snapshot,
+        events,
+    };
+    engine.move_if_alone(config.relay.is_some()).await?;
+    engine.publish();
+    tokio::spawn(engine.run());
+    Ok(inner)
+}
+
+/// The configured value, which is kept; else the kept one; else the default, which is kept too.
+async fn settle(
+    store: &mut Store,
+    name: &str,
+    configured: Option<String>,
+    default: impl FnOnce() -> String,
+) -> Result<String, SyncError> {
+    let kept = store.meta(name).await?;
+    let value = configured.or_else(|| kept.clone()).unwrap_or_else(default);
+    if kept.as_ref() != Some(&value) {
+        store.set_meta(name, &value).await?;
+    }
+    Ok(value)
+}
+
+/// The device and the newcomer in the store.
+pub(super) async fn load(store: &mut Store) -> Result<Loaded, SyncError> {
+    let rows = store.load().await?;
+    let crypto = sync_rules::mls::crypto();
+    let joining = rows.iter().find(|(key, _)| *key == Key::Joining);
+    let joining = joining.map(|(_, bytes)| Joining::from_bytes(bytes, crypto.clone())).transpose().map_err(failed)?;
+    let device = Device::load(rows, crypto).map_err(failed)?;
+    Ok(Loaded { device, joining })
+}
+
+/// A failure of the core as its caller sees it.
+pub(crate) fn failed(error: DeviceError) -> SyncError {
+    SyncError::new(error.code(), error.to_string())
+}
+
+impl Newcomer {
+    /// A newcomer that was stored before a restart.
+    fn again(joining: Joining<Crypto>) -> Self {
+        Self { joining, deadline: Self::deadline(), reply: None }
+    }
+
+    pub(super) fn deadline() -> u64 {
+        now_ms() + u64::try_from(limits::PAIRING_TTL.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What the host calls itself, made into a name that a device may have.
+fn host_name() -> String {
+    let from_file = || std::fs::read_to_string("/etc/hostname").ok();
+    let from_env = |name| std::env::var(name).ok();
+    let name = from_env("COMPUTERNAME").or_else(from_file).or_else(|| from_env("HOSTNAME")).unwrap_or_default();
+    let name = name.trim();
+    if sync_core::pairing::check_name(name).is_ok() { name.to_owned() } else { "device".to_owned() }
+}

@@ -1,0 +1,417 @@
+//! One turn: inputs, one transaction, and what follows from it.
+
+use sync_core::store::{IdConflict, Key, Read, Write};
+use sync_core::{Device, NewDevice};
+use sync_types::body::Blob;
+use sync_types::frame::FromRelay;
+use sync_types::settings::Settings;
+use sync_types::{BlobId, Code, DeviceId, Opaque, RelayAddress};
+
+use super::{Command, Engine, Input, Leaving, MeetingPlace, Newcomer, Reply, setup};
+use crate::clock::{SystemRng, now_ms, random};
+use crate::store::Turn;
+use crate::{ClientEvent, Receipt, SyncError};
+
+/// How long a device that leaves waits to be removed, in milliseconds.
+const LEAVE_MS: u64 = 5_000;
+/// When a newcomer asks again whether it has been added, in milliseconds.
+const NOT_ADDED_YET_MS: u64 = 200;
+
+/// Something to do once the turn is durable, or has failed.
+type After = Box<dyn FnOnce(Result<(), &SyncError>) + Send>;
+
+/// A push on its way.
+struct Push {
+    channel: String,
+    blobs: Vec<Vec<u8>>,
+    receipts: Vec<Receipt>,
+    reply: Reply<Vec<Receipt>>,
+}
+
+/// What a turn has to write besides what the core says.
+#[derive(Default)]
+struct Work {
+    writes: Vec<Write>,
+    pushes: Vec<Push>,
+    advances: Vec<(String, Option<String>, u64)>,
+    /// Whether the group and the log go.
+    forget: bool,
+    after: Vec<After>,
+    /// Newcomers that this turn began to add.
+    adding: Vec<DeviceId>,
+    /// A connection to make once the turn is durable.
+    renew: bool,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.pushes.is_empty() && self.advances.is_empty() && !self.forget
+    }
+
+    /// Stores the pushed blobs. Their ids follow one another from one random draw, so that an envelope names them with a
+    /// bit each.
+    async fn push_into(&mut self, turn: &mut Turn<'_>, sender: DeviceId) -> Result<(), SyncError> {
+        let mut id = BlobId(random());
+        let mut blobs = Vec::new();
+        for push in &mut self.pushes {
+            for data in push.blobs.drain(..) {
+                push.receipts.push(Receipt { id, position: 0 });
+                blobs.push(Blob { id, channel: push.channel.clone(), data });
+                id = id.next();
+            }
+        }
+        let positions = turn.push(sender, blobs).await?;
+        for (receipt, position) in self.pushes.iter_mut().flat_map(|p| &mut p.receipts).zip(positions) {
+            receipt.position = position;
+        }
+        Ok(())
+    }
+
+    /// Answers once the turn is durable.
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+        self.after.push(Box::new(move |done| drop(reply.send(done.map(|()| value).map_err(Clone::clone)))));
+    }
+}
+
+impl Engine {
+    pub(super) async fn turn(&mut self, batch: Vec<Input>) {
+        let now = now_ms();
+        let mut work = Work::default();
+        for input in batch {
+            match input {
+                Input::Command(command) => self.command(command, &mut work, now).await,
+                Input::Net(generation, net) => {
+                    if let Some(frame) = self.handle_net(generation, net, now) {
+                        self.frame(frame, &mut work, now);
+                    }
+                }
+                Input::Time => {}
+            }
+        }
+        self.timeouts(&mut work, now);
+        match self.transact(&mut work, now).await {
+            Ok(conflicts) => self.done(work, conflicts),
+            Err(error) => self.undo(work, error).await,
+        }
+        self.publish();
+    }
+
+    async fn command(&mut self, command: Command, work: &mut Work, now: u64) {
+        match command {
+            Command::Push { channel, blobs, reply } => match self.ensure_device(now).await {
+                Ok(()) => work.pushes.push(Push { channel, blobs, receipts: vec![], reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::Advance { consumer, channel, position, reply } => {
+                work.advances.push((consumer, channel, position));
+                work.answer(reply, ());
+            }
+            Command::Found { reply } => match self.ensure_device(now).await {
+                Ok(()) => {
+                    let ids = self.device.as_ref().map(|d| (d.group(), d.id()));
+                    match ids {
+                        Some(ids) => work.answer(reply, ids),
+                        None => drop(reply.send(Err(not_in_group()))),
+                    }
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::Remove { device: id, reply } => {
+                self.on_device(work, reply, |device| device.remove(id, now, &mut SystemRng));
+            }
+            Command::Presence { channel, data, reply } => {
+                self.on_device(work, reply, |device| device.set_presence(&channel, &data, &mut SystemRng));
+            }
+            Command::Status { reply } => drop(reply.send(Ok(self.status()))),
+            Command::ConnectNow { reply } => {
+                let known = self.device.is_some() || self.newcomer.is_some();
+                self.reconnect.nudge();
+                let _ = reply.send(if known { Ok(()) } else { Err(not_in_group()) });
+            }
+            Command::Meet { reply } => match self.meeting_place(now).await {
+                Ok(place) => work.answer(reply, place),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::MayJoin { reply } => drop(reply.send(self.may_join().map(|()| self.name.clone()))),
+            Command::Offer { reply } => {
+                let offer = self.device.as_ref().map(|d| d.offer(now));
+                let _ = reply.send(offer.ok_or_else(not_in_group));
+            }
+            Command::Add { key_package, name, reply } => {
+                let Some(device) = &mut self.device else { return drop(reply.send(Err(not_in_group()))) };
+                match device.add(key_package, &name, now, &mut SystemRng) {
+                    Ok(id) => {
+                        self.adding.insert(id, reply);
+                        work.adding.push(id);
+                    }
+                    Err(error) => drop(reply.send(Err(setup::failed(error)))),
+                }
+            }
+            Command::Join { joining, stored, joined } => {
+                if let Err(error) = self.may_join() {
+                    return drop(stored.send(Err(error)));
+                }
+                work.writes.push(Write::Put(Key::Joining, joining.to_bytes()));
+                work.answer(stored, ());
+                work.renew = true;
+                self.newcomer =
+                    Some(Newcomer { joining: *joining, deadline: Newcomer::deadline(), reply: Some(joined) });
+            }
+            Command::Leave { reply } => self.leave(reply, work, now),
+            Command::Close { reply } => self.begin_closing(Some(reply)),
+        }
+    }
+
+    /// Does something with the device; the caller hears of it once the turn is durable.
+    fn on_device(
+        &mut self,
+        work: &mut Work,
+        reply: Reply<()>,
+        call: impl FnOnce(&mut Device<super::Crypto>) -> Result<(), sync_core::DeviceError>,
+    ) {
+        let result = match &mut self.device {
+            Some(device) => call(device).map_err(setup::failed),
+            None => Err(not_in_group()),
+        };
+        match result {
+            Ok(()) => work.answer(reply, ()),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Founds a group of its own unless there is a group.
+    async fn ensure_device(&mut self, now: u64) -> Result<(), SyncError> {
+        match &self.device {
+            Some(device) if device.is_removed() => {
+                Err(SyncError::new(Code::Removed, "this device was removed from its group"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.device = Some(self.found(now).await?);
+                self.reconnect.nudge();
+                Ok(())
+            }
+        }
+    }
+
+    async fn found(&mut self, now: u64) -> Result<Device<super::Crypto>, SyncError> {
+        let relay = match &self.relay {
+            RelayAddress::Embedded => self.hosting.ensure(self.start.dialer.local(), &mut self.store).await?,
+            other => other.without_token(),
+        };
+        let settings = Settings {
+            app_id: self.start.app_id.clone().into_bytes(),
+            relays: vec![Opaque(relay.to_string().into_bytes())],
+            ..Settings::default()
+        };
+        let new = NewDevice { name: self.name.clone(), settings };
+        Device::found(new, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
+    }
+
+    /// At the start: a device that is alone in its group goes where the configuration says, with its blobs. Devices that
+    /// share a group stay where the group agreed to be.
+    pub(super) async fn move_if_alone(&mut self, configured: bool) -> Result<(), SyncError> {
+        let Some(device) = &self.device else { return Ok(()) };
+        let alone = device.is_alone() && !device.is_adding() && !device.is_removed() && self.newcomer.is_none();
+        let now_at = device.settings().relays.first().map(|r| String::from_utf8_lossy(r).into_owned());
+        let there = match (&self.relay, now_at.and_then(|text| text.parse::<RelayAddress>().ok())) {
+            (RelayAddress::Embedded, Some(at)) => self.hosting.is(&at),
+            (wanted, Some(at)) => wanted.without_token() == at,
+            (_, None) => false,
+        };
+        if !configured || !alone || there {
+            return Ok(());
+        }
+        let device = self.found(now_ms()).await?;
+        let writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.id() }];
+        self.device = Some(device);
+        self.transact(&mut Work { writes, ..Work::default() }, now_ms()).await?;
+        Ok(())
+    }
+
+    async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
+        self.ensure_device(now).await?;
+        let relay = self.relay_now().await?;
+        self.reconnect.nudge();
+        Ok(MeetingPlace { relay, name: self.name.clone() })
+    }
+
+    fn may_join(&self) -> Result<(), SyncError> {
+        if self.newcomer.is_some() {
+            return Err(SyncError::new(Code::AlreadyInGroup, "this device is joining a group already"));
+        }
+        match &self.device {
+            Some(device) if device.is_removed() => {
+                Err(SyncError::new(Code::Removed, "this device still holds a group that it was removed from"))
+            }
+            Some(device) if !device.is_alone() || device.is_adding() => {
+                Err(SyncError::new(Code::AlreadyInGroup, "this device shares a group with others"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn leave(&mut self, reply: Reply<()>, work: &mut Work, now: u64) {
+        let Some(device) = &mut self.device else { return drop(reply.send(Err(not_in_group()))) };
+        if device.is_alone() || device.is_removed() {
+            work.forget = true;
+            return work.answer(reply, ());
+        }
+        match device.leave(now, &mut SystemRng) {
+            Ok(()) => {
+                let leaving = Leaving { deadline: now + LEAVE_MS, replies: vec![] };
+                self.leaving.get_or_insert(leaving).replies.push(reply);
+                self.reconnect.nudge();
+            }
+            Err(error) => drop(reply.send(Err(setup::failed(error)))),
+        }
+    }
+
+    fn frame(&mut self, frame: FromRelay, work: &mut Work, now: u64) {
+        if !self.link.as_ref().is_some_and(|link| link.newcomer) {
+            if let Some(device) = &mut self.device {
+                device.handle_frame(frame, now, &mut SystemRng);
+            }
+            return;
+        }
+        let Some(newcomer) = &mut self.newcomer else { return };
+        match newcomer.joining.handle_frame(&frame, now, &mut SystemRng) {
+            Ok(None) => {}
+            Ok(Some(device)) => {
+                let ids = (device.group(), device.id());
+                if let Some(reply) = newcomer.reply.take() {
+                    work.answer(reply, ids);
+                }
+                self.newcomer = None;
+                self.device = Some(device);
+                work.renew = true;
+            }
+            // The sponsor's commit is still on its way.
+            Err(error) if matches!(error.code(), Code::NotMember | Code::UnknownGroup | Code::Provisional) => {
+                let waiting = SyncError::new(error.code(), "the other device has not added this one yet");
+                self.lost(SyncError { retry_after_ms: Some(NOT_ADDED_YET_MS), ..waiting });
+            }
+            Err(error) if matches!(error, sync_core::DeviceError::Refused(_)) => self.lost(setup::failed(error)),
+            Err(error) => self.give_up_joining(setup::failed(error), work),
+        }
+    }
+
+    fn give_up_joining(&mut self, error: SyncError, work: &mut Work) {
+        let Some(newcomer) = self.newcomer.take() else { return };
+        work.writes.push(Write::Delete(Key::Joining));
+        work.renew = true;
+        if let Some(reply) = newcomer.reply {
+            work.after.push(Box::new(move |_| drop(reply.send(Err(error)))));
+        }
+    }
+
+    fn timeouts(&mut self, work: &mut Work, now: u64) {
+        if let Some(device) = &mut self.device
+            && device.next_timeout().is_some_and(|at| at <= now)
+        {
+            device.handle_timeout(now, &mut SystemRng);
+        }
+        if self.newcomer.as_ref().is_some_and(|n| n.deadline <= now) {
+            self.give_up_joining(SyncError::new(Code::Timeout, "the other device did not add this one"), work);
+        }
+        let removed = self.device.as_ref().is_some_and(Device::is_removed);
+        if self.leaving.as_ref().is_some_and(|l| l.deadline <= now || removed) {
+            work.forget = true;
+            for reply in self.leaving.take().into_iter().flat_map(|l| l.replies) {
+                work.answer(reply, ());
+            }
+        }
+    }
+
+    /// Writes everything in one transaction.
+    async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
+        let Self { store, device, pack_blobs, .. } = self;
+        let writes = device.as_mut().map(Device::take_writes).unwrap_or_default();
+        let reads = device.as_mut().is_some_and(|d| d.next_read(now).is_some());
+        if work.is_empty() && writes.is_empty() && !reads {
+            return Ok(vec![]);
+        }
+        let mut turn = store.begin().await?;
+        if work.forget {
+            turn.forget_all().await?;
+            *device = None;
+            work.renew = true;
+            return turn.commit().await;
+        }
+        // What is asked from here goes before what the core said: it may be about to clear the group.
+        turn.apply(std::mem::take(&mut work.writes)).await?;
+        turn.apply(writes).await?;
+        for (consumer, channel, position) in &work.advances {
+            turn.advance(consumer, channel.as_deref(), *position).await?;
+        }
+        if let Some(device) = device {
+            if !work.pushes.is_empty() {
+                work.push_into(&mut turn, device.id()).await?;
+                device.handle_pushed();
+            }
+            while let Some(mut read) = device.next_read(now) {
+                turn.apply(device.take_writes()).await?;
+                if let Read::Outbox { max_blobs, .. } = &mut read {
+                    *max_blobs = (*max_blobs).min(*pack_blobs);
+                }
+                let answer = turn.read(read).await?;
+                device.handle_read(answer, now, &mut SystemRng);
+            }
+            turn.apply(device.take_writes()).await?;
+        }
+        turn.commit().await
+    }
+
+    /// The turn is durable: answers, sends and tells.
+    fn done(&mut self, work: Work, conflicts: Vec<IdConflict>) {
+        for push in work.pushes {
+            let _ = push.reply.send(Ok(push.receipts));
+        }
+        for after in work.after {
+            after(Ok(()));
+        }
+        self.tell_conflicts(conflicts);
+        if let Some(device) = &mut self.device {
+            self.outgoing.extend(device.take_sends());
+            for event in device.take_events() {
+                self.core_event(event);
+            }
+        }
+        if work.renew {
+            self.reconnect_now();
+        }
+    }
+
+    /// The turn failed: nothing of it happened. Callers hear why, and the device is as it was before.
+    async fn undo(&mut self, work: Work, error: SyncError) {
+        tracing::warn!(code = %error.code, "a transaction failed: {}", error.message);
+        for push in work.pushes {
+            let _ = push.reply.send(Err(error.clone()));
+        }
+        for after in work.after {
+            after(Err(&error));
+        }
+        for reply in work.adding.iter().filter_map(|id| self.adding.remove(id)) {
+            let _ = reply.send(Err(error.clone()));
+        }
+        self.tell(ClientEvent::StoreFailed { code: error.code });
+        // Before the device is loaded again, so that nothing is sent by the one that is ahead of the disk.
+        self.device = None;
+        let reply = self.newcomer.take().and_then(|n| n.reply);
+        match setup::load(&mut self.store).await {
+            Ok(loaded) => {
+                self.device = loaded.device;
+                self.newcomer =
+                    loaded.joining.map(|joining| Newcomer { joining, deadline: Newcomer::deadline(), reply });
+            }
+            Err(again) => {
+                tracing::error!(code = %again.code, "the device cannot be loaded again: {}", again.message);
+            }
+        }
+        self.lost(error);
+    }
+}
+
+fn not_in_group() -> SyncError {
+    SyncError::new(Code::NotInGroup, "there is no group here yet")
+}

@@ -1,0 +1,48 @@
+//! 0k-Sync for Rust programs: blobs that one device pushes reach every device paired with it, encrypted end to end.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use sync_client::{SyncClient, SyncConfig};
+//! # let folder = tempfile::tempdir()?;
+//! # let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+//! # let home = folder.path().join("home");
+//! # let blob = b"hello".to_vec();
+//!
+//! let client = SyncClient::new(SyncConfig::default()
+//! #     .home(home).embedded_listen(any)
+//! ).await?;
+//! client.push(blob).await?;
+//! # client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`SyncClient::push`] returns once the blob is durable on this device, offline too. [`SyncClient::invite`] and
+//! [`SyncClient::join`] pair two devices; [`SyncClient::subscribe`] hands out what the others push, at least once and in
+//! each sender's order; [`SyncClient::status`] says how things stand and [`SyncClient::doctor`] why they do not move.
+
+mod client;
+mod clock;
+mod config;
+mod doctor;
+mod engine;
+mod error;
+mod home;
+mod pairing;
+mod store;
+mod subscribe;
+mod transport;
+mod types;
+
+pub use client::{Events, SyncClient};
+pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
+pub use error::SyncError;
+pub use pairing::Pairing;
+pub use subscribe::{Subscription, SubscriptionTask};
+pub use sync_core::event::Outcome;
+pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
+pub use types::{
+    ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
+    StartAt, Status, SyncTrouble,
+};

@@ -1,0 +1,286 @@
+//! The writes of a turn.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Row, Sqlite};
+use sync_core::store::{IdConflict, RefusedEntry, Write};
+use sync_types::body::Blob;
+use sync_types::{BlobId, Code, DeviceId};
+
+use super::Turn;
+use crate::SyncError;
+
+/// How many rows one statement inserts. The call is what costs, not the row: 64 to 256 rows reach the most rows a second.
+const ROWS: usize = 200;
+
+/// How many refused entries are kept.
+const REFUSED: i64 = 1_000;
+
+/// A row that waits for its statement.
+struct NewRow {
+    blob: Blob,
+    own: bool,
+    sender: DeviceId,
+    seq: Option<i64>,
+}
+
+impl Turn<'_> {
+    /// Applies the core's writes in their order.
+    pub(crate) async fn apply(&mut self, writes: Vec<Write>) -> Result<(), SyncError> {
+        let mut rows: Vec<NewRow> = Vec::new();
+        for write in writes {
+            match write {
+                // Runs of received blobs share statements. Anything that reads or moves blobs comes behind them.
+                Write::Receive { sender, seq, blobs, hold: false } => {
+                    let seq = Some(number(seq)?);
+                    rows.extend(blobs.into_iter().map(|blob| NewRow { blob, own: false, sender, seq }));
+                    if rows.len() >= 16 * ROWS {
+                        self.insert(std::mem::take(&mut rows)).await?;
+                    }
+                }
+                other => {
+                    let moves = !matches!(
+                        other,
+                        Write::Put(..) | Write::Delete(_) | Write::BufferGap { .. } | Write::DropGap { .. }
+                    );
+                    if moves {
+                        self.insert(std::mem::take(&mut rows)).await?;
+                    }
+                    self.apply_one(other).await?;
+                }
+            }
+        }
+        self.insert(rows).await?;
+        Ok(())
+    }
+
+    /// Puts pushed blobs, at least one, into the outbox; gives the position of each.
+    pub(crate) async fn push(&mut self, sender: DeviceId, blobs: Vec<Blob>) -> Result<Vec<u64>, SyncError> {
+        let count = blobs.len() as u64;
+        let rows = blobs.into_iter().map(|blob| NewRow { blob, own: true, sender, seq: None }).collect();
+        // Fresh ids are never left out, and rows that one transaction appends take positions in a row.
+        let last = self.insert(rows).await?;
+        Ok((last + 1 - count..=last).collect())
+    }
+
+    async fn apply_one(&mut self, write: Write) -> Result<(), SyncError> {
+        let tx = &mut *self.tx;
+        match write {
+            Write::Put(key, value) => {
+                sqlx::query("INSERT INTO state VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2")
+                    .bind(key.to_bytes())
+                    .bind(value.as_slice())
+                    .execute(tx)
+                    .await?;
+            }
+            Write::Delete(key) => {
+                sqlx::query("DELETE FROM state WHERE key = ?").bind(key.to_bytes()).execute(tx).await?;
+            }
+            Write::ClearGroup => {
+                sqlx::raw_sql("DELETE FROM state; DELETE FROM held; DELETE FROM sealed; DELETE FROM gap")
+                    .execute(tx)
+                    .await?;
+            }
+            Write::Reoffer { sender } => {
+                sqlx::query("UPDATE blob SET own = 1, seq = NULL, sender = ?")
+                    .bind(sender.as_bytes())
+                    .execute(tx)
+                    .await?;
+            }
+            Write::Sealed { seq, envelope, up_to_position } => {
+                let seq = number(seq)?;
+                sqlx::query("INSERT OR REPLACE INTO sealed VALUES (?, ?)")
+                    .bind(seq)
+                    .bind(envelope.0)
+                    .execute(&mut *tx)
+                    .await?;
+                if let Some(position) = up_to_position {
+                    sqlx::query("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?")
+                        .bind(seq)
+                        .bind(number(position)?)
+                        .execute(tx)
+                        .await?;
+                }
+            }
+            Write::DropSealed { up_to_seq } => {
+                sqlx::query("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to_seq)?).execute(tx).await?;
+            }
+            Write::Receive { sender, seq, blobs, .. } => self.hold(sender, number(seq)?, blobs).await?,
+            Write::Release { sender, up_to_seq } => self.release(sender, number(up_to_seq)?).await?,
+            Write::BufferGap { sender, seq, envelope } => {
+                sqlx::query("INSERT OR REPLACE INTO gap VALUES (?, ?, ?)")
+                    .bind(sender.as_bytes())
+                    .bind(number(seq)?)
+                    .bind(envelope.0)
+                    .execute(tx)
+                    .await?;
+            }
+            Write::DropGap { sender, seq } => {
+                sqlx::query("DELETE FROM gap WHERE sender = ? AND seq = ?")
+                    .bind(sender.as_bytes())
+                    .bind(number(seq)?)
+                    .execute(tx)
+                    .await?;
+            }
+            Write::Refused(entry) => {
+                let RefusedEntry { cursor, sender, outcome, at, bytes } = *entry;
+                self.refuse(cursor, sender, outcome.as_str(), at, bytes.0).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
+    async fn refuse(
+        &mut self,
+        cursor: u64,
+        sender: Option<DeviceId>,
+        outcome: &str,
+        at: u64,
+        bytes: Vec<u8>,
+    ) -> Result<(), SyncError> {
+        let done = sqlx::query("INSERT INTO refused (cursor, sender, outcome, at, bytes) VALUES (?, ?, ?, ?, ?)")
+            .bind(number(cursor)?)
+            .bind(sender.map(|s| s.0.to_vec()))
+            .bind(outcome)
+            .bind(number(at)?)
+            .bind(bytes)
+            .execute(&mut *self.tx)
+            .await?;
+        sqlx::query("DELETE FROM refused WHERE number <= ?")
+            .bind(done.last_insert_rowid() - REFUSED)
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds rows to the log; a row whose id is there is left out. Gives the last row's position.
+    async fn insert(&mut self, rows: Vec<NewRow>) -> Result<u64, SyncError> {
+        let mut last = 0;
+        for chunk in rows.chunks(ROWS) {
+            let sql = format!(
+                "INSERT INTO blob (id, own, sender, seq, channel, data) VALUES {} ON CONFLICT (id) DO NOTHING",
+                ["(?,?,?,?,?,?)"].repeat(chunk.len()).join(",")
+            );
+            let mut query = prepared(sql, chunk.len() == ROWS);
+            for row in chunk {
+                query = query
+                    .bind(row.blob.id.as_bytes())
+                    .bind(row.own)
+                    .bind(row.sender.as_bytes())
+                    .bind(row.seq)
+                    .bind(row.blob.channel.as_str())
+                    .bind(row.blob.data.as_slice());
+            }
+            let done = query.execute(&mut *self.tx).await?;
+            last = done.last_insert_rowid().unsigned_abs();
+            if done.rows_affected() < chunk.len() as u64 {
+                self.find_conflicts("blob", chunk.iter().map(|row| (row.sender, &row.blob))).await?;
+            }
+        }
+        Ok(last)
+    }
+
+    async fn hold(&mut self, sender: DeviceId, seq: i64, blobs: Vec<Blob>) -> Result<(), SyncError> {
+        for chunk in blobs.chunks(ROWS) {
+            let sql = format!(
+                "INSERT INTO held (id, sender, seq, channel, data) VALUES {} ON CONFLICT (id) DO NOTHING",
+                ["(?,?,?,?,?)"].repeat(chunk.len()).join(",")
+            );
+            let mut query = prepared(sql, chunk.len() == ROWS);
+            for blob in chunk {
+                query = query
+                    .bind(blob.id.as_bytes())
+                    .bind(sender.as_bytes())
+                    .bind(seq)
+                    .bind(blob.channel.as_str())
+                    .bind(blob.data.as_slice());
+            }
+            let done = query.execute(&mut *self.tx).await?;
+            if done.rows_affected() < chunk.len() as u64 {
+                self.find_conflicts("held", chunk.iter().map(|blob| (sender, blob))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, sender: DeviceId, up_to: i64) -> Result<(), SyncError> {
+        let differing = sqlx::query(
+            "SELECT held.id, held.channel, held.data FROM held JOIN blob USING (id)
+             WHERE held.sender = ? AND held.seq <= ? AND (held.channel <> blob.channel OR held.data <> blob.data)",
+        )
+        .bind(sender.as_bytes())
+        .bind(up_to)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        for row in differing {
+            let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?;
+            self.conflict(sender, id, row.try_get(2)?).await?;
+        }
+        sqlx::query(
+            "INSERT INTO blob (id, own, sender, seq, channel, data)
+             SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(sender.as_bytes())
+        .bind(up_to)
+        .execute(&mut *self.tx)
+        .await?;
+        sqlx::query("DELETE FROM held WHERE sender = ? AND seq <= ?")
+            .bind(sender.as_bytes())
+            .bind(up_to)
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Looks which of these blobs are in the table with other bytes.
+    async fn find_conflicts<'a>(
+        &mut self,
+        table: &str,
+        blobs: impl Iterator<Item = (DeviceId, &'a Blob)>,
+    ) -> Result<(), SyncError> {
+        let offered: Vec<_> = blobs.collect();
+        let marks = vec!["?"; offered.len()].join(",");
+        let sql = format!("SELECT id, channel, data FROM {table} WHERE id IN ({marks})");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        for (_, blob) in &offered {
+            query = query.bind(blob.id.as_bytes());
+        }
+        let mut stored: BTreeMap<Vec<u8>, (String, Vec<u8>)> = BTreeMap::new();
+        for row in query.fetch_all(&mut *self.tx).await? {
+            stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+        }
+        for (sender, blob) in offered {
+            let same = stored
+                .get(blob.id.as_bytes())
+                .is_none_or(|(channel, data)| *channel == blob.channel && *data == blob.data);
+            if !same {
+                self.conflict(sender, blob.id, blob.data.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn conflict(&mut self, sender: DeviceId, id: BlobId, data: Vec<u8>) -> Result<(), SyncError> {
+        let record = [id.as_bytes(), &data].concat();
+        self.refuse(0, Some(sender), "id_conflict", crate::clock::now_ms(), record).await?;
+        self.conflicts.push(IdConflict { id, sender });
+        Ok(())
+    }
+}
+
+/// Statements of the full size are worth keeping prepared; the rest would only push them out.
+fn prepared(sql: String, keep: bool) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    sqlx::query(AssertSqlSafe(sql)).persistent(keep)
+}
+
+/// SQLite's integers are signed; every number here is far below 2^63.
+pub(super) fn number(n: u64) -> Result<i64, SyncError> {
+    i64::try_from(n).map_err(|_| SyncError::new(Code::Protocol, "a number is beyond 2^63"))
+}
+
+pub(super) fn bad_row() -> SyncError {
+    SyncError::new(Code::StoreCorrupt, "the local database holds what this build does not write")
+}

@@ -1,0 +1,203 @@
+//! What consumers read from the log and how far they are. Reading takes a reader of the pool; moving a consumer's
+//! position is a part of the engine's turn, so that there is one writer.
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{AssertSqlSafe, Row};
+use sync_types::{BlobId, DeviceId};
+
+use super::Turn;
+use super::apply::{bad_row, number};
+use super::reads::log_blob;
+use crate::{ReceivedBlob, SyncError};
+
+/// How many blobs and bytes one read hands out at the most.
+const READ_BLOBS: usize = 4_096;
+const READ_BYTES: usize = 8 * 1024 * 1024;
+
+/// A reader of the log.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    pool: SqlitePool,
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Own blobs whose number is beyond the accepted one, or that have none.
+    pub(crate) outbox: u64,
+    /// The same for the delivered number.
+    pub(crate) unacknowledged: u64,
+}
+
+/// A refused entry as `doctor` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The outcome's name.
+    pub(crate) outcome: String,
+    /// Whose it claims to be.
+    pub(crate) sender: Option<DeviceId>,
+    /// How many there are.
+    pub(crate) count: u64,
+}
+
+impl LogReader {
+    pub(super) fn new(pool: SqlitePool) -> Self {
+        Self { pool }
+    }
+
+    /// What a consumer has not had, beyond `after` too, in the order of positions. Own blobs are left out.
+    pub(crate) async fn unread(
+        &self,
+        consumer: &str,
+        channel: Option<&str>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ReceivedBlob>, SyncError> {
+        let mut connection = self.pool.acquire().await?;
+        let floor: Option<i64> = sqlx::query_scalar("SELECT position FROM consumer_all WHERE name = ?")
+            .bind(consumer)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let floor = floor.unwrap_or(0).max(number(after)?);
+        match channel {
+            Some(channel) => {
+                let own: Option<i64> =
+                    sqlx::query_scalar("SELECT position FROM consumer WHERE name = ? AND channel = ?")
+                        .bind(consumer)
+                        .bind(channel)
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                drop(connection);
+                self.beyond(Some(channel), own.unwrap_or(0).max(floor).unsigned_abs(), limit).await
+            }
+            None => {
+                let query = sqlx::query(
+                    "SELECT position, blob.id, sender, seq, blob.channel, data FROM blob
+                     LEFT JOIN (SELECT channel, position AS had FROM consumer WHERE name = ?1) c USING (channel)
+                     WHERE own = 0 AND position > ?2 AND position > coalesce(had, 0) ORDER BY position LIMIT ?3",
+                );
+                let rows = query.bind(consumer).bind(floor).bind(bounded(limit)).fetch_all(&mut *connection).await?;
+                hand_out(rows)
+            }
+        }
+    }
+
+    /// What others pushed beyond a position.
+    pub(crate) async fn beyond(
+        &self,
+        channel: Option<&str>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ReceivedBlob>, SyncError> {
+        let filter = if channel.is_some() { "AND channel = ?3" } else { "" };
+        let sql = format!(
+            "SELECT position, id, sender, seq, channel, data FROM blob
+             WHERE own = 0 AND position > ?1 {filter} ORDER BY position LIMIT ?2"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(bounded(limit));
+        if let Some(channel) = channel {
+            query = query.bind(channel);
+        }
+        hand_out(query.fetch_all(&self.pool).await?)
+    }
+
+    /// An own blob's number: `None` if there is no such own blob, 0 while it waits to be sealed.
+    pub(crate) async fn own_seq(&self, id: BlobId) -> Result<Option<u64>, SyncError> {
+        let row: Option<i64> = sqlx::query_scalar("SELECT coalesce(seq, 0) FROM blob WHERE id = ? AND own = 1")
+            .bind(id.as_bytes())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(i64::unsigned_abs))
+    }
+
+    /// How much waits, with the numbers up to which the relay has accepted and the members have signed.
+    pub(crate) async fn counts(&self, accepted: u64, delivered: u64) -> Result<Counts, SyncError> {
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM blob WHERE own = 1 AND seq IS NULL),
+                    (SELECT count(*) FROM blob WHERE own = 1 AND seq > ?1),
+                    (SELECT count(*) FROM blob WHERE own = 1 AND seq > ?2)",
+        )
+        .bind(number(accepted)?)
+        .bind(number(delivered)?)
+        .fetch_one(&self.pool)
+        .await?;
+        let waiting: i64 = row.try_get(0)?;
+        let at = |i| Ok::<_, SyncError>((waiting + row.try_get::<i64, _>(i)?).unsigned_abs());
+        Ok(Counts { outbox: at(1)?, unacknowledged: at(2)? })
+    }
+
+    /// What was not accepted, counted by outcome and sender.
+    pub(crate) async fn refused(&self) -> Result<Vec<Kept>, SyncError> {
+        let sql = "SELECT outcome, sender, count(*) FROM refused GROUP BY outcome, sender ORDER BY max(number) DESC";
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let sender: Option<Vec<u8>> = row.try_get(1)?;
+            Ok(Kept {
+                outcome: row.try_get(0)?,
+                sender: sender.map(|s| DeviceId::from_slice(&s).ok_or_else(bad_row)).transpose()?,
+                count: row.try_get::<i64, _>(2)?.unsigned_abs(),
+            })
+        };
+        sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+}
+
+impl Turn<'_> {
+    /// Moves a consumer's position forward, never back.
+    pub(crate) async fn advance(
+        &mut self,
+        consumer: &str,
+        channel: Option<&str>,
+        position: u64,
+    ) -> Result<(), SyncError> {
+        let position = number(position)?;
+        let query = match channel {
+            Some(channel) => sqlx::query(
+                "INSERT INTO consumer VALUES (?1, ?3, ?2)
+                 ON CONFLICT (name, channel) DO UPDATE SET position = max(position, ?2)",
+            )
+            .bind(consumer)
+            .bind(position)
+            .bind(channel),
+            None => sqlx::query(
+                "INSERT INTO consumer_all VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET position = max(position, ?2)",
+            )
+            .bind(consumer)
+            .bind(position),
+        };
+        query.execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
+    /// Forgets the group, the log and the consumers' positions.
+    pub(crate) async fn forget_all(&mut self) -> Result<(), SyncError> {
+        let tables = ["state", "blob", "held", "sealed", "gap", "refused", "consumer", "consumer_all"];
+        for table in tables {
+            sqlx::query(AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&mut *self.tx).await?;
+        }
+        Ok(())
+    }
+}
+
+fn bounded(limit: usize) -> i64 {
+    i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX)
+}
+
+/// Rows as blobs, up to the bound on bytes; at least one.
+fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<ReceivedBlob>, SyncError> {
+    let (mut blobs, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        let found = log_blob(&row)?;
+        bytes += found.blob.data.len();
+        if !blobs.is_empty() && bytes > READ_BYTES {
+            break;
+        }
+        blobs.push(ReceivedBlob {
+            id: found.blob.id,
+            device: found.sender,
+            channel: found.blob.channel,
+            position: found.position,
+            data: found.blob.data,
+        });
+    }
+    Ok(blobs)
+}

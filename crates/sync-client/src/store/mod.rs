@@ -1,0 +1,179 @@
+//! The device's database: one writer, which the engine owns, and a few readers for consumers.
+//!
+//! Everything that one turn of the engine changes is one transaction with synchronous FULL: after a crash at any moment
+//! all of it is there, or none.
+
+mod apply;
+mod consumers;
+mod reads;
+mod schema;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection};
+use sync_core::store::{IdConflict, Key};
+use sync_types::Code;
+use zeroize::Zeroizing;
+
+use crate::SyncError;
+use crate::home::touch_private;
+
+pub(crate) use consumers::{Kept, LogReader};
+
+/// The writer.
+pub(crate) struct Store {
+    connection: SqliteConnection,
+    /// Whether a turn was begun and not committed.
+    unfinished: bool,
+    readers: SqlitePool,
+}
+
+/// One turn's transaction. Dropped without [`Turn::commit`], it changes nothing.
+pub(crate) struct Turn<'a> {
+    tx: &'a mut SqliteConnection,
+    unfinished: &'a mut bool,
+    conflicts: Vec<IdConflict>,
+}
+
+impl Store {
+    /// Opens the database, makes it if it is not there, and brings it up to this build's version.
+    ///
+    /// # Errors
+    /// [`Code::StoreCorrupt`] for a damaged file or another program's, [`Code::Version`] for one of a newer build,
+    /// [`Code::DiskFull`], [`Code::Io`].
+    pub(crate) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Self, SyncError> {
+        touch_private(path)?;
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+        let mut connection = SqliteConnection::connect_with(
+            &options
+                .clone()
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .pragma("wal_autocheckpoint", "4000")
+                .pragma("cache_size", "-16000")
+                // Erased keys do not stay in the pages that held them, as far as that costs no more writing.
+                .pragma("secure_delete", "FAST"),
+        )
+        .await?;
+        migrate(&mut connection).await?;
+        if let Some(max) = max_bytes {
+            let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut connection).await?;
+            let pages = (max / u64::try_from(page).unwrap_or(4096).max(1)).clamp(1, 1 << 30);
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        }
+        let readers = PoolOptions::new().max_connections(4).min_connections(0);
+        let readers = readers.connect_lazy_with(options.read_only(true));
+        Ok(Self { connection, unfinished: false, readers })
+    }
+
+    /// Begins a turn's transaction.
+    pub(crate) async fn begin(&mut self) -> Result<Turn<'_>, SyncError> {
+        self.writer().await;
+        self.unfinished = true;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        Ok(Turn { tx: &mut self.connection, unfinished: &mut self.unfinished, conflicts: vec![] })
+    }
+
+    /// The connection, without whatever a dropped turn left in it.
+    ///
+    /// Turns are statements of our own and not sqlx's transactions: when SQLite has rolled back by itself, as it does on
+    /// a full disk, those still count one as open and refuse every later one.
+    async fn writer(&mut self) -> &mut SqliteConnection {
+        if std::mem::take(&mut self.unfinished) {
+            // With nothing to roll back it fails, which is as good.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+        }
+        &mut self.connection
+    }
+
+    /// A reader for consumers.
+    pub(crate) fn reader(&self) -> LogReader {
+        LogReader::new(self.readers.clone())
+    }
+
+    /// The small state, whole.
+    pub(crate) async fn load(&mut self) -> Result<Vec<(Key, Zeroizing<Vec<u8>>)>, SyncError> {
+        let rows: Vec<(Vec<u8>, Vec<u8>)> =
+            sqlx::query_as("SELECT key, value FROM state").fetch_all(self.writer().await).await?;
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let key = Key::from_bytes(&key)
+                .ok_or_else(|| SyncError::new(Code::StoreCorrupt, "the local database has an unknown row"))?;
+            Ok((key, Zeroizing::new(value)))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// A value that the client keeps beside the core's state.
+    pub(crate) async fn meta(&mut self, name: &str) -> Result<Option<String>, SyncError> {
+        let value: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?")
+            .bind(name)
+            .fetch_optional(self.writer().await)
+            .await?;
+        value
+            .map(|v| String::from_utf8(v).map_err(|_| SyncError::new(Code::StoreCorrupt, "a setting is no text")))
+            .transpose()
+    }
+
+    /// Sets such a value.
+    pub(crate) async fn set_meta(&mut self, name: &str, value: &str) -> Result<(), SyncError> {
+        sqlx::query("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")
+            .bind(name)
+            .bind(value.as_bytes())
+            .execute(self.writer().await)
+            .await?;
+        Ok(())
+    }
+
+    /// Closes every connection, so that the file can be deleted.
+    pub(crate) async fn close(self) {
+        self.readers.close().await;
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "the database did not close cleanly; it recovers at the next start");
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Makes the turn durable, and tells which blobs were left out because of their ids.
+    pub(crate) async fn commit(self) -> Result<Vec<IdConflict>, SyncError> {
+        sqlx::raw_sql("COMMIT").execute(&mut *self.tx).await?;
+        *self.unfinished = false;
+        Ok(self.conflicts)
+    }
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), SyncError> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *tx).await?;
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await?;
+    let fresh = application == 0 && version == 0 && tables == 0;
+    if !fresh && application != schema::APPLICATION_ID {
+        return Err(SyncError::new(Code::StoreCorrupt, "the file in the database's place is another program's"));
+    }
+    let done = usize::try_from(version).unwrap_or(usize::MAX);
+    if done > schema::MIGRATIONS.len() {
+        return Err(SyncError::new(Code::Version, "the local database was written by a newer build"));
+    }
+    if done == schema::MIGRATIONS.len() {
+        return Ok(());
+    }
+    for migration in &schema::MIGRATIONS[done..] {
+        sqlx::raw_sql(*migration).execute(&mut *tx).await?;
+    }
+    let stamp = format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = {}",
+        schema::APPLICATION_ID,
+        schema::MIGRATIONS.len()
+    );
+    sqlx::raw_sql(AssertSqlSafe(stamp)).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! What the core reads in the course of a turn.
+
+use futures_util::TryStreamExt;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+use sync_core::store::{Answer, LogBlob, Read};
+use sync_types::body::{Blob, Span};
+use sync_types::{BlobId, DeviceId, Opaque};
+
+use super::Turn;
+use super::apply::{bad_row, number};
+use crate::SyncError;
+
+const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data";
+
+impl Turn<'_> {
+    /// Answers a read of the core, as of this turn.
+    pub(crate) async fn read(&mut self, read: Read) -> Result<Answer, SyncError> {
+        match read {
+            Read::Outbox { max_bytes, max_blobs } => {
+                let sql = format!("SELECT {COLUMNS} FROM blob WHERE own = 1 AND seq IS NULL ORDER BY position LIMIT ?");
+                let query = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
+                Ok(Answer::Outbox(self.blobs(query, max_bytes).await?))
+            }
+            Read::History { spans, after_position, max_bytes } => {
+                if spans.is_empty() {
+                    return Ok(Answer::History(vec![]));
+                }
+                Ok(Answer::History(self.history(&spans, after_position, max_bytes).await?))
+            }
+            Read::Sealed { from_seq, max_bytes } => {
+                let mut rows = sqlx::query("SELECT seq, envelope FROM sealed WHERE seq >= ? ORDER BY seq")
+                    .bind(number(from_seq)?)
+                    .fetch(&mut *self.tx);
+                let (mut found, mut bytes) = (Vec::new(), 0);
+                while let Some(row) = rows.try_next().await? {
+                    let envelope: Vec<u8> = row.try_get(1)?;
+                    bytes += envelope.len();
+                    if !found.is_empty() && bytes > max_bytes {
+                        break;
+                    }
+                    found.push((row.try_get::<i64, _>(0)?.unsigned_abs(), Opaque(envelope)));
+                }
+                Ok(Answer::Sealed(found))
+            }
+            Read::Gap { sender, seq } => {
+                let envelope: Option<Vec<u8>> =
+                    sqlx::query_scalar("SELECT envelope FROM gap WHERE sender = ? AND seq = ?")
+                        .bind(sender.as_bytes())
+                        .bind(number(seq)?)
+                        .fetch_optional(&mut *self.tx)
+                        .await?;
+                Ok(Answer::Gap(envelope.map(Opaque)))
+            }
+        }
+    }
+
+    async fn history(&mut self, spans: &[Span], after: u64, max_bytes: usize) -> Result<Vec<LogBlob>, SyncError> {
+        let any = vec!["(sender = ? AND seq BETWEEN ? AND ?)"; spans.len()].join(" OR ");
+        let sql = format!("SELECT {COLUMNS} FROM blob WHERE position > ? AND ({any}) ORDER BY position");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(spans.len() == 1).bind(number(after)?);
+        for span in spans {
+            // A span may be open to the top.
+            let to = i64::try_from(span.to).unwrap_or(i64::MAX);
+            query = query.bind(span.sender.as_bytes()).bind(number(span.from)?).bind(to);
+        }
+        self.blobs(query, max_bytes).await
+    }
+
+    async fn blobs(
+        &mut self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+        max_bytes: usize,
+    ) -> Result<Vec<LogBlob>, SyncError> {
+        let mut rows = query.fetch(&mut *self.tx);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await? {
+            let blob = log_blob(&row)?;
+            bytes += blob.blob.data.len();
+            if !found.is_empty() && bytes > max_bytes {
+                break;
+            }
+            found.push(blob);
+        }
+        Ok(found)
+    }
+}
+
+/// A row of position, id, sender, seq, channel, data.
+pub(super) fn log_blob(row: &SqliteRow) -> Result<LogBlob, SyncError> {
+    Ok(LogBlob {
+        position: row.try_get::<i64, _>(0)?.unsigned_abs(),
+        sender: DeviceId::from_slice(&row.try_get::<Vec<u8>, _>(2)?).ok_or_else(bad_row)?,
+        seq: row.try_get::<i64, _>(3)?.unsigned_abs(),
+        blob: Blob {
+            id: BlobId::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(bad_row)?,
+            channel: row.try_get(4)?,
+            data: row.try_get(5)?,
+        },
+    })
+}

@@ -1,0 +1,64 @@
+//! The tables. Migrations are only ever appended; the schema is written nowhere else.
+
+/// Stands in every database of a device, so that another program's file is never taken for one ("0kS1").
+pub(crate) const APPLICATION_ID: i64 = 0x306b_5331;
+
+/// Entry N brings a database of version N to version N + 1.
+pub(crate) const MIGRATIONS: &[&str] = &["
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- The core's small state; values hold secrets.
+CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- The log. `own`: pushed here. `seq` is NULL while an own blob waits to be sealed.
+CREATE TABLE blob (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE,
+    own INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    seq INTEGER,
+    channel TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+-- The outbox (seq NULL comes first, in the order of position), and what is not delivered yet.
+CREATE INDEX blob_own ON blob (seq, position) WHERE own = 1;
+CREATE INDEX blob_channel ON blob (channel, position) WHERE own = 0;
+
+-- Arrived, but an earlier blob of the same sender is missing.
+CREATE TABLE held (
+    arrival INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    sender BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE INDEX held_sender ON held (sender, seq, arrival);
+
+CREATE TABLE sealed (seq INTEGER PRIMARY KEY, envelope BLOB NOT NULL);
+
+CREATE TABLE gap (
+    sender BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    envelope BLOB NOT NULL,
+    PRIMARY KEY (sender, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE refused (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    cursor INTEGER NOT NULL,
+    sender BLOB,
+    outcome TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    bytes BLOB NOT NULL
+);
+
+-- Up to where a consumer has had a channel, and every channel.
+CREATE TABLE consumer (
+    name TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (name, channel)
+) WITHOUT ROWID;
+CREATE TABLE consumer_all (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+"];

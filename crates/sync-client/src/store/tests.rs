@@ -1,0 +1,268 @@
+use sync_core::store::{Answer, Read, Write};
+use sync_types::body::{Blob, Span};
+use sync_types::{BlobId, DeviceId};
+
+use super::consumers::Counts;
+use super::*;
+
+const ME: DeviceId = DeviceId([1; 16]);
+const OTHER: DeviceId = DeviceId([2; 16]);
+
+fn blob(n: u32, channel: &str, data: &str) -> Blob {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&n.to_be_bytes());
+    Blob { id: BlobId(id), channel: channel.into(), data: data.into() }
+}
+
+fn receive(sender: DeviceId, seq: u64, blobs: Vec<Blob>, hold: bool) -> Write {
+    Write::Receive { sender, seq, blobs, hold }
+}
+
+async fn fresh() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("device.db"), None).await.unwrap();
+    (folder, store)
+}
+
+async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
+    let mut turn = store.begin().await.unwrap();
+    turn.apply(writes).await.unwrap();
+    turn.commit().await.unwrap()
+}
+
+fn texts(blobs: &[crate::ReceivedBlob]) -> Vec<String> {
+    blobs.iter().map(|b| String::from_utf8(b.data.clone()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
+    let (_folder, mut store) = fresh().await;
+    let mut turn = store.begin().await.unwrap();
+    let positions = turn.push(ME, (0..450).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
+    assert_eq!((positions[0], positions[449], positions.len()), (1, 450, 450));
+    assert_eq!(turn.push(ME, vec![blob(900, "c", "yy")]).await.unwrap(), [451]);
+    let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 3, max_blobs: 10 }).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(blobs.iter().map(|b| b.position).collect::<Vec<_>>(), [1, 2, 3]);
+    let sealed = Write::Sealed { seq: 1, envelope: vec![5; 30].into(), up_to_position: Some(450) };
+    turn.apply(vec![sealed]).await.unwrap();
+    let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 0, max_blobs: 10 }).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(blobs.iter().map(|b| b.position).collect::<Vec<_>>(), [451]);
+    let Answer::Sealed(sealed) = turn.read(Read::Sealed { from_seq: 1, max_bytes: 0 }).await.unwrap() else { panic!() };
+    assert_eq!(sealed, [(1, vec![5; 30].into())]);
+    turn.commit().await.unwrap();
+    let reader = store.reader();
+    assert_eq!(reader.own_seq(blob(7, "", "").id).await.unwrap(), Some(1));
+    assert_eq!(reader.own_seq(blob(900, "", "").id).await.unwrap(), Some(0));
+    assert_eq!(reader.own_seq(blob(901, "", "").id).await.unwrap(), None);
+    assert_eq!(reader.counts(0, 0).await.unwrap(), Counts { outbox: 451, unacknowledged: 451 });
+    assert_eq!(reader.counts(1, 0).await.unwrap(), Counts { outbox: 1, unacknowledged: 451 });
+    // Own blobs are not echoed.
+    assert!(reader.beyond(None, 0, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_dropped_turn_changes_nothing() {
+    let (_folder, mut store) = fresh().await;
+    let mut turn = store.begin().await.unwrap();
+    turn.push(ME, vec![blob(1, "c", "x")]).await.unwrap();
+    turn.apply(vec![Write::Put(Key::Chain, Zeroizing::new(vec![1]))]).await.unwrap();
+    drop(turn);
+    assert!(store.load().await.unwrap().is_empty());
+    assert_eq!(store.reader().own_seq(blob(1, "", "").id).await.unwrap(), None);
+    let mut turn = store.begin().await.unwrap();
+    assert_eq!(turn.push(ME, vec![blob(1, "c", "x")]).await.unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn an_id_is_stored_once_and_other_bytes_under_it_are_reported() {
+    let (_folder, mut store) = fresh().await;
+    let many: Vec<_> = (0..500).map(|n| blob(n, "c", "first")).collect();
+    assert!(apply(&mut store, vec![receive(OTHER, 1, many.clone(), false)]).await.is_empty());
+    assert!(apply(&mut store, vec![receive(OTHER, 1, many, false)]).await.is_empty());
+    assert_eq!(store.reader().beyond(None, 0, 1000).await.unwrap().len(), 500);
+    let conflicts =
+        apply(&mut store, vec![receive(ME, 2, vec![blob(3, "c", "other"), blob(600, "c", "n")], false)]).await;
+    assert_eq!(conflicts, [IdConflict { id: blob(3, "", "").id, sender: ME }]);
+    let conflicts = apply(&mut store, vec![receive(ME, 2, vec![blob(4, "elsewhere", "first")], false)]).await;
+    assert_eq!(conflicts.len(), 1);
+    let all = store.reader().beyond(None, 0, 1000).await.unwrap();
+    assert_eq!((all.len(), &*all[3].data), (501, &b"first"[..]));
+    let kept = store.reader().refused().await.unwrap();
+    assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 2));
+}
+
+#[tokio::test]
+async fn held_blobs_come_out_in_their_senders_order() {
+    let (_folder, mut store) = fresh().await;
+    apply(
+        &mut store,
+        vec![
+            receive(OTHER, 3, vec![blob(31, "c", "3a"), blob(32, "c", "3b")], true),
+            receive(OTHER, 2, vec![blob(21, "c", "2")], true),
+            receive(OTHER, 3, vec![blob(33, "c", "3c")], true),
+            receive(OTHER, 5, vec![blob(51, "c", "5")], true),
+        ],
+    )
+    .await;
+    assert!(store.reader().beyond(None, 0, 10).await.unwrap().is_empty());
+    let release = Write::Release { sender: OTHER, up_to_seq: 3 };
+    let conflicts =
+        apply(&mut store, vec![receive(OTHER, 1, vec![blob(11, "c", "1"), blob(33, "c", "?")], false), release]).await;
+    assert_eq!(conflicts, [IdConflict { id: blob(33, "", "").id, sender: OTHER }]);
+    assert_eq!(texts(&store.reader().beyond(None, 0, 10).await.unwrap()), ["1", "?", "2", "3a", "3b"]);
+    apply(&mut store, vec![Write::Release { sender: OTHER, up_to_seq: 9 }]).await;
+    assert_eq!(store.reader().beyond(None, 5, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn history_is_read_by_spans_and_bounded() {
+    let (_folder, mut store) = fresh().await;
+    let writes = (1..=5).map(|seq| receive(OTHER, seq, vec![blob(seq as u32, "c", "abcd")], false)).collect();
+    apply(&mut store, writes).await;
+    let mut turn = store.begin().await.unwrap();
+    let mut read = async |spans: Vec<Span>, after_position, max_bytes| {
+        let Answer::History(found) = turn.read(Read::History { spans, after_position, max_bytes }).await.unwrap()
+        else {
+            panic!()
+        };
+        found.iter().map(|b| b.seq).collect::<Vec<_>>()
+    };
+    let span = |from, to| Span { sender: OTHER, from, to };
+    assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], 0, 1000).await, [2, 3, 5]);
+    assert_eq!(read(vec![span(2, 3), span(5, 5)], 2, 1000).await, [3, 5]);
+    assert_eq!(read(vec![span(1, 5)], 0, 8).await, [1, 2]);
+    assert_eq!(read(vec![span(1, 5)], 0, 0).await, [1]);
+    assert_eq!(read(vec![Span { sender: ME, from: 1, to: 5 }], 0, 8).await, [0u64; 0]);
+    assert_eq!(read(vec![], 0, 8).await, [0u64; 0]);
+}
+
+#[tokio::test]
+async fn gaps_state_and_reoffer_do_what_they_say() {
+    let (folder, mut store) = fresh().await;
+    let put = |key, byte| Write::Put(key, Zeroizing::new(vec![byte]));
+    apply(
+        &mut store,
+        vec![
+            put(Key::Chain, 1),
+            put(Key::Chain, 2),
+            put(Key::Identity, 3),
+            put(Key::Joining, 4),
+            Write::Delete(Key::Joining),
+            Write::BufferGap { sender: OTHER, seq: 9, envelope: vec![1, 2].into() },
+            receive(OTHER, 1, vec![blob(1, "c", "x")], false),
+        ],
+    )
+    .await;
+    let mut state = store.load().await.unwrap();
+    state.sort_by_key(|(key, _)| *key);
+    assert_eq!(state, [(Key::Identity, Zeroizing::new(vec![3])), (Key::Chain, Zeroizing::new(vec![2]))]);
+    let mut turn = store.begin().await.unwrap();
+    let gap = turn.read(Read::Gap { sender: OTHER, seq: 9 }).await.unwrap();
+    assert_eq!(gap, Answer::Gap(Some(vec![1, 2].into())));
+    turn.apply(vec![Write::ClearGroup, Write::Reoffer { sender: ME }]).await.unwrap();
+    assert_eq!(turn.read(Read::Gap { sender: OTHER, seq: 9 }).await.unwrap(), Answer::Gap(None));
+    let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 9, max_blobs: 9 }).await.unwrap() else { panic!() };
+    assert_eq!((blobs.len(), blobs[0].sender), (1, ME));
+    turn.commit().await.unwrap();
+    // All of it is there after closing.
+    store.close().await;
+    let mut store = Store::open(&folder.path().join("device.db"), None).await.unwrap();
+    assert!(store.load().await.unwrap().is_empty());
+    assert_eq!(store.reader().counts(0, 0).await.unwrap().outbox, 1);
+}
+
+#[tokio::test]
+async fn a_consumer_has_a_position_for_each_channel_and_own_pushes_do_not_move_it() {
+    // Fault 2 of conventions.md: a push must not carry the pull cursor past others' blobs.
+    let (_folder, mut store) = fresh().await;
+    apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "a", "a1"), blob(2, "b", "b1"), blob(3, "a", "a2")], false)])
+        .await;
+    let mut turn = store.begin().await.unwrap();
+    turn.push(ME, vec![blob(9, "a", "mine")]).await.unwrap();
+    turn.commit().await.unwrap();
+    let reader = store.reader();
+    assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a1", "b1", "a2"]);
+    assert_eq!(texts(&reader.unread("app", None, 0, 2).await.unwrap()), ["a1", "b1"]);
+    let mut turn = store.begin().await.unwrap();
+    turn.advance("app", Some("a"), 1).await.unwrap();
+    turn.advance("app", Some("a"), 0).await.unwrap();
+    turn.commit().await.unwrap();
+    assert_eq!(texts(&reader.unread("app", Some("a"), 0, 10).await.unwrap()), ["a2"]);
+    assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["b1", "a2"]);
+    assert_eq!(texts(&reader.unread("second", Some("a"), 0, 10).await.unwrap()), ["a1", "a2"]);
+    let mut turn = store.begin().await.unwrap();
+    turn.advance("app", None, 2).await.unwrap();
+    turn.commit().await.unwrap();
+    assert!(reader.unread("app", Some("b"), 0, 10).await.unwrap().is_empty());
+    assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a2"]);
+}
+
+#[tokio::test]
+async fn refused_entries_are_bounded() {
+    let (_folder, mut store) = fresh().await;
+    let entry = |n: u64| sync_core::store::RefusedEntry {
+        cursor: n,
+        sender: Some(OTHER),
+        outcome: sync_core::event::Outcome::Forged,
+        at: 5,
+        bytes: vec![1].into(),
+    };
+    apply(&mut store, (0..1_100).map(|n| Write::Refused(Box::new(entry(n)))).collect()).await;
+    let kept = store.reader().refused().await.unwrap();
+    assert_eq!((kept[0].outcome.as_str(), kept[0].sender, kept[0].count), ("forged", Some(OTHER), 1_000));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    let mut store = Store::open(&path, Some(400_000)).await.unwrap();
+    apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "c", "x")], false)]).await;
+    let mut turn = store.begin().await.unwrap();
+    let large = Blob { data: vec![7; 1_000_000], ..blob(2, "c", "") };
+    let error = match turn.push(ME, vec![large]).await {
+        Err(error) => {
+            drop(turn);
+            error
+        }
+        Ok(_) => turn.commit().await.unwrap_err(),
+    };
+    assert_eq!(error.code, Code::DiskFull);
+    assert_eq!(store.reader().beyond(None, 0, 9).await.unwrap().len(), 1);
+    let mut turn = store.begin().await.unwrap();
+    assert_eq!(turn.push(ME, vec![blob(3, "c", "fits")]).await.unwrap(), [2]);
+    turn.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_foreign_or_newer_database_has_its_own_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    let open = async || Store::open(&path, None).await.map(drop).unwrap_err().code;
+    std::fs::write(&path, vec![0x5a; 8192]).unwrap();
+    assert_eq!(open().await, Code::StoreCorrupt);
+    std::fs::remove_file(&path).unwrap();
+    let foreign = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&foreign).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE t (x)").execute(&mut connection).await.unwrap();
+    assert_eq!(open().await, Code::StoreCorrupt);
+    let stamp = format!("PRAGMA application_id = {}; PRAGMA user_version = 99", schema::APPLICATION_ID);
+    sqlx::raw_sql(AssertSqlSafe(stamp)).execute(&mut connection).await.unwrap();
+    assert_eq!(open().await, Code::Version);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_files_are_readable_by_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, mut store) = fresh().await;
+    apply(&mut store, vec![Write::Put(Key::Identity, Zeroizing::new(vec![1]))]).await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+    }
+}

@@ -1,0 +1,86 @@
+//! The way to a relay: a stream of frames, and a value that only the two ends of the connection can derive.
+
+mod framed;
+mod local;
+mod quic;
+mod resolve;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sync_types::RelayAddress;
+
+use crate::SyncError;
+
+pub(crate) use framed::{FrameReader, FrameWriter};
+pub(crate) use local::LocalRelays;
+#[cfg(feature = "embedded-relay")]
+pub(crate) use local::{LocalStream, Open};
+pub(crate) use quic::Quic;
+pub(crate) use resolve::{Resolved, Resolver};
+
+/// The label of the TLS exporter (RFC 8446 §7.5) that attach proofs are made from. Its context is empty.
+const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach";
+
+/// A future that a trait's method returns.
+pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, SyncError>> + Send + 'a>>;
+
+/// A stream to a relay.
+pub(crate) struct Stream {
+    /// The connection's exporter value.
+    pub(crate) exporter: [u8; 32],
+    /// From the relay.
+    pub(crate) reader: FrameReader,
+    /// To the relay.
+    pub(crate) writer: FrameWriter,
+}
+
+/// A way to reach a relay. Every stream is a connection of its own, so that a pairing never shares the fate of a session.
+pub(crate) trait Transport: Send + Sync {
+    /// Opens a stream.
+    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Stream>;
+}
+
+/// Finds the way to each relay: within this process, or over the network.
+pub(crate) struct Dialer {
+    resolver: Resolver,
+    quic: Quic,
+    local: LocalRelays,
+}
+
+impl Dialer {
+    pub(crate) fn new(key: iroh::SecretKey, local: LocalRelays) -> Self {
+        Self { resolver: Resolver::default(), quic: Quic::new(key), local }
+    }
+
+    /// Who and where a relay is.
+    pub(crate) async fn resolve(&self, address: &RelayAddress) -> Result<Resolved, SyncError> {
+        match address {
+            // A relay in this process needs no place in the network.
+            RelayAddress::Pinned { endpoint, hosts, .. } if self.local.has(endpoint) => {
+                Ok(Resolved { endpoint: *endpoint, hosts: hosts.clone(), addresses: vec![] })
+            }
+            _ => self.resolver.resolve(address).await,
+        }
+    }
+
+    /// Opens a stream to a relay.
+    pub(crate) async fn dial(&self, address: &RelayAddress) -> Result<Stream, SyncError> {
+        let relay = self.resolve(address).await?;
+        if self.local.has(&relay.endpoint) { self.local.connect(&relay).await } else { self.quic.connect(&relay).await }
+    }
+
+    /// Relays of this process, for one to be added.
+    pub(crate) fn local(&self) -> &LocalRelays {
+        &self.local
+    }
+
+    /// Tells the other sides that nothing more comes.
+    pub(crate) async fn close(&self) {
+        self.quic.close().await;
+    }
+}
+
+/// Shared by the engine and the pairings.
+pub(crate) type SharedDialer = Arc<Dialer>;

@@ -1,0 +1,343 @@
+//! What goes in and out of the public API.
+
+use std::fmt;
+use std::time::Duration;
+
+use sync_core::event::Outcome;
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
+
+/// The word that a blob is durable in the local outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The blob's id, the same on every device.
+    pub id: BlobId,
+    /// Its place in this device's log.
+    pub position: u64,
+}
+
+/// How far a pushed blob has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReceiptState {
+    /// Durable on this device.
+    Queued,
+    /// Durable at the relay.
+    Accepted,
+    /// Every member has signed that it holds it.
+    Delivered,
+}
+
+impl ReceiptState {
+    /// The state's name, as in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
+/// A blob that another device pushed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReceivedBlob {
+    /// Its id, the same on every device and however often it is handed out.
+    pub id: BlobId,
+    /// Who pushed it.
+    pub device: DeviceId,
+    /// Its channel.
+    pub channel: String,
+    /// Its place in this device's log; rises, in each sender's order.
+    pub position: u64,
+    /// The app's bytes.
+    pub data: Vec<u8>,
+}
+
+/// Redacts channel and content.
+impl fmt::Debug for ReceivedBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReceivedBlob({:?} at {}, {} bytes)", self.id, self.position, self.data.len())
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartAt {
+    /// Behind what the consumer has acknowledged.
+    #[default]
+    Position,
+    /// At the first blob that the log holds: a replay.
+    Start,
+}
+
+/// A device, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRef {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name, once it has said one.
+    pub name: Option<String>,
+}
+
+/// A member of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name, once it has said one.
+    pub name: Option<String>,
+    /// Whether it is this device.
+    pub own: bool,
+}
+
+/// Something that happened. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// The relay accepted this device.
+    Connected,
+    /// The connection is over; the client comes back by itself.
+    Disconnected {
+        /// Why.
+        code: Code,
+        /// What happened, as a sentence without a full stop.
+        message: String,
+        /// When the next try is, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// Everything that waited at the relay is in the log.
+    CaughtUp,
+    /// New blobs are in the log.
+    Arrived,
+    /// Some pushed blobs became [`ReceiptState::Accepted`].
+    Accepted,
+    /// Some pushed blobs became [`ReceiptState::Delivered`].
+    Delivered,
+    /// A device came into the group.
+    DeviceAdded {
+        /// Which.
+        device: DeviceRef,
+        /// Who added it.
+        by: DeviceRef,
+    },
+    /// A device was taken out of the group.
+    DeviceRemoved {
+        /// Which.
+        device: DeviceRef,
+        /// Who removed it.
+        by: DeviceRef,
+    },
+    /// A device said its name.
+    DeviceNamed {
+        /// Which.
+        device: DeviceRef,
+    },
+    /// This device has joined a group.
+    Joined {
+        /// Which.
+        group: GroupId,
+        /// What this device is in it.
+        device: DeviceId,
+    },
+    /// This device was removed from its group.
+    Removed {
+        /// Who removed it.
+        by: DeviceRef,
+    },
+    /// All history that this device asked for has come.
+    Synced,
+    /// Something that arrived was not applied as it is; `doctor` keeps it.
+    Unusual {
+        /// What became of it.
+        outcome: Outcome,
+        /// Whose it claims to be.
+        device: Option<DeviceRef>,
+    },
+    /// A change of the group was undone.
+    CommitRejected {
+        /// Who could not apply it.
+        by: DeviceRef,
+        /// Who made it.
+        committer: DeviceRef,
+    },
+    /// A change of the group that this device wanted was given up.
+    ChangeFailed {
+        /// The device that was to be added or removed.
+        device: DeviceRef,
+        /// Why.
+        code: Code,
+    },
+    /// The relay refused something.
+    Refused {
+        /// Why.
+        code: Code,
+        /// When it is tried again, in milliseconds; 0 when never.
+        retry_after_ms: u64,
+    },
+    /// Sending has stopped for good; see the code's next step.
+    Halted {
+        /// [`Code::Forked`] or [`Code::RolledBack`].
+        code: Code,
+    },
+    /// Another device's presence.
+    Presence {
+        /// Whose.
+        device: DeviceRef,
+        /// The channel.
+        channel: String,
+        /// What it says; empty when it is gone.
+        data: Vec<u8>,
+    },
+    /// Two different blobs carry one id. The first is in the log, the other with `doctor`.
+    IdConflict {
+        /// The id.
+        id: BlobId,
+        /// Who sent the second.
+        device: DeviceRef,
+    },
+    /// A handler did not take a blob. It gets it again.
+    HandlerFailed {
+        /// The consumer.
+        consumer: String,
+        /// The blob.
+        id: BlobId,
+        /// How often it was handed out.
+        attempts: u32,
+        /// When it is handed out again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The database could not be written. What was being pushed was refused; nothing that was accepted is lost.
+    StoreFailed {
+        /// Why.
+        code: Code,
+    },
+    /// The subscriber of these events was too slow: so many are missing.
+    Lagged(u64),
+}
+
+/// How things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The group; `None` before the first push, invite or join.
+    pub group: Option<GroupId>,
+    /// This device in it.
+    pub device: Option<DeviceId>,
+    /// What this device is called.
+    pub name: String,
+    /// Whether a relay has this device attached.
+    pub connected: bool,
+    /// Whether everything that waited at the relay at the last attach is in the log.
+    pub caught_up: bool,
+    /// The relays of the group, without tokens.
+    pub relays: Vec<RelayAddress>,
+    /// Whether this device hosts its group's relay and runs it now.
+    pub hosting: bool,
+    /// Blobs that no relay has accepted yet.
+    pub outbox: u64,
+    /// Own blobs that not every member has signed for.
+    pub unacknowledged: u64,
+    /// The members.
+    pub devices: Vec<DeviceInfo>,
+    /// The version of membership and keys.
+    pub epoch: u64,
+    /// Whether history is still on its way.
+    pub wants_history: bool,
+    /// Why it is not syncing, as a sentence; `None` when all is well.
+    pub trouble: Option<SyncTrouble>,
+}
+
+/// Why it is not syncing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncTrouble {
+    /// For programs.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+}
+
+/// One thing that `doctor` has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about; `None` for something that is as it should be.
+    pub code: Option<Code>,
+    /// In a few words.
+    pub title: String,
+    /// In a sentence or two.
+    pub detail: String,
+    /// What to do; empty when there is nothing to do.
+    pub next_step: String,
+}
+
+/// How an invite is made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct InviteOptions {
+    /// How long the link is worth something; at most [`sync_types::limits::PAIRING_TTL`], and that by default.
+    pub ttl: Duration,
+}
+
+impl Default for InviteOptions {
+    fn default() -> Self {
+        Self { ttl: sync_types::limits::PAIRING_TTL }
+    }
+}
+
+impl InviteOptions {
+    /// An invite that lives so long.
+    pub fn with_ttl(ttl: Duration) -> Self {
+        Self { ttl }
+    }
+}
+
+/// What happens in a pairing.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PairingEvent {
+    /// Show this link, as a QR or as text. Whoever has it can answer it, so it goes into no log.
+    Uri {
+        /// The link.
+        uri: String,
+        /// When it is worth nothing any more, in seconds since the Unix epoch.
+        expires_at: u64,
+    },
+    /// Show these four digits; the person types them on the other device.
+    Check(String),
+    /// Ask for the four digits that the other device shows: [`crate::Pairing::type_check`].
+    TypeCheck,
+    /// Ask whether this newcomer may join.
+    Request {
+        /// What it calls itself.
+        name: String,
+        /// Whether yes is said by [`crate::Pairing::type_check`]; else by [`crate::Pairing::consent`].
+        needs_check: bool,
+    },
+    /// Newcomer: this device is in the group. The last event.
+    Joined {
+        /// The group.
+        group: GroupId,
+        /// What this device is in it.
+        device: DeviceId,
+    },
+    /// Member: the newcomer is in the group. The last event.
+    Added {
+        /// The newcomer.
+        device: DeviceId,
+        /// What it calls itself.
+        name: String,
+    },
+    /// It came to nothing. The last event.
+    Failed(crate::SyncError),
+}
+
+/// Shows no link and no digits.
+impl fmt::Debug for PairingEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uri { expires_at, .. } => write!(f, "Uri(…, expires at {expires_at})"),
+            Self::Check(_) => f.write_str("Check(…)"),
+            Self::TypeCheck => f.write_str("TypeCheck"),
+            Self::Request { needs_check, .. } => write!(f, "Request(…, needs check {needs_check})"),
+            Self::Joined { group, device } => write!(f, "Joined({group:?}, {device:?})"),
+            Self::Added { device, .. } => write!(f, "Added({device:?})"),
+            Self::Failed(error) => write!(f, "Failed({error:?})"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Bad input and bad disks: each has its own code, and loses nothing.
+
+use sync_client::{Code, SyncClient, limits};
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_and_channels_beyond_their_bounds_are_refused_before_anything_is_written() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    let code = async |channel: &str, blob: Vec<u8>| a.push_to(channel, blob).await.unwrap_err().code;
+    assert_eq!(code("c", vec![]).await, Code::Empty);
+    assert_eq!(code("c", vec![0; limits::BLOB_BYTES + 1]).await, Code::TooLarge);
+    assert_eq!(code(&"c".repeat(257), vec![1]).await, Code::InvalidArgument);
+    let mixed = a.push_many("c", vec![vec![1], vec![]]).await.unwrap_err();
+    assert_eq!(mixed.code, Code::Empty);
+    assert!(mixed.to_string().ends_with(Code::Empty.next_step()));
+    assert_eq!(a.presence_set("c", vec![0; 1025]).await.unwrap_err().code, Code::TooLarge);
+    // Not even a group was founded.
+    assert_eq!(a.status().await.unwrap().group, None);
+    a.push_to(&"c".repeat(256), vec![0; limits::BLOB_BYTES]).await.unwrap();
+    assert_eq!(a.push_many("c", vec![]).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_the_push_and_later_ones_work() {
+    let world = World::memory().await;
+    let a = SyncClient::new(world.config("a").max_store_bytes(600_000)).await.unwrap();
+    let first = a.push("fits").await.unwrap();
+    let error = a.push(vec![7; 1_000_000]).await.unwrap_err();
+    assert_eq!(error.code, Code::DiskFull);
+    a.receipt_state(first.id).await.unwrap();
+    let later = a.push("fits again").await.unwrap();
+    a.wait(&later, sync_client::ReceiptState::Accepted, SOON).await.unwrap();
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    assert_eq!(receive_texts(&b, 2).await, ["fits", "fits again"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_says_so_and_a_reset_helps() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    a.push("x").await.unwrap();
+    a.close().await;
+    let path = world.home("a").join("device.db");
+    let length = path.metadata().unwrap().len();
+    std::fs::write(&path, vec![0x55; usize::try_from(length).unwrap()]).unwrap();
+    assert_eq!(SyncClient::new(world.config("a")).await.unwrap_err().code, Code::StoreCorrupt);
+    // Nothing was overwritten: who wants to save something still can.
+    assert_eq!(path.metadata().unwrap().len(), length);
+    SyncClient::reset(&world.config("a")).await.unwrap();
+    world.device("a").await.push("again").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_apps_home_is_refused() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    a.push("x").await.unwrap();
+    a.close().await;
+    let other = world.config("a").app_id("org.example.other");
+    assert_eq!(SyncClient::new(other).await.unwrap_err().code, Code::WrongApp);
+    world.device("a").await.push("still there").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_without_a_group_say_so() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    assert_eq!(a.catch_up(SOON).await.unwrap_err().code, Code::NotInGroup);
+    assert_eq!(a.presence_set("c", "x").await.unwrap_err().code, Code::NotInGroup);
+    assert_eq!(a.receipt_state(sync_client::BlobId([1; 16])).await.unwrap_err().code, Code::InvalidArgument);
+    assert!(a.devices().await.unwrap().is_empty());
+    assert_eq!(a.doctor().await.unwrap()[0].code, Some(Code::NotInGroup));
+}

@@ -1,0 +1,12 @@
+//! The client as an app sees it: the real database and the real relay, in memory and over QUIC on loopback.
+//! Nothing here waits for a time to pass; everything waits for an event, for a bounded time.
+
+#![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
+
+mod delivery;
+mod errors;
+mod faults;
+mod lifecycle;
+mod membership;
+mod pairing;
+mod support;

@@ -1,0 +1,107 @@
+//! Devices come and go.
+
+use sync_client::{ClientEvent, Code, ReceiptState};
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_device_gets_what_was_pushed_before_it_joined() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    a.push("a1").await.unwrap();
+    b.push("b1").await.unwrap();
+    let last = a.push("a2").await.unwrap();
+    a.wait(&last, ReceiptState::Delivered, SOON).await.unwrap();
+    assert_eq!(receive_texts(&a, 1).await, ["b1"]);
+    let c = world.device("c").await;
+    pair(&a, &c).await;
+    c.catch_up(SOON).await.unwrap();
+    let mut seen = receive_texts(&c, 3).await;
+    seen.sort();
+    assert_eq!(seen, ["a1", "a2", "b1"]);
+    let names = |devices: Vec<sync_client::DeviceInfo>| {
+        let mut names: Vec<_> = devices.into_iter().filter_map(|d| d.name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(c.devices().await.unwrap()), ["a", "b", "c"]);
+    // And what is pushed from now on goes to all.
+    b.push("b2").await.unwrap();
+    assert_eq!(receive_texts(&c, 1).await, ["b2"]);
+    assert_eq!(receive_texts(&a, 1).await, ["b2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_ones_own_comes_along() {
+    let world = World::memory().await;
+    let (a, b) = (world.device("a").await, world.device("b").await);
+    let at_a = a.push("a before").await.unwrap();
+    let at_b = b.push("b before").await.unwrap();
+    b.wait(&at_b, ReceiptState::Accepted, SOON).await.unwrap();
+    pair(&a, &b).await;
+    assert_eq!(receive(&a, 1).await[0].id, at_b.id);
+    assert_eq!(receive(&b, 1).await[0].id, at_a.id);
+    b.wait(&at_b, ReceiptState::Delivered, SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_device_can_neither_read_nor_write() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    let (mut at_a, mut at_b) = (a.events(), b.events());
+    let removed = b.status().await.unwrap().device.unwrap();
+    a.remove_device(removed).await.unwrap();
+    event("the removal at a", &mut at_a, |e| match e {
+        ClientEvent::DeviceRemoved { device, .. } if device.id == removed => Some(()),
+        _ => None,
+    })
+    .await;
+    let by = event("the removal at b", &mut at_b, |e| match e {
+        ClientEvent::Removed { by } => Some(by.name.clone()),
+        _ => None,
+    });
+    assert_eq!(by.await.as_deref(), Some("a"));
+    a.push("not for b").await.unwrap();
+    assert_eq!(b.push("not for a").await.unwrap_err().code, Code::Removed);
+    assert_eq!(b.catch_up(SOON).await.unwrap_err().code, Code::Removed);
+    assert!(b.read("app", None, 10).await.unwrap().is_empty());
+    assert_eq!(a.devices().await.unwrap().len(), 1);
+    assert_eq!(b.doctor().await.unwrap()[0].code, Some(Code::Removed));
+    // After leaving what it was removed from it may pair again.
+    b.leave().await.unwrap();
+    pair(&a, &b).await;
+    a.push("welcome back").await.unwrap();
+    soon("the new blob", async { while receive_texts(&b, 1).await != ["welcome back"] {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_is_removed_by_the_others_and_may_join_again() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    let mut events = a.events();
+    let error = b.join(&invite_link(&a).await, None).await.unwrap_err();
+    assert_eq!(error.code, Code::AlreadyInGroup);
+    b.leave().await.unwrap();
+    assert_eq!(b.status().await.unwrap().group, None);
+    assert_eq!(b.leave().await.unwrap_err().code, Code::NotInGroup);
+    event("the removal", &mut events, |e| matches!(e, ClientEvent::DeviceRemoved { .. }).then_some(())).await;
+    assert_eq!(a.devices().await.unwrap().len(), 1);
+    pair(&a, &b).await;
+    assert_eq!(a.devices().await.unwrap().len(), 2);
+}
+
+async fn invite_link(member: &sync_client::SyncClient) -> String {
+    let mut invite = member.invite(Default::default()).await.unwrap();
+    uri(&mut invite).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_members_can_be_removed_and_nobody_removes_itself() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    let stranger = sync_client::DeviceId([9; 16]);
+    assert_eq!(a.remove_device(stranger).await.unwrap_err().code, Code::NotInGroup);
+    let (_, own) = a.ensure_group().await.unwrap();
+    assert_eq!(a.remove_device(stranger).await.unwrap_err().code, Code::UnknownDevice);
+    assert_eq!(a.remove_device(own).await.unwrap_err().code, Code::InvalidArgument);
+}

@@ -1,0 +1,176 @@
+//! A device's store as `sync_core::store` describes it, in ordered maps. A crash before a commit is a clone put back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sync_core::store::{Answer, Key, LogBlob, Read, Write};
+use sync_core::Outcome;
+use sync_types::body::Blob;
+use sync_types::{BlobId, DeviceId, Opaque};
+use zeroize::Zeroizing;
+
+use crate::mutation::Mutation;
+
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) state: BTreeMap<Key, Zeroizing<Vec<u8>>>,
+    pub(crate) log: BTreeMap<u64, LogBlob>,
+    ids: BTreeMap<BlobId, u64>,
+    /// Positions of own blobs without a seq.
+    pub(crate) waiting: BTreeSet<u64>,
+    held: BTreeMap<(DeviceId, u64, u64), Blob>,
+    held_ids: BTreeSet<BlobId>,
+    arrivals: u64,
+    pub(crate) sealed: BTreeMap<u64, Opaque>,
+    gap: BTreeMap<(DeviceId, u64), Opaque>,
+    pub(crate) refused: BTreeMap<Outcome, u64>,
+    /// Positions, from 1 and never used again.
+    next_position: u64,
+    pub(crate) conflicts: u64,
+    mutation: Option<Mutation>,
+}
+
+impl Disk {
+    pub(crate) fn new(mutation: Option<Mutation>) -> Self {
+        Self { mutation, ..Self::default() }
+    }
+
+    pub(crate) fn rows(&self) -> Vec<(Key, Zeroizing<Vec<u8>>)> {
+        self.state.iter().map(|(key, value)| (*key, value.clone())).collect()
+    }
+
+    pub(crate) fn has(&self, id: BlobId) -> bool {
+        self.ids.contains_key(&id)
+    }
+
+    pub(crate) fn blob(&self, id: BlobId) -> Option<&LogBlob> {
+        self.log.get(self.ids.get(&id)?)
+    }
+
+    /// An app's push: own blobs without a seq.
+    pub(crate) fn push(&mut self, sender: DeviceId, blobs: Vec<Blob>) {
+        for blob in blobs {
+            let position = self.append(sender, 0, blob);
+            self.waiting.insert(position);
+        }
+    }
+
+    fn append(&mut self, sender: DeviceId, seq: u64, blob: Blob) -> u64 {
+        self.next_position += 1;
+        let position = self.next_position;
+        self.ids.insert(blob.id, position);
+        self.log.insert(position, LogBlob { position, sender, seq, blob });
+        position
+    }
+
+    /// Takes a blob into the log, unless its id is known.
+    fn take(&mut self, sender: DeviceId, seq: u64, blob: Blob) {
+        match self.blob(blob.id) {
+            Some(known) if self.mutation != Some(Mutation::NoDeduplication) => {
+                self.conflicts += u64::from(known.blob != blob);
+            }
+            _ => drop(self.append(sender, seq, blob)),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, writes: Vec<Write>) {
+        writes.into_iter().for_each(|write| self.write(write));
+    }
+
+    fn write(&mut self, write: Write) {
+        match write {
+            Write::Put(key, value) => drop(self.state.insert(key, value)),
+            Write::Delete(key) => drop(self.state.remove(&key)),
+            Write::ClearGroup => {
+                self.state.clear();
+                self.held.clear();
+                self.held_ids.clear();
+                self.sealed.clear();
+                self.gap.clear();
+            }
+            Write::Reoffer { sender } => {
+                for (position, row) in &mut self.log {
+                    (row.sender, row.seq) = (sender, 0);
+                    self.waiting.insert(*position);
+                }
+            }
+            Write::Sealed { seq, envelope, up_to_position } => {
+                self.sealed.insert(seq, envelope);
+                while let Some(position) = self.waiting.first().copied().filter(|p| Some(*p) <= up_to_position) {
+                    self.waiting.remove(&position);
+                    if let Some(row) = self.log.get_mut(&position) {
+                        row.seq = seq;
+                    }
+                }
+            }
+            Write::DropSealed { up_to_seq } => self.sealed = self.sealed.split_off(&(up_to_seq + 1)),
+            Write::Receive { sender, seq, blobs, hold } => {
+                let hold = hold && self.mutation != Some(Mutation::HeldOutOfOrder);
+                blobs.into_iter().for_each(|blob| self.receive(sender, seq, blob, hold));
+            }
+            Write::Release { sender, up_to_seq } => self.release(sender, up_to_seq),
+            Write::BufferGap { sender, seq, envelope } => drop(self.gap.insert((sender, seq), envelope)),
+            Write::DropGap { sender, seq } => drop(self.gap.remove(&(sender, seq))),
+            Write::Refused(entry) => *self.refused.entry(entry.outcome).or_default() += 1,
+        }
+    }
+
+    fn receive(&mut self, sender: DeviceId, seq: u64, blob: Blob, hold: bool) {
+        if !hold {
+            self.take(sender, seq, blob);
+        } else if !self.has(blob.id) && self.held_ids.insert(blob.id) {
+            self.arrivals += 1;
+            self.held.insert((sender, seq, self.arrivals), blob);
+        }
+    }
+
+    fn release(&mut self, sender: DeviceId, up_to_seq: u64) {
+        let range = (sender, 0, 0)..=(sender, up_to_seq, u64::MAX);
+        let keys: Vec<_> = self.held.range(range).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(blob) = self.held.remove(&key) {
+                self.held_ids.remove(&blob.id);
+                self.take(sender, key.1, blob);
+            }
+        }
+    }
+
+    pub(crate) fn read(&self, read: &Read) -> Answer {
+        match read {
+            Read::Outbox { max_bytes, max_blobs } => {
+                let rows = self.waiting.iter().filter_map(|p| self.log.get(p)).take(*max_blobs);
+                Answer::Outbox(within(rows.cloned(), *max_bytes, |row| row.blob.data.len()))
+            }
+            Read::Sealed { from_seq, max_bytes } => {
+                let rows = self.sealed.range(from_seq..).map(|(seq, envelope)| (*seq, envelope.clone()));
+                Answer::Sealed(within(rows, *max_bytes, |row| row.1.len()))
+            }
+            Read::History { spans, after_position, max_bytes } => {
+                let wanted = |row: &&LogBlob| {
+                    spans.iter().any(|s| s.sender == row.sender && s.from <= row.seq && row.seq <= s.to)
+                };
+                let rows = self.log.range(after_position + 1..).map(|(_, row)| row).filter(wanted);
+                Answer::History(within(rows.cloned(), *max_bytes, |row| row.blob.data.len()))
+            }
+            Read::Gap { sender, seq } => Answer::Gap(self.gap.get(&(*sender, *seq)).cloned()),
+        }
+    }
+
+    /// How many blobs wait behind a hole, and how many envelopes before their predecessor.
+    pub(crate) fn stuck(&self) -> (usize, usize) {
+        (self.held.len(), self.gap.len())
+    }
+}
+
+/// The first row, then as many as fit.
+fn within<T>(rows: impl Iterator<Item = T>, max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut out: Vec<T> = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        bytes += size(&row);
+        if bytes > max_bytes && !out.is_empty() {
+            break;
+        }
+        out.push(row);
+    }
+    out
+}

@@ -1,0 +1,215 @@
+//! What befalls a world: people push, pair and remove, lines break, processes die, time passes.
+
+use sync_relay::store::StoreError;
+use sync_types::BlobId;
+use sync_types::body::Blob;
+
+use super::devices::Life;
+use super::{DAY, Ev, HOUR, MINUTE, Pushed, SECOND, World};
+use crate::relay::Cut;
+
+/// Channels that the apps use.
+const CHANNELS: [&str; 3] = ["notes", "cursor", "a channel with a longer name"];
+
+impl World {
+    pub(super) fn action(&mut self) {
+        if self.quiet {
+            return;
+        }
+        self.actions += 1;
+        let host = self.dice.index(self.hosts.len());
+        match self.dice.below(100) {
+            0..38 => self.push(host),
+            38..48 => self.cut_line(host),
+            48..52 => self.kill(host),
+            52..54 => self.kill_relay(),
+            54..66 => self.pair_somebody(),
+            66..70 => self.remove_somebody(host),
+            70..74 => self.renew(host),
+            74..76 => self.leave(host),
+            76..81 => self.presence(host),
+            81..83 => self.store_fails(),
+            83..86 => self.jump(),
+            86..89 => self.stay_away(host),
+            89..91 => self.grow(),
+            91..93 => self.lie(host),
+            _ => self.hostile(host),
+        }
+        let next = match self.dice.below(10) {
+            0..6 => self.dice.between(1, 60),
+            6..9 => self.dice.between(20, 800),
+            _ => self.dice.between(SECOND, 12 * SECOND),
+        };
+        self.after(next, Ev::Action);
+    }
+
+    fn push(&mut self, host: usize) {
+        let h = &self.hosts[host];
+        let sender = match &h.life {
+            Life::Member(device) if !device.is_removed() => device.id(),
+            Life::Bare if !h.pairing => {
+                self.found(host);
+                return;
+            }
+            _ => return,
+        };
+        self.counters.add("action push");
+        let count = if self.dice.chance(300) { self.dice.between(2, 6) } else { 1 };
+        let mut id = BlobId(self.dice.bytes());
+        let channel = CHANNELS[self.dice.index(CHANNELS.len())];
+        let mut blobs = Vec::new();
+        for _ in 0..count {
+            let serial = self.pushed.len() as u64;
+            let size = match self.dice.below(100) {
+                0..80 => self.dice.between(8, 120),
+                80..98 => self.dice.between(120, 3000),
+                _ => self.dice.between(3000, 30_000),
+            };
+            let mut data = serial.to_be_bytes().to_vec();
+            data.resize(size as usize, serial as u8);
+            blobs.push(Blob { id, channel: channel.into(), data });
+            self.pushed.push(Pushed { host, id });
+            id = id.next();
+        }
+        self.note(|_| format!("device {host} pushes {count} blobs to {channel}"));
+        // The push returns when this is durable, whatever becomes of the process then.
+        self.hosts[host].disk.push(sender, blobs);
+        self.drive(host, |device, _, _| device.handle_pushed());
+    }
+
+    fn cut_line(&mut self, host: usize) {
+        if let Some(conn) = self.hosts[host].conn {
+            self.counters.add("action disconnect");
+            self.break_conn(conn);
+        } else {
+            self.counters.add("action connect");
+            self.connect(host);
+        }
+    }
+
+    fn kill(&mut self, host: usize) {
+        if self.hosts[host].is_up() {
+            self.counters.add("action crash device");
+            self.counters.add("crash device at rest");
+            self.die(host, "at rest");
+        }
+    }
+
+    fn kill_relay(&mut self) {
+        if !self.relay_up {
+            return;
+        }
+        self.counters.add("action crash relay");
+        match self.dice.below(3) {
+            0 => self.relay_cut = Some(Cut::BeforeCommit),
+            1 => self.relay_cut = Some(Cut::AfterCommit),
+            _ => {
+                self.counters.add("crash relay at rest");
+                self.note(|_| "relay dies at rest".into());
+                self.relay_died();
+            }
+        }
+    }
+
+    fn store_fails(&mut self) {
+        self.counters.add("action relay store fails");
+        let error = if self.dice.chance(500) { StoreError::Busy } else { StoreError::Io("a test".into()) };
+        self.note(|_| format!("the relay's next commit fails: {error}"));
+        self.relay.fail_next(error);
+    }
+
+    fn pair_somebody(&mut self) {
+        if self.hosts.iter().any(|h| h.sabotaged) {
+            return;
+        }
+        let sponsor = self.dice.index(self.hosts.len());
+        let newcomer = self.dice.index(self.hosts.len());
+        if sponsor != newcomer && self.pair(sponsor, newcomer) {
+            self.counters.add("action pair");
+        }
+    }
+
+    fn remove_somebody(&mut self, host: usize) {
+        let Some(device) = self.hosts[host].active() else { return };
+        let others: Vec<_> = device.members().into_iter().filter(|m| !m.own).map(|m| m.device).collect();
+        let Some(other) = self.dice.pick(&others).copied() else { return };
+        let Some(target) = self.host_of(other).filter(|t| self.may_go(*t)) else { return };
+        self.hosts[target].doomed = true;
+        self.counters.add("action remove");
+        self.note(|_| format!("device {host} removes {other:?}"));
+        self.drive(host, |device, now, rng| drop(device.remove(other, now, rng)));
+    }
+
+    /// Whether somebody stays who holds all that the group has. What only one device holds is lost with it, and that is
+    /// for people to know.
+    fn may_go(&self, host: usize) -> bool {
+        let group = self.hosts[host].last_group;
+        let complete = |d: &sync_core::Device<crate::crypto::InsecureCrypto>| d.status().wants == 0;
+        self.hosts.iter().enumerate().any(|(other, h)| {
+            other != host && h.last_group == group && !h.doomed && !h.sabotaged && h.active().is_some_and(complete)
+        })
+    }
+
+    fn renew(&mut self, host: usize) {
+        if self.hosts[host].active().is_some_and(|d| !d.is_alone()) {
+            self.counters.add("action self-update");
+            self.note(|_| format!("device {host} renews its keys"));
+            self.drive(host, |device, now, rng| drop(device.self_update(now, rng)));
+        }
+    }
+
+    fn leave(&mut self, host: usize) {
+        if self.hosts[host].active().is_some_and(|d| !d.is_alone()) && self.may_go(host) && self.dice.chance(500) {
+            self.hosts[host].doomed = true;
+            self.counters.add("action leave");
+            self.note(|_| format!("device {host} leaves"));
+            let mut left = false;
+            self.drive(host, |device, now, rng| left = device.leave(now, rng).is_ok());
+            self.hosts[host].leaving = left;
+        }
+    }
+
+    fn presence(&mut self, host: usize) {
+        if self.hosts[host].active().is_some() {
+            self.counters.add("action presence");
+            let data = self.dice.bytes::<9>();
+            self.drive(host, |device, _, rng| drop(device.set_presence("cursor", &data, rng)));
+        }
+    }
+
+    fn stay_away(&mut self, host: usize) {
+        let long = self.dice.between(SECOND, 2 * MINUTE);
+        self.hosts[host].away_until = self.now + long;
+        self.note(|_| format!("device {host} goes offline for {long} ms"));
+        if let Some(conn) = self.hosts[host].conn {
+            self.break_conn(conn);
+        }
+    }
+
+    /// One more physical device comes into being.
+    fn grow(&mut self) {
+        if self.hosts.len() < 6 {
+            let host = self.add_host();
+            if self.dice.chance(300) {
+                self.found(host);
+            }
+        }
+    }
+
+    fn jump(&mut self) {
+        if self.weather.jumps == 0 || self.hosts.iter().any(|h| h.sabotaged) {
+            return;
+        }
+        self.weather.jumps -= 1;
+        let (name, by) = match self.dice.below(3) {
+            0 => ("action jump hours", self.dice.between(HOUR, 20 * HOUR)),
+            1 => ("action jump 8 days", 8 * DAY),
+            _ => ("action jump 31 days", 31 * DAY),
+        };
+        self.counters.add(name);
+        self.note(|_| format!("{by} ms pass"));
+        let open: Vec<_> = self.conns.keys().copied().collect();
+        open.into_iter().for_each(|conn| self.break_conn(conn));
+        self.now += by;
+    }
+}

@@ -1,0 +1,285 @@
+//! The invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sync_core::Outcome;
+use sync_core::store::Key;
+use sync_types::frame::FromRelay;
+use sync_types::{DeviceId, GroupId};
+
+use crate::model;
+
+use super::World;
+use super::devices::Life;
+
+impl World {
+    /// I5, at the relay: whatever number it accepts is durable.
+    pub(super) fn check_sent(&mut self, host: usize, frame: &FromRelay) {
+        if let FromRelay::Accepted(seq) = frame {
+            self.check_durable(host, *seq);
+        }
+    }
+
+    /// I5, at the device.
+    pub(super) fn check_accepted(&mut self, host: usize, seq: u64) {
+        self.check_durable(host, seq);
+    }
+
+    fn check_durable(&mut self, host: usize, seq: u64) {
+        let Some(device) = self.hosts[host].device() else { return };
+        let durable = self.relay.durable_head(device.group(), device.id());
+        self.counters.add("check I5 durable");
+        if durable < seq {
+            self.fail("I5 durable", format!("device {host} is told that {seq} is accepted; {durable} is durable"));
+        }
+    }
+
+    /// I8: every member that owed a signature for these envelopes has their blobs in its log, durably.
+    pub(super) fn check_delivered(&mut self, host: usize, seq: u64) {
+        let Some(device) = self.hosts[host].device() else { return };
+        let (me, group) = (device.id(), device.group());
+        if self.hosts[host].sabotaged || self.split.contains(&group) {
+            return;
+        }
+        let Some(model) = self.relay.model.get(&group) else { return };
+        let mut fault = None;
+        let members: Vec<DeviceId> = device.members().into_iter().filter(|m| !m.own).map(|m| m.device).collect();
+        for row in self.hosts[host].disk.log.values().filter(|r| r.sender == me && 0 < r.seq && r.seq <= seq) {
+            let Some(placed) = model.placed.get(&(me, row.seq)) else {
+                fault = Some(format!("device {host} calls its {} delivered, which the relay never took", row.seq));
+                break;
+            };
+            for member in &members {
+                let owes = model.members.get(member).is_some_and(|m| m.joined_epoch <= placed.epoch);
+                let holder = self.host_of(*member).filter(|h| owes && !self.hosts[*h].sabotaged);
+                if holder.is_some_and(|h| !self.hosts[h].disk.has(row.blob.id)) {
+                    fault = Some(format!("device {host} calls its {} delivered; {member:?} has it not", row.seq));
+                }
+            }
+        }
+        self.counters.add("check I8 receipts");
+        if let Some(fault) = fault {
+            self.fail("I8 receipts", fault);
+        }
+    }
+
+    /// I9: what a push returned for is still there after a crash.
+    pub(super) fn check_kept(&mut self, host: usize) {
+        self.counters.add("check I9 kept");
+        let lost = self.pushed.iter().filter(|p| p.host == host).find(|p| !self.hosts[host].disk.has(p.id));
+        if let Some(lost) = lost {
+            let id = lost.id;
+            self.fail("I9 kept", format!("device {host} has lost its own blob {id:?}"));
+        }
+    }
+
+    /// An outcome that honest relays and members never cause.
+    pub(super) fn check_outcome(&mut self, host: usize, outcome: Outcome) {
+        let group = self.hosts[host].last_group;
+        let lies = self.hosts.iter().any(|h| h.lied && h.last_group == group);
+        let fits = match outcome {
+            Outcome::Forged | Outcome::Equivocation => self.weather.hostile,
+            Outcome::RemovedSender => self.weather.hostile,
+            Outcome::Gap => self.weather.hostile,
+            Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
+            Outcome::BadCommit | Outcome::Undone => lies,
+            Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
+        };
+        if !fits {
+            self.fail("outcomes", format!("device {host} meets {} among honest peers", outcome.as_str()));
+        }
+    }
+
+    fn groups(&self) -> Vec<GroupId> {
+        self.relay.model.keys().copied().filter(|group| !self.split.contains(group)).collect()
+    }
+
+    /// I4: what still keeps the world from being at rest.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        list.extend(self.relay.model.iter().filter_map(|(group, model)| self.left_over(*group, model)));
+        for (host, h) in self.hosts.iter().enumerate() {
+            if h.last_group.is_some_and(|group| self.split.contains(&group)) {
+                continue;
+            }
+            let device = match &h.life {
+                Life::Down => {
+                    list.push(format!("device {host} is down"));
+                    continue;
+                }
+                Life::Newcomer(_) => {
+                    list.push(format!("newcomer {host} waits for its Welcome"));
+                    continue;
+                }
+                Life::Bare => continue,
+                Life::Member(device) => device,
+            };
+            let status = device.status();
+            if !status.online || !status.caught_up {
+                list.push(format!("device {host} is not online"));
+            }
+            if status.removed {
+                continue;
+            }
+            let stuck = h.disk.stuck();
+            if status.changing || status.wants > 0 || status.behind > 0 || stuck != (0, 0) {
+                list.push(format!("device {host} is not through: {status:?}, held and gaps {stuck:?}"));
+            }
+            if device.is_alone() {
+                continue;
+            }
+            let sealed = status.sealed_seq;
+            if !h.disk.waiting.is_empty() || status.accepted_seq != sealed || status.delivered_seq != sealed {
+                let waiting = h.disk.waiting.len();
+                list.push(format!("device {host} has {waiting} blobs to seal, and stands at {status:?}"));
+            }
+            if h.leaving {
+                list.push(format!("device {host} asked to be removed and is still in the group"));
+            }
+        }
+        list
+    }
+
+    /// What a group still holds at the relay, apart from what waits for devices that exist no more: a newcomer that was put
+    /// out before it came, or one that gave up a group of its own for another.
+    fn left_over(&self, group: GroupId, model: &model::Group) -> Option<String> {
+        let exists = |device: &DeviceId| self.host_of(*device).is_some();
+        let abandoned = !model.current().any(|device| exists(&device));
+        if self.split.contains(&group) || abandoned || model.entries.is_empty() {
+            return None;
+        }
+        let waits = |cursor: u64| {
+            model.members.iter().filter(move |(_, m)| m.acknowledged < cursor).any(|(device, _)| exists(device))
+        };
+        let left = model.entries.iter().filter(|(cursor, _)| waits(**cursor)).collect::<Vec<_>>();
+        (!left.is_empty()).then(|| format!("{group:?} holds {left:?} for {:?}", model.members))
+    }
+
+    /// Everything that holds for a world at rest.
+    pub(super) fn check_end(&mut self) {
+        self.counters.add("check I4 drained");
+        for host in 0..self.hosts.len() {
+            self.check_kept(host);
+            self.check_log(host);
+        }
+        for group in self.groups() {
+            self.check_agreement(group);
+            self.check_complete(group);
+            self.check_cut(group);
+        }
+        let checks = self.relay.checks;
+        self.counters.add_many("check I2 held", checks[crate::relay::CHECK_HELD]);
+        self.counters.add_many("check I7 cursors", checks[crate::relay::CHECK_CURSORS]);
+        self.counters.add_many("check I6 cut", checks[crate::relay::CHECK_CUT]);
+    }
+
+    /// I1, for any log: each blob once, and each app's blobs in the order in which it pushed them.
+    fn check_log(&mut self, host: usize) {
+        self.counters.add("check I1 order");
+        let mut last: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut fault = None;
+        for row in self.hosts[host].disk.log.values() {
+            let serial = u64::from_be_bytes(row.blob.data[..8].try_into().unwrap_or_default());
+            let Some(pushed) = self.pushed.get(serial as usize).filter(|p| p.id == row.blob.id) else {
+                fault = Some(format!("the log of device {host} holds the blob {:?}, which nobody pushed", row.blob.id));
+                break;
+            };
+            if let Some(before) = last.insert(pushed.host, serial)
+                && before >= serial
+            {
+                fault = Some(format!("in the log of device {host}, blob {serial} of {} is behind {before}", pushed.host));
+                break;
+            }
+        }
+        if self.hosts[host].disk.conflicts > 0 {
+            fault = Some(format!("device {host} met two blobs with one id"));
+        }
+        if let Some(fault) = fault {
+            self.fail("I1 order", fault);
+        }
+    }
+
+    /// I3.
+    fn check_agreement(&mut self, group: GroupId) {
+        self.counters.add("check I3 agreement");
+        let Some(model) = self.relay.model.get(&group) else { return };
+        let members: BTreeSet<DeviceId> = model.current().collect();
+        let mut fault = None;
+        let mut seen = None;
+        for host in self.members_of(group) {
+            let h = &self.hosts[host];
+            let Some(device) = h.device().filter(|d| d.group() == group) else { continue };
+            let known: BTreeSet<DeviceId> = device.members().into_iter().map(|m| m.device).collect();
+            if known != members {
+                fault = Some(format!("device {host} counts {known:?} as members, the relay {members:?}"));
+            }
+            // The epoch's secret and the first bytes of its authenticator.
+            let row = h.disk.state.get(&Key::Epoch(device.epoch())).map(|row| row[..40].to_vec());
+            let epoch = (device.epoch(), row);
+            if !h.sabotaged && *seen.get_or_insert_with(|| epoch.clone()) != epoch {
+                fault = Some(format!("device {host} has another key for epoch {} than others", device.epoch()));
+            }
+        }
+        if let Some(fault) = fault {
+            self.fail("I3 agreement", fault);
+        }
+    }
+
+    /// I1: whatever a member pushed, and what a former member got accepted before its cut, is in every member's log.
+    fn check_complete(&mut self, group: GroupId) {
+        let Some(model) = self.relay.model.get(&group) else { return };
+        let members = self.members_of(group);
+        let mut fault = None;
+        let mut due = 0u64;
+        for (source, h) in self.hosts.iter().enumerate().filter(|(_, h)| h.last_group == Some(group) && !h.sabotaged) {
+            let Some(id) = h.last_id else { continue };
+            let alone = members.len() == 1 && members.contains(&source);
+            for row in h.disk.log.values().filter(|r| r.sender == id && !alone) {
+                let accepted = model.placed.contains_key(&(id, row.seq));
+                if !accepted && !members.contains(&source) {
+                    continue;
+                }
+                if !accepted {
+                    fault = Some(format!("the blob {:?} of device {source} never came into the group", row.blob.id));
+                }
+                due += 1;
+                let lacks = |to: &&usize| !self.hosts[**to].sabotaged && !self.hosts[**to].disk.has(row.blob.id);
+                if let Some(to) = members.iter().find(lacks) {
+                    fault = Some(format!("device {to} lacks {:?}, number {} of device {source}", row.blob.id, row.seq));
+                }
+            }
+        }
+        self.counters.add_many("check I1 complete", due);
+        if let Some(fault) = fault {
+            self.fail("I1 complete", fault);
+        }
+    }
+
+    /// I6: a former member has nothing that came after its cut, and the others nothing that it wrote after.
+    fn check_cut(&mut self, group: GroupId) {
+        let Some(model) = self.relay.model.get(&group) else { return };
+        let mut fault = None;
+        let mut checked = 0;
+        for (former, host) in model.members.iter().filter_map(|(id, m)| Some((m.removed?, self.host_of(*id)?))) {
+            checked += 1;
+            let h = &self.hosts[host];
+            let Some(id) = h.last_id else { continue };
+            for row in h.disk.log.values().filter(|r| r.sender != id) {
+                let after = model.placed.get(&(row.sender, row.seq)).is_some_and(|p| p.cursor > former);
+                if after {
+                    fault = Some(format!("the former member {host} has read {:?} {}", row.sender, row.seq));
+                }
+            }
+            let head = model.heads.get(&id).copied().unwrap_or(0);
+            for row in h.disk.log.values().filter(|r| r.sender == id && (r.seq == 0 || r.seq > head)) {
+                if self.members_of(group).into_iter().any(|m| self.hosts[m].disk.has(row.blob.id)) {
+                    fault = Some(format!("what the former member {host} wrote after its cut was taken"));
+                }
+            }
+        }
+        self.counters.add_many("check I6 cut", checked);
+        if let Some(fault) = fault {
+            self.fail("I6 cut", fault);
+        }
+    }
+}

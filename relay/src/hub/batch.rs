@@ -1,0 +1,100 @@
+//! What was decided and waits to become durable together.
+
+use sync_types::GroupId;
+use sync_types::frame::{About, EntryKind};
+
+use super::{Op, Request};
+use crate::mailbox::{Attachment, Decision, Refusal};
+use crate::store::Write;
+
+/// Requests that were decided and are not durable yet.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) writes: Vec<Write>,
+    pub(super) bytes: usize,
+    pub(super) decided: Vec<Decided>,
+}
+
+pub(super) struct Decided {
+    pub(super) op: Op,
+    pub(super) group: GroupId,
+    pub(super) outcome: Outcome,
+    /// Whether what devices may see has changed.
+    pub(super) views: bool,
+    pub(super) wrote: bool,
+    pub(super) tally: Tally,
+}
+
+pub(super) enum Outcome {
+    Done(Box<Decision>),
+    Attached(Box<Attachment>),
+    Refused(Refusal),
+}
+
+/// What an operation does to the counters once it is durable.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) envelopes: u64,
+    pub(super) bytes: u64,
+    pub(super) appended: u64,
+    pub(super) deleted: u64,
+    pub(super) commits: u64,
+}
+
+impl Batch {
+    pub(super) fn write(&mut self, writes: Vec<Write>) {
+        for write in &writes {
+            self.bytes += match write {
+                Write::AppendEntries(_, rows) => rows.iter().map(|row| row.bytes.len()).sum(),
+                Write::PutGroup(row) => row.snapshot.len() + row.group_info.len(),
+                Write::PutWelcome(.., welcome) => welcome.len(),
+                _ => 64,
+            };
+        }
+        self.writes.extend(writes);
+    }
+
+    pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, views: bool) {
+        let mut wrote = false;
+        if let Outcome::Done(decision) = &mut outcome {
+            let writes = std::mem::take(&mut decision.writes);
+            wrote = !writes.is_empty();
+            self.write(writes);
+        }
+        self.decided.push(Decided { op, group, outcome, views, wrote, tally });
+    }
+}
+
+impl From<Result<Decision, Refusal>> for Outcome {
+    fn from(outcome: Result<Decision, Refusal>) -> Self {
+        match outcome {
+            Ok(decision) => Self::Done(Box::new(decision)),
+            Err(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+pub(super) fn tally(outcome: &Outcome) -> Tally {
+    let mut tally = Tally::default();
+    let Outcome::Done(decision) = outcome else { return tally };
+    for write in &decision.writes {
+        if let Write::AppendEntries(_, rows) = write {
+            tally.appended += rows.len() as u64;
+            for row in rows.iter().filter(|row| row.kind == EntryKind::Envelope) {
+                tally.envelopes += 1;
+                tally.bytes += row.bytes.len() as u64;
+            }
+        }
+    }
+    tally
+}
+
+pub(super) fn about(request: &Request) -> About {
+    match request {
+        Request::Attach { .. } | Request::Create { .. } | Request::Detach | Request::Timeout(_) => About::Session,
+        Request::Push(_) => About::Push,
+        Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored => About::Acknowledge,
+        Request::Commit(_) => About::Commit,
+        Request::Presence(_) => About::Presence,
+    }
+}

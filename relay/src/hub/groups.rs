@@ -1,0 +1,173 @@
+//! The groups in memory, who is attached to each, and what waits for one that is being loaded.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sync_types::{DeviceId, GroupId};
+
+use super::inbox::Inbox;
+use super::{Op, SessionId};
+use crate::mailbox::GroupState;
+
+/// An attached session.
+pub(super) struct Attached {
+    pub(super) group: GroupId,
+    pub(super) device: DeviceId,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+/// Where a group is.
+pub(super) enum Place {
+    /// In memory.
+    Here(Box<GroupState>),
+    /// On its way from the store; these wait for it.
+    Loading(Vec<Op>),
+}
+
+/// All that the writer knows.
+pub(super) struct Groups {
+    most: usize,
+    places: HashMap<GroupId, Place>,
+    /// When each group was last used, by a counter of uses.
+    used: HashMap<GroupId, u64>,
+    uses: u64,
+    sessions: HashMap<SessionId, Attached>,
+    by_group: HashMap<GroupId, BTreeMap<DeviceId, SessionId>>,
+    /// When something is due, in milliseconds since the Unix epoch.
+    due: BTreeSet<(u64, GroupId)>,
+    due_of: HashMap<GroupId, u64>,
+}
+
+impl Groups {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most: most.max(1),
+            places: HashMap::new(),
+            used: HashMap::new(),
+            uses: 0,
+            sessions: HashMap::new(),
+            by_group: HashMap::new(),
+            due: BTreeSet::new(),
+            due_of: HashMap::new(),
+        }
+    }
+
+    pub(super) fn place(&mut self, group: GroupId) -> Option<&mut Place> {
+        self.uses += 1;
+        let place = self.places.get_mut(&group)?;
+        self.used.insert(group, self.uses);
+        Some(place)
+    }
+
+    pub(super) fn state(&self, group: GroupId) -> Option<&GroupState> {
+        match self.places.get(&group) {
+            Some(Place::Here(state)) => Some(state),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set(&mut self, group: GroupId, place: Place) -> Option<Place> {
+        self.uses += 1;
+        self.used.insert(group, self.uses);
+        self.places.insert(group, place)
+    }
+
+    /// Forgets a group's state; its sessions stay, and the next request loads it again.
+    pub(super) fn forget(&mut self, group: GroupId) -> Option<Place> {
+        self.used.remove(&group);
+        self.set_due(group, None);
+        self.places.remove(&group)
+    }
+
+    /// Forgets the groups that were not used for longest and have nobody attached, down to the bound.
+    pub(super) fn evict(&mut self) {
+        // A tenth at a time, so that a full cache is not searched at each request.
+        if self.places.len() <= self.most {
+            return;
+        }
+        let goal = self.most - self.most / 10;
+        let idle = |group: &GroupId| !self.by_group.contains_key(group) && self.state(*group).is_some();
+        let mut candidates: Vec<(u64, GroupId)> =
+            self.used.iter().filter(|(group, _)| idle(group)).map(|(group, used)| (*used, *group)).collect();
+        candidates.sort_unstable();
+        let surplus = self.places.len() - goal;
+        for (_, group) in candidates.into_iter().take(surplus) {
+            self.forget(group);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Notes a session; returns the one that the same device had before.
+    pub(super) fn attach(&mut self, session: SessionId, attached: Attached) -> Option<SessionId> {
+        let before = self.by_group.entry(attached.group).or_default().insert(attached.device, session);
+        self.sessions.insert(session, attached);
+        before
+    }
+
+    /// Forgets a session. Says of which group it was, if its device is not attached through another.
+    pub(super) fn detach(&mut self, session: SessionId) -> Option<GroupId> {
+        let Attached { group, device, .. } = self.sessions.remove(&session)?;
+        let devices = self.by_group.get_mut(&group)?;
+        if devices.get(&device) != Some(&session) {
+            return None;
+        }
+        devices.remove(&device);
+        if devices.is_empty() {
+            self.by_group.remove(&group);
+        }
+        Some(group)
+    }
+
+    pub(super) fn session(&self, session: SessionId) -> Option<&Attached> {
+        self.sessions.get(&session)
+    }
+
+    pub(super) fn inbox(&self, group: GroupId, device: DeviceId) -> Option<&Arc<Inbox>> {
+        let session = self.by_group.get(&group)?.get(&device)?;
+        self.sessions.get(session).map(|attached| &attached.inbox)
+    }
+
+    /// Who is attached to a group, with their queues.
+    pub(super) fn attached(&self, group: GroupId) -> impl Iterator<Item = (DeviceId, &Arc<Inbox>)> {
+        let sessions = self.by_group.get(&group).into_iter().flatten();
+        sessions.filter_map(|(device, session)| Some((*device, &self.sessions.get(session)?.inbox)))
+    }
+
+    pub(super) fn devices(&self, group: GroupId) -> BTreeSet<DeviceId> {
+        self.by_group.get(&group).into_iter().flat_map(|devices| devices.keys().copied()).collect()
+    }
+
+    pub(super) fn all_inboxes(&self) -> impl Iterator<Item = &Arc<Inbox>> {
+        self.sessions.values().map(|attached| &attached.inbox)
+    }
+
+    /// Notes when something is due for a group.
+    pub(super) fn set_due(&mut self, group: GroupId, at: Option<u64>) {
+        if let Some(before) = self.due_of.remove(&group) {
+            self.due.remove(&(before, group));
+        }
+        if let Some(at) = at {
+            self.due_of.insert(group, at);
+            self.due.insert((at, group));
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the groups for which something is due.
+    pub(super) fn take_due(&mut self, now_ms: u64) -> Vec<GroupId> {
+        let mut taken = Vec::new();
+        while let Some(&(at, group)) = self.due.first()
+            && at <= now_ms
+        {
+            self.set_due(group, None);
+            taken.push(group);
+        }
+        taken
+    }
+}

@@ -1,0 +1,174 @@
+//! What waits for one session. The writer puts and never waits; the session takes at its own pace.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sync_types::Opaque;
+use sync_types::frame::FromRelay;
+use tokio::sync::Notify;
+
+use crate::mailbox::{Attachment, Refusal, View};
+use crate::store::Bytes;
+
+/// How many events may wait, beside answers: those are bounded by what the session asked for.
+const EVENTS: usize = 1_024;
+/// How many of them may be presence, which is worth nothing later.
+const PRESENCE: usize = 32;
+
+/// What a session has to hear.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// It is attached.
+    Attached(Box<Attachment>),
+    /// An answer.
+    Reply(FromRelay),
+    /// Something it asked for was not done.
+    Refused(Refusal),
+    /// Entries up to this cursor exist.
+    Newest(u64),
+    /// What it may see has changed; `None`: nothing any more.
+    View(Option<View>),
+    /// The commit behind this cursor, which started this epoch, is final.
+    Confirmed { epoch: u64, cursor: u64 },
+    /// Its Welcome may be read.
+    WelcomeReady,
+    /// A signed acknowledgement that names it.
+    Receipt(Bytes),
+    /// Another's presence.
+    Presence(Opaque),
+}
+
+/// One session's queue.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<Event>,
+    presence: usize,
+    closed: bool,
+}
+
+impl Inbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an event. A session that lets too many gather is closed: it reads everything again when it comes back.
+    pub(crate) fn put(&self, event: Event) {
+        let mut waiting = self.waiting();
+        if waiting.closed {
+            return;
+        }
+        let full = waiting.events.len() >= EVENTS;
+        let presence = waiting.presence < PRESENCE;
+        let answer = matches!(event, Event::Attached(_) | Event::Reply(_) | Event::Refused(_));
+        match (&event, waiting.events.back_mut()) {
+            // The later of two that follow each other says it all.
+            (Event::Newest(newest), Some(Event::Newest(last))) => *last = (*newest).max(*last),
+            (Event::Reply(FromRelay::Accepted(seq)), Some(Event::Reply(FromRelay::Accepted(last)))) => {
+                *last = (*seq).max(*last);
+            }
+            (Event::Presence(_), _) => {
+                if presence {
+                    waiting.presence += 1;
+                    waiting.events.push_back(event);
+                }
+            }
+            _ if full && !answer => waiting.closed = true,
+            _ => waiting.events.push_back(event),
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Waits until the session has taken enough for another answer. Asked before each request, so that who never reads the
+    /// answers cannot go on asking.
+    pub(crate) async fn room(&self) {
+        while self.waiting().events.len() >= EVENTS {
+            self.room.notified().await;
+        }
+    }
+
+    /// Ends the session once it has taken what waits.
+    pub(crate) fn close(&self) {
+        self.waiting().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether the session is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting().closed
+    }
+
+    /// The next event if there is one.
+    pub(crate) fn try_next(&self) -> Option<Event> {
+        let mut waiting = self.waiting();
+        let event = waiting.events.pop_front()?;
+        waiting.presence -= usize::from(matches!(event, Event::Presence(_)));
+        self.room.notify_one();
+        Some(event)
+    }
+
+    /// The next event, or `None` when the session is over. For one taker.
+    pub(crate) async fn next(&self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.try_next() {
+                return Some(event);
+            }
+            {
+                let waiting = self.waiting();
+                if waiting.closed && waiting.events.is_empty() {
+                    return None;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_repeats_itself_takes_one_place() {
+        let inbox = Inbox::default();
+        for n in 1..=5_000 {
+            inbox.put(Event::Newest(n));
+        }
+        for n in 1..=5_000 {
+            inbox.put(Event::Reply(FromRelay::Accepted(n)));
+        }
+        assert!(matches!(inbox.next().await, Some(Event::Newest(5_000))));
+        assert!(matches!(inbox.next().await, Some(Event::Reply(FromRelay::Accepted(5_000)))));
+        inbox.close();
+        assert!(inbox.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_slow_session_loses_presence_first_and_then_its_place() {
+        let inbox = Inbox::default();
+        for _ in 0..10 * EVENTS {
+            inbox.put(Event::Presence(Opaque::default()));
+        }
+        let mut taken = 0;
+        for _ in 0..PRESENCE {
+            assert!(matches!(inbox.next().await, Some(Event::Presence(_))));
+            taken += 1;
+        }
+        assert_eq!(taken, PRESENCE);
+        for _ in 0..=EVENTS {
+            inbox.put(Event::Receipt(Bytes::from(&b"r"[..])));
+        }
+        let mut receipts = 0;
+        while inbox.next().await.is_some() {
+            receipts += 1;
+        }
+        assert_eq!(receipts, EVENTS, "and then it is over");
+    }
+}

@@ -1,0 +1,192 @@
+//! Where all sessions meet: one task decides for all groups in the order in which requests came, makes what it decided
+//! durable in one transaction for all that were waiting, and only then tells anybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use sync_rules::Observe;
+use sync_types::frame::{Acknowledge, Attach, Commit};
+use sync_types::{GroupId, Opaque};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::config::{Access, ServerLimits};
+use crate::mailbox::{Limits, Proof};
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+mod batch;
+mod groups;
+mod inbox;
+mod writer;
+
+pub(crate) use inbox::{Event, Inbox};
+
+/// A session's name within this process.
+pub(crate) type SessionId = u64;
+
+/// How many bytes of requests may wait for the writer, over all sessions, in units of [`UNIT`].
+const BUDGET: usize = (256 << 20) / UNIT;
+/// A unit of waiting bytes.
+const UNIT: usize = 16 << 10;
+/// How many units one session may have waiting: two of the largest frames.
+const SESSION_BUDGET: usize = (8 << 20) / UNIT;
+
+/// What the writer is asked.
+pub(crate) struct Op {
+    session: SessionId,
+    request: Request,
+    came: Instant,
+    /// Room among what waits; given back when the answer is out.
+    _room: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+/// What a session asks.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To be attached.
+    Attach { attach: Attach, proof: Proof, inbox: Arc<Inbox> },
+    /// To make a group and be attached.
+    Create { attach: Attach, proof: Proof, group_info: Opaque, token: Opaque, inbox: Arc<Inbox> },
+    /// To take envelopes.
+    Push(Vec<Opaque>),
+    /// To move its cursor.
+    Acknowledge(Acknowledge),
+    /// To order a commit.
+    Commit(Box<Commit>),
+    /// To undo the provisional commit.
+    Reject(Opaque),
+    /// To hand on its presence.
+    Presence(Opaque),
+    /// To forget its Welcome.
+    WelcomeStored,
+    /// It is gone.
+    Detach,
+    /// Nobody's request: something is due in this group.
+    Timeout(GroupId),
+}
+
+/// The hub's front.
+pub(crate) struct Hub {
+    ops: mpsc::Sender<Op>,
+    stop: mpsc::Sender<oneshot::Sender<()>>,
+    room: Arc<Semaphore>,
+    sessions: AtomicU64,
+}
+
+/// What the writer works with.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) observe: Arc<dyn Observe>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: Access,
+    pub(crate) limits: ServerLimits,
+    pub(crate) quotas: Limits,
+}
+
+/// One session's way to the hub. Dropping it detaches the session.
+pub(crate) struct Line {
+    hub: Arc<Hub>,
+    id: SessionId,
+    inbox: Arc<Inbox>,
+    room: Arc<Semaphore>,
+    attached: bool,
+}
+
+impl Hub {
+    /// Starts the writer.
+    pub(crate) fn start(parts: Parts) -> Arc<Self> {
+        let (ops, waiting) = mpsc::channel(parts.limits.queue.max(1));
+        let (stop, stopped) = mpsc::channel(1);
+        tokio::spawn(writer::Writer::new(parts).run(waiting, stopped));
+        Arc::new(Self { ops, stop, room: Arc::new(Semaphore::new(BUDGET)), sessions: AtomicU64::new(1) })
+    }
+
+    /// A line for a new session, which is answered through this inbox.
+    pub(crate) fn line(self: &Arc<Self>, inbox: Arc<Inbox>) -> Line {
+        Line {
+            inbox,
+            hub: self.clone(),
+            id: self.sessions.fetch_add(1, Ordering::Relaxed),
+            room: Arc::new(Semaphore::new(SESSION_BUDGET)),
+            attached: false,
+        }
+    }
+
+    /// Finishes what was asked, ends all sessions and stops. Later requests are dropped.
+    pub(crate) async fn stop(&self) {
+        let (done, when_done) = oneshot::channel();
+        if self.stop.send(done).await.is_ok() {
+            let _ = when_done.await;
+        }
+    }
+}
+
+impl Line {
+    /// Asks; waits while too much is waiting already. The answer comes through the inbox. False when the hub has stopped.
+    pub(crate) async fn ask(&mut self, request: Request) -> bool {
+        let units = u32::try_from(request.weight() / UNIT + 1).unwrap_or(u32::MAX).min(SESSION_BUDGET as u32);
+        let Ok(own) = self.room.clone().acquire_many_owned(units).await else { return false };
+        let Ok(all) = self.hub.room.clone().acquire_many_owned(units).await else { return false };
+        self.attached |= matches!(request, Request::Attach { .. } | Request::Create { .. });
+        let op = Op { session: self.id, request, came: Instant::now(), _room: Some((own, all)) };
+        self.hub.ops.send(op).await.is_ok()
+    }
+}
+
+impl Line {
+    /// The session's name.
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Waits until everything that was asked is answered.
+    pub(crate) async fn settled(&self) {
+        let _ = self.room.acquire_many(SESSION_BUDGET as u32).await;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Before the word to detach: one that comes while the group is being loaded finds nobody to detach, and then the
+        // closed inbox is what keeps the session from being attached afterwards.
+        self.inbox.close();
+        if !self.attached {
+            return;
+        }
+        let op = Op { session: self.id, request: Request::Detach, came: Instant::now(), _room: None };
+        if let Err(mpsc::error::TrySendError::Full(op)) = self.hub.ops.try_send(op) {
+            let ops = self.hub.ops.clone();
+            // Only within a runtime can the queue be full of others' requests.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    let _ = ops.send(op).await;
+                });
+            }
+        }
+    }
+}
+
+impl Request {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Push(envelopes) => envelopes.iter().map(|e| e.len() + 32).sum(),
+            Self::Create { group_info, .. } => group_info.len(),
+            Self::Commit(commit) => {
+                commit.commit.len()
+                    + commit.group_info.len()
+                    + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
+            }
+            Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
+            Self::Acknowledge(request) => request.statement.len(),
+            Self::Attach { .. } | Self::WelcomeStored | Self::Detach | Self::Timeout(_) => 0,
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch: the relay's one clock.
+#[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

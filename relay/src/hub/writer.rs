@@ -1,0 +1,424 @@
+//! The one task that decides and writes.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sync_types::frame::{About, Attach, FromRelay};
+use sync_types::{Code, GroupId, Opaque};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
+use super::groups::{Attached, Groups, Place};
+use super::{Event, Inbox, Op, Parts, Request, SessionId, now_ms};
+use crate::crash;
+use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Notice, Proof, Refusal};
+use crate::store::{GroupRows, StoreError};
+
+/// How many requests share a transaction.
+const BATCH: usize = 512;
+/// How many bytes of entries share a transaction, so that nobody waits long for a flush of others' data.
+const BATCH_BYTES: usize = 4 << 20;
+/// After how long a group whose transaction failed is looked at again by itself, in milliseconds.
+const AGAIN_MS: u64 = 1_000;
+
+/// Why the result of a load is always there.
+const LOADS: &str = "a store returns errors, and nobody aborts a load";
+
+pub(super) struct Writer {
+    parts: Parts,
+    groups: Groups,
+    /// At most one for each group that somebody asks for.
+    loads: JoinSet<Loaded>,
+}
+
+struct Loaded {
+    group: GroupId,
+    rows: Result<Option<GroupRows>, StoreError>,
+}
+
+impl Writer {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { groups: Groups::new(parts.limits.groups_cached), parts, loads: JoinSet::new() }
+    }
+
+    pub(super) async fn run(mut self, mut ops: mpsc::Receiver<Op>, mut stop: mpsc::Receiver<oneshot::Sender<()>>) {
+        let mut done = None;
+        loop {
+            let mut batch = Batch::default();
+            tokio::select! {
+                biased;
+                told = stop.recv(), if done.is_none() => {
+                    // Whatever is queued is answered; nothing is taken in any more.
+                    ops.close();
+                    done = Some(told);
+                }
+                Some(loaded) = self.loads.join_next() => self.take_loaded(loaded.expect(LOADS), &mut batch),
+                op = ops.recv() => match op {
+                    Some(op) => self.take(op, &mut batch),
+                    None => break,
+                },
+                () = until(self.groups.next_due()) => self.take_due(&mut batch),
+            }
+            // What came while the last transaction was on its way shares the next one.
+            while batch.decided.len() < BATCH && batch.bytes < BATCH_BYTES {
+                if let Some(loaded) = self.loads.try_join_next() {
+                    self.take_loaded(loaded.expect(LOADS), &mut batch);
+                } else if let Ok(op) = ops.try_recv() {
+                    self.take(op, &mut batch);
+                } else {
+                    break;
+                }
+            }
+            self.finish(batch).await;
+        }
+        for inbox in self.groups.all_inboxes() {
+            inbox.close();
+        }
+        if let Some(Some(done)) = done {
+            let _ = done.send(());
+        }
+    }
+
+    fn take_due(&mut self, batch: &mut Batch) {
+        for group in self.groups.take_due(now_ms()) {
+            let request = Request::Timeout(group);
+            self.take(Op { session: 0, request, came: Instant::now(), _room: None }, batch);
+        }
+    }
+
+    /// Decides about a request now, or once its group is in memory.
+    fn take(&mut self, op: Op, batch: &mut Batch) {
+        let group = match &op.request {
+            Request::Attach { attach, .. } | Request::Create { attach, .. } => Some(attach.group),
+            Request::Timeout(group) => Some(*group),
+            _ => self.groups.session(op.session).map(|attached| attached.group),
+        };
+        // A session that was refused, or replaced by another of its device, asks in vain.
+        let Some(group) = group else { return };
+        match self.groups.place(group) {
+            Some(Place::Here(_)) => self.decide(op, group, batch),
+            Some(Place::Loading(waiting)) => waiting.push(op),
+            None => {
+                self.groups.evict();
+                self.groups.set(group, Place::Loading(vec![op]));
+                let store = self.parts.store.clone();
+                self.loads.spawn(async move { Loaded { group, rows: store.load(group).await } });
+            }
+        }
+    }
+
+    fn take_loaded(&mut self, loaded: Loaded, batch: &mut Batch) {
+        let Loaded { group, rows } = loaded;
+        let Some(Place::Loading(waiting)) = self.groups.forget(group) else { return };
+        match rows {
+            Ok(Some(rows)) => {
+                let state = GroupState::from_rows(rows);
+                self.groups.set_due(group, state.next_timeout());
+                self.groups.set(group, Place::Here(Box::new(state)));
+            }
+            Ok(None) => {}
+            Err(e) => {
+                tracing::error!(group = %Short(group), error = %e, "a group cannot be loaded");
+                self.groups
+                    .set_due(group, Some(now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()));
+                for op in waiting {
+                    self.refuse_unloaded(op, group, &e, batch);
+                }
+                return;
+            }
+        }
+        for op in waiting {
+            self.decide(op, group, batch);
+        }
+    }
+
+    fn refuse_unloaded(&mut self, op: Op, group: GroupId, error: &StoreError, batch: &mut Batch) {
+        if matches!(op.request, Request::Detach) {
+            self.groups.detach(op.session);
+            return;
+        }
+        let refusal = Refusal::of_store(about(&op.request), error);
+        batch.add(op, group, Outcome::Refused(refusal), Tally::default(), false);
+    }
+
+    fn decide(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
+        let now = now_ms();
+        let device = self.groups.session(op.session).map(|attached| attached.device);
+        let attached = match op.request {
+            Request::Detach => {
+                if self.groups.detach(op.session).is_none() {
+                    return;
+                }
+                self.groups.devices(group)
+            }
+            Request::Commit(_) => self.groups.devices(group),
+            _ => BTreeSet::new(),
+        };
+        let views = matches!(op.request, Request::Commit(_) | Request::Reject(_));
+        let limits = self.parts.quotas;
+        let observe = self.parts.observe.clone();
+        let state = match self.groups.place(group) {
+            Some(Place::Here(state)) => Some(state),
+            _ => None,
+        };
+        let before = state.as_ref().map_or(Default::default(), |state| state.counters());
+        let outcome = match (&op.request, state, device) {
+            (Request::Attach { attach, proof, inbox }, Some(state), _) => {
+                let outcome = state.attach(attach, proof);
+                self.admit(op.session, attach, inbox, outcome)
+            }
+            (Request::Create { attach, proof, inbox, .. }, Some(state), _) => {
+                let outcome = state.create_again(attach, proof);
+                self.admit(op.session, attach, inbox, outcome)
+            }
+            (Request::Create { attach, proof, group_info, token, inbox }, None, _) => {
+                match self.create(attach, proof, group_info, token, now) {
+                    Ok((attachment, decision)) => {
+                        let outcome = self.admit(op.session, attach, inbox, Ok(attachment));
+                        batch.write(decision.writes);
+                        outcome
+                    }
+                    Err(refusal) => Outcome::Refused(refusal),
+                }
+            }
+            (Request::Attach { .. }, None, _) => {
+                let message = "the relay knows no such group";
+                Outcome::Refused(Refusal::new(About::Session, Code::UnknownGroup, message))
+            }
+            (Request::Push(envelopes), Some(state), Some(device)) => {
+                self.parts.metrics.pushes.add(1);
+                state.push(device, envelopes, &limits, now).into()
+            }
+            (Request::Acknowledge(request), Some(state), Some(device)) => state.acknowledge(device, request).into(),
+            (Request::Commit(request), Some(state), Some(device)) => {
+                let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };
+                state.commit(device, request, context).into()
+            }
+            (Request::Reject(bytes), Some(state), Some(device)) => state.reject(device, bytes).into(),
+            (Request::Presence(envelope), Some(state), Some(device)) => state.presence(device, envelope.clone()).into(),
+            (Request::WelcomeStored, Some(state), Some(device)) => state.welcome_stored(device).into(),
+            (Request::Detach, Some(state), _) => Outcome::Done(Box::new(state.detached(&attached))),
+            (Request::Timeout(_), Some(state), _) => Outcome::Done(Box::new(state.timeout(now))),
+            // The store lost a group that sessions are attached to, or a session that is gone asked.
+            _ => return,
+        };
+        let created = matches!((&op.request, &outcome), (Request::Create { .. }, Outcome::Attached(_)));
+        let Some(state) = self.groups.state(group) else {
+            return batch.add(op, group, outcome, Tally::default(), false);
+        };
+        let mut tally = tally(&outcome);
+        let after = state.counters();
+        tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
+        tally.commits = u64::from(matches!(op.request, Request::Commit(_)) && tally.appended > 0);
+        let due = state.next_timeout();
+        self.groups.set_due(group, due);
+        batch.add(op, group, outcome, tally, views);
+        if created && let Some(decided) = batch.decided.last_mut() {
+            decided.wrote = true;
+        }
+    }
+
+    fn create(
+        &mut self,
+        attach: &Attach,
+        proof: &Proof,
+        group_info: &Opaque,
+        token: &Opaque,
+        now: u64,
+    ) -> Result<(Attachment, Decision), Refusal> {
+        if !self.parts.access.permits(token) {
+            let message = "making a group here wants an access token";
+            return Err(Refusal::new(About::Session, Code::AccessDenied, message));
+        }
+        let (state, decision) = GroupState::create(&*self.parts.observe, attach, proof, group_info, now)?;
+        let attachment = state.attach(attach, proof)?;
+        self.groups.set(attach.group, Place::Here(Box::new(state)));
+        Ok((attachment, decision))
+    }
+
+    /// Notes an attached session at once, so that what is decided after it reaches it too.
+    fn admit(
+        &mut self,
+        session: SessionId,
+        attach: &Attach,
+        inbox: &Arc<Inbox>,
+        outcome: Result<Attachment, Refusal>,
+    ) -> Outcome {
+        match outcome {
+            // Gone before it was attached.
+            Ok(attachment) if inbox.is_closed() => Outcome::Attached(Box::new(attachment)),
+            Ok(attachment) => {
+                let (group, device) = (attach.group, attach.device);
+                let attached = Attached { group, device, inbox: inbox.clone() };
+                // A device that comes back before its old connection was found dead goes on with the new one.
+                if let Some(before) = self.groups.attach(session, attached) {
+                    if let Some(old) = self.groups.session(before) {
+                        old.inbox.close();
+                    }
+                    self.groups.detach(before);
+                }
+                Outcome::Attached(Box::new(attachment))
+            }
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Makes a batch durable and then, not before, tells everybody about it.
+    async fn finish(&mut self, batch: Batch) {
+        let Batch { writes, decided, .. } = batch;
+        if !writes.is_empty() {
+            crash::point(crash::BEFORE_COMMIT);
+            match self.parts.store.commit(writes).await {
+                Ok(()) => {
+                    self.parts.metrics.transactions.add(1);
+                    crash::point(crash::AFTER_COMMIT_BEFORE_REPLY);
+                }
+                Err(e) => return self.fail(decided, &e),
+            }
+        }
+        for decided in decided {
+            self.tell(decided);
+        }
+        self.parts.metrics.groups_cached.set(self.groups.len() as i64);
+    }
+
+    /// Nothing of the batch was written: what was decided on top of it is forgotten and refused.
+    fn fail(&mut self, decided: Vec<Decided>, error: &StoreError) {
+        tracing::error!(error = %error, "a transaction failed; its requests are refused");
+        self.parts.metrics.failed_transactions.add(1);
+        let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
+        for group in &touched {
+            self.groups.forget(*group);
+        }
+        for mut decided in decided {
+            if touched.contains(&decided.group) {
+                if matches!(decided.outcome, Outcome::Attached(_)) {
+                    self.groups.detach(decided.op.session);
+                }
+                let refusal = Refusal::of_store(about(&decided.op.request), error);
+                decided.outcome = Outcome::Refused(refusal);
+                decided.tally = Tally::default();
+                decided.views = false;
+            }
+            self.tell(decided);
+        }
+        for group in touched {
+            if !self.groups.devices(group).is_empty() {
+                // Whatever was due in the group is due still.
+                self.groups.set_due(group, Some(now_ms() + AGAIN_MS));
+            }
+        }
+    }
+
+    fn tell(&self, decided: Decided) {
+        let Decided { op, group, outcome, views, tally, .. } = decided;
+        let inbox = match &op.request {
+            Request::Attach { inbox, .. } | Request::Create { inbox, .. } => Some(inbox),
+            _ => self.groups.session(op.session).map(|attached| &attached.inbox),
+        };
+        let put = |event| {
+            if let Some(inbox) = inbox {
+                inbox.put(event);
+            }
+        };
+        match outcome {
+            Outcome::Refused(refusal) => {
+                self.parts.metrics.refused(refusal.code);
+                // Nobody asked for what is due by itself.
+                if !matches!(op.request, Request::Timeout(_) | Request::Detach) {
+                    put(Event::Refused(refusal));
+                }
+            }
+            Outcome::Attached(attachment) => put(Event::Attached(attachment)),
+            Outcome::Done(decision) => {
+                self.count(&op, &decision, tally);
+                if let Some(reply) = decision.reply {
+                    put(Event::Reply(reply));
+                }
+                if let Some(refusal) = decision.refusal {
+                    self.parts.metrics.refused(refusal.code);
+                    put(Event::Refused(refusal));
+                }
+                self.notify(group, decision.notices, views);
+            }
+        }
+    }
+
+    fn count(&self, op: &Op, decision: &Decision, tally: Tally) {
+        let metrics = &self.parts.metrics;
+        metrics.entries.add(tally.appended as i64 - tally.deleted as i64);
+        metrics.deleted.add(tally.deleted);
+        metrics.commits.add(tally.commits);
+        if matches!(op.request, Request::Push(_)) && matches!(decision.reply, Some(FromRelay::Accepted(_))) {
+            metrics.accepted.add(tally.envelopes);
+            metrics.accepted_bytes.add(tally.bytes);
+            metrics.append.record(op.came.elapsed(), tally.envelopes);
+        }
+    }
+
+    /// A Welcome goes before the view that lets a newcomer see, and a narrower view before what it hides.
+    fn notify(&self, group: GroupId, notices: Vec<Notice>, views: bool) {
+        let changes =
+            |n: &Notice| matches!(n, Notice::Confirmed { .. } | Notice::Removed { .. } | Notice::ViewsChanged);
+        let views = views || notices.iter().any(changes);
+        for notice in &notices {
+            if let Notice::WelcomeReady { device } = notice
+                && let Some(inbox) = self.groups.inbox(group, *device)
+            {
+                inbox.put(Event::WelcomeReady);
+            }
+        }
+        if views && let Some(state) = self.groups.state(group) {
+            for (device, inbox) in self.groups.attached(group) {
+                inbox.put(Event::View(state.view(device)));
+            }
+        }
+        for notice in notices {
+            match notice {
+                Notice::NewEntries { newest } => {
+                    for (_, inbox) in self.groups.attached(group) {
+                        inbox.put(Event::Newest(newest));
+                    }
+                }
+                Notice::Confirmed { epoch, cursor } => {
+                    for (_, inbox) in self.groups.attached(group) {
+                        inbox.put(Event::Confirmed { epoch, cursor });
+                    }
+                }
+                Notice::Receipt { to, statement } => {
+                    if let Some(inbox) = self.groups.inbox(group, to) {
+                        inbox.put(Event::Receipt(statement));
+                    }
+                }
+                Notice::Presence { from, envelope } => {
+                    let Some(state) = self.groups.state(group) else { continue };
+                    for (device, inbox) in self.groups.attached(group) {
+                        if device != from && state.is_member(device) {
+                            inbox.put(Event::Presence(envelope.clone()));
+                        }
+                    }
+                }
+                Notice::WelcomeReady { .. } | Notice::Removed { .. } | Notice::ViewsChanged => {}
+            }
+        }
+    }
+}
+
+/// Until something is due; for ever if nothing is.
+async fn until(due_ms: Option<u64>) {
+    match due_ms {
+        Some(due) => tokio::time::sleep(Duration::from_millis(due.saturating_sub(now_ms()))).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A group in a log: enough to tell groups apart, not enough to name one.
+struct Short(GroupId);
+
+impl std::fmt::Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0.0[..4]))
+    }
+}

@@ -1,0 +1,23 @@
+//! The 0k-Sync relay: a mailbox for groups of devices that orders what it cannot read, keeps it until every member has
+//! it, and then deletes it.
+//!
+//! [`mailbox`], [`session`] and [`rendezvous`] decide without I/O, clock or randomness, over rows that a [`store`] keeps; so
+//! they run in the simulator as they run in the server.
+
+pub mod config;
+mod crash;
+pub mod error;
+mod http;
+mod hub;
+pub mod identity;
+pub mod mailbox;
+pub mod metrics;
+pub mod rendezvous;
+mod server;
+pub mod session;
+pub mod store;
+
+pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig, Tokens};
+pub use error::StartError;
+pub use identity::Identity;
+pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider};

@@ -1,0 +1,304 @@
+//! A group's rows in memory, what each device may see of its log, and what nobody waits for any more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sync_types::frame::EntryKind;
+use sync_types::{DeviceId, EntryHash, GroupId, limits};
+
+use crate::store::{
+    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, StatementRow,
+    WelcomeRow, Write,
+};
+
+/// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    pub(super) group: GroupRow,
+    pub(super) counters: Counters,
+    pub(super) members: BTreeMap<DeviceId, MemberRow>,
+    pub(super) heads: BTreeMap<DeviceId, HeadRow>,
+    /// By (acknowledger, sender).
+    pub(super) statements: BTreeMap<(DeviceId, DeviceId), Bytes>,
+    /// The cursor of the commit that each waiting Welcome belongs to.
+    pub(super) welcomes: BTreeMap<DeviceId, u64>,
+    /// Held envelopes by sender, as (cursor, bytes).
+    envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
+    /// Held commits and rejects.
+    commits: VecDeque<IndexRow>,
+    /// Since when a sender's pushes wait for the retry of a stale cut. Not on disk: it is over within seconds.
+    pub(super) waits: BTreeMap<DeviceId, u64>,
+}
+
+/// What a device may be shown of its group's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Entries beyond this cursor.
+    pub after: u64,
+    /// Entries up to this cursor; `u64::MAX` for a current member.
+    pub until: u64,
+    /// Commits and rejects only.
+    pub commits_only: bool,
+}
+
+impl GroupState {
+    /// The group behind its rows.
+    pub fn from_rows(rows: GroupRows) -> Self {
+        let mut envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>> = BTreeMap::new();
+        let mut commits = VecDeque::new();
+        for row in rows.index {
+            match row.kind {
+                EntryKind::Envelope => envelopes.entry(row.sender).or_default().push_back((row.cursor, row.size)),
+                EntryKind::Commit | EntryKind::Reject => commits.push_back(row),
+            }
+        }
+        Self {
+            group: rows.group,
+            counters: rows.counters,
+            members: rows.members.into_iter().map(|m| (m.device, m)).collect(),
+            heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
+            statements: rows.statements.into_iter().map(|s| ((s.acknowledger, s.sender), s.statement)).collect(),
+            welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
+            envelopes,
+            commits,
+            waits: BTreeMap::new(),
+        }
+    }
+
+    /// The rows behind the group: what [`crate::store::Store::load`] returns once every decision is durable.
+    pub fn rows(&self) -> GroupRows {
+        let envelope = |sender: &DeviceId, &(cursor, size): &(u64, u32)| IndexRow {
+            cursor,
+            kind: EntryKind::Envelope,
+            sender: *sender,
+            size,
+        };
+        let mut index: Vec<IndexRow> =
+            self.envelopes.iter().flat_map(|(s, held)| held.iter().map(|e| envelope(s, e))).collect();
+        index.extend(self.commits.iter());
+        index.sort_unstable_by_key(|row| row.cursor);
+        let statement = |(&(acknowledger, sender), statement): (&(DeviceId, DeviceId), &Bytes)| StatementRow {
+            acknowledger,
+            sender,
+            statement: statement.clone(),
+        };
+        GroupRows {
+            group: self.group.clone(),
+            counters: self.counters,
+            members: self.members.values().cloned().collect(),
+            heads: self.heads.values().cloned().collect(),
+            statements: self.statements.iter().map(statement).collect(),
+            welcomes: self.welcomes.iter().map(|(&device, &cursor)| WelcomeRow { device, cursor }).collect(),
+            index,
+        }
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> GroupId {
+        self.group.group
+    }
+
+    /// The newest ordered epoch, provisional or not.
+    pub fn epoch(&self) -> u64 {
+        self.group.epoch
+    }
+
+    /// The newest epoch that is final.
+    pub fn confirmed_epoch(&self) -> u64 {
+        self.group.provisional.as_ref().map_or(self.group.epoch, |p| p.epoch)
+    }
+
+    /// The group's counters, with decisions that are not durable yet.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether the device is a current member, by the newest commit.
+    pub fn is_member(&self, device: DeviceId) -> bool {
+        self.members.get(&device).is_some_and(|m| m.removed.is_none())
+    }
+
+    /// What the device may be shown; `None` for a stranger.
+    pub fn view(&self, device: DeviceId) -> Option<View> {
+        let member = self.members.get(&device)?;
+        let after = member.start;
+        let provisional = self.provisional_cursor();
+        Some(match member.removed {
+            // It may come back within seconds, so until then nothing says that it is out, and nothing new is shown.
+            Some(removal) if Some(removal.cursor) == provisional => {
+                View { after, until: removal.cursor - 1, commits_only: false }
+            }
+            Some(removal) => View { after, until: removal.cursor, commits_only: true },
+            // Without its Welcome it can read nothing, and that waits until the commit is final.
+            None if self.is_provisional_newcomer(member) => View { after, until: 0, commits_only: false },
+            None => View { after, until: u64::MAX, commits_only: false },
+        })
+    }
+
+    /// When [`GroupState::timeout`] is due, in milliseconds since the Unix epoch.
+    pub fn next_timeout(&self) -> Option<u64> {
+        let provisional = self.group.provisional.as_ref().map(|p| p.deadline_ms);
+        let expiry = self.members.values().filter_map(expires_at).min();
+        [provisional, expiry].into_iter().flatten().min()
+    }
+
+    /// The cursor of the commit that is provisional.
+    pub(super) fn provisional_cursor(&self) -> Option<u64> {
+        self.group.provisional.as_ref().map(|p| p.cursor)
+    }
+
+    /// Whether the member was added by a commit that is provisional still.
+    pub(super) fn is_provisional_newcomer(&self, member: &MemberRow) -> bool {
+        member.added != 0 && Some(member.added) == self.provisional_cursor()
+    }
+
+    /// Whether the device is a member that the provisional commit keeps, other than its committer.
+    pub(super) fn is_kept_witness(&self, device: DeviceId, provisional: &Provisional) -> bool {
+        let kept = |m: &MemberRow| m.removed.is_none() && !self.is_provisional_newcomer(m);
+        device != provisional.committer && self.members.get(&device).is_some_and(kept)
+    }
+
+    /// Whether somebody that could confirm or reject the provisional commit is attached.
+    pub(super) fn has_witness(&self, attached: &BTreeSet<DeviceId>) -> bool {
+        let provisional = self.group.provisional.as_ref();
+        provisional.is_some_and(|p| attached.iter().any(|d| self.is_kept_witness(*d, p)))
+    }
+
+    /// Whether an envelope of this sender has to wait for anybody.
+    pub(super) fn has_reader_beside(&self, sender: DeviceId) -> bool {
+        self.holders().any(|m| m.device != sender)
+    }
+
+    /// Whose acknowledgement envelopes wait for: current members, and those that a reject would bring back.
+    fn holders(&self) -> impl Iterator<Item = &MemberRow> {
+        let provisional = self.provisional_cursor();
+        self.members.values().filter(move |m| m.removed.is_none_or(|r| Some(r.cursor) == provisional))
+    }
+
+    /// Takes the next cursor for an entry and counts it.
+    pub(super) fn append(&mut self, kind: EntryKind, sender: DeviceId, bytes: Bytes) -> EntryRow {
+        let cursor = self.next_cursor();
+        let size = u32::try_from(bytes.len()).expect("an entry fits into a frame of 4 MiB");
+        self.counters.entries += 1;
+        self.counters.bytes += u64::from(size);
+        match kind {
+            EntryKind::Envelope => self.envelopes.entry(sender).or_default().push_back((cursor, size)),
+            EntryKind::Commit | EntryKind::Reject => self.commits.push_back(IndexRow { cursor, kind, sender, size }),
+        }
+        EntryRow { cursor, kind, sender, bytes }
+    }
+
+    /// Takes the next cursor.
+    pub(super) fn next_cursor(&mut self) -> u64 {
+        self.counters.newest += 1;
+        self.counters.newest
+    }
+
+    /// Writes the counters.
+    pub(super) fn put_counters(&self, writes: &mut Vec<Write>) {
+        writes.push(Write::SetCounters(self.id(), self.counters));
+    }
+
+    /// Deletes every entry that nobody waits for, and says whether there was one. Costs a step for each member, each
+    /// sender and each entry deleted; entries that stay cost nothing.
+    pub(super) fn collect(&mut self, writes: &mut Vec<Write>) -> bool {
+        let group = self.id();
+        let (slowest, least, second) = self.slowest_holders();
+        // A former member is owed the commits up to its removal, and none after.
+        let former = self.members.values().filter_map(|m| Some((m.acknowledged, m.removed?.cursor)));
+        let owed: Vec<(u64, u64)> = former.filter(|(acknowledged, removal)| acknowledged < removal).collect();
+        let is_over = |row: &IndexRow| {
+            let waits = |&(acknowledged, removal): &(u64, u64)| acknowledged < row.cursor && row.cursor <= removal;
+            row.cursor <= least && !owed.iter().any(waits)
+        };
+
+        let before = self.counters.entries;
+        let counters = &mut self.counters;
+        let mut forget = |size: u32| {
+            counters.entries -= 1;
+            counters.bytes -= u64::from(size);
+        };
+        self.envelopes.retain(|&sender, held| {
+            let limit = if Some(sender) == slowest { second } else { least };
+            let mut up_to = None;
+            while let Some((cursor, size)) = held.pop_front_if(|(cursor, _)| *cursor <= limit) {
+                forget(size);
+                up_to = Some(cursor);
+            }
+            writes.extend(up_to.map(|up_to| Write::DeleteEnvelopes { group, sender, up_to }));
+            !held.is_empty()
+        });
+        let mut up_to = None;
+        while let Some(row) = self.commits.pop_front_if(|row| is_over(row)) {
+            forget(row.size);
+            up_to = Some(row.cursor);
+        }
+        writes.extend(up_to.map(|up_to| Write::DeleteCommits { group, up_to }));
+        if self.commits.front().is_some_and(|row| row.cursor <= least) {
+            // Behind those that a former member is owed lie others that it is not.
+            self.commits.retain(|row| {
+                let over = is_over(row);
+                if over {
+                    forget(row.size);
+                    writes.push(Write::DeleteCommit { group, cursor: row.cursor });
+                }
+                !over
+            });
+        }
+        self.counters.entries != before
+    }
+
+    /// Who of the holders has acknowledged least and up to where, and the least of all others. `u64::MAX` for nobody.
+    fn slowest_holders(&self) -> (Option<DeviceId>, u64, u64) {
+        let (mut slowest, mut least, mut second) = (None, u64::MAX, u64::MAX);
+        for member in self.holders() {
+            if slowest.is_none() || member.acknowledged < least {
+                second = least;
+                (slowest, least) = (Some(member.device), member.acknowledged);
+            } else {
+                second = second.min(member.acknowledged);
+            }
+        }
+        (slowest, least, second)
+    }
+
+    /// Forgets acknowledgements by this device and for it.
+    pub(super) fn delete_statements(&mut self, device: DeviceId, writes: &mut Vec<Write>) {
+        let before = self.statements.len();
+        self.statements.retain(|(by, about), _| *by != device && *about != device);
+        if self.statements.len() != before {
+            writes.push(Write::DeleteStatements(self.id(), device));
+        }
+    }
+
+    /// Forgets former members whose time is over. Their heads stay, so that no number is ever used twice.
+    pub(super) fn expire(&mut self, now_ms: u64, writes: &mut Vec<Write>) -> bool {
+        let due: Vec<DeviceId> = self
+            .members
+            .values()
+            .filter(|m| expires_at(m).is_some_and(|at| at <= now_ms) && !self.is_provisionally_removed(m))
+            .map(|m| m.device)
+            .collect();
+        for device in &due {
+            self.members.remove(device);
+            self.delete_statements(*device, writes);
+            writes.push(Write::DeleteMember(self.id(), *device));
+        }
+        !due.is_empty()
+    }
+
+    /// Whether the member was removed by a commit that is provisional still.
+    pub(super) fn is_provisionally_removed(&self, member: &MemberRow) -> bool {
+        member.removed.is_some_and(|r| Some(r.cursor) == self.provisional_cursor())
+    }
+
+    /// The sender's last envelope as (number, hash); zeros before the first.
+    pub(super) fn position(&self, sender: DeviceId) -> (u64, EntryHash) {
+        self.heads.get(&sender).map_or_else(Default::default, |h| (h.head.seq, h.head.hash))
+    }
+}
+
+/// When a former member's row goes, in milliseconds since the Unix epoch.
+fn expires_at(member: &MemberRow) -> Option<u64> {
+    let retention = u64::try_from(limits::FORMER_MEMBER_RETENTION.as_millis()).expect("180 days in milliseconds fit");
+    member.removed.map(|r| r.at_ms.saturating_add(retention))
+}

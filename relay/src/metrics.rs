@@ -1,0 +1,237 @@
+//! Counters for the host, in Prometheus's text format. Writing and reading them costs the same however many groups there
+//! are, and no label holds anything of a user.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use sync_types::Code;
+
+/// Upper bounds of the append latency's buckets, in microseconds.
+const LATENCY_BOUNDS_US: [u64; 12] =
+    [250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 25_000, 100_000, 500_000, 2_500_000];
+
+/// A value that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Relaxed);
+    }
+
+    /// What it stands at.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A value that grows and shrinks.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds to it, or takes away.
+    pub fn add(&self, amount: i64) {
+        self.0.fetch_add(amount, Relaxed);
+    }
+
+    /// Sets it.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// What it stands at.
+    pub fn value(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// How long things took.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts `times` things that took this long.
+    pub fn record(&self, took: Duration, times: u64) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LATENCY_BOUNDS_US.len());
+        self.buckets[bucket].fetch_add(times, Relaxed);
+        self.sum_us.fetch_add(us.saturating_mul(times), Relaxed);
+    }
+
+    /// How many things were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|b| b.load(Relaxed)).sum()
+    }
+
+    fn write(&self, out: &mut String, name: &str, help: &str) {
+        head(out, name, help, "histogram");
+        let mut below = 0;
+        for (bucket, bound) in self.buckets.iter().zip(LATENCY_BOUNDS_US) {
+            below += bucket.load(Relaxed);
+            line(out, &format!("{name}_bucket{{le=\"{}\"}}", seconds(bound)), below);
+        }
+        below += self.buckets[LATENCY_BOUNDS_US.len()].load(Relaxed);
+        line(out, &format!("{name}_bucket{{le=\"+Inf\"}}"), below);
+        line(out, &format!("{name}_sum"), seconds(self.sum_us.load(Relaxed)));
+        line(out, &format!("{name}_count"), below);
+    }
+}
+
+/// Everything that `/metrics` shows.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Sessions that are attached to a group.
+    pub sessions: Gauge,
+    /// Streams that carry a pairing.
+    pub slots: Gauge,
+    /// Push frames that came.
+    pub pushes: Counter,
+    /// Envelopes that were accepted.
+    pub accepted: Counter,
+    /// Bytes of envelopes that were accepted.
+    pub accepted_bytes: Counter,
+    /// Entries that were put into frames for devices.
+    pub delivered: Counter,
+    /// Entries that the store holds.
+    pub entries: Gauge,
+    /// Entries that were deleted after their acknowledgement.
+    pub deleted: Counter,
+    /// Changes of groups that were ordered.
+    pub commits: Counter,
+    /// Transactions that the store made durable.
+    pub transactions: Counter,
+    /// Transactions that the store failed to make.
+    pub failed_transactions: Counter,
+    /// Groups that are in memory.
+    pub groups_cached: Gauge,
+    /// From a push's arrival until it is durable.
+    pub append: Histogram,
+    /// The store's size in bytes.
+    pub store_bytes: Gauge,
+    refused: Vec<Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            connections: Gauge::default(),
+            sessions: Gauge::default(),
+            slots: Gauge::default(),
+            pushes: Counter::default(),
+            accepted: Counter::default(),
+            accepted_bytes: Counter::default(),
+            delivered: Counter::default(),
+            entries: Gauge::default(),
+            deleted: Counter::default(),
+            commits: Counter::default(),
+            transactions: Counter::default(),
+            failed_transactions: Counter::default(),
+            groups_cached: Gauge::default(),
+            append: Histogram::default(),
+            store_bytes: Gauge::default(),
+            refused: Code::ALL.iter().map(|_| Counter::default()).collect(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a refusal.
+    pub fn refused(&self, code: Code) {
+        if let Some(i) = Code::ALL.iter().position(|c| *c == code) {
+            self.refused[i].add(1);
+        }
+    }
+
+    /// How often that code was the answer.
+    pub fn refusals(&self, code: Code) -> u64 {
+        Code::ALL.iter().position(|c| *c == code).map_or(0, |i| self.refused[i].value())
+    }
+
+    /// All of it as Prometheus reads it.
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(8 * 1024);
+        for (gauge, name, help) in [
+            (&self.connections, "ksync_connections", "Connections that are open."),
+            (&self.sessions, "ksync_sessions", "Sessions that are attached to a group."),
+            (&self.slots, "ksync_pairing_streams", "Streams that carry a pairing."),
+            (&self.entries, "ksync_entries", "Entries that wait for acknowledgement."),
+            (&self.groups_cached, "ksync_groups_cached", "Groups that are in memory."),
+            (&self.store_bytes, "ksync_store_bytes", "Size of the store."),
+        ] {
+            head(&mut out, name, help, "gauge");
+            line(&mut out, name, gauge.value());
+        }
+        for (counter, name, help) in [
+            (&self.pushes, "ksync_pushes_total", "Push frames that came."),
+            (&self.accepted, "ksync_accepted_total", "Envelopes that were accepted."),
+            (&self.accepted_bytes, "ksync_accepted_bytes_total", "Bytes of envelopes that were accepted."),
+            (&self.delivered, "ksync_delivered_total", "Entries that were sent to devices."),
+            (&self.deleted, "ksync_deleted_total", "Entries that were deleted after their acknowledgement."),
+            (&self.commits, "ksync_commits_total", "Changes of groups that were ordered."),
+            (&self.transactions, "ksync_store_transactions_total", "Transactions that the store made durable."),
+            (&self.failed_transactions, "ksync_store_failures_total", "Transactions that the store failed to make."),
+        ] {
+            head(&mut out, name, help, "counter");
+            line(&mut out, name, counter.value());
+        }
+        self.append.write(&mut out, "ksync_append_seconds", "From a push's arrival until it is durable.");
+        head(&mut out, "ksync_refused_total", "Requests that were refused, by code.", "counter");
+        for (code, counter) in Code::ALL.iter().zip(&self.refused) {
+            let count = counter.value();
+            if count > 0 {
+                line(&mut out, &format!("ksync_refused_total{{code=\"{code}\"}}"), count);
+            }
+        }
+        out
+    }
+}
+
+fn head(out: &mut String, name: &str, help: &str, kind: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = writeln!(out, "{name} {value}");
+}
+
+fn seconds(us: u64) -> f64 {
+    Duration::from_micros(us).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_every_kind_of_value() {
+        let metrics = Metrics::default();
+        metrics.connections.add(3);
+        metrics.connections.add(-1);
+        metrics.accepted.add(7);
+        metrics.refused(Code::Quota);
+        metrics.append.record(Duration::from_micros(900), 2);
+        metrics.append.record(Duration::from_secs(60), 1);
+        let text = metrics.text();
+        for line in [
+            "ksync_connections 2",
+            "ksync_accepted_total 7",
+            "ksync_refused_total{code=\"QUOTA\"} 1",
+            "ksync_append_seconds_bucket{le=\"0.0005\"} 0",
+            "ksync_append_seconds_bucket{le=\"0.001\"} 2",
+            "ksync_append_seconds_bucket{le=\"+Inf\"} 3",
+            "ksync_append_seconds_count 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(metrics.refusals(Code::Quota), 1);
+        assert_eq!(metrics.append.count(), 3);
+    }
+}

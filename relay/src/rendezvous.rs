@@ -1,0 +1,214 @@
+//! The rendezvous for pairing: two parties that know one slot's name hand each other a few messages.
+//!
+//! Slots live in memory only. What is in the messages is the pairing's concern; the relay keeps the peace: two sides, once,
+//! not for long, and not many. A slot that ended badly or well stays known as used until its time is over, so that a second
+//! use of one link is told so.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sync_types::frame::{About, FromRelay, OpenSlot, SlotSide};
+use sync_types::{Code, Opaque, VERSION, limits};
+
+use crate::mailbox::Refusal;
+
+/// A party's name, chosen by the caller: one for each stream.
+pub type PartyId = u64;
+
+/// A frame for a party. After one that ends the rendezvous for it ([`Outgoing::is_last`]), the caller closes its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// For whom.
+    pub to: PartyId,
+    /// What it is told.
+    pub frame: FromRelay,
+}
+
+impl Outgoing {
+    /// Whether the rendezvous is over for this party.
+    pub fn is_last(&self) -> bool {
+        matches!(self.frame, FromRelay::SlotClosed | FromRelay::Refused(_))
+    }
+}
+
+/// All slots of a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendezvous {
+    most: usize,
+    slots: BTreeMap<[u8; 16], Slot>,
+    parties: BTreeMap<PartyId, ([u8; 16], SlotSide)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slot {
+    expires_ms: u64,
+    /// Burnt: nobody may use it any more.
+    used: bool,
+    shows: Option<PartyId>,
+    scans: Option<PartyId>,
+    /// Whether a scanner ever came.
+    answered: bool,
+    sent_by_shows: usize,
+    sent_by_scans: usize,
+    /// What the shower said before the scanner came.
+    waiting: VecDeque<Opaque>,
+}
+
+impl Rendezvous {
+    /// No slots yet, and never more than `most`, used ones that are remembered included.
+    pub fn new(most: usize) -> Self {
+        Self { most, slots: BTreeMap::new(), parties: BTreeMap::new() }
+    }
+
+    /// How many slots are open or remembered.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Takes a side. The shower opens the slot, the scanner joins it.
+    ///
+    /// Refusals: `VERSION`; `PROTOCOL` for a party that is in a slot already or a time above [`limits::PAIRING_TTL`];
+    /// `NO_SUCH_PAIRING` for a scanner without a shower; `PAIRING_EXPIRED`; `RATE_LIMITED` when there are too many slots;
+    /// `PAIRING_USED` for anybody who comes to a taken side or a burnt slot, and whoever is in it then is told the same: two
+    /// who hold one link cannot both be the right one, so neither gets it.
+    pub fn open(
+        &mut self,
+        party: PartyId,
+        request: &OpenSlot,
+        now_ms: u64,
+    ) -> Result<Vec<Outgoing>, (Refusal, Vec<Outgoing>)> {
+        let alone = |refusal| (refusal, Vec::new());
+        if request.version != VERSION {
+            return Err(alone(refuse(Code::Version, "this relay speaks protocol version 1")));
+        }
+        let ttl_ms = u64::from(request.ttl_seconds) * 1000;
+        if self.parties.contains_key(&party) || ttl_ms == 0 || u128::from(ttl_ms) > limits::PAIRING_TTL.as_millis() {
+            return Err(alone(refuse(Code::Protocol, "one slot a stream, for 1 to 600 seconds")));
+        }
+        if let Some(slot) = self.slots.get_mut(&request.slot) {
+            if slot.expires_ms <= now_ms {
+                let told = self.end(request.slot, Some(refuse(Code::PairingExpired, EXPIRED)));
+                return Err((refuse(Code::PairingExpired, EXPIRED), told));
+            }
+            if slot.used || request.side == SlotSide::Shows || slot.scans.is_some() {
+                let told = self.end(request.slot, Some(refuse(Code::PairingUsed, USED)));
+                return Err((refuse(Code::PairingUsed, USED), told));
+            }
+            slot.scans = Some(party);
+            slot.answered = true;
+            self.parties.insert(party, (request.slot, SlotSide::Scans));
+            let waiting = std::mem::take(&mut slot.waiting).into_iter().map(FromRelay::SlotMessage);
+            let frames = std::iter::once(FromRelay::SlotOpened).chain(waiting);
+            return Ok(frames.map(|frame| Outgoing { to: party, frame }).collect());
+        }
+        if request.side == SlotSide::Scans {
+            return Err(alone(refuse(Code::NoSuchPairing, "nobody shows this pairing")));
+        }
+        if self.slots.len() >= self.most {
+            let refusal = refuse(Code::RateLimited, "too many pairings at once").retry_after(10_000);
+            return Err(alone(refusal));
+        }
+        let slot = Slot {
+            expires_ms: now_ms.saturating_add(ttl_ms),
+            used: false,
+            shows: Some(party),
+            scans: None,
+            answered: false,
+            sent_by_shows: 0,
+            sent_by_scans: 0,
+            waiting: VecDeque::new(),
+        };
+        self.slots.insert(request.slot, slot);
+        self.parties.insert(party, (request.slot, SlotSide::Shows));
+        Ok(vec![Outgoing { to: party, frame: FromRelay::SlotOpened }])
+    }
+
+    /// Hands a message to the other side, or keeps it until that side is there. One too many or too large ends the
+    /// rendezvous for both.
+    pub fn message(&mut self, party: PartyId, message: Opaque, now_ms: u64) -> Vec<Outgoing> {
+        let Some(&(name, side)) = self.parties.get(&party) else {
+            return vec![Outgoing { to: party, frame: refuse(Code::Protocol, "the stream has no slot").frame() }];
+        };
+        let Some(slot) = self.slots.get_mut(&name) else { return Vec::new() };
+        if slot.expires_ms <= now_ms {
+            return self.end(name, Some(refuse(Code::PairingExpired, EXPIRED)));
+        }
+        let (sent, other) = match side {
+            SlotSide::Shows => (&mut slot.sent_by_shows, slot.scans),
+            SlotSide::Scans => (&mut slot.sent_by_scans, slot.shows),
+        };
+        let code = match () {
+            () if message.len() > limits::PAIRING_MESSAGE_BYTES => Some(Code::TooLarge),
+            () if *sent == limits::PAIRING_MESSAGES => Some(Code::Protocol),
+            () => None,
+        };
+        if let Some(code) = code {
+            return self.end(name, Some(refuse(code, "a party has at most 16 messages of 65,535 bytes")));
+        }
+        *sent += 1;
+        match other {
+            Some(to) => vec![Outgoing { to, frame: FromRelay::SlotMessage(message) }],
+            None => {
+                slot.waiting.push_back(message);
+                Vec::new()
+            }
+        }
+    }
+
+    /// A party leaves, by its word or because its stream ended. The slot is burnt and the other side is told. A shower that
+    /// nobody answered yet may come back: its slot is forgotten instead.
+    pub fn close(&mut self, party: PartyId) -> Vec<Outgoing> {
+        let Some((name, _)) = self.parties.remove(&party) else { return Vec::new() };
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.shows = slot.shows.filter(|p| *p != party);
+            slot.scans = slot.scans.filter(|p| *p != party);
+            if !slot.answered && !slot.used {
+                self.slots.remove(&name);
+                return Vec::new();
+            }
+        }
+        self.end(name, None)
+    }
+
+    /// Ends the slots whose time is over and forgets them.
+    pub fn timeout(&mut self, now_ms: u64) -> Vec<Outgoing> {
+        let over = |slot: &Slot| slot.expires_ms <= now_ms;
+        let names: Vec<[u8; 16]> = self.slots.iter().filter(|(_, slot)| over(slot)).map(|(name, _)| *name).collect();
+        let mut told = Vec::new();
+        for name in names {
+            told.extend(self.end(name, Some(refuse(Code::PairingExpired, EXPIRED))));
+            self.slots.remove(&name);
+        }
+        told
+    }
+
+    /// When [`Rendezvous::timeout`] is due, in milliseconds since the Unix epoch.
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.slots.values().map(|slot| slot.expires_ms).min()
+    }
+
+    /// Burns a slot and tells whoever is in it.
+    fn end(&mut self, name: [u8; 16], why: Option<Refusal>) -> Vec<Outgoing> {
+        let Some(slot) = self.slots.get_mut(&name) else { return Vec::new() };
+        slot.used = true;
+        slot.waiting.clear();
+        let frame = why.map_or(FromRelay::SlotClosed, |refusal| refusal.frame());
+        let parties = [slot.shows.take(), slot.scans.take()];
+        let told = parties.into_iter().flatten().map(|to| Outgoing { to, frame: frame.clone() }).collect::<Vec<_>>();
+        for outgoing in &told {
+            self.parties.remove(&outgoing.to);
+        }
+        told
+    }
+}
+
+const USED: &str = "the pairing has been used";
+const EXPIRED: &str = "the pairing's time is over";
+
+fn refuse(code: Code, message: &'static str) -> Refusal {
+    Refusal::new(About::Slot, code, message)
+}

@@ -1,0 +1,463 @@
+//! The running relay: its sockets, connections in memory, and their end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
+use iroh::Endpoint;
+use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
+use sync_rules::Observer;
+use sync_types::frame::{self, About, FromRelay};
+use sync_types::{Code, GroupId, VERSION, limits};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use self::admission::{Admission, Peer};
+use self::pairing::Pairings;
+use crate::config::{RelayConfig, ServerLimits, StoreConfig};
+use crate::http::{self, Shown};
+use crate::hub::{Hub, Parts};
+use crate::mailbox::Refusal;
+use crate::metrics::Metrics;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{MemoryStore, Store};
+use crate::{Identity, StartError};
+
+mod admission;
+mod endpoint;
+mod folder;
+mod framing;
+mod pairing;
+mod stream;
+
+pub use endpoint::{EXPORTER_LABEL, crypto_provider};
+
+/// How long the connected may take to hear that the relay stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How many bytes a connection in memory holds in each direction.
+const LOCAL_BUFFER: usize = 256 * 1024;
+/// How many connections beyond the limit are told why at once; others are refused without a word.
+const TURNED_AWAY: usize = 64;
+/// When to try again after too many connections, in milliseconds.
+const CONNECT_AGAIN_MS: u64 = 5_000;
+
+/// The relay as a library.
+pub struct Relay;
+
+/// A relay that runs until [`RunningRelay::shutdown`]; dropped without it, it stops as after a crash.
+pub struct RunningRelay {
+    shared: Arc<Shared>,
+    identity: [u8; 32],
+    hosts: Vec<String>,
+    endpoint: Option<Endpoint>,
+    accepting: Option<JoinHandle<()>>,
+    http: Option<Http>,
+    pairings: JoinHandle<()>,
+    local: Mutex<JoinSet<()>>,
+    sqlite: Option<Arc<SqliteStore>>,
+    _folder: Option<folder::Lock>,
+}
+
+struct Http {
+    address: SocketAddr,
+    url: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What all connections share.
+struct Shared {
+    hub: Arc<Hub>,
+    store: Arc<dyn Store>,
+    pairings: Arc<Pairings>,
+    metrics: Arc<Metrics>,
+    limits: ServerLimits,
+    admission: Arc<Admission>,
+    stopping: watch::Sender<bool>,
+}
+
+/// A device's end of a connection in memory.
+#[derive(Debug)]
+pub struct LocalConnection {
+    /// Frames from the relay.
+    pub reader: ReadHalf<DuplexStream>,
+    /// Frames to the relay.
+    pub writer: WriteHalf<DuplexStream>,
+    /// What stands for the TLS exporter value: random, and known to the two ends only.
+    pub exporter: [u8; 32],
+}
+
+impl Relay {
+    /// Starts a relay. When this returns it takes connections.
+    ///
+    /// # Errors
+    /// `HOME_BUSY` if another process uses the folder or the database, `STORE_CORRUPT` for a damaged database or key,
+    /// `VERSION` for a database of a newer relay, `DISK_FULL`, `PORT_IN_USE`, or `IO`.
+    pub async fn start(config: RelayConfig) -> Result<RunningRelay, StartError> {
+        let folder = config.data.as_deref().map(folder::Lock::take).transpose()?;
+        match &config.store {
+            StoreConfig::Memory => Self::run(config, folder, Arc::new(MemoryStore::default()), None).await,
+            StoreConfig::Sqlite { path, max_bytes } => {
+                let store = Arc::new(SqliteStore::open(path, *max_bytes).await?);
+                let started = Self::run(config, folder, store.clone(), Some(store.clone())).await;
+                if started.is_err() {
+                    // So that the database is whole without its log when somebody looks at it next.
+                    let _ = store.close().await;
+                }
+                started
+            }
+        }
+    }
+
+    /// Starts a relay over a store of one's own; [`RelayConfig::store`] does not count.
+    ///
+    /// # Errors
+    /// As for [`Relay::start`].
+    pub async fn start_with_store(config: RelayConfig, store: Arc<dyn Store>) -> Result<RunningRelay, StartError> {
+        let folder = config.data.as_deref().map(folder::Lock::take).transpose()?;
+        Self::run(config, folder, store, None).await
+    }
+
+    async fn run(
+        config: RelayConfig,
+        folder: Option<folder::Lock>,
+        store: Arc<dyn Store>,
+        sqlite: Option<Arc<SqliteStore>>,
+    ) -> Result<RunningRelay, StartError> {
+        let identity = match (&config.identity, &config.data) {
+            (Some(identity), _) => identity.clone(),
+            (None, Some(folder)) => Identity::load_or_create(folder)?,
+            (None, None) => Identity::generate()?,
+        };
+        let stats = store.stats().await.map_err(|e| StartError::store("the store", &e))?;
+        let metrics = Arc::new(Metrics::default());
+        metrics.entries.set(stats.entries as i64);
+
+        let endpoint = match config.listen {
+            Some(listen) => Some(endpoint::bind(&identity, listen, &config.limits).await?),
+            None => None,
+        };
+        let listener = match config.http {
+            Some(address) => Some(http::listen(address).await?),
+            None => None,
+        };
+        let hub = Hub::start(Parts {
+            store: store.clone(),
+            observe: Arc::new(Observer::new(sync_rules::mls::crypto())),
+            metrics: metrics.clone(),
+            access: config.access.clone(),
+            limits: config.limits.clone(),
+            quotas: config.quotas,
+        });
+        let shared = Arc::new(Shared {
+            hub,
+            store,
+            pairings: Pairings::new(config.limits.pairings),
+            metrics,
+            admission: Admission::new(config.limits.clone()),
+            limits: config.limits.clone(),
+            stopping: watch::Sender::new(false),
+        });
+        let public_host = config.public_url.as_ref().map(|url| url.host().to_owned());
+        let sockets = endpoint.as_ref().map(Endpoint::bound_sockets).unwrap_or_default();
+        let hosts: Vec<String> = sockets.iter().map(|socket| reachable(*socket, public_host.as_deref())).collect();
+        let public = *identity.secret_key().public().as_bytes();
+        let http = listener.map(|(listener, address)| {
+            let url = match &config.public_url {
+                Some(url) => url.origin().to_owned(),
+                None => format!("http://{}", reachable(address, None)),
+            };
+            let shown = shown(&shared, sqlite.clone(), &public, &hosts, &config);
+            let (stop, stopped) = oneshot::channel::<()>();
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            Http { address, url, stop, task: tokio::spawn(http::serve(listener, shown, stopped)) }
+        });
+        let pairings = shared.pairings.clone();
+        Ok(RunningRelay {
+            accepting: endpoint.clone().map(|endpoint| tokio::spawn(accept(shared.clone(), endpoint))),
+            shared,
+            identity: public,
+            hosts,
+            endpoint,
+            http,
+            pairings: tokio::spawn(async move { pairings.run().await }),
+            local: Mutex::new(JoinSet::new()),
+            sqlite,
+            _folder: folder,
+        })
+    }
+}
+
+impl RunningRelay {
+    /// The address that devices pin: `ksync://ENDPOINT@host:port`. Without a socket it has the endpoint alone.
+    pub fn address(&self) -> String {
+        format!("ksync://{}@{}", HEXLOWER.encode(&self.identity), self.hosts.join(","))
+    }
+
+    /// The public half of the relay's key.
+    pub fn endpoint_id(&self) -> [u8; 32] {
+        self.identity
+    }
+
+    /// Where it listens for QUIC.
+    pub fn quic_addr(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().and_then(|endpoint| endpoint.bound_sockets().first().copied())
+    }
+
+    /// Where it answers HTTP.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|http| http.address)
+    }
+
+    /// How HTTP is reached from outside; empty without HTTP.
+    pub fn http_url(&self) -> String {
+        self.http.as_ref().map(|http| http.url.clone()).unwrap_or_default()
+    }
+
+    /// The relay's counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Connects within the process. Each connection is one stream.
+    ///
+    /// # Panics
+    /// If the system gives no randomness.
+    pub fn connect_local(&self) -> LocalConnection {
+        let mut exporter = [0; 32];
+        getrandom::fill(&mut exporter).expect("without randomness nothing here is safe");
+        let (near, far) = tokio::io::duplex(LOCAL_BUFFER);
+        let (reader, writer) = tokio::io::split(far);
+        let shared = self.shared.clone();
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        while local.try_join_next().is_some() {}
+        local.spawn(async move { stream::serve(&shared, reader, writer, exporter).await });
+        let (reader, writer) = tokio::io::split(near);
+        LocalConnection { reader, writer, exporter }
+    }
+
+    /// Serves one stream of any transport until it ends. `exporter` has to be a secret of this connection's two ends, as
+    /// the TLS exporter value is; `peer` is whom the other end is known as, for its limits.
+    pub async fn serve_stream<R, W>(&self, reader: R, writer: W, exporter: [u8; 32], peer: [u8; 32])
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        admitted(&self.shared, reader, writer, exporter, peer).await;
+    }
+
+    /// Stops: takes no more connections, answers what was asked, tells the connected when to come back, and closes the
+    /// store. Takes a few seconds at most.
+    pub async fn shutdown(mut self) {
+        self.shared.stopping.send_replace(true);
+        let drained = async {
+            let mut local = std::mem::take(&mut *self.local.lock().unwrap_or_else(PoisonError::into_inner));
+            while local.join_next().await.is_some() {}
+            if let Some(accepting) = &mut self.accepting {
+                let _ = accepting.await;
+            }
+        };
+        if timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.shared.hub.stop().await;
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.close().await;
+        }
+        if let Some(http) = self.http.take() {
+            let _ = http.stop.send(());
+            let abort = http.task.abort_handle();
+            if timeout(DRAIN, http.task).await.is_err() {
+                abort.abort();
+            }
+        }
+        if let Some(store) = &self.sqlite
+            && let Err(e) = store.close().await
+        {
+            tracing::error!(error = %e, "the store did not close");
+        }
+    }
+}
+
+impl Drop for RunningRelay {
+    fn drop(&mut self) {
+        self.pairings.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
+        if let Some(http) = &self.http {
+            http.task.abort();
+        }
+    }
+}
+
+fn shown(
+    shared: &Arc<Shared>,
+    sqlite: Option<Arc<SqliteStore>>,
+    public: &[u8; 32],
+    hosts: &[String],
+    config: &RelayConfig,
+) -> Shown {
+    let well_known = serde_json::json!({
+        "version": VERSION,
+        "endpoint": HEXLOWER.encode(public),
+        "addresses": hosts,
+        "limits": {
+            "blob_bytes": limits::BLOB_BYTES,
+            "envelope_bytes": config.quotas.envelope_bytes.min(limits::ENVELOPE_BYTES),
+            "frame_bytes": limits::FRAME_BYTES,
+            "group_bytes": config.quotas.group_bytes,
+            "group_entries": config.quotas.group_entries,
+            "members": limits::MEMBERS,
+        },
+        "access": if matches!(config.access, crate::Access::Open) { "open" } else { "token" },
+    });
+    let probed = shared.clone();
+    Shown {
+        metrics: shared.metrics.clone(),
+        ready: Arc::new(move || {
+            let shared = probed.clone();
+            // Any group will do: what counts is that the store answers.
+            Box::pin(async move { !*shared.stopping.borrow() && shared.store.load(GroupId::default()).await.is_ok() })
+        }),
+        store_bytes: Arc::new(move || sqlite.as_ref().map_or(0, |store| store.size())),
+        well_known: Arc::new(well_known),
+    }
+}
+
+/// What to tell devices about a socket: "everywhere" is no address, so without a public one it is this machine.
+fn reachable(socket: SocketAddr, public_host: Option<&str>) -> String {
+    match public_host {
+        Some(host) => format!("{host}:{}", socket.port()),
+        None if !socket.ip().is_unspecified() => socket.to_string(),
+        None if socket.is_ipv4() => format!("127.0.0.1:{}", socket.port()),
+        None => format!("[::1]:{}", socket.port()),
+    }
+}
+
+/// A time to come back, so that not all come at once.
+fn jitter_ms(spread: Duration) -> u32 {
+    let mut random = [0; 4];
+    // Without randomness all come at once, which they survive.
+    let _ = getrandom::fill(&mut random);
+    let spread = u32::try_from(spread.as_millis()).unwrap_or(u32::MAX).max(1);
+    500_u32.saturating_add(u32::from_ne_bytes(random) % spread)
+}
+
+/// Until the relay stops.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the relay is gone.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
+    let mut stopping = shared.stopping.subscribe();
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let mut connections = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Err(e) = ended && e.is_panic() {
+                    tracing::error!("a connection's task panicked");
+                }
+                continue;
+            }
+            () = stopped(&mut stopping) => break,
+        };
+        let Some(incoming) = incoming else { break };
+        // Under pressure an address has to show that it is its sender's before it costs a handshake.
+        if shared.admission.is_busy() && !incoming.remote_addr_validated() {
+            let _ = incoming.retry();
+            continue;
+        }
+        connections.spawn(connection(shared.clone(), incoming, turned_away.clone()));
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(shared: Arc<Shared>, incoming: Incoming, turned_away: Arc<Semaphore>) {
+    let ip = match incoming.remote_addr() {
+        IncomingAddr::Ip(address) => Some(address.ip()),
+        _ => None,
+    };
+    let place = shared.admission.connect(ip);
+    // Whoever comes too many is told so over a finished handshake, but not more at once than that costs nothing.
+    let _permit = match (&place, turned_away.try_acquire()) {
+        (Some(_), _) => None,
+        (None, Ok(permit)) => Some(permit),
+        (None, Err(_)) => return incoming.refuse(),
+    };
+    let Ok(Ok(connection)) = timeout(shared.limits.first_frame, incoming.into_future()).await else { return };
+    let peer: Peer = *connection.remote_id().as_bytes();
+    let Some(mut place) = place else { return turn_away(&shared, &connection).await };
+    if !place.identify(peer) {
+        return turn_away(&shared, &connection).await;
+    }
+    let mut exporter = [0; 32];
+    if connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").is_err() {
+        return connection.close(VarInt::from_u32(Code::Internal as u32), b"no exporter value");
+    }
+    shared.metrics.connections.add(1);
+    streams(&shared, &connection, exporter, peer).await;
+    shared.metrics.connections.add(-1);
+}
+
+async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 32], peer: Peer) {
+    let mut stopping = shared.stopping.subscribe();
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connection.accept_bi() => {
+                let Ok((writer, reader)) = accepted else { break };
+                let shared = shared.clone();
+                streams.spawn(async move { admitted(&shared, reader, writer, exporter, peer).await });
+            }
+            Some(_) = streams.join_next(), if !streams.is_empty() => {}
+            () = stopped(&mut stopping) => {
+                while streams.join_next().await.is_some() {}
+                // The last frames have to arrive before the connection goes; the device closes it when it has them.
+                let _ = timeout(Duration::from_millis(500), connection.closed()).await;
+                break;
+            }
+        }
+    }
+    connection.close(VarInt::from_u32(0), b"");
+}
+
+/// Serves a stream if its endpoint has not opened too many of late.
+async fn admitted<R, W>(shared: &Shared, reader: R, mut writer: W, exporter: [u8; 32], peer: Peer)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    match shared.admission.open_stream(&peer, Instant::now()) {
+        Ok(()) => stream::serve(shared, reader, writer, exporter).await,
+        Err(wait) => {
+            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            let refusal = Refusal::new(About::Session, Code::RateLimited, "too many streams in too short a time")
+                .retry_after(wait);
+            shared.metrics.refused(refusal.code);
+            let bytes = frame::write(&refusal.frame());
+            if framing::write(&mut writer, &bytes, shared.limits.write_timeout).await.is_ok() {
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut writer).await;
+            }
+        }
+    }
+}
+
+/// Closes a connection for which there is no room. The close's code is [`Code::TooManyConnections`], and its reason is the
+/// encoded [`FromRelay::Refused`] frame that says when to try again.
+async fn turn_away(shared: &Shared, connection: &Connection) {
+    let refusal =
+        Refusal::new(About::Session, Code::TooManyConnections, "too many connections").retry_after(CONNECT_AGAIN_MS);
+    shared.metrics.refused(refusal.code);
+    let frame: FromRelay = refusal.frame();
+    connection.close(VarInt::from_u32(Code::TooManyConnections as u32), &sync_types::encode(&frame));
+    let _ = timeout(Duration::from_millis(500), connection.closed()).await;
+}

@@ -1,0 +1,333 @@
+//! One stream: a session between its frames, the hub, the pairings and the store.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sync_types::frame::{self, About, FromRelay};
+use sync_types::{Code, DeviceId, GroupId, Opaque};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use super::framing::{self, ReadError};
+use super::{Shared, jitter_ms, stopped};
+use crate::hub::{Event, Inbox, Line, Request};
+use crate::mailbox::Refusal;
+use crate::metrics::Gauge;
+use crate::session::{Action, Ask, Session};
+use crate::store::StoreError;
+
+/// What the two halves of a stream's work share. Neither holds the session across an await.
+struct Stream<'a> {
+    shared: &'a Shared,
+    session: Mutex<Session>,
+    inbox: Arc<Inbox>,
+    /// Set off when the device is attached or refused, so that the next frame is handed in only then.
+    begun: Notify,
+    /// Who asked to be attached.
+    whom: Mutex<Option<(GroupId, DeviceId)>>,
+}
+
+/// Counts while it lives.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
+pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32])
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let inbox = Arc::new(Inbox::default());
+    let mut line = shared.hub.line(inbox.clone());
+    let party = line.id();
+    let stream = Stream {
+        shared,
+        session: Mutex::new(Session::new(exporter, &shared.limits.rates)),
+        inbox,
+        begun: Notify::new(),
+        whom: Mutex::default(),
+    };
+    let mut stopping = shared.stopping.subscribe();
+    let asks = async {
+        tokio::select! {
+            () = stream.read(&mut reader, &mut line) => {}
+            () = stopped(&mut stopping) => {}
+        }
+        // What was asked before is answered still.
+        line.settled().await;
+        stream.inbox.close();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = asks => {}
+        result = stream.pump(&mut writer) => {
+            if result.is_ok() {
+                let _ = timeout(shared.limits.write_timeout, writer.shutdown()).await;
+            }
+        }
+    }
+    shared.pairings.close(party);
+}
+
+impl Stream<'_> {
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn whom(&self) -> MutexGuard<'_, Option<(GroupId, DeviceId)>> {
+        self.whom.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads frames and asks, until the device ends its side or the session is over.
+    async fn read<R: AsyncRead + Unpin>(&self, from: &mut R, line: &mut Line) {
+        let mut counted = None;
+        let mut first = true;
+        loop {
+            self.inbox.room().await;
+            let read = if first {
+                match timeout(self.shared.limits.first_frame, framing::read(from)).await {
+                    Ok(read) => read,
+                    Err(_) => return,
+                }
+            } else {
+                framing::read(from).await
+            };
+            let actions = match read {
+                Ok((frame, size)) => self.session().handle_frame(frame, size, crate::hub::now_ms()),
+                Err(ReadError::Bad(e)) => self.session().handle_garbage(e.to_string()),
+                Err(ReadError::Closed) => return,
+            };
+            first = false;
+            for action in actions {
+                match action {
+                    Action::Ask(ask) => {
+                        let gauge = match &ask {
+                            Ask::Attach(..) | Ask::Create(..) => Some(&self.shared.metrics.sessions),
+                            Ask::OpenSlot(_) => Some(&self.shared.metrics.slots),
+                            _ => None,
+                        };
+                        if let Some(gauge) = gauge {
+                            counted = Some(Counted::new(gauge));
+                        }
+                        if !self.ask(ask, line).await {
+                            return;
+                        }
+                    }
+                    Action::Reply(frame) => self.reply(frame),
+                    Action::Close => return,
+                }
+            }
+            let _ = &counted;
+        }
+    }
+
+    fn reply(&self, frame: FromRelay) {
+        if let FromRelay::Refused(refused) = &frame {
+            self.shared.metrics.refused(refused.code());
+        }
+        self.inbox.put(Event::Reply(frame));
+    }
+
+    /// Asks to be attached, and waits for the answer.
+    async fn begin(&self, line: &mut Line, request: Request) -> bool {
+        let asked = line.ask(request).await;
+        if asked {
+            self.begun.notified().await;
+        }
+        asked
+    }
+
+    /// False when the hub has stopped.
+    async fn ask(&self, ask: Ask, line: &mut Line) -> bool {
+        let inbox = self.inbox.clone();
+        let request = match ask {
+            Ask::Attach(attach, proof) => {
+                *self.whom() = Some((attach.group, attach.device));
+                return self.begin(line, Request::Attach { attach, proof, inbox }).await;
+            }
+            Ask::Create(create, proof) => {
+                let (attach, group_info, token) = (create.attach, create.group_info, create.token);
+                *self.whom() = Some((attach.group, attach.device));
+                return self.begin(line, Request::Create { attach, proof, group_info, token, inbox }).await;
+            }
+            Ask::Push(envelopes) => Request::Push(envelopes),
+            Ask::Acknowledge(request) => Request::Acknowledge(request),
+            Ask::Commit(request) => Request::Commit(Box::new(request)),
+            Ask::Reject(bytes) => Request::Reject(bytes),
+            Ask::Presence(envelope) => Request::Presence(envelope),
+            Ask::WelcomeStored => Request::WelcomeStored,
+            Ask::OpenSlot(request) => {
+                if let Err(refusal) = self.shared.pairings.open(line.id(), &request, &inbox) {
+                    self.inbox.put(Event::Refused(refusal));
+                }
+                return true;
+            }
+            Ask::SlotMessage(message) => {
+                self.shared.pairings.message(line.id(), message);
+                return true;
+            }
+            Ask::CloseSlot => {
+                self.shared.pairings.close(line.id());
+                return true;
+            }
+        };
+        line.ask(request).await
+    }
+
+    /// Writes what there is to tell: events first, then entries, a portion at a time. An error means that the device is
+    /// gone or takes nothing.
+    async fn pump<W: AsyncWrite + Unpin>(&self, to: &mut W) -> std::io::Result<()> {
+        let stopping: watch::Receiver<bool> = self.shared.stopping.subscribe();
+        let mut open = true;
+        while open {
+            let mut out = Vec::new();
+            match self.inbox.try_next() {
+                Some(event) => open = self.handle(event, &mut out).await,
+                None => {
+                    let query = self.session().wants_entries();
+                    if let Some(query) = query {
+                        open = self.deliver(query, &mut out).await;
+                        framing::write(to, &out, self.shared.limits.write_timeout).await?;
+                        self.session().handle_flushed();
+                        continue;
+                    }
+                    match self.inbox.next().await {
+                        Some(event) => open = self.handle(event, &mut out).await,
+                        None => break,
+                    }
+                }
+            }
+            // What else waits goes out in the same write.
+            while open
+                && out.len() < TOGETHER
+                && let Some(event) = self.inbox.try_next()
+            {
+                open = self.handle(event, &mut out).await;
+            }
+            framing::write(to, &out, self.shared.limits.write_timeout).await?;
+        }
+        if *stopping.borrow() {
+            let bytes = frame::write(&FromRelay::GoingAway(jitter_ms(self.shared.limits.drain_spread)));
+            framing::write(to, &bytes, self.shared.limits.write_timeout).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts frames behind `out`. False when the session is over.
+    async fn handle(&self, event: Event, out: &mut Vec<u8>) -> bool {
+        match event {
+            Event::Attached(attachment) => {
+                let whom = *self.whom();
+                let welcome = match whom.filter(|_| attachment.welcome_waits) {
+                    Some((group, device)) => match self.shared.store.welcome(group, device).await {
+                        Ok(welcome) => welcome,
+                        Err(e) => return self.fail(&e, out),
+                    },
+                    None => None,
+                };
+                let frames = self.session().handle_attached(*attachment, welcome);
+                self.begun.notify_one();
+                put(out, &frames);
+                true
+            }
+            Event::Refused(refusal) => {
+                let actions = self.session().handle_refused(&refusal);
+                self.begun.notify_one();
+                act(out, actions)
+            }
+            Event::Reply(frame) => {
+                let last = matches!(&frame, FromRelay::Refused(r) if matches!(r.about, About::Session | About::Slot));
+                put(out, &[frame]);
+                !last
+            }
+            Event::Newest(newest) => {
+                self.session().handle_newest(newest);
+                true
+            }
+            Event::View(view) => act(out, self.session().handle_view(view)),
+            Event::Confirmed { epoch, cursor } => {
+                let frames = self.session().handle_confirmed(epoch, cursor);
+                put(out, &frames);
+                true
+            }
+            Event::WelcomeReady => {
+                let attached = self.session().attached_as();
+                let Some((group, device)) = attached else { return true };
+                match self.shared.store.welcome(group, device).await {
+                    Ok(welcome) => {
+                        put(out, welcome.map(|bytes| FromRelay::Welcome(Opaque(bytes.to_vec()))).as_slice());
+                        true
+                    }
+                    Err(e) => self.fail(&e, out),
+                }
+            }
+            Event::Receipt(statement) => {
+                put(out, &[FromRelay::Receipt(Opaque(statement.to_vec()))]);
+                true
+            }
+            Event::Presence(envelope) => {
+                put(out, &[FromRelay::Presence(envelope)]);
+                true
+            }
+        }
+    }
+
+    async fn deliver(&self, query: crate::store::EntriesQuery, out: &mut Vec<u8>) -> bool {
+        match self.shared.store.entries(query).await {
+            Ok(rows) => {
+                self.shared.metrics.delivered.add(rows.len() as u64);
+                let frames = self.session().handle_entries(&query, rows);
+                put(out, &frames);
+                true
+            }
+            Err(e) => self.fail(&e, out),
+        }
+    }
+
+    /// The store cannot be read: the device is told to come back.
+    fn fail(&self, error: &StoreError, out: &mut Vec<u8>) -> bool {
+        tracing::error!(%error, "the store cannot be read");
+        let mut refusal = Refusal::of_store(About::Session, error);
+        // Reading needs no room, so whatever it is, it is the relay's own fault.
+        if refusal.code == Code::Quota {
+            refusal.code = Code::Internal;
+        }
+        self.shared.metrics.refused(refusal.code);
+        put(out, &[refusal.frame()]);
+        false
+    }
+}
+
+/// How many bytes of small frames are written together.
+const TOGETHER: usize = 64 * 1024;
+
+fn put(out: &mut Vec<u8>, frames: &[FromRelay]) {
+    for frame in frames {
+        out.extend_from_slice(&frame::write(frame));
+    }
+}
+
+fn act(out: &mut Vec<u8>, actions: Vec<Action>) -> bool {
+    let mut open = true;
+    for action in actions {
+        match action {
+            Action::Reply(frame) => put(out, &[frame]),
+            Action::Close => open = false,
+            // Nothing that comes from the hub makes the session ask.
+            Action::Ask(_) => {}
+        }
+    }
+    open
+}

@@ -1,0 +1,227 @@
+//! A store in memory, for tests, the simulator and relays that need not outlive their process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sync_types::frame::EntryKind;
+use sync_types::{DeviceId, GroupId};
+
+use super::{
+    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, StatementRow, Store,
+    StoreError, StoreFuture, StoreStats, WelcomeRow, Write,
+};
+
+/// [`Store`] over ordered maps. Every future is ready at once.
+///
+/// For tests it can fail a commit, and it can play a disk that says "durable" too early.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    groups: BTreeMap<GroupId, Tables>,
+    /// While commits return early: what a loss of power would leave.
+    synced: Option<BTreeMap<GroupId, Tables>>,
+    fail_next: Option<StoreError>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    group: Option<GroupRow>,
+    counters: Counters,
+    members: BTreeMap<DeviceId, MemberRow>,
+    heads: BTreeMap<DeviceId, HeadRow>,
+    statements: BTreeMap<(DeviceId, DeviceId), Bytes>,
+    welcomes: BTreeMap<DeviceId, (WelcomeRow, Bytes)>,
+    entries: BTreeMap<u64, EntryRow>,
+    /// Cursors of the held envelopes, so that deleting them looks at no other.
+    by_sender: BTreeMap<DeviceId, BTreeSet<u64>>,
+    /// Cursors of the held commits and rejects.
+    commits: BTreeSet<u64>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the next commit fail with this error, and change nothing.
+    pub fn fail_next(&self, error: StoreError) {
+        self.inner().fail_next = Some(error);
+    }
+
+    /// From now on, commits return before they are durable: a disk that lies.
+    pub fn hold_back_syncs(&self) {
+        let mut inner = self.inner();
+        inner.synced = Some(inner.groups.clone());
+    }
+
+    /// Loses power: everything since [`MemoryStore::hold_back_syncs`] is gone, and commits are durable again.
+    pub fn lose_unsynced(&self) {
+        let mut inner = self.inner();
+        if let Some(synced) = inner.synced.take() {
+            inner.groups = synced;
+        }
+    }
+
+    /// No commit panics halfway, so what a poisoned lock guards is whole.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>> {
+        let rows = self.inner().groups.get(&group).and_then(Tables::rows);
+        Box::pin(std::future::ready(Ok(rows)))
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()> {
+        // In the future's own body, so that a future that is never polled commits nothing.
+        Box::pin(async move { self.inner().commit(writes) })
+    }
+
+    fn entries(&self, query: EntriesQuery) -> StoreFuture<'_, Vec<EntryRow>> {
+        let rows = self.inner().groups.get(&query.group).map(|tables| tables.select(query)).unwrap_or_default();
+        Box::pin(std::future::ready(Ok(rows)))
+    }
+
+    fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
+        let inner = self.inner();
+        let bytes = inner.groups.get(&group).and_then(|t| t.welcomes.get(&device)).map(|(_, bytes)| bytes.clone());
+        Box::pin(std::future::ready(Ok(bytes)))
+    }
+
+    fn stats(&self) -> StoreFuture<'_, StoreStats> {
+        let mut stats = StoreStats::default();
+        for tables in self.inner().groups.values().filter(|t| t.group.is_some()) {
+            stats.groups += 1;
+            stats.entries += tables.counters.entries;
+            stats.bytes += tables.counters.bytes;
+        }
+        Box::pin(std::future::ready(Ok(stats)))
+    }
+}
+
+impl Inner {
+    fn commit(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if let Some(error) = self.fail_next.take() {
+            return Err(error);
+        }
+        // The only write that can fail is looked at before any is applied.
+        let mut seen = BTreeSet::new();
+        for write in &writes {
+            let Write::AppendEntries(group, rows) = write else { continue };
+            let held = self.groups.get(group);
+            let used = |c: u64| held.is_some_and(|t| t.entries.contains_key(&c));
+            if rows.iter().any(|row| used(row.cursor) || !seen.insert((*group, row.cursor))) {
+                return Err(StoreError::Corrupt("a cursor is given out twice".into()));
+            }
+        }
+        for write in writes {
+            self.groups.entry(write.group()).or_default().apply(write);
+        }
+        Ok(())
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, write: Write) {
+        match write {
+            Write::PutGroup(row) => self.group = Some(*row),
+            Write::SetCounters(_, counters) => self.counters = counters,
+            Write::PutMember(_, row) => {
+                self.members.insert(row.device, row);
+            }
+            Write::SetAcknowledged(_, device, cursor) => {
+                if let Some(member) = self.members.get_mut(&device) {
+                    member.acknowledged = cursor;
+                }
+            }
+            Write::DeleteMember(_, device) => {
+                self.members.remove(&device);
+            }
+            Write::PutHead(_, row) => {
+                self.heads.insert(row.sender, row);
+            }
+            Write::PutStatement(_, row) => {
+                self.statements.insert((row.acknowledger, row.sender), row.statement);
+            }
+            Write::DeleteStatements(_, device) => {
+                self.statements.retain(|(by, about), _| *by != device && *about != device);
+            }
+            Write::AppendEntries(_, rows) => rows.into_iter().for_each(|row| self.append(row)),
+            Write::DeleteEnvelopes { sender, up_to, .. } => {
+                let Some(cursors) = self.by_sender.get_mut(&sender) else { return };
+                let kept = cursors.split_off(&up_to.saturating_add(1));
+                let gone = std::mem::replace(cursors, kept);
+                gone.iter().for_each(|cursor| drop(self.entries.remove(cursor)));
+            }
+            Write::DeleteCommits { up_to, .. } => {
+                let kept = self.commits.split_off(&up_to.saturating_add(1));
+                let gone = std::mem::replace(&mut self.commits, kept);
+                gone.iter().for_each(|cursor| drop(self.entries.remove(cursor)));
+            }
+            Write::DeleteCommit { cursor, .. } => {
+                if self.commits.remove(&cursor) {
+                    self.entries.remove(&cursor);
+                }
+            }
+            Write::PutWelcome(_, row, bytes) => {
+                self.welcomes.insert(row.device, (row, bytes));
+            }
+            Write::DeleteWelcome(_, device) => {
+                self.welcomes.remove(&device);
+            }
+        }
+    }
+
+    fn append(&mut self, row: EntryRow) {
+        match row.kind {
+            EntryKind::Envelope => self.by_sender.entry(row.sender).or_default().insert(row.cursor),
+            EntryKind::Commit | EntryKind::Reject => self.commits.insert(row.cursor),
+        };
+        self.entries.insert(row.cursor, row);
+    }
+
+    fn rows(&self) -> Option<GroupRows> {
+        let index = |row: &EntryRow| IndexRow {
+            cursor: row.cursor,
+            kind: row.kind,
+            sender: row.sender,
+            size: u32::try_from(row.bytes.len()).expect("an entry fits into a frame of 4 MiB"),
+        };
+        let statement = |(&(acknowledger, sender), statement): (&(DeviceId, DeviceId), &Bytes)| StatementRow {
+            acknowledger,
+            sender,
+            statement: statement.clone(),
+        };
+        Some(GroupRows {
+            group: self.group.clone()?,
+            counters: self.counters,
+            members: self.members.values().cloned().collect(),
+            heads: self.heads.values().cloned().collect(),
+            statements: self.statements.iter().map(statement).collect(),
+            welcomes: self.welcomes.values().map(|(row, _)| *row).collect(),
+            index: self.entries.values().map(index).collect(),
+        })
+    }
+
+    fn select(&self, query: EntriesQuery) -> Vec<EntryRow> {
+        if query.after >= query.until {
+            return Vec::new();
+        }
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        let range = self.entries.range(query.after + 1..=query.until);
+        for row in range.map(|(_, row)| row).filter(|row| query.matches(row.cursor, row.kind, row.sender)) {
+            bytes += row.bytes.len();
+            if bytes > query.max_bytes && !rows.is_empty() {
+                break;
+            }
+            rows.push(row.clone());
+        }
+        rows
+    }
+}

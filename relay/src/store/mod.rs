@@ -1,0 +1,324 @@
+//! What a relay keeps on disk, as rows, and the trait that every store implements.
+//!
+//! The mailbox decides in memory and says what changed as a list of [`Write`]s; a store applies each list as one durable
+//! transaction. All rows are keyed by group first. Reads return only what such a transaction made durable, so an entry is
+//! never shown before it would survive a loss of power, nor cursor N+1 before cursor N.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sync_types::frame::{EntryKind, Head};
+use sync_types::{DeviceId, EntryHash, GroupId, Suite};
+
+mod memory;
+pub mod sqlite;
+
+pub use memory::MemoryStore;
+
+/// Bytes that several parts hold at once: an entry on its way into the store and out to the attached devices.
+pub type Bytes = Arc<[u8]>;
+
+/// What the calls of a [`Store`] return. A store without I/O returns ready futures, so that the simulator needs no runtime.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Durable rows of a relay.
+pub trait Store: Send + Sync {
+    /// Everything of a group but the bodies of entries and welcomes; `None` when there is no such group.
+    fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>>;
+
+    /// Applies all writes in their order as one transaction and returns once they are durable. On an error none is
+    /// applied. Writes of many groups may come together.
+    fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()>;
+
+    /// Entries in the order of their cursors, as the query says; empty when there are none.
+    fn entries(&self, query: EntriesQuery) -> StoreFuture<'_, Vec<EntryRow>>;
+
+    /// The Welcome that waits for a device.
+    fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>>;
+
+    /// Totals over all groups, for metrics and quotas.
+    fn stats(&self) -> StoreFuture<'_, StoreStats>;
+}
+
+/// Why a store could not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full,
+    /// Another process or a long queue is in the way; the same call may succeed later.
+    #[error("the store is busy")]
+    Busy,
+    /// The rows are not what this relay wrote.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// The disk or a file cannot be read or written.
+    #[error("the store cannot be read or written: {0}")]
+    Io(String),
+}
+
+/// Everything of a group but the bodies of entries and welcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRows {
+    /// The group itself.
+    pub group: GroupRow,
+    /// Its counters.
+    pub counters: Counters,
+    /// Its members and former members, in the order of their ids.
+    pub members: Vec<MemberRow>,
+    /// Each sender's last envelope, in the order of their ids. A row outlives the envelope and the membership.
+    pub heads: Vec<HeadRow>,
+    /// The latest signed acknowledgements, in the order of (acknowledger, sender).
+    pub statements: Vec<StatementRow>,
+    /// For whom a Welcome waits, in the order of their ids.
+    pub welcomes: Vec<WelcomeRow>,
+    /// The entries that are held, without bodies, in the order of their cursors.
+    pub index: Vec<IndexRow>,
+}
+
+/// What changes with a commit only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// The group.
+    pub group: GroupId,
+    /// Its cipher suite.
+    pub suite: Suite,
+    /// The newest ordered epoch.
+    pub epoch: u64,
+    /// The MLS observer's snapshot at that epoch.
+    pub snapshot: Bytes,
+    /// The newest GroupInfo, ratchet tree included.
+    pub group_info: Bytes,
+    /// The labelled hash of the commit that started the epoch; `None` in the founding epoch.
+    pub last_commit: Option<EntryHash>,
+    /// Commits of the present epoch that were rejected.
+    pub rejected: Vec<EntryHash>,
+    /// While the last commit is provisional: what a reject restores.
+    pub provisional: Option<Provisional>,
+    /// When the group was made, in milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+}
+
+/// The state before a commit that is not final yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisional {
+    /// The commit's cursor.
+    pub cursor: u64,
+    /// The commit's labelled hash.
+    pub commit_hash: EntryHash,
+    /// Who made it.
+    pub committer: DeviceId,
+    /// When it becomes final by itself, in milliseconds since the Unix epoch.
+    pub deadline_ms: u64,
+    /// The epoch before.
+    pub epoch: u64,
+    /// The snapshot before.
+    pub snapshot: Bytes,
+    /// The GroupInfo before.
+    pub group_info: Bytes,
+    /// [`GroupRow::last_commit`] before.
+    pub last_commit: Option<EntryHash>,
+}
+
+/// A group's counters. `entries` and `bytes` are exact: with nothing held both are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// The newest cursor that was given out; cursors start at 1 and are never used again.
+    pub newest: u64,
+    /// How many entries are held.
+    pub entries: u64,
+    /// How many bytes these entries have.
+    pub bytes: u64,
+}
+
+/// A member or former member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// The device.
+    pub device: DeviceId,
+    /// Its Ed25519 public key in this group.
+    pub key: [u8; 32],
+    /// The cursor of the commit that added it; 0 for the founder.
+    pub added: u64,
+    /// It is shown entries beyond this cursor only.
+    pub start: u64,
+    /// The cursor up to which it has acknowledged.
+    pub acknowledged: u64,
+    /// Set for a former member.
+    pub removed: Option<Removal>,
+}
+
+/// When a member stopped being one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The cursor of the commit that removed it.
+    pub cursor: u64,
+    /// When that was, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// A sender's last envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadRow {
+    /// The sender.
+    pub sender: DeviceId,
+    /// Its last envelope without the ciphertext.
+    pub head: Head,
+    /// Whether a removal ended the chain here.
+    pub cut: bool,
+}
+
+/// A signed acknowledgement as far as it concerns one sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementRow {
+    /// Who signed it.
+    pub acknowledger: DeviceId,
+    /// Whose envelopes it speaks of.
+    pub sender: DeviceId,
+    /// The bytes of a [`sync_types::frame::Acknowledgement`], as they travelled.
+    pub statement: Bytes,
+}
+
+/// A Welcome that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WelcomeRow {
+    /// For whom.
+    pub device: DeviceId,
+    /// The cursor of the commit that it belongs to.
+    pub cursor: u64,
+}
+
+/// A held entry without its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexRow {
+    /// Its cursor.
+    pub cursor: u64,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Who sealed, committed or rejected.
+    pub sender: DeviceId,
+    /// Its length in bytes.
+    pub size: u32,
+}
+
+/// An entry of a group's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRow {
+    /// Its cursor.
+    pub cursor: u64,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Who sealed, committed or rejected.
+    pub sender: DeviceId,
+    /// The bytes as they travelled.
+    pub bytes: Bytes,
+}
+
+/// Which entries to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntriesQuery {
+    /// The group.
+    pub group: GroupId,
+    /// Entries beyond this cursor.
+    pub after: u64,
+    /// Entries up to this cursor, which included.
+    pub until: u64,
+    /// Stop before the entry with which the bodies would pass so many bytes; the first is returned whatever its size.
+    pub max_bytes: usize,
+    /// Leave out envelopes of this sender: the device itself. Commits and rejects come whoever made them.
+    pub reader: DeviceId,
+    /// Leave out all envelopes: for former members.
+    pub commits_only: bool,
+}
+
+impl EntriesQuery {
+    /// Whether the query asks for such an entry, byte limit aside.
+    pub fn matches(&self, cursor: u64, kind: EntryKind, sender: DeviceId) -> bool {
+        let wanted = kind != EntryKind::Envelope || (!self.commits_only && sender != self.reader);
+        cursor > self.after && cursor <= self.until && wanted
+    }
+}
+
+/// Totals over all groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Groups.
+    pub groups: u64,
+    /// Entries that are held.
+    pub entries: u64,
+    /// Bytes of these entries.
+    pub bytes: u64,
+}
+
+/// One change of rows. "Put" inserts or replaces the whole row behind its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The group's row. Only making a group and its commits write it, so that a push never rewrites the MLS snapshot.
+    PutGroup(Box<GroupRow>),
+    /// The group's counters, absolute values.
+    SetCounters(GroupId, Counters),
+    /// A member's whole row.
+    PutMember(GroupId, MemberRow),
+    /// Only [`MemberRow::acknowledged`] of an existing member.
+    SetAcknowledged(GroupId, DeviceId, u64),
+    /// Forgets a member or former member.
+    DeleteMember(GroupId, DeviceId),
+    /// A sender's head.
+    PutHead(GroupId, HeadRow),
+    /// A signed acknowledgement for one sender.
+    PutStatement(GroupId, StatementRow),
+    /// Forgets all acknowledgements by this device and for it.
+    DeleteStatements(GroupId, DeviceId),
+    /// New entries, in the order of their cursors.
+    AppendEntries(GroupId, Vec<EntryRow>),
+    /// Deletes one sender's envelopes up to a cursor, which included.
+    DeleteEnvelopes {
+        /// The group.
+        group: GroupId,
+        /// Whose envelopes.
+        sender: DeviceId,
+        /// Up to which cursor.
+        up_to: u64,
+    },
+    /// Deletes commits and rejects up to a cursor, which included.
+    DeleteCommits {
+        /// The group.
+        group: GroupId,
+        /// Up to which cursor.
+        up_to: u64,
+    },
+    /// Deletes one commit or reject, where earlier ones stay for a former member.
+    DeleteCommit {
+        /// The group.
+        group: GroupId,
+        /// Its cursor.
+        cursor: u64,
+    },
+    /// A Welcome for a newcomer.
+    PutWelcome(GroupId, WelcomeRow, Bytes),
+    /// Forgets a Welcome.
+    DeleteWelcome(GroupId, DeviceId),
+}
+
+impl Write {
+    /// The group that the write is about.
+    pub fn group(&self) -> GroupId {
+        match self {
+            Self::PutGroup(row) => row.group,
+            Self::SetCounters(group, ..)
+            | Self::PutMember(group, ..)
+            | Self::SetAcknowledged(group, ..)
+            | Self::DeleteMember(group, ..)
+            | Self::PutHead(group, ..)
+            | Self::PutStatement(group, ..)
+            | Self::DeleteStatements(group, ..)
+            | Self::AppendEntries(group, ..)
+            | Self::DeleteEnvelopes { group, .. }
+            | Self::DeleteCommits { group, .. }
+            | Self::DeleteCommit { group, .. }
+            | Self::PutWelcome(group, ..)
+            | Self::DeleteWelcome(group, ..) => *group,
+        }
+    }
+}

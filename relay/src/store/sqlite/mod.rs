@@ -1,0 +1,221 @@
+//! The store on SQLite: one database in WAL mode, one connection that writes, a few that read and never wait for it.
+//!
+//! A batch of writes is one transaction of few statements with many rows each, and `synchronous = FULL` flushes the log to
+//! the disk before the commit returns. So the caller decides how many appends share one flush.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{Connection, Executor, Row};
+use sync_types::{DeviceId, GroupId};
+use tokio::sync::Mutex;
+
+use self::apply::Texts;
+use self::checkpoint::Checkpoints;
+use self::error::error;
+use self::plan::{Deletion, Step};
+use self::rows::number;
+use super::{Bytes, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
+use crate::{StartError, crash};
+
+mod apply;
+mod checkpoint;
+mod error;
+mod open;
+mod plan;
+mod rows;
+
+/// How many floors are remembered; one is 60 bytes.
+const FLOORS: usize = 65_536;
+
+/// The store on SQLite.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Mutex<Writer>,
+    readers: SqlitePool,
+    texts: Texts,
+    checkpoints: Checkpoints,
+}
+
+struct Writer {
+    connection: SqliteConnection,
+    /// Set while a transaction is open. It still is at the next commit if the one before was dropped halfway.
+    open: bool,
+    /// Bytes written since the last checkpoint began, roughly.
+    written: u64,
+    /// Up to which cursor each kind of deletion has been done since the start. Cursors only grow, so the next one need not
+    /// look below: an acknowledgement costs as much as it acknowledges, however long the log before it is.
+    floors: HashMap<Deletion, u64>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, and makes it if there is none. `max_bytes` bounds its size; beyond, a commit fails
+    /// with [`StoreError::Full`] as on a full disk.
+    ///
+    /// # Errors
+    /// `STORE_CORRUPT` for a file that is damaged or another program's, `VERSION` for one of a newer relay, `DISK_FULL`,
+    /// `HOME_BUSY` or `IO`. The file is left as it is.
+    pub async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Self, StartError> {
+        let open::Opened { writer, readers, checkpoints } = open::open(path, max_bytes).await?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Mutex::new(Writer { connection: writer, open: false, written: 0, floors: HashMap::new() }),
+            readers,
+            texts: Texts::new(),
+            checkpoints: Checkpoints::start(checkpoints),
+        })
+    }
+
+    /// The size of the database and its log, in bytes.
+    pub fn size(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        [self.path.as_path(), Path::new(&log)]
+            .iter()
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|file| file.len())
+            .sum()
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let steps = plan::plan(writes);
+        let mut writer = self.writer.lock().await;
+        let writer = &mut *writer;
+        if writer.open {
+            // Fails if SQLite has rolled back by itself, which is as good.
+            let _ = writer.connection.execute("ROLLBACK").await;
+            writer.open = false;
+        }
+        if self.checkpoints.step(&mut writer.connection, writer.written).await {
+            writer.written = 0;
+        }
+        writer.written += steps.iter().map(Step::weight).sum::<u64>();
+        let outcome = self.transaction(writer, &steps).await;
+        if let Err(e) = &outcome {
+            let _ = writer.connection.execute("ROLLBACK").await;
+            writer.open = false;
+            return Err(error(e));
+        }
+        let mut deleted = false;
+        for (what, up_to) in steps.iter().flat_map(|step| match step {
+            Step::Delete(deletions) => deletions.as_slice(),
+            _ => &[],
+        }) {
+            deleted = true;
+            if writer.floors.len() >= FLOORS {
+                writer.floors.clear();
+            }
+            let floor = writer.floors.entry(*what).or_default();
+            *floor = (*up_to).max(*floor);
+        }
+        if deleted {
+            crash::point(crash::AFTER_DELETE);
+        }
+        Ok(())
+    }
+
+    async fn transaction(&self, writer: &mut Writer, steps: &[Step]) -> Result<(), sqlx::Error> {
+        let Writer { connection, open, floors, .. } = writer;
+        // Not by sqlx's own transactions: SQLite ends one by itself on some errors, and then sqlx would count wrong.
+        *open = true;
+        connection.execute("BEGIN IMMEDIATE").await?;
+        for step in steps {
+            self.texts.apply(connection, step, |what| floors.get(what).copied().unwrap_or(0)).await?;
+        }
+        crash::point(crash::MID_COMMIT);
+        connection.execute("COMMIT").await?;
+        *open = false;
+        Ok(())
+    }
+
+    async fn read_group(&self, group: GroupId) -> Result<Option<GroupRows>, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(|e| error(&e))?;
+        let rows = rows::load(&mut transaction, group).await?;
+        transaction.rollback().await.map_err(|e| error(&e))?;
+        Ok(rows)
+    }
+
+    async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
+        let text = if query.commits_only {
+            "SELECT cursor, kind, sender, body FROM entries \
+             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor"
+        } else {
+            "SELECT cursor, kind, sender, body FROM entries \
+             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor"
+        };
+        let mut found = Vec::new();
+        let mut left = query.max_bytes;
+        let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
+        let mut stream = sqlx::query(text)
+            .bind(query.group.as_bytes())
+            .bind(number(query.after))
+            .bind(number(query.until))
+            .bind(query.reader.as_bytes())
+            .fetch(&mut *reader);
+        while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
+            let entry = rows::entry_row(&row)?;
+            match left.checked_sub(entry.bytes.len()) {
+                Some(rest) => left = rest,
+                None if found.is_empty() => left = 0,
+                None => break,
+            }
+            found.push(entry);
+        }
+        Ok(found)
+    }
+
+    async fn read_welcome(&self, group: GroupId, device: DeviceId) -> Result<Option<Bytes>, StoreError> {
+        let row = sqlx::query("SELECT welcome FROM welcomes WHERE grp = ? AND device = ?")
+            .bind(group.as_bytes())
+            .bind(device.as_bytes())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|e| error(&e))?;
+        row.map(|row| row.try_get::<&[u8], _>(0).map(Bytes::from).map_err(|e| error(&e))).transpose()
+    }
+
+    async fn read_stats(&self) -> Result<StoreStats, StoreError> {
+        let text = "SELECT (SELECT count(*) FROM groups), ifnull(sum(entries), 0), ifnull(sum(bytes), 0) FROM counters";
+        let (groups, entries, bytes): (i64, i64, i64) =
+            sqlx::query_as(text).fetch_one(&self.readers).await.map_err(|e| error(&e))?;
+        Ok(StoreStats { groups: groups as u64, entries: entries as u64, bytes: bytes as u64 })
+    }
+
+    /// Ends all connections; the log is merged into the database. Later calls fail.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.readers.close().await;
+        self.checkpoints.stop().await;
+        let mut writer = self.writer.lock().await;
+        // The connection's place is taken by one that leads nowhere, so that a late commit fails instead of waiting.
+        let nowhere = SqliteConnection::connect("sqlite::memory:").await.map_err(|e| error(&e))?;
+        let connection = std::mem::replace(&mut writer.connection, nowhere);
+        connection.close().await.map_err(|e| error(&e))
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>> {
+        Box::pin(self.read_group(group))
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()> {
+        Box::pin(self.write(writes))
+    }
+
+    fn entries(&self, query: EntriesQuery) -> StoreFuture<'_, Vec<EntryRow>> {
+        Box::pin(self.read_entries(query))
+    }
+
+    fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
+        Box::pin(self.read_welcome(group, device))
+    }
+
+    fn stats(&self) -> StoreFuture<'_, StoreStats> {
+        Box::pin(self.read_stats())
+    }
+}

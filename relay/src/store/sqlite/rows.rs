@@ -1,0 +1,181 @@
+//! From SQLite's rows to the relay's, with every length and number checked: what cannot have been written by a relay is
+//! [`StoreError::Corrupt`].
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sync_types::frame::{EntryKind, Head, Signature};
+use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
+
+use super::error;
+use crate::store::{
+    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, Removal, StatementRow,
+    StoreError, WelcomeRow,
+};
+
+type Read<T> = Result<T, StoreError>;
+
+/// A number as SQLite holds it. Cursors, epochs and sizes stay far below 2⁶³; "everything" may be asked for as `u64::MAX`.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("a column holds no {what}"))
+}
+
+fn unsigned(row: &SqliteRow, column: usize) -> Read<u64> {
+    let value: i64 = row.try_get(column).map_err(|e| error(&e))?;
+    u64::try_from(value).map_err(|_| corrupt("cursor, epoch or count"))
+}
+
+fn blob(row: &SqliteRow, column: usize) -> Read<&[u8]> {
+    row.try_get(column).map_err(|e| error(&e))
+}
+
+fn fixed<const N: usize>(row: &SqliteRow, column: usize) -> Read<[u8; N]> {
+    blob(row, column)?.try_into().map_err(|_| corrupt("id, hash, key or signature"))
+}
+
+fn optional_hash(row: &SqliteRow, column: usize) -> Read<Option<EntryHash>> {
+    let bytes: Option<&[u8]> = row.try_get(column).map_err(|e| error(&e))?;
+    bytes.map(|b| EntryHash::from_slice(b).ok_or_else(|| corrupt("hash"))).transpose()
+}
+
+fn optional_unsigned(row: &SqliteRow, column: usize) -> Read<Option<u64>> {
+    let value: Option<i64> = row.try_get(column).map_err(|e| error(&e))?;
+    value.map(|v| u64::try_from(v).map_err(|_| corrupt("cursor, epoch or time"))).transpose()
+}
+
+fn kind(row: &SqliteRow, column: usize) -> Read<EntryKind> {
+    match unsigned(row, column)? {
+        1 => Ok(EntryKind::Envelope),
+        2 => Ok(EntryKind::Commit),
+        3 => Ok(EntryKind::Reject),
+        _ => Err(corrupt("kind of entry")),
+    }
+}
+
+/// Everything of a group but the bodies, as of one moment: the connection has a read transaction open.
+pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Option<GroupRows>> {
+    let Some(row) = all(from, "SELECT * FROM groups WHERE grp = ?", group).await?.pop() else {
+        return Ok(None);
+    };
+    let counters = match &all(from, "SELECT newest, entries, bytes FROM counters WHERE grp = ?", group).await?[..] {
+        [row] => Counters { newest: unsigned(row, 0)?, entries: unsigned(row, 1)?, bytes: unsigned(row, 2)? },
+        _ => Counters::default(),
+    };
+    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms \
+                   FROM members JOIN acknowledged USING (grp, device) WHERE grp = ? ORDER BY device";
+    let heads =
+        "SELECT sender, seq, hash, header, ciphertext_hash, signature, cut FROM heads WHERE grp = ? ORDER BY sender";
+    let statements =
+        "SELECT acknowledger, sender, statement FROM statements WHERE grp = ? ORDER BY acknowledger, sender";
+    let welcomes = "SELECT device, cursor FROM welcomes WHERE grp = ? ORDER BY device";
+    let index = "SELECT cursor, kind, sender, size FROM entries WHERE grp = ? ORDER BY cursor";
+    Ok(Some(GroupRows {
+        group: group_row(&row, group)?,
+        counters,
+        members: all(from, members, group).await?.iter().map(member_row).collect::<Read<_>>()?,
+        heads: all(from, heads, group).await?.iter().map(head_row).collect::<Read<_>>()?,
+        statements: all(from, statements, group).await?.iter().map(statement_row).collect::<Read<_>>()?,
+        welcomes: all(from, welcomes, group)
+            .await?
+            .iter()
+            .map(|row| Ok(WelcomeRow { device: DeviceId(fixed(row, 0)?), cursor: unsigned(row, 1)? }))
+            .collect::<Read<_>>()?,
+        index: all(from, index, group).await?.iter().map(index_row).collect::<Read<_>>()?,
+    }))
+}
+
+async fn all(from: &mut SqliteConnection, text: &'static str, group: GroupId) -> Read<Vec<SqliteRow>> {
+    sqlx::query(text).bind(group.as_bytes()).fetch_all(from).await.map_err(|e| error(&e))
+}
+
+fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
+    let suite = u8::try_from(unsigned(row, 1)?).ok().and_then(|n| Suite::from_wire(n).ok());
+    let (rejected, rest) = blob(row, 6)?.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(corrupt("list of hashes"));
+    }
+    let provisional = match optional_unsigned(row, 8)? {
+        None => None,
+        Some(cursor) => Some(Provisional {
+            cursor,
+            commit_hash: EntryHash(fixed(row, 9)?),
+            committer: DeviceId(fixed(row, 10)?),
+            deadline_ms: unsigned(row, 11)?,
+            epoch: unsigned(row, 12)?,
+            snapshot: blob(row, 13)?.into(),
+            group_info: blob(row, 14)?.into(),
+            last_commit: optional_hash(row, 15)?,
+        }),
+    };
+    Ok(GroupRow {
+        group,
+        suite: suite.ok_or_else(|| corrupt("known cipher suite"))?,
+        epoch: unsigned(row, 2)?,
+        snapshot: blob(row, 3)?.into(),
+        group_info: blob(row, 4)?.into(),
+        last_commit: optional_hash(row, 5)?,
+        rejected: rejected.iter().map(|hash| EntryHash(*hash)).collect(),
+        provisional,
+        created_at_ms: unsigned(row, 7)?,
+    })
+}
+
+fn member_row(row: &SqliteRow) -> Read<MemberRow> {
+    let removed = match (optional_unsigned(row, 5)?, optional_unsigned(row, 6)?) {
+        (Some(cursor), Some(at_ms)) => Some(Removal { cursor, at_ms }),
+        (None, None) => None,
+        _ => return Err(corrupt("whole removal")),
+    };
+    Ok(MemberRow {
+        device: DeviceId(fixed(row, 0)?),
+        key: fixed(row, 1)?,
+        added: unsigned(row, 2)?,
+        start: unsigned(row, 3)?,
+        acknowledged: unsigned(row, 4)?,
+        removed,
+    })
+}
+
+fn head_row(row: &SqliteRow) -> Read<HeadRow> {
+    Ok(HeadRow {
+        sender: DeviceId(fixed(row, 0)?),
+        head: Head {
+            seq: unsigned(row, 1)?,
+            hash: EntryHash(fixed(row, 2)?),
+            header: Opaque(blob(row, 3)?.to_vec()),
+            ciphertext_hash: EntryHash(fixed(row, 4)?),
+            signature: Signature(fixed(row, 5)?),
+        },
+        cut: unsigned(row, 6)? != 0,
+    })
+}
+
+fn statement_row(row: &SqliteRow) -> Read<StatementRow> {
+    Ok(StatementRow {
+        acknowledger: DeviceId(fixed(row, 0)?),
+        sender: DeviceId(fixed(row, 1)?),
+        statement: blob(row, 2)?.into(),
+    })
+}
+
+fn index_row(row: &SqliteRow) -> Read<IndexRow> {
+    Ok(IndexRow {
+        cursor: unsigned(row, 0)?,
+        kind: kind(row, 1)?,
+        sender: DeviceId(fixed(row, 2)?),
+        size: u32::try_from(unsigned(row, 3)?).map_err(|_| corrupt("size"))?,
+    })
+}
+
+/// Columns: cursor, kind, sender, body.
+pub(super) fn entry_row(row: &SqliteRow) -> Read<EntryRow> {
+    Ok(EntryRow {
+        cursor: unsigned(row, 0)?,
+        kind: kind(row, 1)?,
+        sender: DeviceId(fixed(row, 2)?),
+        bytes: blob(row, 3)?.into(),
+    })
+}

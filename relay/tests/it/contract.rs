@@ -1,0 +1,348 @@
+//! What every store has to do. Each store's tests call [`run`] with a way to make an empty one.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use sync_relay::store::{
+    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, MemberRow, MemoryStore, Provisional, Removal,
+    StatementRow, Store, StoreError, WelcomeRow, Write,
+};
+use sync_types::frame::{EntryKind, Head, Signature};
+use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
+
+use crate::support::now;
+
+const A: DeviceId = DeviceId([1; 16]);
+const B: DeviceId = DeviceId([2; 16]);
+
+/// Runs the whole contract, on a fresh store for each part.
+pub(crate) async fn run<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
+    an_unknown_group_is_none(&make().await).await;
+    rows_come_back_as_written(&make().await).await;
+    groups_do_not_mix(&make().await).await;
+    entries_come_in_order_within_limits(&make().await).await;
+    deletes_take_what_they_name(&make().await).await;
+    a_failing_transaction_leaves_nothing(&make().await).await;
+    many_writes_of_many_groups_go_together(&make().await).await;
+}
+
+async fn an_unknown_group_is_none(store: &impl Store) {
+    let group = GroupId([1; 32]);
+    assert_eq!(store.load(group).await.unwrap(), None);
+    assert_eq!(store.welcome(group, A).await.unwrap(), None);
+    assert_eq!(store.entries(query(group, 0)).await.unwrap(), vec![]);
+    assert_eq!(store.stats().await.unwrap(), Default::default());
+}
+
+async fn rows_come_back_as_written(store: &impl Store) {
+    let group = GroupId([1; 32]);
+    let mut row = group_row(group);
+    store.commit(vec![Write::PutGroup(Box::new(row.clone())), counters(group, 0, 0, 0)]).await.unwrap();
+    let rows = store.load(group).await.unwrap().unwrap();
+    assert_eq!(rows.group, row);
+    assert!(rows.members.is_empty() && rows.heads.is_empty() && rows.statements.is_empty() && rows.index.is_empty());
+
+    row.provisional = Some(Provisional {
+        cursor: 3,
+        commit_hash: EntryHash([1; 32]),
+        committer: A,
+        deadline_ms: 11_000,
+        epoch: 4,
+        snapshot: bytes(4, 500),
+        group_info: bytes(5, 600),
+        last_commit: None,
+    });
+    row.last_commit = Some(EntryHash([1; 32]));
+    row.rejected = vec![EntryHash([2; 32]), EntryHash([3; 32])];
+    row.epoch = 5;
+    let removed = Some(Removal { cursor: 3, at_ms: 1_234 });
+    store
+        .commit(vec![
+            Write::PutGroup(Box::new(row.clone())),
+            Write::PutMember(group, member(B, 7)),
+            Write::PutMember(group, MemberRow { removed, ..member(A, 2) }),
+            Write::SetAcknowledged(group, B, 9),
+            Write::PutHead(group, head(A, 5, true)),
+            Write::PutHead(group, head(B, 1, false)),
+            Write::PutHead(group, head(B, 2, false)),
+            Write::PutStatement(group, statement(B, A, 1)),
+            Write::PutStatement(group, statement(A, B, 2)),
+            Write::PutStatement(group, statement(B, A, 3)),
+            Write::PutWelcome(group, WelcomeRow { device: B, cursor: 3 }, bytes(6, 700)),
+        ])
+        .await
+        .unwrap();
+    let rows = store.load(group).await.unwrap().unwrap();
+    assert_eq!(rows.group, row);
+    assert_eq!(rows.members, [MemberRow { removed, ..member(A, 2) }, MemberRow { acknowledged: 9, ..member(B, 7) }]);
+    assert_eq!(rows.heads, [head(A, 5, true), head(B, 2, false)]);
+    assert_eq!(rows.statements, [statement(A, B, 2), statement(B, A, 3)]);
+    assert_eq!(rows.welcomes, [WelcomeRow { device: B, cursor: 3 }]);
+    assert_eq!(store.welcome(group, B).await.unwrap(), Some(bytes(6, 700)));
+    assert_eq!(store.welcome(group, A).await.unwrap(), None);
+
+    row.provisional = None;
+    row.rejected.clear();
+    store
+        .commit(vec![
+            Write::PutGroup(Box::new(row.clone())),
+            Write::DeleteWelcome(group, B),
+            Write::DeleteMember(group, A),
+            Write::DeleteStatements(group, A),
+        ])
+        .await
+        .unwrap();
+    let rows = store.load(group).await.unwrap().unwrap();
+    assert_eq!(rows.group, row);
+    assert_eq!(rows.members, [MemberRow { acknowledged: 9, ..member(B, 7) }]);
+    assert!(rows.statements.is_empty() && rows.welcomes.is_empty());
+    assert_eq!(rows.heads.len(), 2, "heads outlive membership");
+    assert_eq!(store.welcome(group, B).await.unwrap(), None);
+}
+
+async fn groups_do_not_mix(store: &impl Store) {
+    let (one, two) = (GroupId([1; 32]), GroupId([2; 32]));
+    for group in [one, two] {
+        store
+            .commit(vec![
+                Write::PutGroup(Box::new(group_row(group))),
+                Write::PutMember(group, member(A, 0)),
+                Write::PutHead(group, head(A, 1, false)),
+                Write::AppendEntries(group, vec![entry(1, EntryKind::Envelope, A, 10)]),
+                Write::PutWelcome(group, WelcomeRow { device: A, cursor: 1 }, bytes(1, 10)),
+                counters(group, 1, 1, 10),
+            ])
+            .await
+            .unwrap();
+    }
+    store
+        .commit(vec![
+            Write::DeleteEnvelopes { group: one, sender: A, up_to: 9 },
+            Write::DeleteMember(one, A),
+            Write::DeleteWelcome(one, A),
+            Write::SetAcknowledged(one, A, 1),
+            counters(one, 1, 0, 0),
+        ])
+        .await
+        .unwrap();
+    let rows = store.load(two).await.unwrap().unwrap();
+    assert_eq!((rows.index.len(), rows.members.len(), rows.welcomes.len()), (1, 1, 1));
+    assert_eq!(rows.members[0].acknowledged, 0);
+    let rows = store.load(one).await.unwrap().unwrap();
+    assert_eq!((rows.index.len(), rows.members.len(), rows.welcomes.len()), (0, 0, 0));
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.groups, stats.entries, stats.bytes), (2, 1, 10));
+}
+
+async fn entries_come_in_order_within_limits(store: &impl Store) {
+    let group = GroupId([1; 32]);
+    let rows = [
+        entry(1, EntryKind::Envelope, A, 100),
+        entry(2, EntryKind::Envelope, B, 100),
+        entry(3, EntryKind::Commit, A, 100),
+        entry(5, EntryKind::Envelope, A, 5_000),
+        entry(6, EntryKind::Reject, B, 100),
+        entry(7, EntryKind::Envelope, A, 100),
+    ];
+    store
+        .commit(vec![
+            Write::PutGroup(Box::new(group_row(group))),
+            Write::AppendEntries(group, rows[..2].to_vec()),
+            Write::AppendEntries(group, rows[2..].to_vec()),
+            counters(group, 7, 6, 5_500),
+        ])
+        .await
+        .unwrap();
+    let read = async |query: EntriesQuery| -> Vec<u64> {
+        let found = store.entries(query).await.unwrap();
+        for row in &found {
+            assert!(rows.contains(row), "cursor {}", row.cursor);
+        }
+        found.iter().map(|row| row.cursor).collect()
+    };
+    let all = query(group, 0);
+    assert_eq!(read(all).await, [1, 2, 3, 5, 6, 7]);
+    assert_eq!(read(EntriesQuery { reader: A, ..all }).await, [2, 3, 6]);
+    assert_eq!(read(EntriesQuery { reader: B, ..all }).await, [1, 3, 5, 6, 7]);
+    assert_eq!(read(EntriesQuery { commits_only: true, ..all }).await, [3, 6]);
+    assert_eq!(read(EntriesQuery { after: 3, ..all }).await, [5, 6, 7]);
+    assert_eq!(read(EntriesQuery { after: 1, until: 5, ..all }).await, [2, 3, 5]);
+    assert_eq!(read(EntriesQuery { after: 7, ..all }).await, Vec::<u64>::new());
+    assert_eq!(read(EntriesQuery { after: 9, until: 4, ..all }).await, Vec::<u64>::new());
+    assert_eq!(read(EntriesQuery { max_bytes: 200, ..all }).await, [1, 2]);
+    assert_eq!(read(EntriesQuery { max_bytes: 299, ..all }).await, [1, 2]);
+    assert_eq!(read(EntriesQuery { max_bytes: 0, ..all }).await, [1], "the first comes whatever its size");
+    assert_eq!(read(EntriesQuery { after: 3, max_bytes: 100, ..all }).await, [5]);
+    let index = store.load(group).await.unwrap().unwrap().index;
+    let index: Vec<_> = index.iter().map(|i| (i.cursor, i.kind, i.sender, i.size as usize)).collect();
+    let expected: Vec<_> = rows.iter().map(|r| (r.cursor, r.kind, r.sender, r.bytes.len())).collect();
+    assert_eq!(index, expected);
+}
+
+async fn deletes_take_what_they_name(store: &impl Store) {
+    let group = GroupId([1; 32]);
+    let rows = vec![
+        entry(1, EntryKind::Envelope, A, 10),
+        entry(2, EntryKind::Commit, A, 10),
+        entry(3, EntryKind::Envelope, B, 10),
+        entry(4, EntryKind::Reject, B, 10),
+        entry(5, EntryKind::Envelope, A, 10),
+        entry(6, EntryKind::Commit, A, 10),
+    ];
+    store.commit(vec![Write::PutGroup(Box::new(group_row(group))), Write::AppendEntries(group, rows)]).await.unwrap();
+    let left =
+        async || -> Vec<u64> { store.load(group).await.unwrap().unwrap().index.iter().map(|row| row.cursor).collect() };
+    store.commit(vec![Write::DeleteEnvelopes { group, sender: A, up_to: 4 }]).await.unwrap();
+    assert_eq!(left().await, [2, 3, 4, 5, 6], "neither commits nor others' envelopes");
+    store.commit(vec![Write::DeleteCommit { group, cursor: 4 }]).await.unwrap();
+    assert_eq!(left().await, [2, 3, 5, 6], "one, while an earlier one stays");
+    store.commit(vec![Write::DeleteCommit { group, cursor: 3 }]).await.unwrap();
+    assert_eq!(left().await, [2, 3, 5, 6], "an envelope is no commit");
+    store.commit(vec![Write::DeleteCommits { group, up_to: 5 }]).await.unwrap();
+    assert_eq!(left().await, [3, 5, 6]);
+    store.commit(vec![Write::DeleteEnvelopes { group, sender: B, up_to: 2 }]).await.unwrap();
+    assert_eq!(left().await, [3, 5, 6], "beyond the cursor");
+    store
+        .commit(vec![
+            Write::DeleteEnvelopes { group, sender: A, up_to: 6 },
+            Write::DeleteEnvelopes { group, sender: B, up_to: 6 },
+            Write::DeleteCommits { group, up_to: 6 },
+            counters(group, 6, 0, 0),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(left().await, Vec::<u64>::new());
+    assert_eq!(store.entries(query(group, 0)).await.unwrap(), vec![]);
+    assert_eq!(store.load(group).await.unwrap().unwrap().counters.newest, 6, "cursors are not used again");
+    // Written and deleted within one transaction: the order counts.
+    store
+        .commit(vec![
+            Write::AppendEntries(group, vec![entry(7, EntryKind::Envelope, A, 10)]),
+            Write::DeleteEnvelopes { group, sender: A, up_to: 7 },
+            Write::AppendEntries(group, vec![entry(8, EntryKind::Envelope, A, 10)]),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(left().await, [8]);
+}
+
+async fn a_failing_transaction_leaves_nothing(store: &impl Store) {
+    let group = GroupId([1; 32]);
+    let first = entry(1, EntryKind::Envelope, A, 10);
+    store
+        .commit(vec![
+            Write::PutGroup(Box::new(group_row(group))),
+            Write::PutMember(group, member(A, 0)),
+            Write::AppendEntries(group, vec![first.clone()]),
+            counters(group, 1, 1, 10),
+        ])
+        .await
+        .unwrap();
+    let before = store.load(group).await.unwrap();
+    let result = store
+        .commit(vec![
+            Write::SetAcknowledged(group, A, 1),
+            Write::PutHead(group, head(A, 1, false)),
+            Write::AppendEntries(
+                group,
+                vec![entry(2, EntryKind::Envelope, A, 20), entry(1, EntryKind::Envelope, B, 30)],
+            ),
+            counters(group, 2, 2, 30),
+        ])
+        .await;
+    assert!(matches!(result, Err(StoreError::Corrupt(_))), "a cursor is given out once: {result:?}");
+    assert_eq!(store.load(group).await.unwrap(), before);
+    assert_eq!(store.entries(query(group, 0)).await.unwrap(), [first]);
+}
+
+async fn many_writes_of_many_groups_go_together(store: &impl Store) {
+    let groups: Vec<GroupId> = (1..=5).map(|n| GroupId([n; 32])).collect();
+    let mut writes: Vec<Write> = groups.iter().map(|g| Write::PutGroup(Box::new(group_row(*g)))).collect();
+    for cursor in 1..=700 {
+        for group in &groups {
+            writes.push(Write::AppendEntries(*group, vec![entry(cursor, EntryKind::Envelope, A, 3)]));
+            writes.push(Write::PutHead(*group, head(A, cursor, false)));
+            writes.push(counters(*group, cursor, cursor, cursor * 3));
+        }
+    }
+    store.commit(writes).await.unwrap();
+    for group in groups {
+        let rows = store.load(group).await.unwrap().unwrap();
+        assert_eq!(rows.counters, Counters { newest: 700, entries: 700, bytes: 2_100 });
+        assert_eq!(rows.heads, [head(A, 700, false)]);
+        assert!(rows.index.iter().map(|row| row.cursor).eq(1..=700));
+        let read = store.entries(query(group, 0)).await.unwrap();
+        assert!(read.iter().map(|row| row.cursor).eq(1..=700));
+    }
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.groups, stats.entries, stats.bytes), (5, 3_500, 10_500));
+}
+
+fn query(group: GroupId, after: u64) -> EntriesQuery {
+    let reader = DeviceId([0xff; 16]);
+    EntriesQuery { group, after, until: u64::MAX, max_bytes: usize::MAX, reader, commits_only: false }
+}
+
+fn bytes(fill: u8, len: usize) -> Bytes {
+    Arc::from(vec![fill; len])
+}
+
+fn group_row(group: GroupId) -> GroupRow {
+    GroupRow {
+        group,
+        suite: Suite::XWing,
+        epoch: 4,
+        snapshot: bytes(1, 300),
+        group_info: bytes(2, 200),
+        last_commit: None,
+        rejected: vec![],
+        provisional: None,
+        created_at_ms: 1_700_000_000_000,
+    }
+}
+
+fn member(device: DeviceId, start: u64) -> MemberRow {
+    MemberRow { device, key: [device.0[0]; 32], added: start, start, acknowledged: start, removed: None }
+}
+
+fn head(sender: DeviceId, seq: u64, cut: bool) -> HeadRow {
+    let head = Head {
+        seq,
+        hash: EntryHash([seq as u8; 32]),
+        header: Opaque(vec![seq as u8; 99]),
+        ciphertext_hash: EntryHash([7; 32]),
+        signature: Signature([8; 64]),
+    };
+    HeadRow { sender, head, cut }
+}
+
+fn statement(acknowledger: DeviceId, sender: DeviceId, fill: u8) -> StatementRow {
+    StatementRow { acknowledger, sender, statement: bytes(fill, 130) }
+}
+
+fn entry(cursor: u64, kind: EntryKind, sender: DeviceId, len: usize) -> EntryRow {
+    EntryRow { cursor, kind, sender, bytes: bytes(cursor as u8, len) }
+}
+
+fn counters(group: GroupId, newest: u64, entries: u64, bytes: u64) -> Write {
+    Write::SetCounters(group, Counters { newest, entries, bytes })
+}
+
+#[test]
+fn the_memory_store_keeps_the_contract() {
+    now(run(|| std::future::ready(MemoryStore::new())));
+}
+
+#[test]
+fn a_disk_that_lies_loses_what_came_after() {
+    let (store, group) = (MemoryStore::new(), GroupId([1; 32]));
+    now(store.commit(vec![Write::PutGroup(Box::new(group_row(group))), counters(group, 1, 0, 0)])).unwrap();
+    store.hold_back_syncs();
+    now(store.commit(vec![counters(group, 2, 0, 0)])).unwrap();
+    assert_eq!(now(store.load(group)).unwrap().unwrap().counters.newest, 2);
+    store.lose_unsynced();
+    assert_eq!(now(store.load(group)).unwrap().unwrap().counters.newest, 1);
+    store.fail_next(StoreError::Full);
+    assert_eq!(now(store.commit(vec![counters(group, 2, 0, 0)])), Err(StoreError::Full));
+    assert_eq!(now(store.commit(vec![counters(group, 3, 0, 0)])), Ok(()));
+}

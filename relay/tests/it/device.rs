@@ -1,0 +1,241 @@
+//! A device that speaks raw frames, with real MLS and real signatures, over any stream.
+
+use mls_rs::client_builder::MlsConfig;
+use mls_rs::{Client, ExtensionList, Group, MlsMessage};
+use sync_rules::mls::{self, Rules};
+use sync_rules::{SigningKey, attach, envelope};
+use sync_types::envelope::{Class, Envelope, Header};
+use sync_types::frame::{
+    self, Acknowledge, Attach, Attached, Commit, Create, Entry, FromRelay, Refused, Signature, ToRelay, WelcomeFor,
+};
+use sync_types::settings::Settings;
+use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite, VERSION};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+pub type Reader = Box<dyn AsyncRead + Unpin + Send>;
+pub type Writer = Box<dyn AsyncWrite + Unpin + Send>;
+
+/// One stream to a relay.
+pub struct Wire {
+    reader: Reader,
+    writer: Writer,
+    pub exporter: [u8; 32],
+}
+
+impl Wire {
+    pub fn new(reader: Reader, writer: Writer, exporter: [u8; 32]) -> Self {
+        Self { reader, writer, exporter }
+    }
+
+    pub fn local(relay: &sync_relay::RunningRelay) -> Self {
+        let sync_relay::LocalConnection { reader, writer, exporter } = relay.connect_local();
+        Self::new(Box::new(reader), Box::new(writer), exporter)
+    }
+
+    pub async fn send(&mut self, frame: &ToRelay) {
+        self.send_bytes(&frame::write(frame)).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.writer.write_all(bytes).await.unwrap();
+        self.writer.flush().await.unwrap();
+    }
+
+    /// The next frame; `None` at the stream's end.
+    pub async fn receive(&mut self) -> Option<FromRelay> {
+        let mut prefix = [0; 4];
+        self.reader.read_exact(&mut prefix).await.ok()?;
+        let mut bytes = vec![0; frame::length(prefix).unwrap()];
+        self.reader.read_exact(&mut bytes).await.ok()?;
+        Some(frame::read(&bytes).unwrap())
+    }
+
+    /// The first frame for which `want` gives something. Others are passed over, but a refusal.
+    pub async fn expect<T>(&mut self, want: impl Fn(FromRelay) -> Option<T>) -> T {
+        loop {
+            let frame = self.receive().await.expect("the relay ended the stream");
+            if let FromRelay::Refused(refused) = &frame {
+                let found = want(frame.clone());
+                return found.unwrap_or_else(|| panic!("refused: {} {refused:?}", refused.code()));
+            }
+            if let Some(found) = want(frame) {
+                return found;
+            }
+        }
+    }
+
+    pub async fn refusal(&mut self) -> Refused {
+        self.expect(|frame| match frame {
+            FromRelay::Refused(refused) => Some(refused),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn accepted(&mut self, seq: u64) {
+        self.expect(|frame| matches!(frame, FromRelay::Accepted(to) if to >= seq).then_some(())).await;
+    }
+
+    /// Delivered entries until there are so many.
+    pub async fn entries(&mut self, count: usize) -> Vec<Entry> {
+        let mut found = Vec::new();
+        while found.len() < count {
+            found.extend(
+                self.expect(|frame| match frame {
+                    FromRelay::Deliver(entries) => Some(entries),
+                    _ => None,
+                })
+                .await,
+            );
+        }
+        found
+    }
+
+    /// Until what was sent before is done: an empty push is answered behind it.
+    pub async fn settled(&mut self) {
+        self.send(&ToRelay::Push(vec![])).await;
+        self.accepted(0).await;
+    }
+
+    pub async fn acknowledge(&mut self, cursor: u64) {
+        self.send(&ToRelay::Acknowledge(Acknowledge { cursor, statement: Opaque::default() })).await;
+    }
+}
+
+/// A device with its chain.
+pub struct Device {
+    pub key: SigningKey,
+    pub id: DeviceId,
+    pub group: GroupId,
+    pub epoch: u64,
+    seq: u64,
+    previous: EntryHash,
+}
+
+impl Device {
+    pub fn new(seed: u8, group: GroupId) -> Self {
+        let key = SigningKey::from_seed(&[seed; 32]);
+        Self { id: key.device_id(), key, group, epoch: 0, seq: 0, previous: EntryHash::default() }
+    }
+
+    fn request(&self, wire: &Wire, stored: u64) -> Attach {
+        let proof = Signature(attach::prove(&self.key, self.group, &wire.exporter));
+        Attach { version: VERSION, group: self.group, device: self.id, stored, proof }
+    }
+
+    pub async fn create(&self, wire: &mut Wire, mls: &Group<impl MlsConfig>, token: &[u8]) {
+        let create =
+            Create { attach: self.request(wire, 0), group_info: Opaque(info(mls)), token: Opaque(token.to_vec()) };
+        wire.send(&ToRelay::Create(create)).await;
+    }
+
+    pub async fn attach(&self, wire: &mut Wire, stored: u64) -> Attached {
+        wire.send(&ToRelay::Attach(self.request(wire, stored))).await;
+        attached(wire).await
+    }
+
+    pub async fn ask_to_attach(&self, wire: &mut Wire) {
+        wire.send(&ToRelay::Attach(self.request(wire, 0))).await;
+    }
+
+    /// The next envelope of the chain.
+    pub fn seal(&mut self, length: usize) -> Opaque {
+        let header = sync_types::encode(&Header {
+            version: VERSION,
+            suite: Suite::XWing as u8,
+            class: Class::Data,
+            epoch: self.epoch,
+            epoch_tag: [0; 8],
+            sender: self.id,
+            seq: self.seq + 1,
+            previous: self.previous,
+            nonce: [0; 24],
+        });
+        let ciphertext = vec![7; length];
+        let hash = envelope::ciphertext_hash(&ciphertext);
+        let signature = envelope::sign_envelope(&self.key, &self.group, &header, &hash);
+        self.seq += 1;
+        self.previous = envelope::entry_hash(&header, &hash, &signature);
+        Opaque(Envelope::assemble(&header, &ciphertext, &signature))
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub fn client(&self) -> Client<impl MlsConfig + use<>> {
+        Client::builder()
+            .crypto_provider(mls::crypto())
+            .identity_provider(mls::Identity)
+            .mls_rules(Rules)
+            .extension_types([mls::SETTINGS, mls::BASELINE])
+            .custom_proposal_type(mls::EXTERNAL_PROOF)
+            .signing_identity(mls::Identity::of(&self.key.public()), mls::secret_key(&self.key), mls::CIPHER_SUITE)
+            .build()
+    }
+
+    /// The MLS group that this device founds.
+    pub fn found(&self) -> Group<impl MlsConfig + use<>> {
+        let extensions = mls::context_extensions(&Settings { app_id: b"test".to_vec(), ..Settings::default() });
+        self.client().create_group_with_id(self.group.0.to_vec(), extensions, ExtensionList::new(), None).unwrap()
+    }
+}
+
+pub async fn attached(wire: &mut Wire) -> Attached {
+    wire.expect(|frame| match frame {
+        FromRelay::Attached(attached) => Some(attached),
+        _ => None,
+    })
+    .await
+}
+
+pub fn info(mls: &Group<impl MlsConfig>) -> Vec<u8> {
+    mls.group_info_message(true).unwrap().to_bytes().unwrap()
+}
+
+/// The commit that adds a device.
+pub fn add(mls: &mut Group<impl MlsConfig>, newcomer: &Device) -> Commit {
+    let client = newcomer.client();
+    let package: MlsMessage =
+        client.generate_key_package_message(ExtensionList::new(), ExtensionList::new(), None).unwrap();
+    let output = mls.commit_builder().add_member(package).unwrap().build().unwrap();
+    mls.apply_pending_commit().unwrap();
+    Commit {
+        commit: Opaque(output.commit_message.to_bytes().unwrap()),
+        group_info: Opaque(info(mls)),
+        welcomes: vec![WelcomeFor {
+            device: newcomer.id,
+            welcome: Opaque(output.welcome_messages[0].to_bytes().unwrap()),
+        }],
+    }
+}
+
+/// Two devices in one group, both attached, with nothing held.
+pub async fn pair(mut open: impl AsyncFnMut() -> Wire, token: &[u8]) -> ((Device, Wire), (Device, Wire)) {
+    let group = GroupId([5; 32]);
+    let (mut first, mut second) = (Device::new(1, group), Device::new(2, group));
+    let mut mls = first.found();
+    let mut wire = open().await;
+    first.create(&mut wire, &mls, token).await;
+    attached(&mut wire).await;
+    wire.send(&ToRelay::Commit(add(&mut mls, &second))).await;
+    let entries = wire.entries(1).await;
+    assert_eq!(entries[0].kind, frame::EntryKind::Commit);
+    wire.acknowledge(entries[0].cursor).await;
+    let mut other = open().await;
+    second.attach(&mut other, 0).await;
+    let welcome = other
+        .expect(|frame| match frame {
+            FromRelay::Welcome(welcome) => Some(welcome),
+            _ => None,
+        })
+        .await;
+    assert!(!welcome.is_empty());
+    other.send(&ToRelay::WelcomeStored).await;
+    let entries = other.entries(1).await;
+    other.acknowledge(entries[0].cursor).await;
+    other.settled().await;
+    first.epoch = 1;
+    second.epoch = 1;
+    ((first, wire), (second, other))
+}

@@ -1,0 +1,15 @@
+//! The relay's tests: what devices notice of it.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod commits;
+mod contract;
+mod device;
+mod faults;
+mod observer;
+mod process;
+mod pushing;
+mod rendezvous;
+mod server;
+mod session;
+mod sqlite;
+mod support;

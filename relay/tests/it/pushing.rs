@@ -1,0 +1,242 @@
+//! Attaching, pushing, acknowledging, and deleting on acknowledgement.
+
+use sync_relay::mailbox::{GroupState, Limits, Notice};
+use sync_types::envelope::{Class, Header};
+use sync_types::frame::{EntryKind, FromRelay};
+use sync_types::{Code, EntryHash, Opaque};
+
+use crate::support::*;
+
+#[test]
+fn a_group_is_made_once_and_its_founder_may_repeat_it() {
+    let (a, b) = (Peer::new(1), Peer::new(2));
+    let world = World::found(&a);
+    let (request, proof) = a.attach(0);
+    let again = world.state.create_again(&request, &proof).unwrap();
+    assert_eq!((again.attached.epoch, again.attached.newest, again.attached.head), (0, 0, None));
+    let (stranger, stranger_proof) = b.attach(0);
+    assert_eq!(world.state.create_again(&stranger, &stranger_proof).unwrap_err().code, Code::GroupExists);
+
+    let key = |p: &Peer| (p.id, p.key.public());
+    let make = |request, proof, info: &[u8]| {
+        GroupState::create(&FakeObserve::default(), request, proof, info, 0).map(|_| ()).unwrap_err().code
+    };
+    let info = snapshot(GROUP, 0, &[key(&a)]);
+    assert_eq!(make(&request, &proof, &snapshot(sync_types::GroupId([1; 32]), 0, &[key(&a)])), Code::Protocol);
+    assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[key(&a), key(&b)])), Code::Protocol);
+    assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[])), Code::Protocol);
+    assert_eq!(make(&stranger, &stranger_proof, &info), Code::Protocol);
+    assert_eq!(make(&request, &stranger_proof, &info), Code::BadSignature);
+    assert_eq!(make(&request, &proof, &[1, 2]), Code::Protocol);
+}
+
+#[test]
+fn attaching_wants_a_member_its_proof_and_no_future() {
+    let (mut a, mut b, c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    assert_eq!(world.attach(&c, 0).unwrap_err().code, Code::NotMember);
+    let (request, _) = a.attach(0);
+    let (_, wrong) = b.attach(0);
+    assert_eq!(world.state.attach(&request, &wrong).unwrap_err().code, Code::BadSignature);
+    let newest = world.state.counters().newest;
+    assert_eq!(world.attach(&a, newest + 1).unwrap_err().code, Code::UnknownGroup);
+
+    let envelope = a.seal();
+    world.push(&a, &[envelope]).unwrap();
+    let attachment = world.attach(&a, newest).unwrap();
+    let head = attachment.attached.head.unwrap();
+    assert_eq!((head.seq, head.hash), (a.seq, a.hash));
+    assert_eq!((attachment.attached.newest, attachment.attached.acknowledged), (newest + 1, newest));
+    assert_eq!(attachment.view.after, newest);
+}
+
+/// Every way in which an envelope can be bad, with the answer. None changes anything.
+#[test]
+fn bad_envelopes_are_refused_one_by_one() {
+    let (mut a, mut b, c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let first = a.seal();
+    world.push(&a, std::slice::from_ref(&first)).unwrap();
+    let next = a.header();
+    let sealed = |header: &Header| a.seal_as(header, 1, 272).0;
+    let confirmed = world.state.confirmed_epoch();
+
+    let cases: Vec<(&str, Code, Opaque)> = vec![
+        ("garbage", Code::Protocol, Opaque(vec![1; 500])),
+        ("nothing", Code::Protocol, Opaque(vec![])),
+        ("too large", Code::TooLarge, a.seal_as(&next, 1, sync_types::limits::ENVELOPE_BYTES).0),
+        ("ephemeral", Code::Protocol, sealed(&a.presence())),
+        ("version", Code::Version, sealed(&Header { version: 2, ..next.clone() })),
+        ("suite", Code::Suite, sealed(&Header { suite: 7, ..next.clone() })),
+        ("stranger", Code::NotMember, c.seal_as(&Header { seq: 1, ..c.header() }, 1, 272).0),
+        ("gap", Code::BrokenChain, sealed(&Header { seq: 3, ..next.clone() })),
+        ("wrong previous", Code::BrokenChain, sealed(&Header { previous: EntryHash([1; 32]), ..next.clone() })),
+        ("used number", Code::Equivocation, a.seal_as(&Header::parse(&first[..Header::LEN]).unwrap(), 2, 272).0),
+        ("older epoch", Code::Protocol, sealed(&Header { epoch: confirmed - 1, ..next.clone() })),
+        ("unknown epoch", Code::StaleEpoch, sealed(&Header { epoch: confirmed + 1, ..next.clone() })),
+    ];
+    for (what, code, envelope) in cases {
+        let refusal = world.refused(what, code, |w| w.push(&a, &[envelope]));
+        let with_head = matches!(code, Code::BrokenChain | Code::Equivocation);
+        assert_eq!(refusal.head.map(|h| h.hash), with_head.then_some(a.hash), "{what}");
+    }
+    world.refused("from a stranger", Code::NotMember, |w| w.push(&c, &[]));
+    let good = sealed(&next);
+    assert_eq!(accepted(&world.push(&a, &[good]).unwrap()), Some(2));
+}
+
+#[test]
+fn an_envelope_may_be_carried_by_another_member_if_its_signature_holds() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let mut envelope = a.seal();
+    *envelope.0.last_mut().unwrap() ^= 1;
+    world.refused("carried and forged", Code::BadSignature, |w| w.push(&b, std::slice::from_ref(&envelope)));
+    *envelope.0.last_mut().unwrap() ^= 1;
+    let decision = world.push(&b, &[envelope]).unwrap();
+    assert_eq!(accepted(&decision), Some(0), "the carrier's own last number");
+    assert_eq!(world.entries(&b, 0).len(), 1, "it still goes to whoever has not acknowledged it");
+}
+
+#[test]
+fn the_good_part_of_a_batch_is_taken() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let mut batch: Vec<Opaque> = (0..3).map(|_| a.seal()).collect();
+    batch.push(Opaque(vec![0; 10]));
+    let decision = world.push(&a, &batch).unwrap();
+    assert_eq!(accepted(&decision), Some(3));
+    assert_eq!(decision.refusal.unwrap().code, Code::Protocol);
+    assert_eq!(world.entries(&b, 0).len(), 3);
+
+    // A lost reply: the batch comes again, whole, with one more behind it.
+    batch[3] = a.seal();
+    let decision = world.push(&a, &batch).unwrap();
+    assert_eq!((accepted(&decision), decision.refusal), (Some(4), None));
+    assert_eq!(world.entries(&b, 0).len(), 4);
+    let decision = world.push(&a, &batch[3..]).unwrap();
+    assert_eq!((accepted(&decision), decision.writes), (Some(4), vec![]));
+    // What lies below the head and leads nowhere cannot be told from another history.
+    world.refused("an old one alone", Code::BrokenChain, |w| w.push(&a, &batch[..1]));
+}
+
+#[test]
+fn quotas_are_exact_and_free_themselves() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let envelopes: Vec<Opaque> = (0..4).map(|_| a.seal()).collect();
+    world.limits = Limits { group_entries: 2, ..Limits::default() };
+    let decision = world.push(&a, &envelopes).unwrap();
+    let refusal = decision.refusal.clone().unwrap();
+    assert_eq!((accepted(&decision), refusal.code), (Some(2), Code::Quota));
+    assert!(refusal.retry_after_ms > 0);
+    world.refused("entries", Code::Quota, |w| w.push(&a, &envelopes[2..]));
+    world.ack_all(&b);
+    world.limits = Limits { group_bytes: envelopes[2].len() as u64, ..Limits::default() };
+    assert_eq!(accepted(&world.push(&a, &envelopes[2..]).unwrap()), Some(3));
+    world.refused("bytes", Code::Quota, |w| w.push(&a, &envelopes[3..]));
+}
+
+#[test]
+fn an_entry_goes_when_every_member_but_its_sender_has_acknowledged() {
+    let (mut a, mut b, mut c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    let mut world = World::of(&mut [&mut a, &mut b, &mut c]);
+    let base = world.state.counters().newest;
+    for _ in 0..2 {
+        for peer in [&mut a, &mut b] {
+            let envelope = peer.seal();
+            world.push(peer, &[envelope]).unwrap();
+        }
+    }
+    // base+1 and base+3 by a, base+2 and base+4 by b.
+    assert_eq!(world.cursors(&c, base), [base + 1, base + 2, base + 3, base + 4]);
+    assert_eq!(world.cursors(&a, base), [base + 2, base + 4]);
+    world.ack(&c, base + 3);
+    assert_eq!(world.state.counters().entries, 4, "others have not acknowledged");
+    world.ack(&b, base + 1);
+    assert_eq!(world.cursors(&c, base), [base + 2, base + 3, base + 4], "a's first was acknowledged by b and c");
+    world.ack(&a, base + 4);
+    assert_eq!(world.cursors(&c, base), [base + 3, base + 4], "b's first was acknowledged by a and c");
+    world.ack(&b, base + 4);
+    assert_eq!(world.cursors(&c, base), [base + 4], "c has acknowledged b's first and a's second");
+    let decision = world.ack(&c, base + 4);
+    assert!(!decision.writes.is_empty());
+    let counters = world.state.counters();
+    assert_eq!((counters.entries, counters.bytes, counters.newest), (0, 0, base + 4));
+}
+
+#[test]
+fn nothing_is_kept_for_a_group_of_one() {
+    let mut a = Peer::new(1);
+    let mut world = World::found(&a);
+    let envelope = a.seal();
+    assert_eq!(accepted(&world.push(&a, &[envelope]).unwrap()), Some(1));
+    assert_eq!((world.state.counters().newest, world.state.counters().entries), (1, 0));
+}
+
+#[test]
+fn acknowledgements_only_rise_and_bad_ones_change_nothing() {
+    let (mut a, mut b, c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let envelope = a.seal();
+    world.push(&a, &[envelope]).unwrap();
+    let newest = world.state.counters().newest;
+    let good = b.statement(vec![a.reached()]);
+    let mut forged = good.clone();
+    *forged.0.last_mut().unwrap() ^= 1;
+    let cases = [
+        ("beyond the newest", Code::Protocol, newest + 1, Opaque::default()),
+        ("garbage", Code::Protocol, newest, Opaque(vec![1, 2, 3])),
+        ("forged", Code::BadSignature, newest, forged),
+        ("another's", Code::Protocol, newest, a.statement(vec![b.reached()])),
+        ("a sender twice", Code::Protocol, newest, b.statement(vec![a.reached(), a.reached()])),
+    ];
+    for (what, code, cursor, statement) in cases {
+        world.refused(what, code, |w| w.acknowledge(&b, cursor, statement));
+    }
+    world.refused("a stranger", Code::NotMember, |w| w.acknowledge(&c, 0, Opaque::default()));
+
+    let decision = world.acknowledge(&b, newest, good.clone()).unwrap();
+    let receipt = Notice::Receipt { to: a.id, statement: good[..].into() };
+    assert_eq!(decision.notices, [receipt]);
+    assert_eq!(world.state.counters().entries, 0);
+    // A sender that was away gets it when it attaches; nobody else does.
+    assert_eq!(world.attach(&a, 0).unwrap().receipts, [good]);
+    assert!(world.attach(&b, 0).unwrap().receipts.is_empty());
+    assert_eq!(world.ack(&b, 0).writes, vec![], "a lower cursor moves nothing");
+    assert_eq!(world.attach(&b, 0).unwrap().attached.acknowledged, newest);
+}
+
+#[test]
+fn presence_is_live_own_small_and_of_this_epoch() {
+    let (mut a, mut b, c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    let world = World::of(&mut [&mut a, &mut b]);
+    let good = a.presence();
+    let cases = [
+        ("another's", Code::Protocol, a.seal_as(&b.presence(), 1, 272).0),
+        ("not ephemeral", Code::Protocol, a.seal_as(&Header { class: Class::Data, ..a.header() }, 1, 272).0),
+        ("too large", Code::TooLarge, a.seal_as(&good, 1, 2_000).0),
+        ("old epoch", Code::StaleEpoch, a.seal_as(&Header { epoch: good.epoch - 1, ..good.clone() }, 1, 272).0),
+        ("garbage", Code::Protocol, Opaque(vec![1; 300])),
+    ];
+    for (what, code, envelope) in cases {
+        assert_eq!(world.state.presence(a.id, envelope).unwrap_err().code, code, "{what}");
+    }
+    let envelope = a.seal_as(&good, 1, 1_300).0;
+    assert_eq!(world.state.presence(c.id, envelope.clone()).unwrap_err().code, Code::NotMember);
+    let decision = world.state.presence(a.id, envelope.clone()).unwrap();
+    assert_eq!(decision.notices, [Notice::Presence { from: a.id, envelope }]);
+    assert!(decision.writes.is_empty());
+}
+
+#[test]
+fn replies_name_what_was_pushed() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let envelope = a.seal();
+    let decision = world.push(&a, std::slice::from_ref(&envelope)).unwrap();
+    assert_eq!(decision.reply, Some(FromRelay::Accepted(1)));
+    assert_eq!(decision.notices, [Notice::NewEntries { newest: world.state.counters().newest }]);
+    let entry = world.entries(&b, 0).remove(0);
+    assert_eq!((entry.kind, entry.sender, &entry.bytes[..]), (EntryKind::Envelope, a.id, &envelope[..]));
+}
