@@ -10,6 +10,7 @@
 //! backlog, and a backlog of any size goes out portion by portion.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use sync_types::frame::{About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, OpenSlot, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
@@ -68,6 +69,10 @@ pub struct Session {
     frames: Bucket,
     bytes: Bucket,
     presence: Bucket,
+    commits: Bucket,
+    rejects: Bucket,
+    /// While pushes wait for their rate, in milliseconds since the Unix epoch.
+    pushes_wait: Range<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -106,6 +111,9 @@ impl Session {
             frames: Bucket::new(rates.frames_per_second, rates.frames_burst),
             bytes: Bucket::new(rates.bytes_per_second, rates.bytes_burst),
             presence: Bucket::new(rates.presence_per_second, rates.presence_burst),
+            commits: Bucket::new(rates.changes_per_second, rates.changes_burst),
+            rejects: Bucket::new(rates.changes_per_second, rates.changes_burst),
+            pushes_wait: 0..0,
         }
     }
 
@@ -277,11 +285,27 @@ impl Session {
             ToRelay::OpenSlot(_) | ToRelay::SlotMessage(_) | ToRelay::CloseSlot => About::Slot,
         };
         let limited = |wait| Refusal::new(about, Code::RateLimited, "too much in too short a time").retry_after(wait);
-        if about == About::Presence {
-            self.presence.take(1, now_ms).map_err(limited)?;
+        let own = match frame {
+            ToRelay::Presence(_) => Some(&mut self.presence),
+            ToRelay::Commit(_) | ToRelay::Create(_) => Some(&mut self.commits),
+            // Apart, so that who has made many commits can still reject another's.
+            ToRelay::Reject(_) => Some(&mut self.rejects),
+            _ => None,
+        };
+        if let Some(own) = own {
+            own.take(1, now_ms).map_err(limited)?;
         }
-        self.frames.take(1, now_ms).map_err(limited)?;
-        self.bytes.take(size as u64, now_ms).map_err(limited)
+        // What follows a push that was refused would only break its sender's chain, even if there is room for it.
+        if about == About::Push && self.pushes_wait.contains(&now_ms) {
+            return Err(limited(self.pushes_wait.end - now_ms));
+        }
+        let taken = self.frames.take(1, now_ms).and_then(|()| self.bytes.take(size as u64, now_ms));
+        taken.map_err(|wait| {
+            if about == About::Push {
+                self.pushes_wait = now_ms..now_ms.saturating_add(wait);
+            }
+            limited(wait)
+        })
     }
 
     fn close(&mut self, refusal: &Refusal) -> Vec<Action> {

@@ -14,6 +14,7 @@ mod report;
 mod setup;
 mod sim;
 mod source;
+mod stress;
 mod test;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
+    Command { name: "stress", about: "a backlog of 2 GB drains; takes minutes and 10 GB of the disk", run: stress::run },
 ];
 
 fn main() -> ExitCode {

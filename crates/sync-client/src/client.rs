@@ -351,10 +351,13 @@ impl SyncClient {
     }
 
     /// Leaves the group: asks the others to remove this device, waits a few seconds for one that does, then deletes the
-    /// group's keys and the log here. Blobs that no relay had accepted are gone.
+    /// group's keys and the log here. If the relay has taken the request and no other device is there, that is good enough:
+    /// the next one that connects removes this device. Blobs that no relay had accepted are gone.
     ///
     /// # Errors
-    /// [`Code::NotInGroup`]; [`Code::DiskFull`], [`Code::Io`].
+    /// [`Code::RelayUnreachable`] if the others could not be told within those seconds: this device is still in the group
+    /// and has everything ([`SyncClient::reset`] forgets it without telling them). A request that was on its way already
+    /// may still reach them. [`Code::NotInGroup`]; [`Code::DiskFull`], [`Code::Io`].
     pub async fn leave(&self) -> Result<(), SyncError> {
         self.ask(|reply| Command::Leave { reply }).await
     }

@@ -14,9 +14,12 @@ pub(crate) fn now_ms() -> u64 {
     since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The moment at which [`now_ms`] will be `at`.
+/// How long to wait before looking at the wall clock again, in milliseconds: somebody may set it.
+const LOOK_AGAIN_MS: u64 = 60_000;
+
+/// The moment at which [`now_ms`] will be `at`, or one at which to ask again, if that comes first.
 pub(crate) fn instant_of(at: u64) -> Instant {
-    Instant::now() + Duration::from_millis(at.saturating_sub(now_ms()).min(24 * 3600 * 1000))
+    Instant::now() + Duration::from_millis(at.saturating_sub(now_ms()).min(LOOK_AGAIN_MS))
 }
 
 /// The system's randomness.

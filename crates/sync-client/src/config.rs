@@ -29,7 +29,8 @@ pub struct SyncConfig {
     pub relay: Option<RelayAddress>,
     /// What people call this device; at most [`limits::NAME_BYTES`]. By default the host's name.
     pub device_name: Option<String>,
-    /// Where an embedded relay listens. By default every address of the host, on a port that it keeps.
+    /// Where an embedded relay listens. By default every address of the host. The port that it has when its group is
+    /// founded stays: the other devices look for it there.
     pub embedded_listen: Option<SocketAddr>,
     /// How large the database may grow, in bytes. Beyond, pushes are refused as on a full disk. By default as large as
     /// the disk allows.

@@ -25,6 +25,7 @@
 mod client;
 mod clock;
 mod config;
+mod crash;
 mod doctor;
 mod engine;
 mod error;

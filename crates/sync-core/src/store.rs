@@ -235,6 +235,8 @@ pub enum Read {
         after_position: u64,
         /// How many bytes of data at the most, beyond the first blob.
         max_bytes: usize,
+        /// How many blobs at the most.
+        max_blobs: usize,
     },
     /// One buffered envelope.
     Gap {

@@ -144,12 +144,12 @@ impl Disk {
                 let rows = self.sealed.range(from_seq..).map(|(seq, envelope)| (*seq, envelope.clone()));
                 Answer::Sealed(within(rows, *max_bytes, |row| row.1.len()))
             }
-            Read::History { spans, after_position, max_bytes } => {
+            Read::History { spans, after_position, max_bytes, max_blobs } => {
                 let wanted = |row: &&LogBlob| {
                     spans.iter().any(|s| s.sender == row.sender && s.from <= row.seq && row.seq <= s.to)
                 };
                 let rows = self.log.range(after_position + 1..).map(|(_, row)| row).filter(wanted);
-                Answer::History(within(rows.cloned(), *max_bytes, |row| row.blob.data.len()))
+                Answer::History(within(rows.take(*max_blobs).cloned(), *max_bytes, |row| row.blob.data.len()))
             }
             Read::Gap { sender, seq } => Answer::Gap(self.gap.get(&(*sender, *seq)).cloned()),
         }

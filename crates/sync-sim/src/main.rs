@@ -27,6 +27,9 @@ struct Args {
     /// Plant this bug and expect it to be found.
     #[arg(long, value_parser = |name: &str| Mutation::from_name(name).ok_or("no such mutation"))]
     mutation: Option<Mutation>,
+    /// Go on after a failure.
+    #[arg(long)]
+    keep_going: bool,
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -38,7 +41,13 @@ fn main() -> ExitCode {
         return one(seed, &args);
     }
     let begun = Instant::now();
-    let summary = run(Run { from: args.from, seeds: args.seeds, jobs: args.jobs, mutation: args.mutation });
+    let summary = run(Run {
+        from: args.from,
+        seeds: args.seeds,
+        jobs: args.jobs,
+        mutation: args.mutation,
+        keep_going: args.keep_going,
+    });
     let seconds = begun.elapsed().as_secs_f64();
     print!("{}", summary.counters);
     println!(
@@ -48,10 +57,12 @@ fn main() -> ExitCode {
         summary.steps / summary.seeds.max(1),
         summary.seeds as f64 / seconds
     );
-    if let Some(failure) = summary.failure {
+    for failure in &summary.failures {
         let planted = args.mutation.map_or(String::new(), |m| format!(" --mutation {}", m.as_str()));
         eprintln!("\nseed {} breaks {} at step {}: {}", failure.seed, failure.invariant, failure.step, failure.detail);
         eprintln!("replay: cargo run -p sync-sim -- --seed {} --trace{planted}", failure.seed);
+    }
+    if !summary.failures.is_empty() {
         return ExitCode::FAILURE;
     }
     let missing = summary.counters.missing();

@@ -19,6 +19,8 @@ pub struct Run {
     pub jobs: usize,
     /// A bug to plant.
     pub mutation: Option<Mutation>,
+    /// Whether to go on after a failure.
+    pub keep_going: bool,
 }
 
 /// What came of them.
@@ -30,8 +32,8 @@ pub struct Summary {
     pub steps: u64,
     /// What they exercised.
     pub counters: Counters,
-    /// The failure of the lowest seed, if there was one. After a failure no further seed is begun.
-    pub failure: Option<Failure>,
+    /// What was wrong, in the order of the seeds.
+    pub failures: Vec<Failure>,
 }
 
 /// Plays one world through.
@@ -70,10 +72,11 @@ fn worker(run: Run, next: &AtomicU64, summary: &Mutex<Summary>) {
             Err(panic) => Some(Failure { seed, invariant: "no panic", step: 0, detail: message(&*panic) }),
         };
         if let Some(failure) = failure {
-            next.store(run.seeds, Ordering::Relaxed);
-            if all.failure.as_ref().is_none_or(|known| failure.seed < known.seed) {
-                all.failure = Some(failure);
+            if !run.keep_going {
+                next.store(run.seeds, Ordering::Relaxed);
             }
+            let place = all.failures.partition_point(|known| known.seed < failure.seed);
+            all.failures.insert(place, failure);
         }
     }
 }

@@ -38,6 +38,44 @@ pub struct Body {
     pub control: Vec<Control>,
 }
 
+impl Reached {
+    /// Whether its number is one that an envelope can have.
+    pub fn is_bounded(&self) -> bool {
+        self.seq < limits::NUMBER
+    }
+}
+
+impl Span {
+    /// Whether its numbers are ones that envelopes can have, in order.
+    pub fn is_bounded(&self) -> bool {
+        0 < self.from && self.from <= self.to && self.to < limits::NUMBER
+    }
+}
+
+impl Body {
+    /// Whether every number in it is one that there can be. A body with another is not read.
+    pub fn is_bounded(&self) -> bool {
+        let spans = |spans: &[Span]| spans.iter().all(Span::is_bounded);
+        self.seen.iter().all(Reached::is_bounded)
+            && self.control.iter().all(|control| match control {
+                Control::Name(_) | Control::Leaving => true,
+                Control::HistoryRequest(request) => request.number < limits::NUMBER && spans(&request.spans),
+                Control::History(history) => {
+                    history.number < limits::NUMBER
+                        && spans(&history.complete)
+                        && history.runs.iter().all(|run| 0 < run.seq && run.seq < limits::NUMBER)
+                }
+            })
+    }
+}
+
+impl Baseline {
+    /// Whether every number in it is one that there can be.
+    pub fn is_bounded(&self) -> bool {
+        self.frontier.iter().all(Reached::is_bounded)
+    }
+}
+
 /// A message between engines.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 #[repr(u8)]

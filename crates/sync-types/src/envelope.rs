@@ -59,6 +59,9 @@ impl Header {
         }
         Suite::from_wire(bytes[1]).map_err(|_| EnvelopeError::Suite(bytes[1]))?;
         let header: Self = codec::decode(bytes)?;
+        if header.seq >= limits::NUMBER || header.epoch >= limits::NUMBER {
+            return Err(EnvelopeError::Malformed("a number beyond its bound"));
+        }
         let chained = header.class != Class::Ephemeral;
         let first = header.previous == EntryHash::default();
         if chained && (header.seq == 0 || (header.seq == 1) != first) {
@@ -209,6 +212,8 @@ mod tests {
         assert_eq!(wrong(|h| h.seq = 0).code(), Code::Protocol);
         assert_eq!(wrong(|h| h.seq = 1).code(), Code::Protocol);
         assert_eq!(wrong(|h| h.class = Class::Ephemeral).code(), Code::Protocol);
+        assert_eq!(wrong(|h| h.seq = u64::MAX).code(), Code::Protocol);
+        assert_eq!(wrong(|h| h.epoch = u64::MAX).code(), Code::Protocol);
     }
 
     #[test]

@@ -34,6 +34,10 @@ pub const RELAYS: usize = 8;
 /// The longest relay address, in bytes.
 pub const ADDRESS_BYTES: usize = 512;
 
+/// Numbers of epochs, envelopes, cursors and requests stay below this, so that one can be added to any of them and every
+/// store can hold them.
+pub const NUMBER: u64 = 1 << 62;
+
 /// How long a pairing link is worth something.
 pub const PAIRING_TTL: Duration = Duration::from_secs(600);
 /// How many messages one party may lay down in a rendezvous.

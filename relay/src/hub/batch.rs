@@ -1,5 +1,7 @@
 //! What was decided and waits to become durable together.
 
+use std::collections::HashSet;
+
 use sync_types::GroupId;
 use sync_types::frame::{About, EntryKind};
 
@@ -52,6 +54,11 @@ impl Batch {
             };
         }
         self.writes.extend(writes);
+    }
+
+    /// The groups whose state in memory is ahead of the store.
+    pub(super) fn unwritten(&self) -> HashSet<GroupId> {
+        self.decided.iter().filter(|decided| decided.wrote).map(|decided| decided.group).collect()
     }
 
     pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, views: bool) {

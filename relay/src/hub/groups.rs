@@ -1,6 +1,6 @@
 //! The groups in memory, who is attached to each, and what waits for one that is being loaded.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sync_types::{DeviceId, GroupId};
@@ -79,14 +79,18 @@ impl Groups {
         self.places.remove(&group)
     }
 
-    /// Forgets the groups that were not used for longest and have nobody attached, down to the bound.
-    pub(super) fn evict(&mut self) {
+    /// Forgets the groups that were not used for longest and have nobody attached, down to the bound; never one of
+    /// `unwritten`, which the store does not have as it is yet.
+    pub(super) fn evict(&mut self, unwritten: impl FnOnce() -> HashSet<GroupId>) {
         // A tenth at a time, so that a full cache is not searched at each request.
         if self.places.len() <= self.most {
             return;
         }
         let goal = self.most - self.most / 10;
-        let idle = |group: &GroupId| !self.by_group.contains_key(group) && self.state(*group).is_some();
+        let unwritten = unwritten();
+        let idle = |group: &GroupId| {
+            !unwritten.contains(group) && !self.by_group.contains_key(group) && self.state(*group).is_some()
+        };
         let mut candidates: Vec<(u64, GroupId)> =
             self.used.iter().filter(|(group, _)| idle(group)).map(|(group, used)| (*used, *group)).collect();
         candidates.sort_unstable();
@@ -169,5 +173,50 @@ impl Groups {
             taken.push(group);
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_types::Suite;
+
+    use super::*;
+    use crate::store::{Bytes, Counters, GroupRow, GroupRows};
+
+    fn state(group: GroupId) -> Place {
+        let row = GroupRow {
+            group,
+            suite: Suite::XWing,
+            epoch: 0,
+            snapshot: Bytes::from([]),
+            group_info: Bytes::from([]),
+            last_commit: None,
+            rejected: vec![],
+            provisional: None,
+            created_at_ms: 0,
+        };
+        Place::Here(Box::new(GroupState::from_rows(GroupRows {
+            group: row,
+            counters: Counters::default(),
+            members: vec![],
+            heads: vec![],
+            statements: vec![],
+            welcomes: vec![],
+            index: vec![],
+        })))
+    }
+
+    #[test]
+    fn what_is_not_written_yet_stays_in_memory_however_full_it_is() {
+        let mut groups = Groups::new(1);
+        let ids = [1, 2, 3, 4].map(|n| GroupId([n; 32]));
+        for id in ids {
+            groups.set(id, state(id));
+        }
+        // The oldest would be the first to go.
+        groups.evict(|| HashSet::from([ids[0], ids[2]]));
+        assert_eq!(ids.map(|id| groups.state(id).is_some()), [true, false, true, false]);
+        groups.evict(HashSet::new);
+        assert_eq!(ids.map(|id| groups.state(id).is_some()), [false, false, true, false]);
     }
 }

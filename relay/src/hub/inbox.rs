@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sync_types::Opaque;
 use sync_types::frame::FromRelay;
+use sync_types::{DeviceId, Opaque};
 use tokio::sync::Notify;
 
 use crate::mailbox::{Attachment, Refusal, View};
 use crate::store::Bytes;
 
-/// How many events may wait, beside answers: those are bounded by what the session asked for.
+/// How many events may wait, beside answers, which are bounded by what the session asked for, and receipts, of which there
+/// is one for each member.
 const EVENTS: usize = 1_024;
 /// How many of them may be presence, which is worth nothing later.
 const PRESENCE: usize = 32;
@@ -33,7 +34,7 @@ pub(crate) enum Event {
     /// Its Welcome may be read.
     WelcomeReady,
     /// A signed acknowledgement that names it.
-    Receipt(Bytes),
+    Receipt { from: DeviceId, statement: Bytes },
     /// Another's presence.
     Presence(Opaque),
 }
@@ -50,7 +51,29 @@ pub(crate) struct Inbox {
 struct Waiting {
     events: VecDeque<Event>,
     presence: usize,
+    receipts: usize,
     closed: bool,
+}
+
+impl Waiting {
+    fn is_full(&self) -> bool {
+        self.events.len() - self.receipts >= EVENTS
+    }
+
+    /// Puts a receipt, in the place of one by the same device if that was not taken yet: the later one says it all.
+    fn put_receipt(&mut self, by: DeviceId, newest: Bytes) {
+        let earlier = self.events.iter_mut().filter(|_| self.receipts > 0).find_map(|event| match event {
+            Event::Receipt { from, statement } if *from == by => Some(statement),
+            _ => None,
+        });
+        match earlier {
+            Some(statement) => *statement = newest,
+            None => {
+                self.receipts += 1;
+                self.events.push_back(Event::Receipt { from: by, statement: newest });
+            }
+        }
+    }
 }
 
 impl Inbox {
@@ -64,7 +87,13 @@ impl Inbox {
         if waiting.closed {
             return;
         }
-        let full = waiting.events.len() >= EVENTS;
+        if let Event::Receipt { from, statement } = event {
+            waiting.put_receipt(from, statement);
+            drop(waiting);
+            self.wake.notify_one();
+            return;
+        }
+        let full = waiting.is_full();
         let presence = waiting.presence < PRESENCE;
         let answer = matches!(event, Event::Attached(_) | Event::Reply(_) | Event::Refused(_));
         match (&event, waiting.events.back_mut()) {
@@ -89,7 +118,7 @@ impl Inbox {
     /// Waits until the session has taken enough for another answer. Asked before each request, so that who never reads the
     /// answers cannot go on asking.
     pub(crate) async fn room(&self) {
-        while self.waiting().events.len() >= EVENTS {
+        while self.waiting().is_full() {
             self.room.notified().await;
         }
     }
@@ -110,6 +139,7 @@ impl Inbox {
         let mut waiting = self.waiting();
         let event = waiting.events.pop_front()?;
         waiting.presence -= usize::from(matches!(event, Event::Presence(_)));
+        waiting.receipts -= usize::from(matches!(event, Event::Receipt { .. }));
         self.room.notify_one();
         Some(event)
     }
@@ -163,12 +193,45 @@ mod tests {
         }
         assert_eq!(taken, PRESENCE);
         for _ in 0..=EVENTS {
-            inbox.put(Event::Receipt(Bytes::from(&b"r"[..])));
+            inbox.put(Event::View(None));
         }
-        let mut receipts = 0;
+        let mut views = 0;
         while inbox.next().await.is_some() {
-            receipts += 1;
+            views += 1;
         }
-        assert_eq!(receipts, EVENTS, "and then it is over");
+        assert_eq!(views, EVENTS, "and then it is over");
+    }
+
+    #[tokio::test]
+    async fn receipts_never_cost_a_slow_session_its_place() {
+        let inbox = Inbox::default();
+        let receipt = |by: u8, n: usize| Event::Receipt {
+            from: DeviceId([by; 16]),
+            statement: Bytes::from(format!("{by} {n}").as_bytes()),
+        };
+        for n in 0..10 * EVENTS {
+            inbox.put(receipt(1, n));
+            inbox.put(receipt(2, n));
+        }
+        for _ in 0..EVENTS {
+            inbox.put(Event::View(None));
+        }
+        inbox.put(receipt(3, 0));
+        assert!(!inbox.is_closed());
+        let (mut receipts, mut views) = (Vec::new(), 0);
+        while let Some(event) = inbox.try_next() {
+            match event {
+                Event::Receipt { statement, .. } => receipts.push(String::from_utf8(statement.to_vec()).unwrap()),
+                _ => views += 1,
+            }
+        }
+        let last = 10 * EVENTS - 1;
+        assert_eq!(receipts, [format!("1 {last}"), format!("2 {last}"), "3 0".to_owned()], "each one's newest");
+        assert_eq!(views, EVENTS);
+        inbox.put(receipt(1, 0));
+        assert!(
+            matches!(inbox.next().await, Some(Event::Receipt { .. })),
+            "what was taken is not there to be replaced"
+        );
     }
 }

@@ -101,7 +101,7 @@ impl Writer {
             Some(Place::Here(_)) => self.decide(op, group, batch),
             Some(Place::Loading(waiting)) => waiting.push(op),
             None => {
-                self.groups.evict();
+                self.groups.evict(|| batch.unwritten());
                 self.groups.set(group, Place::Loading(vec![op]));
                 let store = self.parts.store.clone();
                 self.loads.spawn(async move { Loaded { group, rows: store.load(group).await } });
@@ -387,9 +387,9 @@ impl Writer {
                         inbox.put(Event::Confirmed { epoch, cursor });
                     }
                 }
-                Notice::Receipt { to, statement } => {
+                Notice::Receipt { from, to, statement } => {
                     if let Some(inbox) = self.groups.inbox(group, to) {
-                        inbox.put(Event::Receipt(statement));
+                        inbox.put(Event::Receipt { from, statement });
                     }
                 }
                 Notice::Presence { from, envelope } => {

@@ -6,8 +6,13 @@ use sync_rules::statement::verify_acknowledgement;
 use sync_types::frame::{About, Acknowledge, Acknowledgement};
 use sync_types::{Code, DeviceId, codec};
 
-use super::{Decision, GroupState, Notice, Refusal};
+use super::{Decision, GroupState, NUMBER_MAX, Notice, Refusal};
 use crate::store::{Bytes, MemberRow, StatementRow, Write};
+
+/// The largest signed acknowledgement, in bytes. One is written once for each sender that it names, so it has to be small.
+const STATEMENT_BYTES: usize = 64 << 10;
+/// How many holes an acknowledgement may name.
+const STATEMENT_HOLES: usize = 1_024;
 
 impl GroupState {
     /// Moves the device's cursor, keeps and forwards its signed statement, and deletes what nobody waits for any more.
@@ -15,6 +20,9 @@ impl GroupState {
     /// A cursor below the acknowledged one moves nothing. Senders verify a statement themselves; the relay checks it too,
     /// because it keeps it for those that are away and must not keep what is worth nothing. A former member acknowledges
     /// the commits up to its removal, without statements.
+    ///
+    /// A statement has at most 64 KiB and 1,024 holes, and names only senders that the relay knows, each once; another is
+    /// refused with `PROTOCOL`, and one whose signature does not verify with `BAD_SIGNATURE`.
     pub fn acknowledge(&mut self, device: DeviceId, request: &Acknowledge) -> Result<Decision, Refusal> {
         let about = About::Acknowledge;
         let Some(member) = self.members.get(&device) else {
@@ -40,7 +48,7 @@ impl GroupState {
             self.statements.insert((device, sender), statement.clone());
             let row = StatementRow { acknowledger: device, sender, statement: statement.clone() };
             decision.writes.push(Write::PutStatement(self.id(), row));
-            decision.notices.push(Notice::Receipt { to: sender, statement: statement.clone() });
+            decision.notices.push(Notice::Receipt { from: device, to: sender, statement: statement.clone() });
         }
         self.move_cursor(device, request.cursor, &mut decision);
         Ok(decision)
@@ -62,6 +70,9 @@ impl GroupState {
     /// Whom a statement concerns: the members that it names, its signer excepted.
     fn check_statement(&self, device: DeviceId, key: &[u8; 32], bytes: &[u8]) -> Result<Vec<DeviceId>, Refusal> {
         let refuse = |code, message: &'static str| Refusal::new(About::Acknowledge, code, message);
+        if bytes.len() > STATEMENT_BYTES {
+            return Err(refuse(Code::Protocol, "the acknowledgement is larger than 64 KiB"));
+        }
         let statement: Acknowledgement =
             codec::decode(bytes).map_err(|e| Refusal::new(About::Acknowledge, Code::Protocol, e.to_string()))?;
         if statement.device != device {
@@ -70,6 +81,21 @@ impl GroupState {
         let senders: BTreeSet<DeviceId> = statement.frontier.iter().map(|r| r.sender).collect();
         if senders.len() != statement.frontier.len() {
             return Err(refuse(Code::Protocol, "the acknowledgement names a sender twice"));
+        }
+        if statement.holes.len() > STATEMENT_HOLES {
+            return Err(refuse(Code::Protocol, "the acknowledgement names more than 1,024 holes"));
+        }
+        // A sender that was removed and forgotten has left its head.
+        if senders.iter().any(|sender| !self.members.contains_key(sender) && !self.heads.contains_key(sender)) {
+            return Err(refuse(Code::Protocol, "the acknowledgement names a sender that the relay does not know"));
+        }
+        let mut numbers = statement
+            .frontier
+            .iter()
+            .map(|r| r.seq)
+            .chain(statement.holes.iter().flat_map(|span| [span.from, span.to]));
+        if numbers.any(|number| number > NUMBER_MAX) {
+            return Err(refuse(Code::Protocol, "a number in the acknowledgement is out of range"));
         }
         verify_acknowledgement(&self.id(), &statement, key)
             .map_err(|_| refuse(Code::BadSignature, "the acknowledgement's signature does not verify"))?;

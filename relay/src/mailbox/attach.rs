@@ -6,7 +6,7 @@ use sync_rules::{Observe, attach};
 use sync_types::frame::{About, Attach, Attached};
 use sync_types::{Code, DeviceId, Opaque, Suite};
 
-use super::{Decision, GroupState, Refusal, View};
+use super::{Decision, GroupState, NUMBER_MAX, Refusal, View};
 use crate::store::{Bytes, Counters, GroupRow, GroupRows, MemberRow, Write};
 
 /// What proves that a connection is a member's: its signature over the value that only this connection's two ends know.
@@ -41,7 +41,8 @@ pub struct Attachment {
 impl GroupState {
     /// Makes a group whose only member is the founder.
     ///
-    /// Fails for a GroupInfo that is of another group or has other members than the founder (`PROTOCOL`), for what the
+    /// Fails for a GroupInfo that is of another group, has other members than the founder or is of an epoch of 2⁶³ and
+    /// more (`PROTOCOL`), for what the
     /// observer refuses, and for a proof that does not hold (`BAD_SIGNATURE`). When the group exists already, call
     /// [`GroupState::create_again`] instead.
     pub fn create(
@@ -55,6 +56,9 @@ impl GroupState {
         let observed = observe.found(group_info).map_err(|e| Refusal::new(About::Session, e.code(), e.to_string()))?;
         if observed.group != request.group {
             return Err(refuse(Code::Protocol, "the GroupInfo is of another group"));
+        }
+        if observed.epoch > NUMBER_MAX {
+            return Err(refuse(Code::Protocol, "the group's epoch is out of range"));
         }
         let key = match observed.members[..] {
             [(device, key)] if device == request.device => key,
@@ -100,13 +104,16 @@ impl GroupState {
 
     /// Attaches a member, or a former member for the commits up to its removal. Changes nothing.
     ///
-    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, and `UNKNOWN_GROUP` when the
-    /// device has stored more than this relay ever had: a relay that lost data must not let it miss what comes next.
+    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `PROTOCOL` for a cursor of
+    /// 2⁶³ and more, and `UNKNOWN_GROUP` when the device has stored more than this relay ever had: a relay that lost data must not let it miss what comes next.
     pub fn attach(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
         let stranger = || Refusal::new(About::Session, Code::NotMember, "the device is not in the group");
         let member = self.members.get(&request.device).ok_or_else(stranger)?;
         let view = self.view(request.device).ok_or_else(stranger)?;
         check_proof(&member.key, request, proof)?;
+        if request.stored > NUMBER_MAX {
+            return Err(Refusal::new(About::Session, Code::Protocol, "the stored cursor is out of range"));
+        }
         if request.stored > self.counters.newest {
             let message = "the relay's data is older than what this device has stored";
             return Err(Refusal::new(About::Session, Code::UnknownGroup, message));

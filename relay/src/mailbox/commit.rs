@@ -8,7 +8,7 @@ use sync_types::frame::{About, Commit, Cut, EntryKind};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, codec, limits};
 
 use super::push::CUT_WAIT_AGAIN_MS;
-use super::{Decision, GroupState, Limits, Notice, Refusal};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal};
 use crate::store::{Bytes, MemberRow, Provisional, Removal, WelcomeRow, Write};
 
 /// What a commit needs beside the state.
@@ -69,7 +69,8 @@ impl GroupState {
         if step.committer != device {
             return Err(refuse(Code::CommitRefused, "a commit is brought by the device that made it"));
         }
-        if step.after.group != self.id() || step.after.epoch != self.group.epoch + 1 {
+        let next = self.group.epoch.checked_add(1).filter(|next| *next <= NUMBER_MAX);
+        if step.after.group != self.id() || Some(step.after.epoch) != next {
             return Err(refuse(Code::Protocol, "the commit does not start the group's next epoch"));
         }
         if step.after.members.len() > limits::MEMBERS {

@@ -29,6 +29,10 @@ pub use attach::{Attachment, Proof};
 pub use commit::CommitContext;
 pub use state::{GroupState, View};
 
+/// The largest cursor, epoch and number of an envelope: a store may keep them as signed 64-bit numbers, as SQLite does.
+/// What comes from outside and is larger is refused, so that no number is ever kept as another.
+const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// What a decision changes and whom it tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
@@ -52,6 +56,8 @@ pub enum Notice {
     },
     /// A signed acknowledgement for one device, if it is attached.
     Receipt {
+        /// Who acknowledges. A later acknowledgement of the same device says all that an earlier one does.
+        from: DeviceId,
         /// The sender that it names.
         to: DeviceId,
         /// The acknowledgement as it travelled.

@@ -7,7 +7,7 @@ use sync_types::envelope::{Class, Header};
 use sync_types::frame::{About, EntryKind, FromRelay, Head, Signature};
 use sync_types::{Code, DeviceId, EntryHash, Envelope, Opaque, limits};
 
-use super::{Decision, GroupState, Limits, Notice, Refusal};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal};
 use crate::store::{Bytes, HeadRow, Write};
 
 /// For how long a sender's pushes wait after a cut of it was stale, and how long until that may happen again, so that a
@@ -15,11 +15,21 @@ use crate::store::{Bytes, HeadRow, Write};
 pub(super) const CUT_WAIT_MS: u64 = 10_000;
 pub(super) const CUT_WAIT_AGAIN_MS: u64 = 60_000;
 
+/// For how long beyond its retry a refusal speaks for what was sent behind it before the sender heard of it, in milliseconds.
+const ON_ITS_WAY_MS: u64 = 10_000;
+
+/// An envelope that its sender was told to send again later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PutOff {
+    seq: u64,
+    until_ms: u64,
+    refusal: Refusal,
+}
+
 /// What a batch would do, told apart from the state until all of it is checked.
 struct Batch<'s, 'a> {
     state: &'s GroupState,
     limits: &'s Limits,
-    carrier: DeviceId,
     now_ms: u64,
     heads: BTreeMap<DeviceId, Head>,
     taken: Vec<(DeviceId, &'a [u8])>,
@@ -28,6 +38,8 @@ struct Batch<'s, 'a> {
     /// What the taken ones add to what is held.
     entries: u64,
     bytes: u64,
+    /// The envelope that could be taken but for the time.
+    put_off: Option<(DeviceId, PutOff)>,
 }
 
 impl GroupState {
@@ -35,8 +47,14 @@ impl GroupState {
     /// last number; the first bad one and all behind it are refused.
     ///
     /// An envelope that is the sender's head already, or part of a run in this batch that ends in the head, is accepted
-    /// without effect. A member may carry another's envelopes: their signatures are verified here. A member's own are
-    /// verified by those who read them.
+    /// without effect. A member may carry another's envelopes.
+    ///
+    /// Every signature is verified before its envelope becomes the head, its sender's own too: a head that members call
+    /// forged would part their chain from the relay's for good. The last signature of a run does not do for the run, as
+    /// readers are delivered it in portions and verify them apart.
+    ///
+    /// What comes behind an envelope that was to be sent again later (`QUOTA`, `PROVISIONAL`) is refused like it, not as a
+    /// broken chain.
     pub fn push(
         &mut self,
         device: DeviceId,
@@ -48,13 +66,13 @@ impl GroupState {
         let mut batch = Batch {
             state: self,
             limits,
-            carrier: device,
             now_ms,
             heads: BTreeMap::new(),
             taken: Vec::new(),
             repeated: BTreeSet::new(),
             entries: 0,
             bytes: 0,
+            put_off: None,
         };
         let mut good = 0;
         let mut refusal = None;
@@ -67,12 +85,16 @@ impl GroupState {
                 }
             }
         }
+        let (heads, taken, put_off) = (batch.heads, batch.taken, batch.put_off);
+        if let Some((sender, put_off)) = put_off {
+            self.put_off.retain(|_, p| now_ms < p.until_ms);
+            self.put_off.insert(sender, put_off);
+        }
         if good == 0
             && let Some(refusal) = refusal
         {
             return Err(refusal);
         }
-        let (heads, taken) = (batch.heads, batch.taken);
         let mut decision = self.take(heads, taken);
         let own = self.position(device).0;
         decision.reply = Some(FromRelay::Accepted(own));
@@ -122,16 +144,15 @@ impl<'a> Batch<'_, 'a> {
         if header.suite != self.state.group.suite as u8 {
             return Err(refuse(Code::Suite, "the envelope is of another suite than its group"));
         }
+        if header.seq > NUMBER_MAX || header.epoch > NUMBER_MAX {
+            return Err(refuse(Code::Protocol, "the envelope's number or epoch is out of range"));
+        }
         let sender = header.sender;
         let key = self.state.current_member(sender, About::Push)?.key;
         self.check_wait(sender)?;
 
         let ciphertext_hash = ciphertext_hash(envelope.ciphertext);
         let hash = entry_hash(envelope.header_bytes, &ciphertext_hash, envelope.signature);
-        if sender != self.carrier {
-            verify_parts(&self.state.id(), envelope.header_bytes, &ciphertext_hash, envelope.signature, &key)
-                .map_err(|_| refuse(Code::BadSignature, "the envelope's signature does not verify"))?;
-        }
         let head = Head {
             seq: header.seq,
             hash,
@@ -139,12 +160,21 @@ impl<'a> Batch<'_, 'a> {
             ciphertext_hash,
             signature: Signature(*envelope.signature),
         };
-        if self.is_repeated(&head, sender, rest)? {
+        let repeated = self.is_repeated(&head, sender, rest);
+        if let Ok(true) = repeated {
+            // Its hash covers its signature, which was verified when it was taken.
             return Ok(());
         }
+        // Before anything is said against the sender: nobody else can make an envelope that equivocates.
+        verify_parts(&self.state.id(), envelope.header_bytes, &ciphertext_hash, envelope.signature, &key)
+            .map_err(|_| refuse(Code::BadSignature, "the envelope's signature does not verify"))?;
+        repeated?;
         self.check_chain(header, sender)?;
-        self.check_epoch(header, sender)?;
-        self.check_quota(sender, bytes.len() as u64)?;
+        let in_time = self.check_epoch(header, sender).and_then(|()| self.check_quota(sender, bytes.len() as u64));
+        if let Err(refusal) = in_time {
+            self.note_put_off(header, &refusal);
+            return Err(refusal);
+        }
         self.heads.insert(sender, head);
         self.taken.push((sender, bytes));
         Ok(())
@@ -204,7 +234,20 @@ impl<'a> Batch<'_, 'a> {
         if header.seq == seq + 1 && header.previous == hash {
             return Ok(());
         }
+        let put_off = self.state.put_off.get(&sender);
+        if let Some(before) = put_off.filter(|p| p.seq == seq + 1 && p.seq < header.seq && self.now_ms < p.until_ms) {
+            return Err(before.refusal.clone());
+        }
         Err(refuse(Code::BrokenChain, "the envelope does not continue its sender's chain").with_head(head))
+    }
+
+    /// Remembers a refusal that the sender can only wait out, for what it has sent behind this envelope already.
+    fn note_put_off(&mut self, header: &Header, refusal: &Refusal) {
+        if refusal.retry_after_ms > 0 {
+            let until_ms = self.now_ms.saturating_add(u64::from(refusal.retry_after_ms)).saturating_add(ON_ITS_WAY_MS);
+            let put_off = PutOff { seq: header.seq, until_ms, refusal: refusal.clone() };
+            self.put_off = Some((header.sender, put_off));
+        }
     }
 
     fn check_epoch(&self, header: &Header, sender: DeviceId) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_types::frame::EntryKind;
 use sync_types::{DeviceId, EntryHash, GroupId, limits};
 
+use super::push::PutOff;
 use crate::store::{
     Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, StatementRow,
     WelcomeRow, Write,
@@ -27,6 +28,8 @@ pub struct GroupState {
     commits: VecDeque<IndexRow>,
     /// Since when a sender's pushes wait for the retry of a stale cut. Not on disk: it is over within seconds.
     pub(super) waits: BTreeMap<DeviceId, u64>,
+    /// Which envelope each sender was told to send again later. Not on disk: it is over within seconds.
+    pub(super) put_off: BTreeMap<DeviceId, PutOff>,
 }
 
 /// What a device may be shown of its group's log.
@@ -61,6 +64,7 @@ impl GroupState {
             envelopes,
             commits,
             waits: BTreeMap::new(),
+            put_off: BTreeMap::new(),
         }
     }
 

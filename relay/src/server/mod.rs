@@ -1,6 +1,6 @@
 //! The running relay: its sockets, connections in memory, and their end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -330,14 +330,30 @@ fn shown(
     }
 }
 
-/// What to tell devices about a socket: "everywhere" is no address, so without a public one it is this machine.
+/// What to tell devices about a socket: "everywhere" is no address, so without a public one it is the address by which
+/// this machine would send to the world, and if it has none, loopback.
 fn reachable(socket: SocketAddr, public_host: Option<&str>) -> String {
     match public_host {
         Some(host) => format!("{host}:{}", socket.port()),
         None if !socket.ip().is_unspecified() => socket.to_string(),
-        None if socket.is_ipv4() => format!("127.0.0.1:{}", socket.port()),
-        None => format!("[::1]:{}", socket.port()),
+        None => SocketAddr::new(outward_address(socket.is_ipv4()), socket.port()).to_string(),
     }
+}
+
+/// Asks the routing table; connecting a UDP socket sends nothing. The targets are documentation addresses (RFC 5737,
+/// RFC 3849).
+fn outward_address(v4: bool) -> IpAddr {
+    let (any, target, loopback): (IpAddr, IpAddr, IpAddr) = if v4 {
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::LOCALHOST.into())
+    } else {
+        let documentation = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        (Ipv6Addr::UNSPECIFIED.into(), documentation.into(), Ipv6Addr::LOCALHOST.into())
+    };
+    let routed = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((target, 9))?;
+        socket.local_addr()
+    });
+    routed.map_or(loopback, |address| address.ip())
 }
 
 /// A time to come back, so that not all come at once.

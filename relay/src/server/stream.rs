@@ -273,7 +273,7 @@ impl Stream<'_> {
                     Err(e) => self.fail(&e, out),
                 }
             }
-            Event::Receipt(statement) => {
+            Event::Receipt { statement, .. } => {
                 put(out, &[FromRelay::Receipt(Opaque(statement.to_vec()))]);
                 true
             }

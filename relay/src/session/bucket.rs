@@ -15,6 +15,11 @@ pub struct Rates {
     pub presence_per_second: u64,
     /// Presence frames at once.
     pub presence_burst: u64,
+    /// Changes of a group each second, in the long run. Each costs MLS work and a large transaction. Rejects are counted
+    /// apart from commits and created groups.
+    pub changes_per_second: u64,
+    /// Changes of a group at once.
+    pub changes_burst: u64,
 }
 
 impl Default for Rates {
@@ -26,6 +31,8 @@ impl Default for Rates {
             bytes_burst: 512 << 20,
             presence_per_second: 20,
             presence_burst: 40,
+            changes_per_second: 2,
+            changes_burst: 20,
         }
     }
 }

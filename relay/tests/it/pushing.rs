@@ -1,6 +1,7 @@
 //! Attaching, pushing, acknowledging, and deleting on acknowledgement.
 
 use sync_relay::mailbox::{GroupState, Limits, Notice};
+use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Header};
 use sync_types::frame::{EntryKind, FromRelay};
 use sync_types::{Code, EntryHash, Opaque};
@@ -28,6 +29,7 @@ fn a_group_is_made_once_and_its_founder_may_repeat_it() {
     assert_eq!(make(&stranger, &stranger_proof, &info), Code::Protocol);
     assert_eq!(make(&request, &stranger_proof, &info), Code::BadSignature);
     assert_eq!(make(&request, &proof, &[1, 2]), Code::Protocol);
+    assert_eq!(make(&request, &proof, &snapshot(GROUP, 1 << 63, &[key(&a)])), Code::Protocol);
 }
 
 #[test]
@@ -40,6 +42,7 @@ fn attaching_wants_a_member_its_proof_and_no_future() {
     assert_eq!(world.state.attach(&request, &wrong).unwrap_err().code, Code::BadSignature);
     let newest = world.state.counters().newest;
     assert_eq!(world.attach(&a, newest + 1).unwrap_err().code, Code::UnknownGroup);
+    assert_eq!(world.attach(&a, 1 << 63).unwrap_err().code, Code::Protocol);
 
     let envelope = a.seal();
     world.push(&a, &[envelope]).unwrap();
@@ -60,6 +63,7 @@ fn bad_envelopes_are_refused_one_by_one() {
     let next = a.header();
     let sealed = |header: &Header| a.seal_as(header, 1, 272).0;
     let confirmed = world.state.confirmed_epoch();
+    let used = Header::parse(&first[..Header::LEN]).unwrap();
 
     let cases: Vec<(&str, Code, Opaque)> = vec![
         ("garbage", Code::Protocol, Opaque(vec![1; 500])),
@@ -71,9 +75,14 @@ fn bad_envelopes_are_refused_one_by_one() {
         ("stranger", Code::NotMember, c.seal_as(&Header { seq: 1, ..c.header() }, 1, 272).0),
         ("gap", Code::BrokenChain, sealed(&Header { seq: 3, ..next.clone() })),
         ("wrong previous", Code::BrokenChain, sealed(&Header { previous: EntryHash([1; 32]), ..next.clone() })),
-        ("used number", Code::Equivocation, a.seal_as(&Header::parse(&first[..Header::LEN]).unwrap(), 2, 272).0),
+        ("used number", Code::Equivocation, a.seal_as(&used, 2, 272).0),
         ("older epoch", Code::Protocol, sealed(&Header { epoch: confirmed - 1, ..next.clone() })),
         ("unknown epoch", Code::StaleEpoch, sealed(&Header { epoch: confirmed + 1, ..next.clone() })),
+        ("epoch of 2⁶³", Code::Protocol, sealed(&Header { epoch: 1 << 63, ..next.clone() })),
+        ("number of 2⁶³", Code::Protocol, sealed(&Header { seq: 1 << 63, ..next.clone() })),
+        ("largest number", Code::Protocol, sealed(&Header { seq: u64::MAX, ..next.clone() })),
+        ("unsigned", Code::BadSignature, forged(sealed(&next))),
+        ("unsigned, of a used number", Code::BadSignature, forged(a.seal_as(&used, 2, 272).0)),
     ];
     for (what, code, envelope) in cases {
         let refusal = world.refused(what, code, |w| w.push(&a, &[envelope]));
@@ -96,6 +105,67 @@ fn an_envelope_may_be_carried_by_another_member_if_its_signature_holds() {
     let decision = world.push(&b, &[envelope]).unwrap();
     assert_eq!(accepted(&decision), Some(0), "the carrier's own last number");
     assert_eq!(world.entries(&b, 0).len(), 1, "it still goes to whoever has not acknowledged it");
+}
+
+/// Members call a badly signed envelope forged and do not take it. If the relay took it, the sender's chain would be another
+/// there than with every member, and no cut could name its end.
+#[test]
+fn a_badly_signed_envelope_of_its_own_sender_never_becomes_the_head() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let first = a.seal();
+    let before = (a.seq, a.hash);
+    let bad = forged(a.seal());
+    // The one behind it is well signed and pins the bad one by its hash.
+    let mut header = a.header();
+    header.previous = entry_hash_of(&bad);
+    let behind = a.seal_as(&header, 1, 272).0;
+    let decision = world.push(&a, &[first, bad.clone(), behind.clone()]).unwrap();
+    let refusal = decision.refusal.clone().unwrap();
+    assert_eq!((accepted(&decision), refusal.code), (Some(1), Code::BadSignature));
+    world.refused("alone", Code::BadSignature, |w| w.push(&a, &[bad]));
+    world.refused("what is behind it", Code::BrokenChain, |w| w.push(&a, &[behind]));
+    assert_eq!(world.entries(&b, 0).len(), 1);
+
+    (a.seq, a.hash) = before;
+    let commit = world.script(&b, &[], &[&a]);
+    assert!(world.commit(&b, &commit).is_ok(), "what members hold of it is what the cut states");
+}
+
+#[test]
+fn what_was_sent_behind_a_push_that_has_to_wait_waits_with_it() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    world.limits = Limits { group_entries: 1, ..Limits::default() };
+    let envelopes: Vec<Opaque> = (0..4).map(|_| a.seal()).collect();
+    let refusal = world.push(&a, &envelopes[..2]).unwrap().refusal.unwrap();
+    assert_eq!((refusal.code, refusal.retry_after_ms), (Code::Quota, 30_000));
+    // Two more frames were on their way by then.
+    for behind in [&envelopes[2..3], &envelopes[3..]] {
+        assert_eq!(world.refused("behind", Code::Quota, |w| w.push(&a, behind)), refusal);
+    }
+    // A gap that has nothing to do with it is none of its business.
+    let gap = b.seal_as(&Header { seq: 3, previous: EntryHash([1; 32]), ..b.header() }, 1, 272).0;
+    world.refused("a gap of another", Code::BrokenChain, |w| w.push(&b, &[gap]));
+    world.ack_all(&b);
+    assert_eq!(accepted(&world.push(&a, &envelopes[1..2]).unwrap()), Some(2));
+    world.refused("a gap behind what was taken", Code::BrokenChain, |w| w.push(&a, &envelopes[3..]));
+    world.refused("full again", Code::Quota, |w| w.push(&a, &envelopes[2..]));
+    world.now += 60_000;
+    world.refused("long after", Code::BrokenChain, |w| w.push(&a, &envelopes[3..]));
+
+    // The same while a commit is provisional.
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    world.attached = [a.id, b.id].into();
+    let update = world.script(&b, &[], &[]);
+    world.commit(&b, &update).unwrap();
+    a.epoch += 1;
+    let envelopes: Vec<Opaque> = (0..2).map(|_| a.seal()).collect();
+    let refusal = world.refused("of the new epoch", Code::Provisional, |w| w.push(&a, &envelopes[..1]));
+    assert_eq!(world.refused("behind", Code::Provisional, |w| w.push(&a, &envelopes[1..])), refusal);
+    world.ack_all(&a);
+    assert_eq!(accepted(&world.push(&a, &envelopes).unwrap()), Some(2));
 }
 
 #[test]
@@ -184,20 +254,29 @@ fn acknowledgements_only_rise_and_bad_ones_change_nothing() {
     let good = b.statement(vec![a.reached()]);
     let mut forged = good.clone();
     *forged.0.last_mut().unwrap() ^= 1;
+    let hole = Span { sender: a.id, from: 1, to: 1 };
     let cases = [
         ("beyond the newest", Code::Protocol, newest + 1, Opaque::default()),
         ("garbage", Code::Protocol, newest, Opaque(vec![1, 2, 3])),
         ("forged", Code::BadSignature, newest, forged),
         ("another's", Code::Protocol, newest, a.statement(vec![b.reached()])),
         ("a sender twice", Code::Protocol, newest, b.statement(vec![a.reached(), a.reached()])),
+        ("an unknown sender", Code::Protocol, newest, b.statement(vec![a.reached(), c.reached()])),
+        ("a number of 2⁶³", Code::Protocol, newest, b.statement(vec![Reached { seq: 1 << 63, ..a.reached() }])),
+        ("a hole too many", Code::Protocol, newest, b.statement_with(vec![a.reached()], vec![hole; 1_025])),
+        ("larger than 64 KiB", Code::Protocol, newest, b.statement_with(vec![a.reached()], vec![hole; 3_000])),
+        ("a cursor of 2⁶³", Code::Protocol, 1 << 63, Opaque::default()),
+        ("the largest cursor", Code::Protocol, u64::MAX, Opaque::default()),
     ];
     for (what, code, cursor, statement) in cases {
         world.refused(what, code, |w| w.acknowledge(&b, cursor, statement));
     }
     world.refused("a stranger", Code::NotMember, |w| w.acknowledge(&c, 0, Opaque::default()));
 
+    let most = b.statement_with(vec![a.reached()], vec![hole; 1_024]);
+    world.acknowledge(&b, newest - 1, most).unwrap();
     let decision = world.acknowledge(&b, newest, good.clone()).unwrap();
-    let receipt = Notice::Receipt { to: a.id, statement: good[..].into() };
+    let receipt = Notice::Receipt { from: b.id, to: a.id, statement: good[..].into() };
     assert_eq!(decision.notices, [receipt]);
     assert_eq!(world.state.counters().entries, 0);
     // A sender that was away gets it when it attaches; nobody else does.

@@ -157,6 +157,47 @@ fn too_much_too_fast_is_refused_with_the_time_to_wait() {
 }
 
 #[test]
+fn changes_of_a_group_have_a_brake_of_their_own() {
+    let (mut session, _) = attached(0, MEMBER);
+    let commit = || ToRelay::Commit(Commit { commit: Opaque(vec![]), group_info: Opaque(vec![]), welcomes: vec![] });
+    let reject = || ToRelay::Reject(Opaque(vec![]));
+    let limited = |actions: &[Action]| match actions {
+        [Action::Reply(FromRelay::Refused(r))] => Some((r.about, r.code(), r.retry_after_ms)),
+        _ => None,
+    };
+    for _ in 0..20 {
+        assert!(matches!(session.handle_frame(commit(), 10, 0)[..], [Action::Ask(Ask::Commit(_))]));
+    }
+    let wait = Some((About::Commit, Code::RateLimited, 500));
+    assert_eq!(limited(&session.handle_frame(commit(), 10, 0)), wait);
+    for _ in 0..20 {
+        assert!(matches!(session.handle_frame(reject(), 10, 0)[..], [Action::Ask(Ask::Reject(_))]));
+    }
+    let wait = Some((About::Acknowledge, Code::RateLimited, 500));
+    assert_eq!(limited(&session.handle_frame(reject(), 10, 0)), wait);
+    // Everything else goes on.
+    assert_eq!(session.handle_frame(ToRelay::Push(vec![]), 10, 0), [Action::Ask(Ask::Push(vec![]))]);
+    assert!(matches!(session.handle_frame(commit(), 10, 500)[..], [Action::Ask(Ask::Commit(_))]));
+    assert!(limited(&session.handle_frame(commit(), 10, 500)).is_some());
+}
+
+#[test]
+fn pushes_behind_one_that_has_to_wait_wait_with_it() {
+    let rates = Rates { bytes_per_second: 1_000, bytes_burst: 1_000, ..Rates::default() };
+    let mut session = Session::new(EXPORTER, &rates);
+    let (request, _) = Peer::new(1).attach(0);
+    session.handle_frame(ToRelay::Attach(request), 1_000, 0);
+    session.handle_attached(attachment(0, MEMBER), None);
+    let mut push = |size, now| match &session.handle_frame(ToRelay::Push(vec![]), size, now)[..] {
+        [Action::Reply(FromRelay::Refused(r))] => Some((r.code(), r.retry_after_ms)),
+        _ => None,
+    };
+    assert_eq!(push(500, 0), Some((Code::RateLimited, 500)));
+    assert_eq!(push(10, 100), Some((Code::RateLimited, 400)), "a small one finds no gap");
+    assert_eq!(push(500, 500), None);
+}
+
+#[test]
 fn what_waits_comes_before_entries_and_then_the_word_that_it_caught_up() {
     let mut session = Session::new(EXPORTER, &Rates::default());
     let (request, _) = Peer::new(1).attach(0);

@@ -12,7 +12,7 @@ use sync_relay::store::{EntriesQuery, EntryRow, MemoryStore, Store};
 use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_acknowledgement, sign_reject};
 use sync_rules::{Observe, ObserveError, Observed, SigningKey, Step, attach, envelope};
-use sync_types::body::Reached;
+use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{Acknowledge, Acknowledgement, Attach, Commit, Cut, FromRelay, Reject, Signature, WelcomeFor};
 use sync_types::settings::Settings;
@@ -94,7 +94,11 @@ impl Peer {
 
     /// A signed acknowledgement for these senders.
     pub(crate) fn statement(&self, frontier: Vec<Reached>) -> Opaque {
-        let mut statement = Acknowledgement { device: self.id, frontier, holes: vec![], signature: Signature([0; 64]) };
+        self.statement_with(frontier, vec![])
+    }
+
+    pub(crate) fn statement_with(&self, frontier: Vec<Reached>, holes: Vec<Span>) -> Opaque {
+        let mut statement = Acknowledgement { device: self.id, frontier, holes, signature: Signature([0; 64]) };
         sign_acknowledgement(&self.key, &GROUP, &mut statement);
         Opaque(encode(&statement))
     }
@@ -105,6 +109,18 @@ impl Peer {
         sign_reject(&self.key, &GROUP, &mut reject);
         Opaque(encode(&reject))
     }
+}
+
+/// The same envelope with a signature that does not verify.
+pub(crate) fn forged(mut envelope: Opaque) -> Opaque {
+    *envelope.0.last_mut().unwrap() ^= 1;
+    envelope
+}
+
+/// The hash by which the next envelope would name this one.
+pub(crate) fn entry_hash_of(bytes: &[u8]) -> EntryHash {
+    let parsed = Envelope::parse(bytes).unwrap();
+    envelope::entry_hash(parsed.header_bytes, &envelope::ciphertext_hash(parsed.ciphertext), parsed.signature)
 }
 
 /// What a scripted commit does.

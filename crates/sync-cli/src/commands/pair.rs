@@ -20,6 +20,9 @@ const BELOW: usize = 3;
 /// How long nothing has to happen after a pairing until the newcomer has all that it asked for.
 const QUIET: Duration = Duration::from_millis(1_500);
 
+/// How long the other device may take to be told that this one gave up.
+const PARTING: Duration = Duration::from_secs(2);
+
 pub(super) async fn invite(context: &Context, arguments: Invite) -> Done {
     if let Some(uri) = &arguments.uri {
         check_link(uri)?;
@@ -169,7 +172,7 @@ impl<'a> Dialog<'a> {
                 biased;
                 () = self.context.stop.wait() => {
                     self.context.out.progress_over();
-                    self.pairing.cancel().await;
+                    self.part().await;
                     return Err(Failure::Interrupted);
                 }
                 event = self.pairing.next() => {
@@ -267,13 +270,28 @@ impl<'a> Dialog<'a> {
                 self.context.out.error(&error);
                 self.context.out.say("One more try:")
             }
+            // The pairing is over, and the other device is being told: its last event says why.
+            Err(error) if error.code == Code::TooManyTries => {
+                self.question = Question::Nothing;
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     async fn refuse(&mut self, why: &str) -> Done {
-        self.pairing.cancel().await;
+        self.part().await;
         Err(Failure::new(Code::PairingRefused, why))
+    }
+
+    /// Gives up, and stays until the other device has been told.
+    async fn part(&mut self) {
+        let told = async {
+            self.pairing.cancel().await;
+            while self.pairing.next().await.is_some() {}
+        };
+        // A relay that has gone away is why nobody can be told.
+        let _ = tokio::time::timeout(PARTING, told).await;
     }
 
     /// The link in words, and as a QR code where the terminal has room for it.

@@ -6,12 +6,14 @@ use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::{Code, RelayAddress};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::hosting::Port;
 use super::reconnect::Next;
 use super::{Engine, setup};
-use crate::clock::{SystemRng, now_ms};
+use crate::clock::SystemRng;
 use crate::transport::SharedDialer;
-use crate::{ClientEvent, SyncError};
+use crate::{ClientEvent, SyncError, crash};
 
 /// How many frames wait for the network before the engine keeps them.
 const WRITES: usize = 16;
@@ -50,6 +52,7 @@ async fn connection(dialer: SharedDialer, relay: RelayAddress, generation: u64, 
         let write = async {
             while let Some(frame) = frames.recv().await {
                 writer.send(&frame).await?;
+                crash::point(crash::AFTER_SEND);
             }
             // Nothing more is to be sent; the relay may still have something to say.
             writer.finish().await;
@@ -73,12 +76,13 @@ impl Engine {
     /// Whether there is anybody to connect as.
     pub(super) fn wants_connection(&self) -> bool {
         self.closing.is_none()
+            && self.broken.is_none()
             && (self.newcomer.is_some() || self.device.as_ref().is_some_and(|device| !device.is_removed()))
     }
 
     /// Connects if that is due.
     pub(super) async fn drive(&mut self) {
-        let due = self.link.is_none() && self.wants_connection() && self.reconnect.next(now_ms()) == Next::Dial;
+        let due = self.link.is_none() && self.wants_connection() && self.reconnect.next(Instant::now()) == Next::Dial;
         if !due {
             return;
         }
@@ -104,25 +108,25 @@ impl Engine {
         let first = relays.iter().find_map(|text| std::str::from_utf8(text).ok()?.parse::<RelayAddress>().ok());
         let relay = first.ok_or_else(|| SyncError::new(Code::AddressInvalid, "the group names no relay"))?;
         if self.hosting.is(&relay) {
-            self.hosting.ensure(self.start.dialer.local(), &mut self.store).await?;
+            self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Named).await?;
         }
         Ok(if self.relay.without_token() == relay { self.relay.clone() } else { relay })
     }
 
-    pub(super) fn handle_net(&mut self, generation: u64, net: Net, now: u64) -> Option<FromRelay> {
+    pub(super) fn handle_net(&mut self, generation: u64, net: Net) -> Option<FromRelay> {
         if generation != self.generation || self.link.is_none() {
             return None;
         }
         match net {
-            Net::Up { exporter, writer } => self.came_up(exporter, writer, now),
+            Net::Up { exporter, writer } => self.came_up(exporter, writer),
             Net::Frame(frame) => return Some(frame),
             Net::Down(error) => self.lost(error),
         }
         None
     }
 
-    fn came_up(&mut self, exporter: [u8; 32], writer: mpsc::Sender<ToRelay>, now: u64) {
-        self.reconnect.up(now);
+    fn came_up(&mut self, exporter: [u8; 32], writer: mpsc::Sender<ToRelay>) {
+        self.reconnect.up(Instant::now());
         let token = self.relay.token().map(str::to_owned);
         let Some(link) = &mut self.link else { return };
         link.writer = Some(writer);
@@ -140,9 +144,10 @@ impl Engine {
     pub(super) fn lost(&mut self, error: SyncError) {
         let retry_after = error.retry_after_ms.unwrap_or(0);
         self.drop_link();
-        let wait = self.reconnect.down(now_ms(), retry_after, &mut SystemRng);
-        // Of no use until somebody changes something.
-        if matches!(error.code, Code::Removed | Code::Version | Code::Suite) {
+        let wait = self.reconnect.down(Instant::now(), retry_after, &mut SystemRng);
+        // Of no use until somebody changes something. A removal is not among them: it counts once this device has read the
+        // commit that is final, and until then the relay may have to take it back.
+        if matches!(error.code, Code::Version | Code::Suite) {
             self.reconnect.stop();
         }
         tracing::debug!(code = %error.code, wait, "not connected");
@@ -150,7 +155,7 @@ impl Engine {
         self.trouble = Some(error);
     }
 
-    pub(super) fn drop_link(&mut self) {
+    fn drop_link(&mut self) {
         self.link = None;
         self.generation += 1;
         self.outgoing.clear();
@@ -159,7 +164,8 @@ impl Engine {
         }
     }
 
-    /// Ends the connection, if there is one, and makes another at once.
+    /// Ends the connection, if there is one. Another is made at once if [`Engine::wants_connection`], and else as soon as
+    /// it does.
     pub(super) fn reconnect_now(&mut self) {
         self.drop_link();
         self.reconnect.renew();
@@ -173,7 +179,8 @@ impl Engine {
                 let error = SyncError::new(*code, format!("the relay ended the session: {code}"));
                 self.lost(error.retry_after(*retry_after_ms));
             }
-            Event::Removed { .. } => self.drop_link(),
+            // Final, so that no connection is wanted any more.
+            Event::Removed { .. } => self.reconnect_now(),
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay, StoreConfig};
+use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig};
 use sync_types::{Code, RelayAddress};
 use tokio::time::timeout;
 
@@ -20,12 +20,21 @@ const PORT: &str = "embedded_port";
 /// How long the devices that are connected may take to be told.
 const STOP: Duration = Duration::from_secs(2);
 
+/// Whether the relay may choose its port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// No group names the relay yet.
+    Free,
+    /// A group names it with the kept port: on another one nobody would find it.
+    Named,
+}
+
 pub(super) struct Hosting {
     folder: PathBuf,
     listen: Option<SocketAddr>,
     /// The relay's key, once it has run.
     endpoint: Option<[u8; 32]>,
-    /// The port that the group's settings name.
+    /// The port that it had last, and that the group's settings name. 0: it never ran.
     port: u16,
     running: Option<(Arc<RunningRelay>, RelayAddress)>,
 }
@@ -47,15 +56,30 @@ impl Hosting {
         self.running.is_some()
     }
 
-    /// Runs the relay, on the port that it had before if it can, and gives its address.
-    pub(super) async fn ensure(&mut self, local: &LocalRelays, store: &mut Store) -> Result<RelayAddress, SyncError> {
+    /// Runs the relay and gives its address.
+    ///
+    /// # Errors
+    /// [`Code::PortInUse`] while something else has the port that the relay has to have; what keeps it from starting.
+    pub(super) async fn ensure(
+        &mut self,
+        local: &LocalRelays,
+        store: &mut Store,
+        port: Port,
+    ) -> Result<RelayAddress, SyncError> {
         if let Some((_, address)) = &self.running {
             return Ok(address.clone());
         }
         let listen = self.listen.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-        let kept = SocketAddr::new(listen.ip(), if listen.port() == 0 { self.port } else { listen.port() });
+        let kept = match (port, listen.port()) {
+            (Port::Named, _) if self.port != 0 => self.port,
+            (_, 0) => self.port,
+            (_, configured) => configured,
+        };
+        let kept = SocketAddr::new(listen.ip(), kept);
         let relay = match self.start(kept).await {
-            Err(error) if error.code == Code::PortInUse && kept != listen => self.start(listen).await,
+            Err(error) if error.code == Code::PortInUse && port == Port::Free && kept != listen => {
+                self.start(listen).await
+            }
             other => other,
         }?;
         let text = relay.address();
@@ -79,6 +103,8 @@ impl Hosting {
             data: Some(self.folder.clone()),
             store: StoreConfig::Sqlite { path: self.folder.join(StoreConfig::FILE), max_bytes: None },
             listen: Some(listen),
+            // A handful of devices may come back at once.
+            limits: ServerLimits { drain_spread: Duration::from_secs(1), ..ServerLimits::default() },
             ..RelayConfig::in_memory()
         };
         Relay::start(config).await.map_err(|e| SyncError::new(e.code, format!("the embedded relay: {}", e.message)))

@@ -4,6 +4,7 @@
 //! the core wants written durable in one transaction, and only then answers the callers, sends frames and tells events.
 //! Pushes that wait together so share one flush of the disk; nothing is ever delayed to make them wait together. If the
 //! transaction fails, the core's memory is ahead of the disk: it is thrown away and loaded again, the connection with it.
+//! If not even that works, every call is refused until it does.
 
 mod command;
 mod connection;
@@ -12,6 +13,7 @@ mod connection;
 mod hostile_tests;
 #[cfg_attr(not(feature = "embedded-relay"), path = "no_hosting.rs")]
 mod hosting;
+mod leaving;
 mod notify;
 mod reconnect;
 mod setup;
@@ -32,7 +34,7 @@ pub(crate) use command::{Command, MeetingPlace, Reply, Snapshot};
 pub(crate) use hosting::opener;
 pub(crate) use setup::start;
 
-use crate::clock::{instant_of, now_ms};
+use crate::clock::instant_of;
 use crate::home::Home;
 use crate::store::Store;
 use crate::transport::SharedDialer;
@@ -58,15 +60,25 @@ pub(crate) struct Start {
 /// A newcomer that fetches its Welcome.
 struct Newcomer {
     joining: Joining<Crypto>,
-    /// When it gives up, in milliseconds since the Unix epoch.
-    deadline: u64,
+    /// When it gives up.
+    deadline: Instant,
     reply: Option<Reply<(GroupId, DeviceId)>>,
 }
 
-/// A device that has asked to be removed.
+/// A device that wants to be removed.
 struct Leaving {
-    deadline: u64,
+    deadline: Instant,
+    /// The last envelope before the one that asks the others; `None` while the relay cannot be reached.
+    asked_after: Option<u64>,
     replies: Vec<Reply<()>>,
+}
+
+/// An engine whose database could be neither written nor read.
+struct Broken {
+    error: SyncError,
+    /// When the device is loaded again.
+    retry: Instant,
+    failures: u32,
 }
 
 /// An engine that stops.
@@ -97,6 +109,8 @@ struct Engine {
     adding: BTreeMap<DeviceId, Reply<DeviceId>>,
     leaving: Option<Leaving>,
     closing: Option<Closing>,
+    /// Nothing is known of the device as long as this is there: not even whether there is one.
+    broken: Option<Broken>,
     /// Why the last connection ended, or the last transaction failed.
     trouble: Option<SyncError>,
     arrivals: u64,
@@ -187,16 +201,16 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let core = self.device.as_ref().filter(|_| self.link_is_up()).and_then(Device::next_timeout);
-        let reconnect = match self.reconnect.next(now_ms()) {
+        let core = self.device.as_ref().filter(|_| self.link_is_up()).and_then(Device::next_timeout).map(instant_of);
+        let reconnect = match self.reconnect.next(Instant::now()) {
             Next::Wait(until) if self.wants_connection() => Some(until),
             _ => None,
         };
         let newcomer = self.newcomer.as_ref().map(|n| n.deadline);
         let leaving = self.leaving.as_ref().map(|l| l.deadline);
-        let soonest = [core, reconnect, newcomer, leaving].into_iter().flatten().min().map(instant_of);
         let closing = self.closing.as_ref().map(|c| c.deadline);
-        [soonest, closing].into_iter().flatten().min()
+        let broken = self.broken.as_ref().map(|b| b.retry);
+        [core, reconnect, newcomer, leaving, closing, broken].into_iter().flatten().min()
     }
 
     fn link_is_up(&self) -> bool {

@@ -9,6 +9,11 @@ use crate::home::Home;
 use crate::store::Store;
 use crate::transport::LocalRelays;
 
+pub(super) enum Port {
+    Free,
+    Named,
+}
+
 pub(super) struct Hosting;
 
 impl Hosting {
@@ -24,7 +29,7 @@ impl Hosting {
         false
     }
 
-    pub(super) async fn ensure(&mut self, _: &LocalRelays, _: &mut Store) -> Result<RelayAddress, SyncError> {
+    pub(super) async fn ensure(&mut self, _: &LocalRelays, _: &mut Store, _: Port) -> Result<RelayAddress, SyncError> {
         Err(SyncError::new(Code::AddressInvalid, "this build has no embedded relay"))
     }
 

@@ -80,6 +80,9 @@ impl Engine {
 
     /// Why it is not syncing.
     fn why_not(&self) -> Option<SyncError> {
+        if let Some(broken) = &self.broken {
+            return Some(broken.error.clone());
+        }
         if self.newcomer.is_some() {
             return Some(
                 self.trouble
@@ -117,7 +120,7 @@ impl Engine {
             wants: status.map_or(0, |s| s.wants),
             arrivals: self.arrivals,
             trouble: self.why_not(),
-            stopped: self.reconnect.is_stopped() || status.is_some_and(|s| s.removed),
+            stopped: self.broken.is_some() || self.reconnect.is_stopped() || status.is_some_and(|s| s.removed),
             closed: false,
         };
         self.snapshot.send_if_modified(|now| {

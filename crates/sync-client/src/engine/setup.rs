@@ -6,12 +6,12 @@ use sync_core::store::Key;
 use sync_core::{Device, DeviceError, Joining};
 use sync_types::{Code, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
 
 use super::hosting::Hosting;
 use super::reconnect::Reconnect;
 use super::{Crypto, Engine, Newcomer, Snapshot, Start};
 use crate::client::Inner;
-use crate::clock::now_ms;
 use crate::config::DEFAULT_APP_ID;
 use crate::home::Home;
 use crate::store::Store;
@@ -80,6 +80,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         adding: Default::default(),
         leaving: None,
         closing: None,
+        broken: None,
         trouble: None,
         arrivals: 0,
         commands,
@@ -130,8 +131,8 @@ impl Newcomer {
         Self { joining, deadline: Self::deadline(), reply: None }
     }
 
-    pub(super) fn deadline() -> u64 {
-        now_ms() + u64::try_from(limits::PAIRING_TTL.as_millis()).unwrap_or(u64::MAX)
+    pub(super) fn deadline() -> Instant {
+        Instant::now() + limits::PAIRING_TTL
     }
 }
 

@@ -1,19 +1,25 @@
 //! One turn: inputs, one transaction, and what follows from it.
 
+use std::time::Duration;
+
 use sync_core::store::{IdConflict, Key, Read, Write};
 use sync_core::{Device, NewDevice};
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
 use sync_types::settings::Settings;
-use sync_types::{BlobId, Code, DeviceId, Opaque, RelayAddress};
+use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, RelayAddress};
+use tokio::time::Instant;
 
-use super::{Command, Engine, Input, Leaving, MeetingPlace, Newcomer, Reply, setup};
+use super::hosting::Port;
+use super::setup::{self, Loaded};
+use super::{Broken, Command, Engine, Input, MeetingPlace, Newcomer, Reply};
 use crate::clock::{SystemRng, now_ms, random};
 use crate::store::Turn;
-use crate::{ClientEvent, Receipt, SyncError};
+use crate::{ClientEvent, Receipt, SyncError, crash};
 
-/// How long a device that leaves waits to be removed, in milliseconds.
-const LEAVE_MS: u64 = 5_000;
+/// How soon the device is loaded again after that has failed; each failure doubles it, up to a minute.
+const MEND: Duration = Duration::from_millis(250);
+const MEND_CAP: Duration = Duration::from_secs(60);
 /// When a newcomer asks again whether it has been added, in milliseconds.
 const NOT_ADDED_YET_MS: u64 = 200;
 
@@ -30,12 +36,14 @@ struct Push {
 
 /// What a turn has to write besides what the core says.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     writes: Vec<Write>,
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
-    /// Whether the group and the log go.
-    forget: bool,
+    /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
+    pub(super) forget: bool,
+    /// Who waits for that.
+    pub(super) left: Vec<Reply<()>>,
     after: Vec<After>,
     /// Newcomers that this turn began to add.
     adding: Vec<DeviceId>,
@@ -76,12 +84,16 @@ impl Work {
 impl Engine {
     pub(super) async fn turn(&mut self, batch: Vec<Input>) {
         let now = now_ms();
+        self.mend().await;
         let mut work = Work::default();
         for input in batch {
             match input {
-                Input::Command(command) => self.command(command, &mut work, now).await,
+                Input::Command(command) => match &self.broken {
+                    Some(broken) if !matches!(command, Command::Close { .. }) => command.refuse(broken.error.clone()),
+                    _ => self.command(command, &mut work, now).await,
+                },
                 Input::Net(generation, net) => {
-                    if let Some(frame) = self.handle_net(generation, net, now) {
+                    if let Some(frame) = self.handle_net(generation, net) {
                         self.frame(frame, &mut work, now);
                     }
                 }
@@ -157,7 +169,7 @@ impl Engine {
                 self.newcomer =
                     Some(Newcomer { joining: *joining, deadline: Newcomer::deadline(), reply: Some(joined) });
             }
-            Command::Leave { reply } => self.leave(reply, work, now),
+            Command::Leave { reply } => self.leave(reply, work),
             Command::Close { reply } => self.begin_closing(Some(reply)),
         }
     }
@@ -196,7 +208,9 @@ impl Engine {
 
     async fn found(&mut self, now: u64) -> Result<Device<super::Crypto>, SyncError> {
         let relay = match &self.relay {
-            RelayAddress::Embedded => self.hosting.ensure(self.start.dialer.local(), &mut self.store).await?,
+            RelayAddress::Embedded => {
+                self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
+            }
             other => other.without_token(),
         };
         let settings = Settings {
@@ -251,22 +265,6 @@ impl Engine {
         }
     }
 
-    fn leave(&mut self, reply: Reply<()>, work: &mut Work, now: u64) {
-        let Some(device) = &mut self.device else { return drop(reply.send(Err(not_in_group()))) };
-        if device.is_alone() || device.is_removed() {
-            work.forget = true;
-            return work.answer(reply, ());
-        }
-        match device.leave(now, &mut SystemRng) {
-            Ok(()) => {
-                let leaving = Leaving { deadline: now + LEAVE_MS, replies: vec![] };
-                self.leaving.get_or_insert(leaving).replies.push(reply);
-                self.reconnect.nudge();
-            }
-            Err(error) => drop(reply.send(Err(setup::failed(error)))),
-        }
-    }
-
     fn frame(&mut self, frame: FromRelay, work: &mut Work, now: u64) {
         if !self.link.as_ref().is_some_and(|link| link.newcomer) {
             if let Some(device) = &mut self.device {
@@ -311,21 +309,15 @@ impl Engine {
         {
             device.handle_timeout(now, &mut SystemRng);
         }
-        if self.newcomer.as_ref().is_some_and(|n| n.deadline <= now) {
+        if self.newcomer.as_ref().is_some_and(|n| n.deadline <= Instant::now()) {
             self.give_up_joining(SyncError::new(Code::Timeout, "the other device did not add this one"), work);
         }
-        let removed = self.device.as_ref().is_some_and(Device::is_removed);
-        if self.leaving.as_ref().is_some_and(|l| l.deadline <= now || removed) {
-            work.forget = true;
-            for reply in self.leaving.take().into_iter().flat_map(|l| l.replies) {
-                work.answer(reply, ());
-            }
-        }
+        self.go_on_leaving(work, now);
     }
 
     /// Writes everything in one transaction.
     async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
-        let Self { store, device, pack_blobs, .. } = self;
+        let Self { store, device, pack_blobs, events, .. } = self;
         let writes = device.as_mut().map(Device::take_writes).unwrap_or_default();
         let reads = device.as_mut().is_some_and(|d| d.next_read(now).is_some());
         if work.is_empty() && writes.is_empty() && !reads {
@@ -351,24 +343,47 @@ impl Engine {
             }
             while let Some(mut read) = device.next_read(now) {
                 turn.apply(device.take_writes()).await?;
-                if let Read::Outbox { max_blobs, .. } = &mut read {
+                if let Read::Outbox { max_blobs, .. } | Read::History { max_blobs, .. } = &mut read {
                     *max_blobs = (*max_blobs).min(*pack_blobs);
                 }
-                let answer = turn.read(read).await?;
+                let for_others = matches!(read, Read::History { .. });
+                let answer = match turn.read(read).await {
+                    // What others ask for keeps nobody from pushing and reading here. The next turn tries again.
+                    Err(error) if for_others => {
+                        tracing::warn!(code = %error.code, "history cannot be read: {}", error.message);
+                        let _ = events.send(ClientEvent::StoreFailed { code: error.code });
+                        break;
+                    }
+                    answer => answer?,
+                };
                 device.handle_read(answer, now, &mut SystemRng);
             }
             turn.apply(device.take_writes()).await?;
         }
-        turn.commit().await
+        crash::point(crash::BEFORE_COMMIT);
+        let conflicts = turn.commit().await?;
+        crash::point(crash::AFTER_COMMIT_BEFORE_SEND);
+        Ok(conflicts)
     }
 
     /// The turn is durable: answers, sends and tells.
     fn done(&mut self, work: Work, conflicts: Vec<IdConflict>) {
+        let left = work.forget.then(|| SyncError::new(Code::NotInGroup, "this device has just left its group"));
+        let outcome = left.as_ref().map_or(Ok(()), Err);
         for push in work.pushes {
-            let _ = push.reply.send(Ok(push.receipts));
+            let _ = push.reply.send(outcome.map(|()| push.receipts).map_err(Clone::clone));
         }
         for after in work.after {
-            after(Ok(()));
+            after(outcome);
+        }
+        for reply in work.left {
+            let _ = reply.send(Ok(()));
+        }
+        if let Some(left) = &left {
+            // Whatever had been begun in the group.
+            let newcomer = self.newcomer.take().and_then(|n| n.reply);
+            newcomer.into_iter().for_each(|reply| drop(reply.send(Err(left.clone()))));
+            std::mem::take(&mut self.adding).into_values().for_each(|reply| drop(reply.send(Err(left.clone()))));
         }
         self.tell_conflicts(conflicts);
         if let Some(device) = &mut self.device {
@@ -391,6 +406,10 @@ impl Engine {
         for after in work.after {
             after(Err(&error));
         }
+        let leaving = self.leaving.take().into_iter().flat_map(|l| l.replies);
+        for reply in work.left.into_iter().chain(leaving) {
+            let _ = reply.send(Err(error.clone()));
+        }
         for reply in work.adding.iter().filter_map(|id| self.adding.remove(id)) {
             let _ = reply.send(Err(error.clone()));
         }
@@ -398,20 +417,53 @@ impl Engine {
         // Before the device is loaded again, so that nothing is sent by the one that is ahead of the disk.
         self.device = None;
         let reply = self.newcomer.take().and_then(|n| n.reply);
-        match setup::load(&mut self.store).await {
-            Ok(loaded) => {
-                self.device = loaded.device;
-                self.newcomer =
-                    loaded.joining.map(|joining| Newcomer { joining, deadline: Newcomer::deadline(), reply });
-            }
+        let reply = match setup::load(&mut self.store).await {
+            Ok(loaded) => self.take_up(loaded, reply),
             Err(again) => {
-                tracing::error!(code = %again.code, "the device cannot be loaded again: {}", again.message);
+                self.break_down(again, 0);
+                reply
             }
+        };
+        if let Some(reply) = reply {
+            let _ = reply.send(Err(error.clone()));
         }
         self.lost(error);
     }
+
+    /// Goes on with what the database holds. Gives the reply back if nobody is joining.
+    fn take_up(
+        &mut self,
+        loaded: Loaded,
+        reply: Option<Reply<(GroupId, DeviceId)>>,
+    ) -> Option<Reply<(GroupId, DeviceId)>> {
+        self.device = loaded.device;
+        let Some(joining) = loaded.joining else { return reply };
+        self.newcomer = Some(Newcomer { joining, deadline: Newcomer::deadline(), reply });
+        None
+    }
+
+    fn break_down(&mut self, error: SyncError, failures: u32) {
+        tracing::error!(code = %error.code, "the device cannot be loaded again: {}", error.message);
+        let wait = MEND.saturating_mul(1 << failures.min(16)).min(MEND_CAP);
+        self.broken = Some(Broken { error, retry: Instant::now() + wait, failures: failures.saturating_add(1) });
+    }
+
+    /// Loads the device again if that failed and is due.
+    async fn mend(&mut self) {
+        let Some(failures) = self.broken.as_ref().filter(|b| b.retry <= Instant::now()).map(|b| b.failures) else {
+            return;
+        };
+        match setup::load(&mut self.store).await {
+            Ok(loaded) => {
+                self.broken = None;
+                let _ = self.take_up(loaded, None);
+                self.reconnect_now();
+            }
+            Err(again) => self.break_down(again, failures),
+        }
+    }
 }
 
-fn not_in_group() -> SyncError {
+pub(super) fn not_in_group() -> SyncError {
     SyncError::new(Code::NotInGroup, "there is no group here yet")
 }

@@ -51,6 +51,10 @@ pub(super) struct Driver {
     frames: mpsc::Receiver<Result<FromRelay, SyncError>>,
     reading: JoinHandle<()>,
     joining: Option<Box<Joining<Crypto>>>,
+    /// Whether the person was asked for something.
+    asked: bool,
+    /// Digits that were typed before they were asked for: the other device shows them a moment earlier.
+    early: Option<Answer>,
     /// The newcomer's key package and name, once its person may join.
     newcomer: Option<(Vec<u8>, String)>,
     outcome: Option<Outcome>,
@@ -112,6 +116,8 @@ impl Driver {
             frames,
             reading,
             joining: None,
+            asked: false,
+            early: None,
             newcomer: None,
             outcome: None,
             done: false,
@@ -138,6 +144,12 @@ impl Driver {
             }
             if self.done {
                 return Ok(());
+            }
+            if self.asked
+                && let Some(early) = self.early.take()
+            {
+                self.answer(Some(early));
+                continue;
             }
             let deadline = self.machine.poll_timeout().map(instant_of);
             tokio::select! {
@@ -174,6 +186,10 @@ impl Driver {
     fn answer(&mut self, answer: Option<Answer>) {
         let now = now_ms();
         let (result, reply) = match answer {
+            Some(early @ Answer::TypeCheck(..)) if self.shows && !self.asked && self.early.is_none() => {
+                self.early = Some(early);
+                return;
+            }
             Some(Answer::TypeCheck(digits, reply)) => (self.machine.type_check(&digits, now), reply),
             Some(Answer::Consent(yes, reply)) => (self.machine.consent(yes, now), reply),
             Some(Answer::WithoutCheck(reply)) => (self.machine.consent_without_check(now), reply),
@@ -191,10 +207,14 @@ impl Driver {
         match output {
             Output::Send(message) => self.writer.send(&ToRelay::SlotMessage(message.into())).await?,
             Output::ShowCheck(digits) => self.tell(PairingEvent::Check(digits)).await,
-            Output::NeedCheck => self.tell(PairingEvent::TypeCheck).await,
+            Output::NeedCheck => {
+                self.tell(PairingEvent::TypeCheck).await;
+                self.asked = true;
+            }
             Output::Request { name, consent } => {
                 let needs_check = consent == Consent::CheckCode;
                 self.tell(PairingEvent::Request { name, needs_check }).await;
+                self.asked = true;
             }
             Output::NeedKeyPackage { time_ms } => {
                 let crypto = sync_rules::mls::crypto();

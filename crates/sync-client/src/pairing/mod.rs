@@ -29,7 +29,8 @@ impl Pairing {
         self.events.recv().await
     }
 
-    /// The person typed these four digits from the other device.
+    /// The person typed these four digits from the other device. Digits that come before they are asked for wait until
+    /// then.
     ///
     /// # Errors
     /// [`Code::WrongCode`] while there are tries left; [`Code::TooManyTries`] ends the pairing; [`Code::InvalidArgument`]

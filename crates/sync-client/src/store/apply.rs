@@ -60,6 +60,7 @@ impl Turn<'_> {
         let count = blobs.len() as u64;
         let rows = blobs.into_iter().map(|blob| NewRow { blob, own: true, sender, seq: None }).collect();
         // Fresh ids are never left out, and rows that one transaction appends take positions in a row.
+        self.outbox_is_empty = false;
         let last = self.insert(rows).await?;
         Ok((last + 1 - count..=last).collect())
     }
@@ -83,6 +84,7 @@ impl Turn<'_> {
                     .await?;
             }
             Write::Reoffer { sender } => {
+                self.outbox_is_empty = false;
                 sqlx::query("UPDATE blob SET own = 1, seq = NULL, sender = ?")
                     .bind(sender.as_bytes())
                     .execute(tx)
@@ -90,18 +92,19 @@ impl Turn<'_> {
             }
             Write::Sealed { seq, envelope, up_to_position } => {
                 let seq = number(seq)?;
-                sqlx::query("INSERT OR REPLACE INTO sealed VALUES (?, ?)")
-                    .bind(seq)
-                    .bind(envelope.0)
-                    .execute(&mut *tx)
-                    .await?;
+                // One call for both: what a call costs is going to SQLite's thread and back.
+                let sql = match up_to_position {
+                    Some(_) => {
+                        "INSERT OR REPLACE INTO sealed VALUES (?, ?);
+                         UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?"
+                    }
+                    None => "INSERT OR REPLACE INTO sealed VALUES (?, ?)",
+                };
+                let mut query = sqlx::query(sql).bind(seq).bind(envelope.0);
                 if let Some(position) = up_to_position {
-                    sqlx::query("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?")
-                        .bind(seq)
-                        .bind(number(position)?)
-                        .execute(tx)
-                        .await?;
+                    query = query.bind(seq).bind(number(position)?);
                 }
+                query.execute(tx).await?;
             }
             Write::DropSealed { up_to_seq } => {
                 sqlx::query("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to_seq)?).execute(tx).await?;
@@ -163,7 +166,7 @@ impl Turn<'_> {
                 "INSERT INTO blob (id, own, sender, seq, channel, data) VALUES {} ON CONFLICT (id) DO NOTHING",
                 ["(?,?,?,?,?,?)"].repeat(chunk.len()).join(",")
             );
-            let mut query = prepared(sql, chunk.len() == ROWS);
+            let mut query = prepared(sql, matches!(chunk.len(), 1 | ROWS));
             for row in chunk {
                 query = query
                     .bind(row.blob.id.as_bytes())
@@ -271,7 +274,7 @@ impl Turn<'_> {
     }
 }
 
-/// Statements of the full size are worth keeping prepared; the rest would only push them out.
+/// Statements of the full size, and those for a single push, are worth keeping prepared; the rest would only push them out.
 fn prepared(sql: String, keep: bool) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
     sqlx::query(AssertSqlSafe(sql)).persistent(keep)
 }

@@ -36,6 +36,8 @@ pub(crate) struct Turn<'a> {
     tx: &'a mut SqliteConnection,
     unfinished: &'a mut bool,
     conflicts: Vec<IdConflict>,
+    /// Whether this turn has read the outbox to its end and added nothing to it since.
+    outbox_is_empty: bool,
 }
 
 impl Store {
@@ -65,7 +67,8 @@ impl Store {
             let sql = format!("PRAGMA max_page_count = {pages}");
             sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
         }
-        let readers = PoolOptions::new().max_connections(4).min_connections(0);
+        // The database is a file here, not a server that may have gone: no question before each use.
+        let readers = PoolOptions::new().max_connections(4).min_connections(0).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.read_only(true));
         Ok(Self { connection, unfinished: false, readers })
     }
@@ -75,7 +78,12 @@ impl Store {
         self.writer().await;
         self.unfinished = true;
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
-        Ok(Turn { tx: &mut self.connection, unfinished: &mut self.unfinished, conflicts: vec![] })
+        Ok(Turn {
+            tx: &mut self.connection,
+            unfinished: &mut self.unfinished,
+            conflicts: vec![],
+            outbox_is_empty: false,
+        })
     }
 
     /// The connection, without whatever a dropped turn left in it.

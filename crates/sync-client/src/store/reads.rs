@@ -17,16 +17,20 @@ impl Turn<'_> {
     /// Answers a read of the core, as of this turn.
     pub(crate) async fn read(&mut self, read: Read) -> Result<Answer, SyncError> {
         match read {
+            // The core asks until there is nothing left.
+            Read::Outbox { .. } if self.outbox_is_empty => Ok(Answer::Outbox(vec![])),
             Read::Outbox { max_bytes, max_blobs } => {
                 let sql = format!("SELECT {COLUMNS} FROM blob WHERE own = 1 AND seq IS NULL ORDER BY position LIMIT ?");
                 let query = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
-                Ok(Answer::Outbox(self.blobs(query, max_bytes).await?))
+                let (blobs, is_all) = self.blobs(query, max_bytes).await?;
+                self.outbox_is_empty = is_all && blobs.len() < max_blobs;
+                Ok(Answer::Outbox(blobs))
             }
-            Read::History { spans, after_position, max_bytes } => {
+            Read::History { spans, after_position, max_bytes, max_blobs } => {
                 if spans.is_empty() {
                     return Ok(Answer::History(vec![]));
                 }
-                Ok(Answer::History(self.history(&spans, after_position, max_bytes).await?))
+                Ok(Answer::History(self.history(&spans, after_position, max_bytes, max_blobs).await?))
             }
             Read::Sealed { from_seq, max_bytes } => {
                 let mut rows = sqlx::query("SELECT seq, envelope FROM sealed WHERE seq >= ? ORDER BY seq")
@@ -55,34 +59,42 @@ impl Turn<'_> {
         }
     }
 
-    async fn history(&mut self, spans: &[Span], after: u64, max_bytes: usize) -> Result<Vec<LogBlob>, SyncError> {
+    async fn history(
+        &mut self,
+        spans: &[Span],
+        after: u64,
+        max_bytes: usize,
+        max_blobs: usize,
+    ) -> Result<Vec<LogBlob>, SyncError> {
         let any = vec!["(sender = ? AND seq BETWEEN ? AND ?)"; spans.len()].join(" OR ");
-        let sql = format!("SELECT {COLUMNS} FROM blob WHERE position > ? AND ({any}) ORDER BY position");
+        let sql = format!("SELECT {COLUMNS} FROM blob WHERE position > ? AND ({any}) ORDER BY position LIMIT ?");
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(spans.len() == 1).bind(number(after)?);
         for span in spans {
             // A span may be open to the top.
             let to = i64::try_from(span.to).unwrap_or(i64::MAX);
             query = query.bind(span.sender.as_bytes()).bind(number(span.from)?).bind(to);
         }
-        self.blobs(query, max_bytes).await
+        let query = query.bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
+        Ok(self.blobs(query, max_bytes).await?.0)
     }
 
+    /// The blobs that fit, and whether they are all that the query finds.
     async fn blobs(
         &mut self,
         query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
         max_bytes: usize,
-    ) -> Result<Vec<LogBlob>, SyncError> {
+    ) -> Result<(Vec<LogBlob>, bool), SyncError> {
         let mut rows = query.fetch(&mut *self.tx);
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await? {
             let blob = log_blob(&row)?;
             bytes += blob.blob.data.len();
             if !found.is_empty() && bytes > max_bytes {
-                break;
+                return Ok((found, false));
             }
             found.push(blob);
         }
-        Ok(found)
+        Ok((found, true))
     }
 }
 

@@ -125,7 +125,7 @@ async fn history_is_read_by_spans_and_bounded() {
     apply(&mut store, writes).await;
     let mut turn = store.begin().await.unwrap();
     let mut read = async |spans: Vec<Span>, after_position, max_bytes| {
-        let Answer::History(found) = turn.read(Read::History { spans, after_position, max_bytes }).await.unwrap()
+        let Answer::History(found) = turn.read(Read::History { spans, after_position, max_bytes, max_blobs: usize::MAX }).await.unwrap()
         else {
             panic!()
         };

@@ -49,6 +49,8 @@ impl World {
         if way == Way::Memory {
             relay_config.listen = None;
         }
+        // When it stops, nobody has to stay away for long.
+        relay_config.limits.drain_spread = Duration::from_millis(50);
         change(&mut relay_config);
         let relay = Arc::new(Relay::start(relay_config.clone()).await.unwrap());
         // The port has to outlive a restart, as a host's would.
@@ -143,14 +145,15 @@ pub(crate) async fn pair(member: &SyncClient, newcomer: &SyncClient) {
     assert!(matches!(joined, PairingEvent::Joined { .. }), "{joined:?}");
 }
 
-/// The next `count` blobs of the default consumer, each acknowledged.
+/// The next `count` blobs of the default consumer, acknowledged.
 pub(crate) async fn receive(client: &SyncClient, count: usize) -> Vec<ReceivedBlob> {
     let mut subscription = client.subscribe(DEFAULT_CONSUMER, None, StartAt::Position).unwrap();
     let mut blobs = Vec::new();
     while blobs.len() < count {
-        let blob = soon("a blob", subscription.next()).await.unwrap();
-        subscription.ack(&blob).await.unwrap();
-        blobs.push(blob);
+        blobs.push(soon("a blob", subscription.next()).await.unwrap());
+    }
+    if let Some(last) = blobs.last() {
+        subscription.ack(last).await.unwrap();
     }
     blobs
 }

@@ -8,7 +8,7 @@ use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
 use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
 
 use super::Device;
-use super::records::{Before, Intent, Pending};
+use super::records::{Before, Intent, Pending, RefusedCommit};
 use crate::event::{Event, Outcome};
 use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
 use crate::store::Key;
@@ -23,7 +23,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let quiet = session.attached
             && session.caught_up
             && self.before.is_none()
-            && self.refused_epoch.is_none()
+            && self.relay.refused.is_none()
             && self.identity.halted == 0
             && !self.is_removed();
         if !quiet {
@@ -42,7 +42,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         {
             return;
         }
-        while let Some(intent) = self.next_intent() {
+        while let Some(intent) = self.next_intent(now) {
+            if matches!(intent, Intent::Add(_)) && self.chain.accepted < self.chain.seq {
+                // A newcomer's baseline promises no envelope that a removal of this device could still cut off.
+                return;
+            }
             match self.prepare(&intent, now) {
                 Ok(pending) => {
                     let frame: Commit = decode(&pending.frame).expect("it was encoded a line ago");
@@ -59,7 +63,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// The next change to make. What came true by somebody else's commit is taken off the list.
-    fn next_intent(&mut self) -> Option<Intent> {
+    fn next_intent(&mut self, now: u64) -> Option<Intent> {
+        let late = |i: &&Intent| matches!(i, Intent::Add(add) if add.expires_at <= now);
+        while let Some(intent) = self.intents.list.iter().find(late).cloned() {
+            self.give_up(&intent, Code::Timeout);
+        }
         let members: Vec<DeviceId> = self.membership.members().iter().map(|m| m.device).collect();
         let before = self.intents.list.len();
         self.intents.list.retain(|intent| match intent {
@@ -206,7 +214,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if applied.removed_me {
             self.identity.removed_by = Some(applied.committer);
             self.dirty.insert(Key::Identity);
-            self.events.push(Event::Removed { by: applied.committer });
             return;
         }
         self.cut_off(&applied);
@@ -228,7 +235,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let by = applied.committer;
         self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
         self.events.extend(applied.removed.iter().map(|device| Event::DeviceRemoved { device: *device, by }));
-        self.count_delivered();
+        self.retry_receipts();
         self.expire_epochs(now);
     }
 
@@ -257,7 +264,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !error.deserves_reject() {
             return;
         }
-        self.refused_epoch = Some(commit.epoch + 1);
         let mut reject = Reject {
             device: self.me,
             epoch: commit.epoch + 1,
@@ -265,39 +271,55 @@ impl<P: CryptoProvider + Clone> Device<P> {
             signature: Signature([0; 64]),
         };
         sign_reject(&self.key, &self.group, &mut reject);
-        self.sends.push(ToRelay::Reject(Opaque(encode(&reject))));
+        let bytes = Opaque(encode(&reject));
+        self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, reject: bytes.clone() });
+        self.dirty.insert(Key::Relay);
+        self.sends.push(ToRelay::Reject(bytes));
     }
 
     pub(super) fn confirmed(&mut self, epoch: u64) {
         if self.before.as_ref().is_some_and(|b| b.epoch == epoch) {
             self.drop_before();
         }
-        if self.refused_epoch == Some(epoch) {
+        if self.relay.refused.as_ref().is_some_and(|r| r.epoch == epoch) {
             // The others went on with what this device cannot apply.
             self.halt(Code::Forked);
         }
     }
 
     pub(super) fn drop_before(&mut self) {
-        if self.before.take().is_some() {
-            self.dirty.insert(Key::Before);
+        if self.before.take().is_none() {
+            return;
         }
+        self.dirty.insert(Key::Before);
+        if let Some(by) = self.identity.removed_by {
+            self.events.push(Event::Removed { by });
+        }
+        self.count_delivered();
     }
 
     pub(super) fn reject_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
-        let reject = decode::<Reject>(bytes).ok().filter(|r| self.reject_holds(r));
-        let Some(reject) = reject else {
+        let reject = decode::<Reject>(bytes).ok();
+        let concerns = |b: &Before, r: &Reject| b.epoch == r.epoch && b.commit_hash == r.commit_hash;
+        let applied = reject.as_ref().is_some_and(|r| self.before.as_ref().is_some_and(|b| concerns(b, r)));
+        if !applied && reject.as_ref().is_some_and(|r| r.epoch <= self.membership.epoch()) {
+            // Of a time before this device joined.
+            self.count(Outcome::StaleCommit);
+            return;
+        }
+        let Some(reject) = reject.filter(|r| self.reject_holds(r)) else {
             self.refuse(Outcome::Forged, cursor, None, bytes, now);
             return;
         };
         self.count(Outcome::Undone);
-        if self.refused_epoch == Some(reject.epoch) {
-            self.refused_epoch = None;
+        if self.relay.refused.take_if(|r| r.epoch == reject.epoch).is_some() {
+            self.dirty.insert(Key::Relay);
         }
-        let Some(before) = self.before.take_if(|b| b.epoch == reject.epoch && b.commit_hash == reject.commit_hash)
-        else {
-            return;
-        };
+        if let Some(session) = &mut self.session {
+            // The epoch that was there when the session began may be this one.
+            session.relay_epoch = session.relay_epoch.min(reject.epoch - 1);
+        }
+        let Some(before) = self.before.take_if(|b| concerns(b, &reject)) else { return };
         self.dirty.insert(Key::Before);
         match Membership::load(self.crypto.clone(), &before.state) {
             Ok(membership) => self.membership = membership,
@@ -315,13 +337,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// A reject is good if a member that the commit kept, and that did not make it, signed it.
+    /// A reject is good if a member that the commit kept, and that did not make it, signed it. A device that could not
+    /// apply the commit knows neither of these, and has nothing to undo.
     fn reject_holds(&self, reject: &Reject) -> bool {
-        let Some(before) = &self.before else {
-            // Nothing to undo here: this device is the one that could not apply the commit.
-            return self.refused_epoch == Some(reject.epoch);
-        };
-        if before.committer == reject.device || before.removed.contains(&reject.device) {
+        let concerned = |b: &Before| b.committer == reject.device || b.removed.contains(&reject.device);
+        if self.before.as_ref().is_some_and(concerned) {
             return false;
         }
         let key = if reject.device == self.me {

@@ -14,6 +14,9 @@ use crate::event::{Event, Outcome};
 use crate::seal::open;
 use crate::store::{Key, RefusedEntry, Write};
 
+/// How many envelopes of one sender may wait for a predecessor. Only a faulty relay makes any wait.
+const GAPS: usize = 1024;
+
 /// An envelope that was read, with what was found out about it before its turn.
 struct Read<'a> {
     cursor: u64,
@@ -144,9 +147,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn buffer_gap(&mut self, read: &Read<'_>) {
         let (sender, seq) = (read.envelope.header.sender, read.envelope.header.seq);
         let Some(peer) = self.peers.get_mut(&sender) else { return };
-        if !peer.gaps.contains(&seq) {
-            peer.gaps.push(seq);
-            peer.gaps.sort_unstable();
+        if let Err(place) = peer.gaps.binary_search(&seq)
+            && peer.gaps.len() < GAPS
+        {
+            peer.gaps.insert(place, seq);
             self.dirty.insert(Key::Peer(sender));
             self.writes.push(Write::BufferGap { sender, seq, envelope: Opaque(read.bytes.to_vec()) });
         }
@@ -166,6 +170,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Outcome::Undecodable;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
+        let body = body.filter(Body::is_bounded);
         let blobs = body.as_ref().and_then(|b| unpack(&b.blobs).ok());
         let (Some(body), Some(blobs)) = (body, blobs) else {
             self.advance(read);

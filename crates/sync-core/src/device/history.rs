@@ -11,11 +11,18 @@ use sync_types::{DeviceId, limits};
 
 use super::Device;
 use super::records::{Job, Want};
-use crate::event::Event;
+use super::send::fitting;
+use crate::event::{Event, Outcome};
 use crate::store::{Key, LogBlob, Read, Write};
 
 /// How many spans one request may hold.
-const SPANS: usize = 4096;
+const SPANS: usize = 256;
+
+/// How many requests of one member are kept. A newer one drops the oldest, and its asker asks again.
+const JOBS: usize = 8;
+
+/// Into how many pieces the requests of others may cut what this device wants.
+const WANTS: usize = 1024;
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// An envelope that has no key here: its blobs are asked for.
@@ -23,10 +30,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.membership.settings().history == HistoryPolicy::None {
             return;
         }
-        let grown = self.wants.list.last_mut().filter(|w| !w.asked && w.span.sender == sender && w.span.to + 1 == seq);
+        let grown = self
+            .wants
+            .list
+            .last_mut()
+            .filter(|w| !w.asked && w.lacking.is_empty() && w.span.sender == sender && w.span.to + 1 == seq);
         match grown {
             Some(want) => want.span.to = seq,
-            None => self.wants.list.push(Want { span: Span { sender, from: seq, to: seq }, asked: false }),
+            None => self.wants.list.push(Want {
+                span: Span { sender, from: seq, to: seq },
+                asked: false,
+                lacking: Vec::new(),
+            }),
         }
         self.dirty.insert(Key::Wants);
         if let Some(session) = &mut self.session {
@@ -88,11 +103,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn history_requested(&mut self, asker: DeviceId, request: HistoryRequest) {
-        let well_formed = request.spans.len() <= SPANS && request.spans.iter().all(|s| 0 < s.from && s.from <= s.to);
-        if request.holder != self.me || !well_formed {
+        if request.spans.len() > SPANS {
+            return;
+        }
+        for span in &request.spans {
+            self.note_lacking(asker, span);
+        }
+        if request.holder != self.me {
             return;
         }
         // A newer request of the same asker stands beside an older one: each is answered once.
+        let numbers: Vec<u64> =
+            self.jobs.range((asker, 0)..=(asker, u64::MAX)).map(|((_, number), _)| *number).collect();
+        if numbers.len() >= JOBS && !numbers.contains(&request.number) {
+            self.jobs.remove(&(asker, numbers[0]));
+            self.dirty.insert(Key::Job(asker, numbers[0]));
+        }
         self.jobs.insert((asker, request.number), Job { spans: request.spans, after_position: 0 });
         self.dirty.insert(Key::Job(asker, request.number));
     }
@@ -126,11 +152,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             spans: job.spans.clone(),
             after_position: job.after_position,
             max_bytes: limits::PACK_BYTES,
+            max_blobs: limits::PACK_BLOBS,
         })
     }
 
     pub(super) fn answer_history(&mut self, rows: &[LogBlob], rng: &mut dyn CryptoRng) {
         let Some((asker, number)) = self.ready_job() else { return };
+        let rows = fitting(rows);
         let runs = rows
             .chunk_by(|a, b| (a.sender, a.seq) == (b.sender, b.seq))
             .map(|run| HistoryRun {
@@ -153,7 +181,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn history_arrived(&mut self, holder: DeviceId, history: History, now: u64) {
-        if history.asker != self.me || history.number > self.wants.number {
+        if history.asker != self.me {
+            for span in &history.complete {
+                self.note_holding(history.asker, span);
+            }
+            return;
+        }
+        // Only from the one who was asked, so that no other member can say what is complete.
+        if holder != self.wants.holder || !(1..=self.wants.number).contains(&history.number) {
             return;
         }
         if let Some(session) = &mut self.session {
@@ -165,7 +200,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for span in history.complete {
             self.fill(&span);
         }
-        let _ = holder;
     }
 
     /// Takes a run only where this device asked for it, so that a member cannot put words into another's mouth elsewhere.
@@ -182,28 +216,80 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// The span is complete: holes close, and what waited behind them goes to the log.
-    fn fill(&mut self, filled: &Span) {
-        let before = self.wants.list.len();
-        let mut rest = Vec::with_capacity(before);
-        let mut touched = false;
-        for want in self.wants.list.drain(..) {
-            let span = want.span;
-            if span.sender != filled.sender || span.to < filled.from || filled.to < span.from {
-                rest.push(want);
-                continue;
-            }
-            touched = true;
-            if span.from < filled.from {
-                rest.push(Want { span: Span { to: filled.from - 1, ..span }, ..want });
-            }
-            if filled.to < span.to {
-                rest.push(Want { span: Span { from: filled.to + 1, ..span }, ..want });
+    /// Whoever asks for a span has it not. Everybody reads every request.
+    fn note_lacking(&mut self, asker: DeviceId, span: &Span) {
+        if self.wants.list.len() >= WANTS {
+            return;
+        }
+        let inside = self.cut_wants(span);
+        if inside.is_empty() {
+            return;
+        }
+        for index in inside {
+            if let Some(want) = self.wants.list.get_mut(index).filter(|w| !w.lacking.contains(&asker)) {
+                want.lacking.push(asker);
             }
         }
-        self.wants.list = rest;
-        if !touched {
+        self.dirty.insert(Key::Wants);
+    }
+
+    /// Whoever was given a span has it from now on.
+    fn note_holding(&mut self, asker: DeviceId, span: &Span) {
+        let inside = |w: &&mut Want| w.span.sender == span.sender && w.span.from <= span.to && span.from <= w.span.to;
+        for want in self.wants.list.iter_mut().filter(inside) {
+            want.lacking.retain(|device| *device != asker);
+        }
+        self.dirty.insert(Key::Wants);
+    }
+
+    /// Cuts wants at the ends of a span, and gives the places of those inside.
+    fn cut_wants(&mut self, cut: &Span) -> Vec<usize> {
+        let mut list = Vec::with_capacity(self.wants.list.len());
+        let mut inside = Vec::new();
+        for want in self.wants.list.drain(..) {
+            let span = want.span;
+            if span.sender != cut.sender || span.to < cut.from || cut.to < span.from {
+                list.push(want);
+                continue;
+            }
+            if span.from < cut.from {
+                list.push(Want { span: Span { to: cut.from - 1, ..span }, ..want.clone() });
+            }
+            inside.push(list.len());
+            let (from, to) = (span.from.max(cut.from), span.to.min(cut.to));
+            list.push(Want { span: Span { from, to, ..span }, ..want.clone() });
+            if cut.to < span.to {
+                list.push(Want { span: Span { from: cut.to + 1, ..span }, ..want });
+            }
+        }
+        self.wants.list = list;
+        inside
+    }
+
+    /// Gives up what no member of the group has: it went with the last device that held it. What waited behind it goes to
+    /// the log, and the app is told.
+    pub(super) fn give_up_lost_history(&mut self) {
+        if self.wants.list.is_empty() || self.before.is_some() {
             return;
+        }
+        let members: Vec<DeviceId> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+        let gone = |w: &&Want| members.iter().all(|member| w.lacking.contains(member));
+        let lost: Vec<Span> = self.wants.list.iter().filter(gone).map(|w| w.span).collect();
+        for span in lost {
+            self.count(Outcome::Undecodable);
+            self.events.push(Event::Unusual { outcome: Outcome::Undecodable, sender: Some(span.sender) });
+            self.fill(&span);
+        }
+    }
+
+    /// The span is complete: holes close, and what waited behind them goes to the log.
+    fn fill(&mut self, filled: &Span) {
+        let mut inside = self.cut_wants(filled);
+        if inside.is_empty() {
+            return;
+        }
+        while let Some(index) = inside.pop() {
+            self.wants.list.remove(index);
         }
         self.dirty.insert(Key::Wants);
         self.unstated.insert(filled.sender);

@@ -156,6 +156,9 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         let invitation = Invitation { group: offered.group, sponsor: offered.sponsor };
         let joined = Membership::join(self.crypto.clone(), &self.record.secrets, welcome, invitation)?;
         let baseline: Baseline = joined.baseline.as_deref().map(decode).transpose()?.unwrap_or_default();
+        if !baseline.is_bounded() {
+            return Err(DeviceError::Invalid("the sponsor's baseline holds a number beyond its bound"));
+        }
         let name = String::from_utf8_lossy(&self.record.name).into_owned();
         let mut device = Device::assemble(self.key.clone(), &name, joined.membership, self.crypto.clone(), now)?;
         device.identity.at_relay = true;
@@ -168,7 +171,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
             device.dirty.insert(Key::Peer(reached.sender));
             if all {
                 let span = Span { sender: reached.sender, from: 1, to: reached.seq };
-                device.wants.list.push(Want { span, asked: false });
+                device.wants.list.push(Want { span, asked: false, lacking: Vec::new() });
             }
         }
         for named in &offered.names {

@@ -104,6 +104,9 @@ impl DeviceError {
     }
 }
 
+/// How long a newcomer is still added after its pairing, in milliseconds: half of what it waits for.
+const ADD_PATIENCE_MS: u64 = limits::PAIRING_TTL.as_millis() as u64 / 2;
+
 /// What a device that founds a group of its own is made from.
 #[derive(Clone, Debug)]
 pub struct NewDevice {
@@ -140,8 +143,6 @@ pub struct Device<P: CryptoProvider + Clone> {
     unseen: BTreeSet<DeviceId>,
     /// Senders with a buffered envelope of an epoch that is still unknown.
     waiting_for_epoch: BTreeSet<DeviceId>,
-    /// A commit that could not be applied: its epoch, while the group decides.
-    refused_epoch: Option<u64>,
     counts: [u64; Outcome::ALL.len()],
 
     dirty: BTreeSet<Key>,
@@ -213,7 +214,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             unstated: BTreeSet::new(),
             unseen: BTreeSet::new(),
             waiting_for_epoch: BTreeSet::new(),
-            refused_epoch: None,
             counts: [0; Outcome::ALL.len()],
             dirty: BTreeSet::new(),
             lazy: BTreeSet::new(),
@@ -330,6 +330,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             device,
             name: Opaque(name.as_bytes().to_vec()),
             key_package: Opaque(key_package),
+            expires_at: now + ADD_PATIENCE_MS,
         }));
         self.pump(now, rng);
         Ok(device)

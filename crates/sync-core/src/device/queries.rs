@@ -93,9 +93,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.intents.list.iter().any(|i| matches!(i, Intent::Add(_)))
     }
 
-    /// Whether this device was removed from its group.
+    /// Whether this device was removed from its group, and that is final.
     pub fn is_removed(&self) -> bool {
-        self.identity.removed_by.is_some()
+        self.identity.removed_by.is_some() && self.before.is_none()
     }
 
     /// The members in the order of their ids, this device first.
@@ -135,7 +135,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             accepted_seq: self.chain.accepted,
             delivered_seq: self.chain.delivered,
             wants: self.wants.list.len(),
-            behind: self.peers.values().map(|p| p.heard.saturating_sub(p.seq)).sum(),
+            behind: self.peers.values().map(|p| p.heard.saturating_sub(p.seq)).fold(0, u64::saturating_add),
             changing: self.pending.is_some() || self.before.is_some() || !self.intents.list.is_empty(),
             halted: self.identity.halted(),
             removed: self.is_removed(),

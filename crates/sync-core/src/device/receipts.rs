@@ -4,31 +4,44 @@ use mls_rs::CryptoProvider;
 use sync_rules::statement::{sign_acknowledgement, verify_acknowledgement};
 use sync_types::body::Reached;
 use sync_types::frame::{Acknowledge, Acknowledgement, Signature, ToRelay};
-use sync_types::{Opaque, decode, encode};
+use sync_types::{DeviceId, Opaque, decode, encode, limits};
 
 use super::Device;
+use super::records::Intent;
 use crate::event::Event;
 use crate::store::{Key, Write};
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Queues the acknowledgement of what is stored by now. Called when the writes are durable.
     pub(super) fn state_acknowledgement(&mut self) {
+        // The relay shows a newcomer everything beyond what its sponsor has acknowledged. So while the commit that adds one
+        // is on its way, nothing is acknowledged that its baseline does not hold.
+        if matches!(&self.pending, Some(pending) if matches!(pending.intent, Intent::Add(_))) {
+            return;
+        }
+        // A device that has found a fork signs for nothing more: its word would make others forget what they may need.
+        // One that could not apply a commit would make it final.
+        if self.identity.halted != 0 || self.relay.refused.is_some() {
+            return;
+        }
         let cursor = self.relay.cursor;
         let Some(session) = self.session.as_mut().filter(|s| s.attached && s.acknowledge_after == 0) else {
             return;
         };
-        if cursor == session.acknowledged && self.unstated.is_empty() {
+        // The relay takes no statement of a former member. What is unstated waits: a reject may bring this one back.
+        let out = self.identity.removed_by.is_some();
+        if cursor <= session.acknowledged && (out || self.unstated.is_empty()) {
             return;
         }
         session.acknowledged = cursor;
-        let senders = std::mem::take(&mut self.unstated);
+        let senders = if out { Default::default() } else { std::mem::take(&mut self.unstated) };
         let frontier: Vec<Reached> = senders
             .iter()
             .filter_map(|id| self.peers.get(id).map(|p| Reached { sender: *id, seq: p.seq, hash: p.hash }))
             .filter(|r| r.seq > 0)
             .collect();
         let holes = self.wants.list.iter().map(|w| w.span).filter(|s| senders.contains(&s.sender)).collect();
-        let statement = if frontier.is_empty() || self.is_removed() {
+        let statement = if frontier.is_empty() {
             Opaque::default()
         } else {
             let mut statement = Acknowledgement { device: self.me, frontier, holes, signature: Signature([0; 64]) };
@@ -41,7 +54,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Another member's acknowledgement. One that does not verify is worth nothing.
     pub(super) fn receipt(&mut self, bytes: &[u8]) {
         let Ok(statement) = decode::<Acknowledgement>(bytes) else { return };
-        let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else { return };
+        let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else {
+            if let Some(session) = self.session.as_mut().filter(|s| s.early_receipts.len() < limits::MEMBERS) {
+                session.early_receipts.push(Opaque(bytes.to_vec()));
+            }
+            return;
+        };
         let Some(mine) = statement.frontier.iter().find(|r| r.sender == self.me) else { return };
         if mine.seq > self.chain.seq || (mine.seq == self.chain.seq && mine.hash != self.chain.hash) {
             return;
@@ -58,9 +76,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.count_delivered();
     }
 
+    /// Looks again at the receipts that came before their signers were known.
+    pub(super) fn retry_receipts(&mut self) {
+        let early = self.session.as_mut().map(|s| std::mem::take(&mut s.early_receipts)).unwrap_or_default();
+        for receipt in early {
+            self.receipt(&receipt);
+        }
+    }
+
     /// Moves the mark up to which every member has signed, and at least one other.
     pub(super) fn count_delivered(&mut self) {
-        let members = || self.peers.values().filter(|p| p.member);
+        // One whose removal may be undone yet is owed its signature, too.
+        let removed: &[DeviceId] = self.before.as_ref().map_or(&[], |before| &before.removed);
+        let members = || self.peers.iter().filter(|(id, p)| p.member || removed.contains(id)).map(|(_, p)| p);
         let by_any = members().map(|p| p.signed_below).max().unwrap_or(0);
         let by_all = members().map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(0);
         let delivered = by_all.min(by_any).saturating_sub(1).min(self.chain.seq);

@@ -57,6 +57,18 @@ pub(super) struct Chain {
 pub(super) struct RelayRecord {
     /// Entries are stored up to here.
     pub(super) cursor: u64,
+    /// A commit that could not be applied, while the group decides.
+    pub(super) refused: Option<RefusedCommit>,
+}
+
+/// A commit that this device could not apply and rejected. Until the group has decided, nothing is acknowledged: an
+/// acknowledgement by a member that the commit keeps would make it final.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct RefusedCommit {
+    /// The epoch that it would have begun.
+    pub(super) epoch: u64,
+    /// The signed reject, sent again on each connection.
+    pub(super) reject: Opaque,
 }
 
 /// What is known of another member, present or former.
@@ -118,6 +130,8 @@ pub(super) struct AddIntent {
     pub(super) device: DeviceId,
     pub(super) name: Opaque,
     pub(super) key_package: Opaque,
+    /// When the newcomer has stopped waiting, in milliseconds.
+    pub(super) expires_at: u64,
 }
 
 #[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
@@ -165,11 +179,13 @@ pub(super) struct Wants {
     pub(super) number: u64,
 }
 
-#[derive(Clone, Copy, MlsSize, MlsEncode, MlsDecode)]
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
 pub(super) struct Want {
     pub(super) span: Span,
     /// Whether the present holder was asked for it.
     pub(super) asked: bool,
+    /// Members that asked for it themselves, so that they cannot have it.
+    pub(super) lacking: Vec<DeviceId>,
 }
 
 /// History that another device asked this one for.

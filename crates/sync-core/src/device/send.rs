@@ -16,6 +16,21 @@ use crate::store::{Answer, Key, LogBlob, Read, Write};
 /// How many senders one envelope speaks of as newly seen. More wait for the next.
 const SEEN: usize = 32;
 
+/// What a blob costs in an envelope besides its bytes and its channel: id, lengths, and in history the run that it is in.
+const BLOB_OVERHEAD: usize = 64;
+
+/// As many rows from the first as fit one envelope: one at least, then up to [`limits::PACK_BYTES`] with all that comes
+/// with them. A store counts bytes of data; what an envelope may hold is decided here.
+pub(super) fn fitting(rows: &[LogBlob]) -> &[LogBlob] {
+    let mut size = 0;
+    let fits = |row: &&LogBlob| {
+        size += row.blob.data.len() + row.blob.channel.len() + BLOB_OVERHEAD;
+        size <= limits::PACK_BYTES
+    };
+    let count = rows.iter().take(limits::PACK_BLOBS).take_while(fits).count();
+    &rows[..count.max(1).min(rows.len())]
+}
+
 impl<P: CryptoProvider + Clone> Device<P> {
     /// What the core needs read, or nothing. Ask again after each answer.
     pub fn next_read(&mut self, now: u64) -> Option<Read> {
@@ -54,6 +69,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn seal_outbox(&mut self, rows: &[LogBlob], rng: &mut dyn CryptoRng) {
+        let rows = fitting(rows);
         let Some(last) = rows.last() else {
             self.outbox_waits = false;
             return;
@@ -120,8 +136,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let session = self.session_mut();
         let mut list = Vec::with_capacity(envelopes.len());
         for (seq, envelope) in envelopes {
-            session.next_send = seq + 1;
-            session.in_flight.push_back((seq, envelope.len()));
+            session.sent(seq, envelope.len());
             list.push(envelope);
         }
         // One frame for what one transaction sealed, as long as it fits.

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::attach;
-use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Refused, Signature, ToRelay};
+use sync_rules::envelope::{entry_hash, verify_parts};
+use sync_types::envelope::Header;
+use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::{Code, Opaque, VERSION, limits};
 
 use super::{Device, DeviceError};
@@ -24,7 +26,9 @@ pub(super) struct Session {
     /// The own number to send next.
     pub(super) next_send: u64,
     /// Sent and not accepted: number and size.
-    pub(super) in_flight: VecDeque<(u64, usize)>,
+    in_flight: VecDeque<(u64, usize)>,
+    /// The sum of their sizes, which is asked for with each envelope that is sealed.
+    in_flight_bytes: usize,
     /// Pushes wait until then, in milliseconds.
     pub(super) push_after: u64,
     /// Commits wait until then, in milliseconds.
@@ -40,13 +44,40 @@ pub(super) struct Session {
     /// When history was asked for or last came, in milliseconds.
     pub(super) history_at: u64,
     pub(super) leaving_due: bool,
+    /// Receipts of devices that this one does not know yet: the commits that add them are behind.
+    pub(super) early_receipts: Vec<Opaque>,
 }
 
 impl Session {
     pub(super) fn in_flight_bytes(&self) -> usize {
-        self.in_flight.iter().map(|(_, len)| len).sum()
+        self.in_flight_bytes
+    }
+
+    /// An envelope of so many bytes is on its way.
+    pub(super) fn sent(&mut self, seq: u64, bytes: usize) {
+        self.next_send = seq + 1;
+        self.in_flight.push_back((seq, bytes));
+        self.in_flight_bytes += bytes;
+    }
+
+    /// The relay has everything up to this number.
+    fn arrived_up_to(&mut self, seq: u64) {
+        while let Some((_, bytes)) = self.in_flight.pop_front_if(|(sent, _)| *sent <= seq) {
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// What is on its way has to be sent again, from this number on.
+    fn send_again(&mut self, from: u64) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.next_send = from;
     }
 }
+
+/// How long to wait before what was refused for a lasting reason is tried again, and the longest that a relay may ask
+/// for, in milliseconds.
+const RARELY_MS: u64 = 60_000;
 
 /// How long to wait before a refused change is tried again when the relay says nothing, in milliseconds.
 const RETRY_MS: u64 = 250;
@@ -137,8 +168,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Identity);
         }
         let head = attached.head.as_ref().map_or((0, Default::default()), |h| (h.seq, h.hash));
-        if head.0 > self.chain.seq || (head.0 == self.chain.seq && head.1 != self.chain.hash) {
-            self.halt(Code::RolledBack);
+        if attached.epoch >= limits::NUMBER || attached.newest >= limits::NUMBER {
+            self.protocol_broken();
+            return;
+        }
+        if !self.head_holds(attached.head.as_ref()) {
+            return;
         }
         let chain_seq = self.chain.seq;
         let session = self.session_mut();
@@ -149,6 +184,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;
         self.accepted(head.0.min(chain_seq));
+        if let Some(refused) = &self.relay.refused {
+            self.sends.push(ToRelay::Reject(refused.reject.clone()));
+        }
         self.events.push(Event::Online);
     }
 
@@ -159,23 +197,24 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.before.as_ref().is_some_and(|b| b.epoch <= confirmed) {
             self.drop_before();
         }
-        if cursor > self.relay.cursor {
+        if cursor > self.relay.cursor && cursor < limits::NUMBER {
             // Whatever lies between was this device's own, or deleted.
             self.relay.cursor = cursor;
             self.dirty.insert(Key::Relay);
         }
         if confirmed > self.membership.epoch() && !self.is_removed() {
-            // Every commit was here, and one that is final could not be applied.
-            self.halt(Code::Forked);
+            match &self.relay.refused {
+                // One that is final could not be applied.
+                Some(_) => self.halt(Code::Forked),
+                // The relay tells of an epoch without the commit that begins it.
+                None => self.protocol_broken(),
+            }
         }
         self.events.push(Event::CaughtUp);
     }
 
     fn accepted(&mut self, seq: u64) {
-        let session = self.session_mut();
-        while session.in_flight.front().is_some_and(|(s, _)| *s <= seq) {
-            session.in_flight.pop_front();
-        }
+        self.session_mut().arrived_up_to(seq);
         if seq > self.chain.accepted && seq <= self.chain.seq {
             self.chain.accepted = seq;
             self.lazy.insert(Key::Chain);
@@ -192,15 +231,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 return;
             }
             About::Push => {
-                let head = refused.head.as_ref().map_or(self.chain.accepted, |h| h.seq);
-                if head > self.chain.seq || matches!(code, Code::Equivocation) {
-                    self.halt(Code::RolledBack);
+                if refused.head.is_some() && !self.head_holds(refused.head.as_ref()) {
+                    return;
                 }
+                let head = refused.head.as_ref().map_or(self.chain.accepted, |h| h.seq);
                 let next = head.min(self.chain.seq) + 1;
+                let wait = match code {
+                    // What cannot become better by itself is tried rarely; the app is told each time.
+                    Code::TooLarge | Code::BadSignature | Code::Protocol | Code::Suite | Code::Version => RARELY_MS,
+                    _ if retry == 0 => RETRY_MS,
+                    _ => retry.min(RARELY_MS),
+                };
                 let session = self.session_mut();
-                session.in_flight.clear();
-                session.next_send = next;
-                session.push_after = now + if retry == 0 { RETRY_MS } else { retry };
+                session.send_again(next);
+                // Frames behind the refused one are refused for its sake, and know of no time.
+                session.push_after = session.push_after.max(now + wait);
             }
             About::Commit => self.commit_refused(code, now, retry),
             About::Acknowledge if retry > 0 => {
@@ -209,13 +254,31 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.acknowledged = 0;
                 self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
             }
-            About::Acknowledge if code == Code::StaleEpoch && self.refused_epoch.is_some() => {
+            About::Acknowledge if code == Code::StaleEpoch && self.relay.refused.is_some() => {
                 // The reject came too late: the others went on with what this device cannot apply.
                 self.halt(Code::Forked);
             }
             About::Acknowledge | About::Presence | About::Slot => {}
         }
         self.events.push(Event::Refused { code, retry_after_ms: refused.retry_after_ms });
+    }
+
+    /// Whether the relay's word on this device's last envelope is true. The envelope's own signature shows it, so the
+    /// relay cannot make this device believe that it was rolled back.
+    fn head_holds(&mut self, head: Option<&Head>) -> bool {
+        let Some(head) = head else { return true };
+        let header = Header::parse(&head.header).ok().filter(|h| h.sender == self.me && h.seq == head.seq);
+        let hash = entry_hash(&head.header, &head.ciphertext_hash, &head.signature.0);
+        let parts = (&head.header, &head.ciphertext_hash, &head.signature.0);
+        let signed = verify_parts(&self.group, parts.0, parts.1, parts.2, &self.key.public()).is_ok();
+        if header.is_none() || hash != head.hash || !signed {
+            self.protocol_broken();
+            return false;
+        }
+        if head.seq > self.chain.seq || (head.seq == self.chain.seq && head.hash != self.chain.hash) {
+            self.halt(Code::RolledBack);
+        }
+        true
     }
 
     fn protocol_broken(&mut self) {
@@ -238,20 +301,27 @@ impl<P: CryptoProvider + Clone> Device<P> {
             && session.next_send > self.chain.seq
             && self.before.is_none()
             && self.pending.is_none()
-            && self.refused_epoch.is_none()
+            && self.relay.refused.is_none()
             && self.identity.halted == 0
             && !self.is_removed()
+            && !(self.is_adding() && self.chain.accepted < self.chain.seq)
     }
 
     /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
     pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
         if let Some(session) = &mut self.session {
+            if (1..=now).contains(&session.acknowledge_after)
+                && let Some(refused) = &self.relay.refused
+            {
+                self.sends.push(ToRelay::Reject(refused.reject.clone()));
+            }
             for at in [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after] {
                 if *at <= now {
                     *at = 0;
                 }
             }
         }
+        self.give_up_lost_history();
         self.make_change(now);
         if self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);

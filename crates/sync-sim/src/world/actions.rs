@@ -165,7 +165,8 @@ impl World {
             self.note(|_| format!("device {host} leaves"));
             let mut left = false;
             self.drive(host, |device, now, rng| left = device.leave(now, rng).is_ok());
-            self.hosts[host].leaving = left;
+            // It may have died before that was durable.
+            self.hosts[host].leaving = left && self.hosts[host].is_up();
         }
     }
 

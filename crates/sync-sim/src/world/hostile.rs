@@ -70,6 +70,9 @@ impl World {
     }
 
     fn equivocation(&mut self, group: GroupId) -> Option<(EntryKind, DeviceId, Vec<u8>)> {
+        if self.weather.swaps {
+            return None;
+        }
         let (device, head) = self.some_head(group, false)?;
         let header = Header { nonce: self.dice.bytes(), ..Envelope::parse(&head).ok()?.header };
         Some((EntryKind::Envelope, device, self.sealed_by_thief(group, &header)?))
@@ -112,7 +115,7 @@ impl World {
     /// The relay swaps two envelopes of one sender on their way to one device.
     pub(super) fn maybe_reorder(&mut self, host: usize, frame: FromRelay) -> FromRelay {
         let FromRelay::Deliver(mut entries) = frame else { return frame };
-        if self.weather.hostile && !self.quiet && self.dice.chance(200) {
+        if self.weather.hostile && self.weather.swaps && !self.quiet && self.dice.chance(200) {
             let sender = |bytes: &Opaque| Envelope::parse(bytes).ok().map(|e| (e.header.sender, e.header.seq));
             let swapped = (1..entries.len()).find(|i| {
                 let (a, b) = (&entries[i - 1], &entries[*i]);

@@ -112,6 +112,8 @@ struct Weather {
     /// In so many of a thousand transactions a device dies.
     crash: u64,
     hostile: bool,
+    /// Whether a hostile relay swaps envelopes, or else has a stolen key. Both together could do real harm.
+    swaps: bool,
     liars: bool,
     sabotage: bool,
     jumps: u64,
@@ -156,6 +158,7 @@ impl World {
             latency: *dice.pick(&[2, 10, 60, 400]).unwrap_or(&10),
             crash: *dice.pick(&[0, 4, 12, 30]).unwrap_or(&0),
             hostile,
+            swaps: dice.chance(500),
             liars: dice.chance(200),
             sabotage: hostile && dice.chance(300),
             jumps: if dice.chance(400) { 3 } else { 0 },

@@ -56,10 +56,12 @@ impl World {
         let n = &self.hosts[newcomer];
         let free = match &n.life {
             Life::Bare => true,
-            Life::Member(device) => device.is_alone() && !device.is_removed() && !device.is_adding(),
+            // Who was put out may come back with all that it has; those who know its blobs know their ids.
+            Life::Member(device) if device.is_removed() => !device.status().changing && !n.sabotaged,
+            Life::Member(device) => device.is_alone() && !device.is_adding(),
             Life::Down | Life::Newcomer(_) => false,
         };
-        free && self.hosts[sponsor].active().is_some() && self.hosts[sponsor].last_group != n.last_group
+        free && self.hosts[sponsor].active().is_some() && (self.hosts[sponsor].last_group != n.last_group || n.device().is_some_and(Device::is_removed))
     }
 
     fn pairing_goes_on(&mut self, number: u64) {
@@ -188,7 +190,8 @@ impl World {
         if !self.hosts[host].disk.log.is_empty() {
             self.counters.add("joined with blobs");
         }
-        self.hosts[host].pairing = false;
+        let h = &mut self.hosts[host];
+        (h.pairing, h.leaving, h.doomed) = (false, false, false);
         self.became(host, device);
         self.drop_conn(host);
         self.after(20, Ev::Connect(host));

@@ -27,6 +27,10 @@ mod open;
 mod plan;
 mod rows;
 
+/// How many entries are read to learn how large they are.
+const FIRST_ROWS: usize = 4;
+/// How many are read at once at the most.
+const MOST_ROWS: usize = 4_096;
 /// How many floors are remembered; one is 60 bytes.
 const FLOORS: usize = 65_536;
 
@@ -143,30 +147,42 @@ impl SqliteStore {
     async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
         let text = if query.commits_only {
             "SELECT cursor, kind, sender, body FROM entries \
-             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor"
+             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor LIMIT ?5"
         } else {
             "SELECT cursor, kind, sender, body FROM entries \
-             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor"
+             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor LIMIT ?5"
         };
-        let mut found = Vec::new();
-        let mut left = query.max_bytes;
+        let mut found: Vec<EntryRow> = Vec::new();
+        let (mut after, mut taken) = (query.after, 0);
         let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
-        let mut stream = sqlx::query(text)
-            .bind(query.group.as_bytes())
-            .bind(number(query.after))
-            .bind(number(query.until))
-            .bind(query.reader.as_bytes())
-            .fetch(&mut *reader);
-        while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
-            let entry = rows::entry_row(&row)?;
-            match left.checked_sub(entry.bytes.len()) {
-                Some(rest) => left = rest,
-                None if found.is_empty() => left = 0,
-                None => break,
+        loop {
+            // SQLite reads ahead of who takes the rows, and these may be large: no more than probably fit are asked for.
+            let limit = match found.len() {
+                0 => FIRST_ROWS,
+                rows => ((query.max_bytes - taken) / (taken / rows).max(1) + 1).min(MOST_ROWS),
+            };
+            let mut stream = sqlx::query(text)
+                .bind(query.group.as_bytes())
+                .bind(number(after))
+                .bind(number(query.until))
+                .bind(query.reader.as_bytes())
+                .bind(limit as i64)
+                .fetch(&mut *reader);
+            let mut rows = 0;
+            while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
+                let entry = rows::entry_row(&row)?;
+                if !found.is_empty() && taken + entry.bytes.len() > query.max_bytes {
+                    return Ok(found);
+                }
+                rows += 1;
+                after = entry.cursor;
+                taken += entry.bytes.len();
+                found.push(entry);
             }
-            found.push(entry);
+            if rows < limit || taken >= query.max_bytes {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     async fn read_welcome(&self, group: GroupId, device: DeviceId) -> Result<Option<Bytes>, StoreError> {

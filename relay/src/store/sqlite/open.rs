@@ -97,6 +97,8 @@ pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, 
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .min_connections(1)
+        // A file does not go away like a server: no question before each use.
+        .test_before_acquire(false)
         .connect_with(options.read_only(true))
         .await
         .map_err(failed)?;

@@ -151,7 +151,6 @@ fn what_a_device_had_alone_comes_along_when_it_joins() {
     let third = Device::init(folder.path().join("third"), "third", relay);
     third.push("mine", "accepted");
     pair(laptop, &third, "third");
-    assert_eq!(laptop.pulls(), [""; 0]);
     third.push("and now", "accepted");
     assert_eq!(laptop.pulls(), ["mine", "and now"]);
 }
@@ -178,4 +177,29 @@ fn a_relay_keeps_its_identity_and_every_pairing() {
     relay.again();
     watch.event("connected");
     laptop.push("after all", "delivered");
+}
+
+#[test]
+fn a_device_hosts_the_relay_of_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Device::new(folder.path().join("host"));
+    host.run(&["init", "--name", "host"]).ok().one("initialized");
+    let phone = Device::new(folder.path().join("phone"));
+    pair(&host, &phone, "phone");
+    let mut run = host.start(&["run"]);
+    run.event("connected");
+    phone.push("to the host", "delivered");
+    run.event("arrived");
+    run.signal("TERM");
+    run.ends_with(0);
+    assert_eq!(host.pulls(), ["to the host"]);
+    // Nobody hosts now: what is pushed waits here.
+    phone.run(&["--timeout", "2", "pull"]).fails("RELAY_UNREACHABLE", 4);
+    phone.run_with(&["push"], b"later").ok();
+    let mut run = host.start(&["run"]);
+    run.event("connected");
+    phone.push("and this", "accepted");
+    run.signal("TERM");
+    run.ends_with(0);
+    assert_eq!(host.pulls(), ["later", "and this"]);
 }

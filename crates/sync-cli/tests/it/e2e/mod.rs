@@ -1,7 +1,19 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
+mod backlog;
+mod crash_points;
+/// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../../../relay/tests/it/device.rs"]
+mod device;
+mod disk;
 mod faults;
 mod group;
+mod hazard;
+mod kill;
 mod links;
+mod network;
 mod output;
+mod power_cut;
+mod secrecy;
 mod terminal;

@@ -1,0 +1,185 @@
+//! With a relay set, a device's packets go to that relay and nowhere else: recorded in a network namespace of its own.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::hazard::{cut, ended};
+use crate::harness::{Device, Process, Relay, run};
+
+const DEVICES: &str = "ksync-e2e-dev";
+const RELAYS: &str = "ksync-e2e-rel";
+const DEVICE: &str = "10.213.77.2";
+const RELAY: &str = "10.213.77.1";
+const PORT: u16 = 4433;
+/// Lies behind the relay's host, which is the way to everywhere.
+const ELSEWHERE: &str = "10.213.78.9:4433";
+/// The name server of the namespace: nobody is there.
+const NAME_SERVER: &str = "10.213.79.53";
+
+fn ip(arguments: &str) -> bool {
+    run(Command::new("ip").args(arguments.split(' ')), b"").status.success()
+}
+
+/// Two namespaces with a cable between them. They go with this value, and remains of an earlier run before it is made.
+struct Cable;
+
+impl Cable {
+    fn lay() -> Self {
+        take_away();
+        let cable = Self;
+        // Without a name server of its own a namespace has the host's.
+        let folder = format!("/etc/netns/{DEVICES}");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(format!("{folder}/resolv.conf"), format!("nameserver {NAME_SERVER}\n")).unwrap();
+        for step in [
+            format!("netns add {DEVICES}"),
+            format!("netns add {RELAYS}"),
+            format!("link add ksync-dev netns {DEVICES} type veth peer name ksync-rel netns {RELAYS}"),
+            format!("-n {DEVICES} addr add {DEVICE}/24 dev ksync-dev"),
+            format!("-n {RELAYS} addr add {RELAY}/24 dev ksync-rel"),
+            format!("-n {DEVICES} link set lo up"),
+            format!("-n {RELAYS} link set lo up"),
+            format!("-n {DEVICES} link set ksync-dev up"),
+            format!("-n {RELAYS} link set ksync-rel up"),
+            // There is a way to everywhere: whoever wanted to go there would be seen.
+            format!("-n {DEVICES} route add default via {RELAY}"),
+        ] {
+            assert!(ip(&step), "ip {step}: this test makes network namespaces, and so runs as root");
+        }
+        cable
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        take_away();
+    }
+}
+
+fn take_away() {
+    for name in [DEVICES, RELAYS] {
+        ip(&format!("netns del {name}"));
+    }
+    let _ = std::fs::remove_dir_all(format!("/etc/netns/{DEVICES}"));
+}
+
+/// The same command, in a namespace.
+fn inside(namespace: &str, command: &Command) -> Command {
+    let mut inner = Command::new("ip");
+    inner.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => inner.env(name, value),
+            None => inner.env_remove(name),
+        };
+    }
+    inner
+}
+
+/// Everything that passes any interface of the devices' namespace, loopback too.
+struct Capture {
+    tcpdump: Process,
+    file: std::path::PathBuf,
+}
+
+impl Capture {
+    fn start(file: &Path) -> Self {
+        let script = format!("exec tcpdump -i any -n -U --immediate-mode -Z root -w {} 2>&1", file.display());
+        let mut tcpdump = Process::start(&mut inside(DEVICES, Command::new("sh").args(["-c", &script])));
+        while !tcpdump.line().expect("tcpdump listens").contains("listening on") {}
+        Self { tcpdump, file: file.to_owned() }
+    }
+
+    /// One line for each packet.
+    fn stop(self) -> Vec<String> {
+        self.tcpdump.signal("INT");
+        assert_eq!(ended(self.tcpdump).0, Some(0));
+        let mut tcpdump = Command::new("tcpdump");
+        let read = run(tcpdump.args(["-n", "-q", "-t", "-r"]).arg(&self.file), b"");
+        String::from_utf8(read.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+/// The packets that do not pass between the device and its relay. Only what hosts on one cable say to find each other is
+/// left out, and only about these two.
+fn strangers(packets: &[String]) -> Vec<&String> {
+    let relay = format!("{RELAY}.{PORT}");
+    let expected = |line: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| !matches!(*word, "IP" | "IP6" | "ARP,"));
+        match words.next() {
+            Some("IP") => {
+                let (from, to) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+                let to = to.trim_end_matches(':');
+                let device = |address: &str| address.strip_prefix(DEVICE).is_some_and(|port| port.starts_with('.'));
+                line.contains(" UDP, ") && ((device(from) && to == relay) || (from == relay && device(to)))
+            }
+            Some("ARP,") => {
+                let asked: Vec<&str> = line.split(|c: char| !c.is_ascii_digit() && c != '.').collect();
+                let addresses = asked.iter().filter(|word| word.split('.').filter(|n| !n.is_empty()).count() == 4);
+                addresses.into_iter().all(|address| [DEVICE, RELAY].contains(address))
+            }
+            // Neighbours, routers and multicast groups of the cable itself, from the kernel.
+            Some("IP6") => {
+                line.contains("ICMP6") && ["solicitation", "advertisement", "listener"].iter().any(|w| line.contains(w))
+            }
+            _ => false,
+        }
+    };
+    packets.iter().filter(|line| !expected(line)).collect()
+}
+
+fn device(command: &Command, input: &[u8]) -> String {
+    let output = run(&mut inside(DEVICES, command), input);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn packets_go_to_the_relay_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start(folder.path().join("relay"));
+    relay.stop();
+    let _cable = Cable::lay();
+    let mut serve = inside(RELAYS, relay.command(&format!("{RELAY}:{PORT}")).args(["--access", "open"]));
+    let mut relay = Process::start(&mut serve);
+    let address = relay.event("ready")["address"].as_str().unwrap().to_owned();
+    assert!(address.ends_with(&format!("@{RELAY}:{PORT}")), "{address}");
+
+    let capture = Capture::start(&folder.path().join("life.pcap"));
+    let (a, b) = (Device::new(folder.path().join("a")), Device::new(folder.path().join("b")));
+    device(&a.command(&["init", "--name", "a", "--relay", &address]), b"");
+    let mut invite = Process::start(&mut inside(DEVICES, &a.command(&["invite", "--yes"])));
+    let uri = invite.event("invite")["uri"].as_str().unwrap().to_owned();
+    device(&b.command(&["join", &uri, "--name", "b"]), b"");
+    invite.event("joined");
+    invite.ends_with(0);
+    device(&a.command(&["push", "--wait", "accepted"]), b"over the cable");
+    assert!(device(&b.command(&["pull"]), b"").contains("over the cable"));
+    device(&b.command(&["push", "--wait", "accepted"]), b"and back");
+    assert!(device(&a.command(&["pull"]), b"").contains("and back"));
+    device(&a.command(&["doctor"]), b"");
+    let packets = capture.stop();
+    assert!(packets.len() > 40, "the capture sees the traffic: {packets:?}");
+    let found = strangers(&packets);
+    assert!(found.is_empty(), "{} of {} packets go elsewhere: {found:#?}", found.len(), packets.len());
+    println!("{} packets, all of them to and from {RELAY}:{PORT}", packets.len());
+
+    // The same check on a device that is told of a second place, and on a question for a name.
+    let capture = Capture::start(&folder.path().join("elsewhere.pcap"));
+    let two = Device::new(folder.path().join("two"));
+    device(&two.command(&["init", "--name", "two", "--relay", &format!("{address},{ELSEWHERE}")]), b"");
+    device(&two.command(&["push", "--wait", "accepted"]), b"x");
+    let packets = capture.stop();
+    let found = strangers(&packets);
+    assert!(found.iter().any(|line| line.contains("10.213.78.9")), "the second place is seen: {packets:#?}");
+
+    let capture = Capture::start(&folder.path().join("name.pcap"));
+    let name = address.replace(&format!("@{RELAY}"), "@relay.example");
+    let three = Device::new(folder.path().join("three"));
+    device(&three.command(&["init", "--name", "three", "--relay", &name]), b"");
+    run(&mut inside(DEVICES, &three.command(&["--timeout", "1", "pull"])), b"");
+    let packets = capture.stop();
+    assert!(strangers(&packets).iter().any(|line| line.contains(NAME_SERVER)), "a name is asked for: {packets:#?}");
+    cut(relay);
+}
