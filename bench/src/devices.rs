@@ -49,7 +49,8 @@ pub(crate) async fn pair(member: &SyncConfig, newcomer: &SyncConfig) -> Outcome<
         Ok::<_, SyncError>(())
     };
     let (one, other) = tokio::time::timeout(PATIENCE, async { tokio::join!(member_side, newcomer_side) }).await?;
-    (one?, other?);
+    one?;
+    other?;
     for client in [&a, &b] {
         client.catch_up(PATIENCE).await?;
     }

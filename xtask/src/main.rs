@@ -45,7 +45,11 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
-    Command { name: "stress", about: "a backlog of 2 GB drains; takes minutes and 10 GB of the disk", run: stress::run },
+    Command {
+        name: "stress",
+        about: "a backlog of 2 GB drains; takes minutes and 10 GB of the disk",
+        run: stress::run,
+    },
 ];
 
 fn main() -> ExitCode {

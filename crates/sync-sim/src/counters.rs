@@ -41,7 +41,7 @@ impl fmt::Display for Counters {
             let end = if index % 3 == 2 { "\n" } else { "  " };
             write!(f, "{name:<30} {count:>11}{end}")?;
         }
-        if self.0.len() % 3 != 0 { writeln!(f) } else { Ok(()) }
+        if !self.0.len().is_multiple_of(3) { writeln!(f) } else { Ok(()) }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::store::{Answer, Key, LogBlob, Read, Write};
 use sync_core::Outcome;
+use sync_core::store::{Answer, Key, LogBlob, Read, Write};
 use sync_types::body::Blob;
 use sync_types::{BlobId, DeviceId, Opaque};
 use zeroize::Zeroizing;

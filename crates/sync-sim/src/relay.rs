@@ -40,7 +40,9 @@ pub(crate) enum Synced {
     /// The store refused; everybody was told.
     Failed,
     /// The relay died. Whether the batch deleted entries.
-    Died { deleted: bool },
+    Died {
+        deleted: bool,
+    },
 }
 
 /// Remembers what the observer saw in the last commit, for the model.
@@ -160,8 +162,12 @@ impl Relay {
     }
 
     pub(crate) fn timeout(&mut self, now: u64) {
-        let due: Vec<GroupId> =
-            self.groups.iter().filter(|(_, s)| s.next_timeout().is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
+        let due: Vec<GroupId> = self
+            .groups
+            .iter()
+            .filter(|(_, s)| s.next_timeout().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
         for group in due {
             let Some(state) = self.groups.get_mut(&group) else { continue };
             let decision = state.timeout(now);
@@ -213,7 +219,8 @@ impl Relay {
                 (About::Acknowledge, result, Some(Op::Acknowledged { device, cursor: request.cursor }))
             }
             Ask::Commit(request) => {
-                let context = CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
+                let context =
+                    CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
                 let result = state.commit(device, &request, context);
                 let ordered = result.as_ref().is_ok_and(|d| !d.writes.is_empty());
                 let step = self.observer.1.lock().expect("nothing panics while it holds this lock").take();
@@ -286,7 +293,10 @@ impl Relay {
 
     fn decided(&mut self, conn: Option<ConnId>, group: GroupId, about: About, decision: Decision, op: Option<Op>) {
         let changes_view = |n: &Notice| {
-            matches!(n, Notice::Confirmed { .. } | Notice::Removed { .. } | Notice::ViewsChanged | Notice::WelcomeReady { .. })
+            matches!(
+                n,
+                Notice::Confirmed { .. } | Notice::Removed { .. } | Notice::ViewsChanged | Notice::WelcomeReady { .. }
+            )
         };
         let views = match self.groups.get(&group) {
             // What each may see from here on, as it stands now: later decisions may be lost.
@@ -367,7 +377,8 @@ impl Relay {
         if let Some(conn) = item.conn {
             if let (Some(attachment), Some(client)) = (item.attachment, self.clients.get_mut(&conn)) {
                 let device = client.device.unwrap_or_default();
-                let welcome = attachment.welcome_waits.then(|| now(self.store.welcome(group, device))).and_then(Result::ok);
+                let welcome =
+                    attachment.welcome_waits.then(|| now(self.store.welcome(group, device))).and_then(Result::ok);
                 let frames = client.session.handle_attached(attachment, welcome.flatten());
                 self.send_all(conn, frames);
             }
@@ -528,7 +539,8 @@ fn check_portion(
         faults.push(("I6 cut", format!("{:?} was removed and is shown the envelope {}", query.reader, row.cursor)));
     }
     let there = model.entries.range(shown + 1..=last.max(shown + 1)).filter(|(cursor, _)| **cursor <= last);
-    let due = there.filter(|(cursor, (kind, sender))| query.matches(**cursor, *kind, *sender)).map(|(cursor, _)| *cursor);
+    let due =
+        there.filter(|(cursor, (kind, sender))| query.matches(**cursor, *kind, *sender)).map(|(cursor, _)| *cursor);
     if !rows.iter().map(|r| r.cursor).eq(due.clone()) {
         let due: Vec<u64> = due.collect();
         let rows: Vec<u64> = rows.iter().map(|r| r.cursor).collect();
@@ -548,7 +560,9 @@ fn skip_one(client: &mut Client, rows: &mut Vec<EntryRow>) {
 /// A planted bug: one acknowledgement is taken for all.
 fn delete_early(writes: &mut Vec<Write>, items: &[Item], models: &BTreeMap<GroupId, model::Group>) {
     for item in items {
-        let (Some(Op::Acknowledged { cursor, .. }), Some(model)) = (&item.op, models.get(&item.group)) else { continue };
+        let (Some(Op::Acknowledged { cursor, .. }), Some(model)) = (&item.op, models.get(&item.group)) else {
+            continue;
+        };
         let (group, up_to) = (item.group, *cursor);
         writes.extend(model.heads.keys().map(|sender| Write::DeleteEnvelopes { group, sender: *sender, up_to }));
     }

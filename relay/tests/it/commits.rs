@@ -372,3 +372,16 @@ fn a_device_that_was_removed_does_not_come_back_under_its_key() {
     let add = world.script(&a, &[&c], &[]);
     world.refused("again", Code::CommitRefused, |w| w.commit(&a, &add));
 }
+
+#[test]
+fn an_epoch_that_a_store_cannot_hold_is_refused() {
+    let a = Peer::new(1);
+    let last = i64::MAX as u64;
+    let mut world = World::found_at(&a, last);
+    let update = world.script(&a, &[], &[]);
+    world.refused("the epoch 2⁶³", Code::Protocol, |w| w.commit(&a, &update));
+    let mut world = World::found_at(&a, last - 1);
+    let update = world.script(&a, &[], &[]);
+    world.commit(&a, &update).unwrap();
+    assert_eq!(world.state.epoch(), last);
+}

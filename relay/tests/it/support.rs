@@ -192,9 +192,13 @@ pub(crate) struct World {
 impl World {
     /// A group that only its founder is in.
     pub(crate) fn found(founder: &Peer) -> Self {
+        Self::found_at(founder, 0)
+    }
+
+    pub(crate) fn found_at(founder: &Peer, epoch: u64) -> Self {
         let observe = FakeObserve::default();
         let (request, proof) = founder.attach(0);
-        let info = snapshot(GROUP, 0, &[(founder.id, founder.key.public())]);
+        let info = snapshot(GROUP, epoch, &[(founder.id, founder.key.public())]);
         let (state, decision) = GroupState::create(&observe, &request, &proof, &info, 1_000).unwrap();
         let store = MemoryStore::new();
         now(store.commit(decision.writes)).unwrap();

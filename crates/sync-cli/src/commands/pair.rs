@@ -114,7 +114,7 @@ async fn newcomer(context: &Context, client: &SyncClient, config: &SyncConfig, a
             let told = context.out.tell(&Event::Joined { group, device }, "This device is in the group now.");
             // The member is online now, and may not be when the first pull runs. Joined it is in any case.
             match told {
-                Ok(()) => context.catch_up(client).await.or_else(|_| Ok(())),
+                Ok(()) => context.catch_up(client).await.or(Ok(())),
                 failed => failed,
             }
         }

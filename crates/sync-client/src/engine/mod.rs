@@ -251,6 +251,7 @@ impl Engine {
 
     async fn stop(mut self) {
         self.link = None;
+        self.put_down(crate::clock::now_ms()).await;
         while let Ok(command) = self.commands.try_recv() {
             command.refuse(SyncError::closed());
         }

@@ -366,6 +366,17 @@ impl Engine {
         Ok(conflicts)
     }
 
+    /// Writes what waited for another write to go along with, as the last thing before the store is closed. Without it
+    /// the relay says the same at the next attach.
+    pub(super) async fn put_down(&mut self, now: u64) {
+        if let Some(device) = &mut self.device {
+            device.handle_disconnected();
+        }
+        if let Err(error) = self.transact(&mut Work::default(), now).await {
+            tracing::warn!(code = %error.code, "the last transaction failed: {}", error.message);
+        }
+    }
+
     /// The turn is durable: answers, sends and tells.
     fn done(&mut self, work: Work, conflicts: Vec<IdConflict>) {
         let left = work.forget.then(|| SyncError::new(Code::NotInGroup, "this device has just left its group"));

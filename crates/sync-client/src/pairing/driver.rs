@@ -140,7 +140,10 @@ impl Driver {
     async fn agree(&mut self) -> Result<(), SyncError> {
         loop {
             while let Some(output) = self.machine.poll_output() {
-                self.act(output).await?;
+                if let Err(error) = self.act(output).await {
+                    // Why the machine failed says more than that its last message could not be sent.
+                    return Err(self.reason().unwrap_or(error));
+                }
             }
             if self.done {
                 return Ok(());
@@ -161,6 +164,14 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Why the pairing failed, if the machine has that to say.
+    fn reason(&mut self) -> Option<SyncError> {
+        std::iter::from_fn(|| self.machine.poll_output()).find_map(|output| match output {
+            Output::Failed(error) => Some(failed(error)),
+            _ => None,
+        })
     }
 
     fn frame(&mut self, frame: Option<Result<FromRelay, SyncError>>) -> Result<(), SyncError> {

@@ -8,7 +8,7 @@ use sync_core::store::{IdConflict, RefusedEntry, Write};
 use sync_types::body::Blob;
 use sync_types::{BlobId, Code, DeviceId};
 
-use super::Turn;
+use super::{Outbox, Turn};
 use crate::SyncError;
 
 /// How many rows one statement inserts. The call is what costs, not the row: 64 to 256 rows reach the most rows a second.
@@ -60,7 +60,7 @@ impl Turn<'_> {
         let count = blobs.len() as u64;
         let rows = blobs.into_iter().map(|blob| NewRow { blob, own: true, sender, seq: None }).collect();
         // Fresh ids are never left out, and rows that one transaction appends take positions in a row.
-        self.outbox_is_empty = false;
+        self.outbox = Outbox::Unknown;
         let last = self.insert(rows).await?;
         Ok((last + 1 - count..=last).collect())
     }
@@ -84,11 +84,14 @@ impl Turn<'_> {
                     .await?;
             }
             Write::Reoffer { sender } => {
-                self.outbox_is_empty = false;
-                sqlx::query("UPDATE blob SET own = 1, seq = NULL, sender = ?")
-                    .bind(sender.as_bytes())
-                    .execute(tx)
-                    .await?;
+                self.outbox = Outbox::Unknown;
+                sqlx::query(
+                    "UPDATE blob SET origin = CASE WHEN received THEN coalesce(origin, sender) END,
+                                     own = 1, seq = NULL, sender = ?",
+                )
+                .bind(sender.as_bytes())
+                .execute(tx)
+                .await?;
             }
             Write::Sealed { seq, envelope, up_to_position } => {
                 let seq = number(seq)?;
@@ -102,6 +105,9 @@ impl Turn<'_> {
                 };
                 let mut query = sqlx::query(sql).bind(seq).bind(envelope.0);
                 if let Some(position) = up_to_position {
+                    if matches!(self.outbox, Outbox::EndsAt(end) if end <= position) {
+                        self.outbox = Outbox::Empty;
+                    }
                     query = query.bind(seq).bind(number(position)?);
                 }
                 query.execute(tx).await?;

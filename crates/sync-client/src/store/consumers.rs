@@ -72,9 +72,9 @@ impl LogReader {
             }
             None => {
                 let query = sqlx::query(
-                    "SELECT position, blob.id, sender, seq, blob.channel, data FROM blob
+                    "SELECT position, blob.id, coalesce(origin, sender), seq, blob.channel, data FROM blob
                      LEFT JOIN (SELECT channel, position AS had FROM consumer WHERE name = ?1) c USING (channel)
-                     WHERE own = 0 AND position > ?2 AND position > coalesce(had, 0) ORDER BY position LIMIT ?3",
+                     WHERE received = 1 AND position > ?2 AND position > coalesce(had, 0) ORDER BY position LIMIT ?3",
                 );
                 let rows = query.bind(consumer).bind(floor).bind(bounded(limit)).fetch_all(&mut *connection).await?;
                 hand_out(rows)
@@ -91,8 +91,8 @@ impl LogReader {
     ) -> Result<Vec<ReceivedBlob>, SyncError> {
         let filter = if channel.is_some() { "AND channel = ?3" } else { "" };
         let sql = format!(
-            "SELECT position, id, sender, seq, channel, data FROM blob
-             WHERE own = 0 AND position > ?1 {filter} ORDER BY position LIMIT ?2"
+            "SELECT position, id, coalesce(origin, sender), seq, channel, data FROM blob
+             WHERE received = 1 AND position > ?1 {filter} ORDER BY position LIMIT ?2"
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(bounded(limit));
         if let Some(channel) = channel {
@@ -103,7 +103,7 @@ impl LogReader {
 
     /// An own blob's number: `None` if there is no such own blob, 0 while it waits to be sealed.
     pub(crate) async fn own_seq(&self, id: BlobId) -> Result<Option<u64>, SyncError> {
-        let row: Option<i64> = sqlx::query_scalar("SELECT coalesce(seq, 0) FROM blob WHERE id = ? AND own = 1")
+        let row: Option<i64> = sqlx::query_scalar("SELECT coalesce(seq, 0) FROM blob WHERE id = ? AND received = 0")
             .bind(id.as_bytes())
             .fetch_optional(&self.pool)
             .await?;

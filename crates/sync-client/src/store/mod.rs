@@ -11,9 +11,10 @@ mod schema;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, Row};
 use sync_core::store::{IdConflict, Key};
 use sync_types::Code;
 use zeroize::Zeroizing;
@@ -36,8 +37,16 @@ pub(crate) struct Turn<'a> {
     tx: &'a mut SqliteConnection,
     unfinished: &'a mut bool,
     conflicts: Vec<IdConflict>,
-    /// Whether this turn has read the outbox to its end and added nothing to it since.
-    outbox_is_empty: bool,
+    outbox: Outbox,
+}
+
+/// What a turn knows of the outbox without asking.
+enum Outbox {
+    Unknown,
+    /// It was read to its end; this is the last position.
+    EndsAt(u64),
+    /// All of it is sealed.
+    Empty,
 }
 
 impl Store {
@@ -82,7 +91,7 @@ impl Store {
             tx: &mut self.connection,
             unfinished: &mut self.unfinished,
             conflicts: vec![],
-            outbox_is_empty: false,
+            outbox: Outbox::Unknown,
         })
     }
 
@@ -105,14 +114,15 @@ impl Store {
 
     /// The small state, whole.
     pub(crate) async fn load(&mut self) -> Result<Vec<(Key, Zeroizing<Vec<u8>>)>, SyncError> {
-        let rows: Vec<(Vec<u8>, Vec<u8>)> =
-            sqlx::query_as("SELECT key, value FROM state").fetch_all(self.writer().await).await?;
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
-            let key = Key::from_bytes(&key)
+        let mut rows = sqlx::query("SELECT key, value FROM state").fetch(self.writer().await);
+        let mut state = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            let value = Zeroizing::new(row.try_get::<Vec<u8>, _>(1)?);
+            let key = Key::from_bytes(row.try_get(0)?)
                 .ok_or_else(|| SyncError::new(Code::StoreCorrupt, "the local database has an unknown row"))?;
-            Ok((key, Zeroizing::new(value)))
-        };
-        rows.into_iter().map(read).collect()
+            state.push((key, value));
+        }
+        Ok(state)
     }
 
     /// A value that the client keeps beside the core's state.

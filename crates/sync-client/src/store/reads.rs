@@ -7,23 +7,31 @@ use sync_core::store::{Answer, LogBlob, Read};
 use sync_types::body::{Blob, Span};
 use sync_types::{BlobId, DeviceId, Opaque};
 
-use super::Turn;
 use super::apply::{bad_row, number};
+use super::{Outbox, Turn};
 use crate::SyncError;
 
 const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data";
+
+/// What a blob takes up in an envelope besides its bytes and its channel, at the most: its id, lengths, and in history the
+/// number of the envelope that it came in.
+const BLOB_OVERHEAD: usize = 64;
 
 impl Turn<'_> {
     /// Answers a read of the core, as of this turn.
     pub(crate) async fn read(&mut self, read: Read) -> Result<Answer, SyncError> {
         match read {
             // The core asks until there is nothing left.
-            Read::Outbox { .. } if self.outbox_is_empty => Ok(Answer::Outbox(vec![])),
+            Read::Outbox { .. } if matches!(self.outbox, Outbox::Empty) => Ok(Answer::Outbox(vec![])),
             Read::Outbox { max_bytes, max_blobs } => {
                 let sql = format!("SELECT {COLUMNS} FROM blob WHERE own = 1 AND seq IS NULL ORDER BY position LIMIT ?");
                 let query = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
                 let (blobs, is_all) = self.blobs(query, max_bytes).await?;
-                self.outbox_is_empty = is_all && blobs.len() < max_blobs;
+                self.outbox = match blobs.last() {
+                    Some(last) if is_all && blobs.len() < max_blobs => Outbox::EndsAt(last.position),
+                    Some(_) => Outbox::Unknown,
+                    None => Outbox::Empty,
+                };
                 Ok(Answer::Outbox(blobs))
             }
             Read::History { spans, after_position, max_bytes, max_blobs } => {
@@ -88,7 +96,7 @@ impl Turn<'_> {
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await? {
             let blob = log_blob(&row)?;
-            bytes += blob.blob.data.len();
+            bytes += blob.blob.data.len() + blob.blob.channel.len() + BLOB_OVERHEAD;
             if !found.is_empty() && bytes > max_bytes {
                 return Ok((found, false));
             }

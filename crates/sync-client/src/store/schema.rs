@@ -10,7 +10,9 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 -- The core's small state; values hold secrets.
 CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
--- The log. `own`: pushed here. `seq` is NULL while an own blob waits to be sealed.
+-- The log. `own`: it is this device that gives it to the group; `seq` is NULL while such a blob waits to be sealed.
+-- `origin`: who pushed what this device gives to a new group in its place; NULL for all else. `received`: others pushed
+-- it, so that consumers here want it.
 CREATE TABLE blob (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     id BLOB NOT NULL UNIQUE,
@@ -18,11 +20,13 @@ CREATE TABLE blob (
     sender BLOB NOT NULL,
     seq INTEGER,
     channel TEXT NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    origin BLOB,
+    received INTEGER GENERATED ALWAYS AS (own = 0 OR origin IS NOT NULL) VIRTUAL
 );
 -- The outbox (seq NULL comes first, in the order of position), and what is not delivered yet.
 CREATE INDEX blob_own ON blob (seq, position) WHERE own = 1;
-CREATE INDEX blob_channel ON blob (channel, position) WHERE own = 0;
+CREATE INDEX blob_channel ON blob (channel, position) WHERE received = 1;
 
 -- Arrived, but an earlier blob of the same sender is missing.
 CREATE TABLE held (

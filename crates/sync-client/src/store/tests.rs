@@ -41,10 +41,14 @@ async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
     let positions = turn.push(ME, (0..450).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
     assert_eq!((positions[0], positions[449], positions.len()), (1, 450, 450));
     assert_eq!(turn.push(ME, vec![blob(900, "c", "yy")]).await.unwrap(), [451]);
-    let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 3, max_blobs: 10 }).await.unwrap() else {
+    let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 3 * 66, max_blobs: 10 }).await.unwrap() else {
         panic!()
     };
     assert_eq!(blobs.iter().map(|b| b.position).collect::<Vec<_>>(), [1, 2, 3]);
+    let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 1 << 20, max_blobs: 2 }).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(blobs.iter().map(|b| b.position).collect::<Vec<_>>(), [1, 2]);
     let sealed = Write::Sealed { seq: 1, envelope: vec![5; 30].into(), up_to_position: Some(450) };
     turn.apply(vec![sealed]).await.unwrap();
     let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 0, max_blobs: 10 }).await.unwrap() else {
@@ -124,20 +128,84 @@ async fn history_is_read_by_spans_and_bounded() {
     let writes = (1..=5).map(|seq| receive(OTHER, seq, vec![blob(seq as u32, "c", "abcd")], false)).collect();
     apply(&mut store, writes).await;
     let mut turn = store.begin().await.unwrap();
-    let mut read = async |spans: Vec<Span>, after_position, max_bytes| {
-        let Answer::History(found) = turn.read(Read::History { spans, after_position, max_bytes, max_blobs: usize::MAX }).await.unwrap()
-        else {
-            panic!()
-        };
+    let mut read = async |spans: Vec<Span>, after_position, max_bytes, max_blobs| {
+        let read = Read::History { spans, after_position, max_bytes, max_blobs };
+        let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
         found.iter().map(|b| b.seq).collect::<Vec<_>>()
     };
     let span = |from, to| Span { sender: OTHER, from, to };
-    assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], 0, 1000).await, [2, 3, 5]);
-    assert_eq!(read(vec![span(2, 3), span(5, 5)], 2, 1000).await, [3, 5]);
-    assert_eq!(read(vec![span(1, 5)], 0, 8).await, [1, 2]);
-    assert_eq!(read(vec![span(1, 5)], 0, 0).await, [1]);
-    assert_eq!(read(vec![Span { sender: ME, from: 1, to: 5 }], 0, 8).await, [0u64; 0]);
-    assert_eq!(read(vec![], 0, 8).await, [0u64; 0]);
+    assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], 0, 1000, 9).await, [2, 3, 5]);
+    assert_eq!(read(vec![span(2, 3), span(5, 5)], 2, 1000, 9).await, [3, 5]);
+    // Four bytes, a channel of one, and what comes with every blob.
+    assert_eq!(read(vec![span(1, 5)], 0, 2 * 69, 9).await, [1, 2]);
+    assert_eq!(read(vec![span(1, 5)], 0, 3 * 69 - 1, 9).await, [1, 2]);
+    assert_eq!(read(vec![span(1, 5)], 0, 0, 9).await, [1]);
+    assert_eq!(read(vec![span(1, 5)], 0, 1000, 3).await, [1, 2, 3]);
+    assert_eq!(read(vec![Span { sender: ME, from: 1, to: 5 }], 0, 8, 9).await, [0u64; 0]);
+    assert_eq!(read(vec![], 0, 8, 9).await, [0u64; 0]);
+}
+
+#[tokio::test]
+async fn history_of_as_many_spans_as_the_core_sends_is_one_read() {
+    let (_folder, mut store) = fresh().await;
+    let writes = (1..=600).map(|seq| receive(OTHER, seq, vec![blob(seq as u32, "c", "abcd")], false)).collect();
+    apply(&mut store, writes).await;
+    let mut turn = store.begin().await.unwrap();
+    // Every second envelope, and one span more of a device that pushed nothing.
+    let mut spans: Vec<_> = (1..=255).map(|n| Span { sender: OTHER, from: 2 * n, to: 2 * n }).collect();
+    spans.push(Span { sender: ME, from: 1, to: u64::MAX });
+    assert_eq!(spans.len(), 256);
+    let read = Read::History { spans, after_position: 0, max_bytes: 1 << 20, max_blobs: 1000 };
+    let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
+    assert_eq!(found.iter().map(|b| b.seq).collect::<Vec<_>>(), (1..=255).map(|n| 2 * n).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group() {
+    const AGAIN: DeviceId = DeviceId([3; 16]);
+    let (_folder, mut store) = fresh().await;
+    let mut turn = store.begin().await.unwrap();
+    turn.push(ME, vec![blob(1, "c", "mine")]).await.unwrap();
+    turn.apply(vec![receive(OTHER, 1, vec![blob(2, "c", "read"), blob(3, "c", "unread")], false)]).await.unwrap();
+    turn.advance("app", Some("c"), 2).await.unwrap();
+    turn.commit().await.unwrap();
+    // Twice, as for a device that joins one group and then another.
+    for sender in [ME, AGAIN] {
+        apply(&mut store, vec![Write::ClearGroup, Write::Reoffer { sender }]).await;
+        let mut turn = store.begin().await.unwrap();
+        let Answer::Outbox(rows) = turn.read(Read::Outbox { max_bytes: 1000, max_blobs: 9 }).await.unwrap() else {
+            panic!()
+        };
+        assert!(rows.len() == 3 && rows.iter().all(|row| row.sender == sender));
+        drop(turn);
+        let reader = store.reader();
+        for channel in [None, Some("c")] {
+            let unread = reader.unread("app", channel, 0, 9).await.unwrap();
+            assert_eq!((texts(&unread), unread[0].device), (vec!["unread".to_owned()], OTHER));
+        }
+        assert_eq!(texts(&reader.beyond(Some("c"), 0, 9).await.unwrap()), ["read", "unread"]);
+        // Receipts are for what was pushed here.
+        assert_eq!(reader.own_seq(blob(1, "", "").id).await.unwrap(), Some(0));
+        assert_eq!(reader.own_seq(blob(2, "", "").id).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_that_is_sealed_in_part_is_not_empty() {
+    let (_folder, mut store) = fresh().await;
+    let mut turn = store.begin().await.unwrap();
+    turn.push(ME, (0..3).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
+    let mut left = Vec::new();
+    for up_to in [2, 3] {
+        let Answer::Outbox(rows) = turn.read(Read::Outbox { max_bytes: 1000, max_blobs: 9 }).await.unwrap() else {
+            panic!()
+        };
+        left.push(rows.len());
+        let sealed = Write::Sealed { seq: up_to, envelope: vec![1].into(), up_to_position: Some(up_to) };
+        turn.apply(vec![sealed]).await.unwrap();
+    }
+    let read = turn.read(Read::Outbox { max_bytes: 1000, max_blobs: 9 }).await.unwrap();
+    assert_eq!((left, read), (vec![3, 1], Answer::Outbox(vec![])));
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn exactly_once_into_the_log_however_often_the_relay_dies() {
             expected.push(text);
         }
         // As after a crash: whatever was on its way is sent again.
-        drop(world.relay.take());
+        world.lose_relay().await;
         for n in 20..30 {
             let text = format!("{round}.{n}");
             a.push(text.clone()).await.unwrap();

@@ -1,6 +1,8 @@
 //! Bad input and bad disks: each has its own code, and loses nothing.
 
-use sync_client::{Code, SyncClient, limits};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sync_client::{ClientEvent, Code, SyncClient, limits};
 
 use crate::support::*;
 
@@ -51,6 +53,32 @@ async fn a_damaged_database_says_so_and_a_reset_helps() {
     assert_eq!(path.metadata().unwrap().len(), length);
     SyncClient::reset(&world.config("a")).await.unwrap();
     world.device("a").await.push("again").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_cannot_be_read_is_waited_for_and_never_replaced() {
+    let world = World::memory().await;
+    let a = SyncClient::new(world.config("a").max_store_bytes(600_000)).await.unwrap();
+    let ids = a.ensure_group().await.unwrap();
+    a.push("before").await.unwrap();
+    // A row that no build writes: from now on the device's rows cannot be read.
+    let database = SqliteConnectOptions::new().filename(world.home("a").join("device.db"));
+    let mut database = SqliteConnection::connect_with(&database).await.unwrap();
+    sqlx::query("INSERT INTO state VALUES (x'ff', x'00')").execute(&mut database).await.unwrap();
+    // A turn that fails makes the engine read them again.
+    assert_eq!(a.push(vec![7; 1_000_000]).await.unwrap_err().code, Code::DiskFull);
+    assert_eq!(a.push("lost?").await.unwrap_err().code, Code::StoreCorrupt);
+    assert_eq!(a.ensure_group().await.unwrap_err().code, Code::StoreCorrupt);
+    assert_eq!(a.advance("app", None, 1).await.unwrap_err().code, Code::StoreCorrupt);
+    assert_eq!(a.catch_up(SOON).await.unwrap_err().code, Code::StoreCorrupt);
+    let mut events = a.events();
+    sqlx::query("DELETE FROM state WHERE key = x'ff'").execute(&mut database).await.unwrap();
+    event("the connection", &mut events, |e| matches!(e, ClientEvent::Connected).then_some(())).await;
+    assert_eq!(a.ensure_group().await.unwrap(), ids);
+    a.push("after").await.unwrap();
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    assert_eq!(receive_texts(&b, 2).await, ["before", "after"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ async fn fault_1_a_client_comes_back_by_itself() {
     let mut world = World::memory().await;
     let (a, b) = world.pair().await;
     let mut events = a.events();
-    drop(world.relay.take());
+    world.lose_relay().await;
     // At least two tries fail before the relay is there again: nobody asks for a third.
     for _ in 0..2 {
         event("a failed try", &mut events, |e| matches!(e, ClientEvent::Disconnected { .. }).then_some(())).await;

@@ -88,6 +88,40 @@ async fn a_device_hosts_its_groups_relay_and_keeps_its_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_port_is_taken_waits_for_it() {
+    let world = World::memory().await;
+    let host = SyncClient::new(embedded(&world, "host")).await.unwrap();
+    let guest = SyncClient::new(embedded(&world, "guest")).await.unwrap();
+    pair(&host, &guest).await;
+    let relays = host.status().await.unwrap().relays;
+    let RelayAddress::Pinned { hosts, .. } = &relays[0] else { panic!("{relays:?}") };
+    let address: SocketAddr = hosts[0].parse().unwrap();
+    host.close().await;
+    let taken = soon("the port", async {
+        loop {
+            match std::net::UdpSocket::bind(address) {
+                Ok(socket) => break socket,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    // Another port, even one that is asked for, would be one where nobody looks.
+    let host = SyncClient::new(embedded(&world, "host")).await.unwrap();
+    let mut events = host.events();
+    let failed = event("a failed try", &mut events, |e| match e {
+        ClientEvent::Disconnected { code, .. } => Some(*code),
+        _ => None,
+    });
+    assert_eq!(failed.await, Code::PortInUse);
+    drop(taken);
+    host.push("from the host").await.unwrap();
+    event("the connection", &mut events, |e| matches!(e, ClientEvent::Connected).then_some(())).await;
+    assert_eq!(host.status().await.unwrap().relays, relays);
+    assert_eq!(receive_texts(&guest, 1).await, ["from the host"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_alone_moves_to_another_relay_with_its_blobs() {
     let world = World::memory().await;
     let a = SyncClient::new(embedded(&world, "a")).await.unwrap();

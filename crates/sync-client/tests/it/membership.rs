@@ -90,6 +90,58 @@ async fn who_leaves_is_removed_by_the_others_and_may_join_again() {
     assert_eq!(a.devices().await.unwrap().len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_tell_the_others_stays() {
+    let mut world = World::memory().await;
+    let (a, b) = world.pair().await;
+    world.stop_relay().await;
+    let group = b.status().await.unwrap().group;
+    let error = b.leave().await.unwrap_err();
+    assert_eq!(error.code, Code::RelayUnreachable);
+    assert!(error.message.contains("reset"), "{error}");
+    assert_eq!(b.status().await.unwrap().group, group);
+    let receipt = b.push("still here").await.unwrap();
+    world.start_relay().await;
+    assert_eq!(receive_texts(&a, 1).await, ["still here"]);
+    b.wait(&receipt, ReceiptState::Delivered, SOON).await.unwrap();
+    assert_eq!(a.devices().await.unwrap().len(), 2);
+    b.leave().await.unwrap();
+    assert_eq!(b.status().await.unwrap().group, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_while_nobody_is_there_is_removed_by_the_next_one() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    a.close().await;
+    b.leave().await.unwrap();
+    assert_eq!(b.status().await.unwrap().group, None);
+    let a = world.device("a").await;
+    let mut events = a.events();
+    if a.devices().await.unwrap().len() > 1 {
+        event("the removal", &mut events, |e| matches!(e, ClientEvent::DeviceRemoved { .. }).then_some(())).await;
+    }
+    assert_eq!(a.devices().await.unwrap().len(), 1);
+}
+
+/// On one thread all calls wait before the engine runs, so that it takes them in one turn.
+#[tokio::test]
+async fn what_is_asked_while_everything_is_forgotten_is_refused() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    a.push("before").await.unwrap();
+    let (early, left, late, moved) =
+        tokio::join!(a.push("early"), a.leave(), a.push_to("c", "late"), a.advance("app", None, 1));
+    left.unwrap();
+    assert_eq!(early.unwrap_err().code, Code::NotInGroup);
+    assert_eq!(late.unwrap_err().code, Code::NotInGroup);
+    assert_eq!(moved.unwrap_err().code, Code::NotInGroup);
+    assert_eq!(a.status().await.unwrap().group, None);
+    let receipt = a.push("after").await.unwrap();
+    assert_eq!(a.receipt_state(receipt.id).await.unwrap(), ReceiptState::Queued);
+    assert_eq!(a.status().await.unwrap().outbox, 1);
+}
+
 async fn invite_link(member: &sync_client::SyncClient) -> String {
     let mut invite = member.invite(Default::default()).await.unwrap();
     uri(&mut invite).await

@@ -68,6 +68,20 @@ async fn a_wrong_check_code_may_be_typed_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn digits_that_are_typed_at_once_wait_for_the_request() {
+    let world = World::memory().await;
+    let (a, b) = (world.device("a").await, world.device("b").await);
+    let mut invite = a.invite(InviteOptions::default()).await.unwrap();
+    let mut join = b.join(&uri(&mut invite).await, None).await.unwrap();
+    let digits = check(&mut join).await;
+    // Whether the newcomer has been heard yet makes no difference.
+    invite.type_check(&digits).await.unwrap();
+    request(&mut invite).await;
+    assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
+    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_no_is_told_to_the_other_side() {
     let world = World::memory().await;
     let (a, b) = (world.device("a").await, world.device("b").await);
@@ -137,7 +151,7 @@ async fn a_link_of_a_relay_that_is_gone_is_unreachable() {
     let (a, b) = (world.device("a").await, world.device("b").await);
     let mut invite = a.invite(InviteOptions::default()).await.unwrap();
     let link = uri(&mut invite).await;
-    drop(world.relay.take());
+    world.lose_relay().await;
     assert_eq!(b.join(&link, None).await.unwrap_err().code, Code::RelayUnreachable);
     assert_eq!(failure(&mut invite).await, Code::RelayUnreachable);
 }

@@ -83,8 +83,27 @@ impl World {
 
     /// The relay stops as a host stops it.
     pub(crate) async fn stop_relay(&mut self) {
-        let relay = self.relay.take().unwrap();
-        Arc::into_inner(relay).unwrap().shutdown().await;
+        self.take_relay().await.shutdown().await;
+    }
+
+    /// The relay is gone as if its process had died.
+    pub(crate) async fn lose_relay(&mut self) {
+        drop(self.take_relay().await);
+    }
+
+    async fn take_relay(&mut self) -> RunningRelay {
+        let mut relay = self.relay.take().unwrap();
+        soon("the relay's last user", async {
+            loop {
+                // Who opens a stream at this very moment holds it too.
+                match Arc::try_unwrap(relay) {
+                    Ok(relay) => break relay,
+                    Err(shared) => relay = shared,
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     pub(crate) async fn start_relay(&mut self) {

@@ -340,7 +340,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// A reject is good if a member that the commit kept, and that did not make it, signed it. A device that could not
     /// apply the commit knows neither of these, and has nothing to undo.
     fn reject_holds(&self, reject: &Reject) -> bool {
-        let concerned = |b: &Before| b.committer == reject.device || b.removed.contains(&reject.device);
+        let concerned = |b: &Before| {
+            b.epoch == reject.epoch && (b.committer == reject.device || b.removed.contains(&reject.device))
+        };
         if self.before.as_ref().is_some_and(concerned) {
             return false;
         }

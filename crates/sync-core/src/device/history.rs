@@ -89,7 +89,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn rotate_history_holder(&mut self, now: u64) {
-        if !self.history_patience_ends_at().is_some_and(|at| at <= now) {
+        if self.history_patience_ends_at().is_none_or(|at| at > now) {
             return;
         }
         if let Some(next) = self.next_holder() {

@@ -1,8 +1,10 @@
 //! Acknowledgements: what this device states that it holds, and what others state of this device's envelopes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mls_rs::CryptoProvider;
 use sync_rules::statement::{sign_acknowledgement, verify_acknowledgement};
-use sync_types::body::Reached;
+use sync_types::body::{Reached, Span};
 use sync_types::frame::{Acknowledge, Acknowledgement, Signature, ToRelay};
 use sync_types::{DeviceId, Opaque, decode, encode, limits};
 
@@ -40,7 +42,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             .filter_map(|id| self.peers.get(id).map(|p| Reached { sender: *id, seq: p.seq, hash: p.hash }))
             .filter(|r| r.seq > 0)
             .collect();
-        let holes = self.wants.list.iter().map(|w| w.span).filter(|s| senders.contains(&s.sender)).collect();
+        let holes = self.holes(&senders);
         let statement = if frontier.is_empty() {
             Opaque::default()
         } else {
@@ -49,6 +51,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Opaque(encode(&statement))
         };
         self.sends.push(ToRelay::Acknowledge(Acknowledge { cursor, statement }));
+    }
+
+    /// One span for each sender, over all that is missing of it: so a statement stays small, and claims too little at most.
+    fn holes(&self, senders: &BTreeSet<DeviceId>) -> Vec<Span> {
+        let mut holes: BTreeMap<DeviceId, Span> = BTreeMap::new();
+        for span in self.wants.list.iter().map(|w| w.span).filter(|s| senders.contains(&s.sender)) {
+            let hole = holes.entry(span.sender).or_insert(span);
+            (hole.from, hole.to) = (hole.from.min(span.from), hole.to.max(span.to));
+        }
+        holes.into_values().collect()
     }
 
     /// Another member's acknowledgement. One that does not verify is worth nothing.

@@ -111,6 +111,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn handle_disconnected(&mut self) {
         self.session = None;
         self.sends.clear();
+        // What waited for another write to go along with has its last chance now.
+        self.dirty.append(&mut self.lazy);
         self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
     }
 

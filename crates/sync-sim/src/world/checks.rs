@@ -159,7 +159,9 @@ impl World {
             return None;
         }
         let waits = |cursor: u64| {
-            model.members.iter().filter(move |(_, m)| m.acknowledged < cursor).any(|(device, _)| exists(device))
+            let due =
+                move |m: &model::Member| m.acknowledged < cursor && m.removed.is_none_or(|removal| cursor <= removal);
+            model.members.iter().filter(move |(_, m)| due(m)).any(|(device, _)| exists(device))
         };
         let left = model.entries.iter().filter(|(cursor, _)| waits(**cursor)).collect::<Vec<_>>();
         (!left.is_empty()).then(|| format!("{group:?} holds {left:?} for {:?}", model.members))
@@ -201,7 +203,8 @@ impl World {
             if let Some(before) = last.insert(pushed.host, serial)
                 && before >= serial
             {
-                fault = Some(format!("in the log of device {host}, blob {serial} of {} is behind {before}", pushed.host));
+                fault =
+                    Some(format!("in the log of device {host}, blob {serial} of {} is behind {before}", pushed.host));
                 break;
             }
         }

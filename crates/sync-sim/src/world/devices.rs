@@ -94,7 +94,8 @@ impl Host {
 
 impl World {
     pub(super) fn add_host(&mut self) -> usize {
-        let (crypto, rng) = (InsecureCrypto::from_seed(self.dice.number()), ChaCha8Rng::seed_from_u64(self.dice.number()));
+        let (crypto, rng) =
+            (InsecureCrypto::from_seed(self.dice.number()), ChaCha8Rng::seed_from_u64(self.dice.number()));
         self.hosts.push(Host {
             life: Life::Bare,
             crypto,
@@ -235,7 +236,8 @@ impl World {
             self.hosts[host].disk = older;
         }
         self.drop_conn(host);
-        let delay = if self.dice.chance(800) { self.dice.between(1, 2000) } else { self.dice.between(SECOND, 60 * SECOND) };
+        let delay =
+            if self.dice.chance(800) { self.dice.between(1, 2000) } else { self.dice.between(SECOND, 60 * SECOND) };
         self.after(delay, Ev::HostStart(host));
     }
 
@@ -274,8 +276,10 @@ impl World {
     fn push_again(&mut self, host: usize) {
         let Some(sender) = self.hosts[host].last_id else { return };
         let h = &mut self.hosts[host];
-        let again: Vec<_> = h.disk.log.values().filter(|r| r.sender == sender && r.seq == 0).map(|r| r.blob.clone()).collect();
-        let again = again.into_iter().map(|blob| sync_types::body::Blob { id: sync_types::BlobId(self.dice.bytes()), ..blob });
+        let again: Vec<_> =
+            h.disk.log.values().filter(|r| r.sender == sender && r.seq == 0).map(|r| r.blob.clone()).collect();
+        let again =
+            again.into_iter().map(|blob| sync_types::body::Blob { id: sync_types::BlobId(self.dice.bytes()), ..blob });
         let again: Vec<_> = again.collect();
         self.hosts[host].disk.push(sender, again);
     }
@@ -333,7 +337,10 @@ impl World {
                         if code == Code::Removed {
                             return self.removed_before_joining(host);
                         }
-                        if !matches!(code, Code::NotMember | Code::UnknownGroup | Code::Internal | Code::Quota | Code::RateLimited) {
+                        if !matches!(
+                            code,
+                            Code::NotMember | Code::UnknownGroup | Code::Internal | Code::Quota | Code::RateLimited
+                        ) {
                             self.fail("core", format!("newcomer {host} cannot join: {error}"));
                         }
                         self.drop_conn(host);
@@ -458,7 +465,10 @@ impl World {
         let h = &mut self.hosts[host];
         h.spins = if h.timer_at <= now { h.spins + 1 } else { 0 };
         if h.spins > 20 {
-            self.fail("timers", format!("device {host} asks to be woken at {} again and again", self.hosts[host].timer_at));
+            self.fail(
+                "timers",
+                format!("device {host} asks to be woken at {} again and again", self.hosts[host].timer_at),
+            );
         }
     }
 

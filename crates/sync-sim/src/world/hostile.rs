@@ -2,8 +2,8 @@
 //! lies in its commits, a member whose keys are not the group's.
 
 use sync_core::store::Key;
-use sync_rules::envelope::{ciphertext_hash, entry_hash, sign_envelope};
 use sync_rules::SigningKey;
+use sync_rules::envelope::{ciphertext_hash, entry_hash, sign_envelope};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{EntryKind, FromRelay};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, encode};
@@ -98,7 +98,8 @@ impl World {
     }
 
     fn replay(&mut self, group: GroupId) -> Option<(EntryKind, DeviceId, Vec<u8>)> {
-        let placed: Vec<_> = self.relay.model.get(&group)?.placed.iter().map(|(k, p)| (k.0, p.bytes.0.clone())).collect();
+        let placed: Vec<_> =
+            self.relay.model.get(&group)?.placed.iter().map(|(k, p)| (k.0, p.bytes.0.clone())).collect();
         let (device, bytes) = self.dice.pick(&placed)?.clone();
         Some((EntryKind::Envelope, device, bytes))
     }

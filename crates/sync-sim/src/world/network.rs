@@ -36,7 +36,8 @@ impl World {
         self.next_conn += 1;
         let exporter = self.dice.bytes();
         let (up, down) = (VecDeque::new(), VecDeque::new());
-        let fresh = Conn { host, up, down, last_up: 0, last_down: 0, closing: false, relay_end: false, device_end: false };
+        let fresh =
+            Conn { host, up, down, last_up: 0, last_down: 0, closing: false, relay_end: false, device_end: false };
         self.conns.insert(conn, fresh);
         self.hosts[host].conn = Some(conn);
         self.relay.open(conn, exporter);
@@ -190,9 +191,7 @@ fn describe_up(frame: &ToRelay) -> String {
         ToRelay::Attach(a) => format!("attach {:?} stored {}", a.device, a.stored),
         ToRelay::Create(c) => format!("create {:?}", c.attach.group),
         ToRelay::Push(list) => {
-            let seq = |b: &sync_types::Opaque| {
-                sync_types::Envelope::parse(b).map_or(0, |e| e.header.seq)
-            };
+            let seq = |b: &sync_types::Opaque| sync_types::Envelope::parse(b).map_or(0, |e| e.header.seq);
             format!("push {:?}", list.iter().map(seq).collect::<Vec<_>>())
         }
         ToRelay::Acknowledge(a) => format!("acknowledge {} with {} bytes", a.cursor, a.statement.len()),
@@ -215,7 +214,13 @@ fn describe_down(frame: &FromRelay) -> String {
             format!("deliver {:?}", list.iter().map(|e| (e.cursor, e.kind)).collect::<Vec<_>>())
         }
         FromRelay::Refused(r) => {
-            format!("refused {:?} {} retry {}: {}", r.about, r.code(), r.retry_after_ms, String::from_utf8_lossy(&r.message))
+            format!(
+                "refused {:?} {} retry {}: {}",
+                r.about,
+                r.code(),
+                r.retry_after_ms,
+                String::from_utf8_lossy(&r.message)
+            )
         }
         other => format!("{other:?}"),
     }

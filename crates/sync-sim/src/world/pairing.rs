@@ -61,7 +61,8 @@ impl World {
             Life::Member(device) => device.is_alone() && !device.is_adding(),
             Life::Down | Life::Newcomer(_) => false,
         };
-        free && self.hosts[sponsor].active().is_some() && (self.hosts[sponsor].last_group != n.last_group || n.device().is_some_and(Device::is_removed))
+        free && self.hosts[sponsor].active().is_some()
+            && (self.hosts[sponsor].last_group != n.last_group || n.device().is_some_and(Device::is_removed))
     }
 
     fn pairing_goes_on(&mut self, number: u64) {
@@ -155,7 +156,9 @@ impl World {
     /// Somebody took the newcomer out of the group again before it had its Welcome.
     pub(super) fn removed_before_joining(&mut self, newcomer: usize) {
         let id = self.hosts[newcomer].last_id;
-        if !id.is_some_and(|id| self.relay.model.values().any(|m| m.members.get(&id).is_some_and(|m| m.removed.is_some()))) {
+        if !id.is_some_and(|id| {
+            self.relay.model.values().any(|m| m.members.get(&id).is_some_and(|m| m.removed.is_some()))
+        }) {
             return self.fail("I3 agreement", format!("newcomer {newcomer} is told that it was removed"));
         }
         self.counters.add("removed before joining");

@@ -13,7 +13,7 @@ fn blob(n: usize, length: usize) -> String {
 /// ([`crate::harness::LIMIT`]), so a stall anywhere ends the test.
 fn drains(length: usize) {
     let world = World::new();
-    let mut push = world.a.start(&["--timeout", "300", "push", "--lines", "--wait", "accepted"]);
+    let mut push = world.a.start(&["push", "--lines"]);
     let mut stdin = push.stdin.take().unwrap();
     let writer = std::thread::spawn(move || {
         let mut lines = std::io::BufWriter::new(&mut stdin);
@@ -22,15 +22,20 @@ fn drains(length: usize) {
         }
     });
     for _ in 0..BLOBS {
-        assert_eq!(push.event("pushed")["state"], "accepted");
+        push.event("pushed");
+        push.seen.clear();
     }
     writer.join().unwrap();
     push.ends_with(0);
+    // Whatever of it is still here goes before this one.
+    let end = blob(BLOBS, length);
+    let push = ["--timeout", "300", "push", "--wait", "accepted"];
+    assert_eq!(world.a.run_with(&push, end.as_bytes()).ok().one("pushed")["state"], "accepted");
     let waiting = metric(&world.relay, "ksync_entries");
     assert!(waiting > 0, "everything waits at the relay");
 
     let mut pull = world.b.start(&["--timeout", "300", "pull", "--follow"]);
-    for n in 0..BLOBS {
+    for n in 0..=BLOBS {
         assert_eq!(pull.event("blob")["text"], blob(n, length), "everything, once, in order");
         // What was printed is not wanted again, and need not be kept.
         pull.seen.clear();

@@ -156,7 +156,7 @@ fn in_worlds(test: &str, cycle: impl Fn(&mut World, &mut Dice, usize, &'static s
 }
 
 /// How long a pairing may go on by itself when the link is over: a newcomer that has been agreed on waits to be added.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Ends well, or with an error that has a code; what still waits after a while is ended by whoever waits for it.
 fn done_or_named(what: &str, process: Process) {
@@ -170,10 +170,9 @@ fn members(device: &Device) -> Vec<String> {
     ran.all("device").iter().map(|d| d["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Shows a link on the member, and takes it on the newcomer. Gives both processes.
-fn begin_pairing(member: &Device, newcomer: &Device) -> (Process, Process) {
-    // Whatever is left of it is over after ten seconds, with an error.
-    let mut invite = member.start(&["invite", "--yes", "--ttl", "10"]);
+/// Shows a link on the member that works for so many seconds, and takes it on the newcomer. Gives both processes.
+fn begin_pairing(member: &Device, newcomer: &Device, ttl: &str) -> (Process, Process) {
+    let mut invite = member.start(&["invite", "--yes", "--ttl", ttl]);
     let uri = invite.event("invite")["uri"].as_str().unwrap().to_owned();
     let join = newcomer.start(&["join", &uri, "--name", "c"]);
     (invite, join)
@@ -183,7 +182,8 @@ fn begin_pairing(member: &Device, newcomer: &Device) -> (Process, Process) {
 fn during_pairing() {
     in_worlds("during pairing", |world, dice, n, victim| {
         let newcomer = Device::new(world.folder.path().join(format!("c{n}")));
-        let (invite, join) = begin_pairing(&world.a, &newcomer);
+        // What is left of it when one of the three is gone ends with an error when the link is over.
+        let (invite, join) = begin_pairing(&world.a, &newcomer, "5");
         dice.moment(Duration::from_millis(450));
         let interrupted = is_running(invite.id()) || is_running(join.id());
         match victim {
@@ -206,14 +206,14 @@ fn during_pairing() {
             newcomer.home.join("device.db").exists() && newcomer.run(&["--timeout", "3", "pull"]).code == Some(0);
         let id = joined.then(|| newcomer.status()["device"].as_str().map(str::to_owned)).flatten();
         if !id.is_some_and(|id| members(&world.a).contains(&id)) {
-            let (invite, join) = begin_pairing(&world.a, &newcomer);
+            let (invite, join) = begin_pairing(&world.a, &newcomer, "60");
             let (code, lines) = ended(join);
             if code != Some(0) {
                 // A newcomer that still waits to be added by the first pairing says so, and starts afresh when told to.
                 assert_eq!(events(&lines, "error")[0]["code"], "ALREADY_IN_GROUP", "{lines:?}");
                 cut(invite);
                 newcomer.run(&["reset"]).ok();
-                let (invite, join) = begin_pairing(&world.a, &newcomer);
+                let (invite, join) = begin_pairing(&world.a, &newcomer, "60");
                 assert_eq!(ended(join).0, Some(0));
                 assert_eq!(ended(invite).0, Some(0));
             } else {
@@ -238,7 +238,7 @@ fn during_pairing() {
 fn during_removal() {
     in_worlds("during removal", |world, dice, n, victim| {
         let newcomer = Device::new(world.folder.path().join(format!("c{n}")));
-        let (invite, join) = begin_pairing(&world.a, &newcomer);
+        let (invite, join) = begin_pairing(&world.a, &newcomer, "60");
         assert_eq!((ended(join).0, ended(invite).0), (Some(0), Some(0)));
         let id = newcomer.status()["device"].as_str().unwrap().to_owned();
         let follow = newcomer.start(&["--timeout", "1", "pull", "--follow"]);

@@ -74,7 +74,8 @@ fn a_message_cut_short_repeated_or_left_out_is_found() {
 fn a_link_altered_in_any_field_pairs_with_nobody() {
     for shows in BOTH {
         let original = show(shows).link().clone();
-        let fields: [(&str, fn(&mut Link)); 7] = [
+        type Change = fn(&mut Link);
+        let fields: [(&str, Change); 7] = [
             ("app", |l| l.app[0] ^= 1),
             ("side", |l| l.shows = l.shows.other()),
             ("expiry", |l| l.expires_at += 1),
