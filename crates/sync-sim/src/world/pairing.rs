@@ -147,8 +147,9 @@ impl World {
         self.relay.model.values().any(|m| m.is_member(id))
             || self.relay.has_pending()
             || (0..self.hosts.len()).any(|h| {
-                // A sponsor that was itself removed adds nobody.
-                let sponsor = self.hosts[h].device().is_none_or(|d| !d.is_removed());
+                // A sponsor that was itself removed, or that a lie has split off, adds nobody.
+                let able = |d: &Device<InsecureCrypto>| !d.is_removed() && d.status().halted.is_none();
+                let sponsor = self.hosts[h].device().is_none_or(able);
                 sponsor && (self.hosts[h].device().is_some_and(Device::is_adding) || self.disk_wants_change(h))
             })
     }
