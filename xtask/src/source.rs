@@ -11,7 +11,7 @@ use crate::process::root;
 const MAX_LINES: usize = 600;
 
 /// Where sources lie.
-const FOLDERS: &[&str] = &["crates", "relay", "xtask", "vectors"];
+const FOLDERS: &[&str] = &["bench", "crates", "relay", "xtask", "vectors"];
 
 /// Clocks, randomness and I/O that the pure crates must be handed, never take.
 #[rustfmt::skip]

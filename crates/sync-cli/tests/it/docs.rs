@@ -52,6 +52,8 @@ fn golden_cli_docs() {
 fn every_command_is_in_the_docs() {
     let listed = help("");
     let names = listed.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+    // What a long help goes on with in the next line is indented further.
+    let names = names.filter(|l| l.starts_with("  ") && !l.starts_with("   "));
     for name in names.filter_map(|l| l.split_whitespace().next()).filter(|n| *n != "help") {
         assert!(COMMANDS.contains(&name), "{name}");
     }

@@ -17,3 +17,6 @@ mod output;
 mod power_cut;
 mod secrecy;
 mod terminal;
+
+// The relay's `device.rs` above needs it.
+use mls_rs as _;
