@@ -1,8 +1,14 @@
--- Every table is clustered by group first. Migrations are only ever added, never changed.
+-- Every table but the last is clustered by group first. Migrations are only ever added, never changed.
+
+-- What the other tables call a group: a number takes a third of the bytes in each of their keys and rows.
+CREATE TABLE numbers (
+    number INTEGER PRIMARY KEY,
+    grp    BLOB    NOT NULL UNIQUE
+);
 
 -- What changes with a group's commits only. The p_ columns hold the state before a provisional commit.
 CREATE TABLE groups (
-    grp           BLOB    NOT NULL PRIMARY KEY,
+    grp           INTEGER PRIMARY KEY,
     suite         INTEGER NOT NULL,
     epoch         INTEGER NOT NULL,
     snapshot      BLOB    NOT NULL,
@@ -18,17 +24,17 @@ CREATE TABLE groups (
     p_snapshot    BLOB,
     p_group_info  BLOB,
     p_last_commit BLOB
-) WITHOUT ROWID;
+);
 
 CREATE TABLE counters (
-    grp     BLOB    NOT NULL PRIMARY KEY,
+    grp     INTEGER PRIMARY KEY,
     newest  INTEGER NOT NULL,
     entries INTEGER NOT NULL,
     bytes   INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 
 CREATE TABLE members (
-    grp            BLOB    NOT NULL,
+    grp            INTEGER NOT NULL,
     device         BLOB    NOT NULL,
     key            BLOB    NOT NULL,
     added          INTEGER NOT NULL,
@@ -40,14 +46,14 @@ CREATE TABLE members (
 
 -- Apart from members, because it changes with every acknowledgement.
 CREATE TABLE acknowledged (
-    grp    BLOB    NOT NULL,
+    grp    INTEGER NOT NULL,
     device BLOB    NOT NULL,
     cursor INTEGER NOT NULL,
     PRIMARY KEY (grp, device)
 ) WITHOUT ROWID;
 
 CREATE TABLE heads (
-    grp             BLOB    NOT NULL,
+    grp             INTEGER NOT NULL,
     sender          BLOB    NOT NULL,
     seq             INTEGER NOT NULL,
     hash            BLOB    NOT NULL,
@@ -59,7 +65,7 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 
 CREATE TABLE statements (
-    grp          BLOB NOT NULL,
+    grp          INTEGER NOT NULL,
     acknowledger BLOB NOT NULL,
     sender       BLOB NOT NULL,
     statement    BLOB NOT NULL,
@@ -67,21 +73,23 @@ CREATE TABLE statements (
 ) WITHOUT ROWID;
 
 CREATE TABLE welcomes (
-    grp     BLOB    NOT NULL,
+    grp     INTEGER NOT NULL,
     device  BLOB    NOT NULL,
     cursor  INTEGER NOT NULL,
     welcome BLOB    NOT NULL,
     PRIMARY KEY (grp, device)
 ) WITHOUT ROWID;
 
--- kind is the number that the entry has on the wire; size is the body's length, so that reading the index touches no body
--- that lies on pages of its own.
+-- In the order of arrival, so that appends of many groups fill the same pages; clustered by group, each would dirty pages
+-- of its own and split them in the middle. kind is the number that the entry has on the wire; size is the body's length,
+-- so that reading the index touches no body that lies on pages of its own.
 CREATE TABLE entries (
-    grp    BLOB    NOT NULL,
-    cursor INTEGER NOT NULL,
-    kind   INTEGER NOT NULL,
-    sender BLOB    NOT NULL,
-    size   INTEGER NOT NULL,
-    body   BLOB    NOT NULL,
-    PRIMARY KEY (grp, cursor)
-) WITHOUT ROWID;
+    arrival INTEGER PRIMARY KEY,
+    grp     INTEGER NOT NULL,
+    cursor  INTEGER NOT NULL,
+    kind    INTEGER NOT NULL,
+    sender  BLOB    NOT NULL,
+    size    INTEGER NOT NULL,
+    body    BLOB    NOT NULL
+);
+CREATE UNIQUE INDEX entries_cursor ON entries (grp, cursor);

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sync_sqlite::crash::point;
 use sync_types::frame::{About, Attach, FromRelay};
 use sync_types::{Code, GroupId, Opaque};
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,7 @@ use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Notice, Pr
 use crate::store::{GroupRows, StoreError};
 
 /// How many requests share a transaction.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 /// How many bytes of entries share a transaction, so that nobody waits long for a flush of others' data.
 const BATCH_BYTES: usize = 4 << 20;
 /// After how long a group whose transaction failed is looked at again by itself, in milliseconds.
@@ -269,11 +270,11 @@ impl Writer {
     async fn finish(&mut self, batch: Batch) {
         let Batch { writes, decided, .. } = batch;
         if !writes.is_empty() {
-            crash::point(crash::BEFORE_COMMIT);
+            point(crash::BEFORE_COMMIT);
             match self.parts.store.commit(writes).await {
                 Ok(()) => {
                     self.parts.metrics.transactions.add(1);
-                    crash::point(crash::AFTER_COMMIT_BEFORE_REPLY);
+                    point(crash::AFTER_COMMIT_BEFORE_REPLY);
                 }
                 Err(e) => return self.fail(decided, &e),
             }

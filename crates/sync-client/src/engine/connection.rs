@@ -2,6 +2,7 @@
 
 use sync_core::Device;
 use sync_core::event::Event;
+use sync_sqlite::crash::point;
 use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::{Code, RelayAddress};
 use tokio::sync::mpsc;
@@ -52,7 +53,7 @@ async fn connection(dialer: SharedDialer, relay: RelayAddress, generation: u64, 
         let write = async {
             while let Some(frame) = frames.recv().await {
                 writer.send(&frame).await?;
-                crash::point(crash::AFTER_SEND);
+                point(crash::AFTER_SEND);
             }
             // Nothing more is to be sent; the relay may still have something to say.
             writer.finish().await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sync_core::store::{IdConflict, Key, Read, Write};
 use sync_core::{Device, NewDevice};
+use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
 use sync_types::settings::Settings;
@@ -323,9 +324,9 @@ impl Engine {
         if work.is_empty() && writes.is_empty() && !reads {
             return Ok(vec![]);
         }
-        let mut turn = store.begin().await?;
+        let mut turn = store.begin().await;
         if work.forget {
-            turn.forget_all().await?;
+            turn.forget_all();
             *device = None;
             work.renew = true;
             return turn.commit().await;
@@ -334,7 +335,7 @@ impl Engine {
         turn.apply(std::mem::take(&mut work.writes)).await?;
         turn.apply(writes).await?;
         for (consumer, channel, position) in &work.advances {
-            turn.advance(consumer, channel.as_deref(), *position).await?;
+            turn.advance(consumer, channel.as_deref(), *position)?;
         }
         if let Some(device) = device {
             if !work.pushes.is_empty() {
@@ -347,6 +348,10 @@ impl Engine {
                     *max_blobs = (*max_blobs).min(*pack_blobs);
                 }
                 let for_others = matches!(read, Read::History { .. });
+                if for_others {
+                    // So that a failure below is the reading's own, and not that of a write which waited for it.
+                    turn.flush().await?;
+                }
                 let answer = match turn.read(read).await {
                     // What others ask for keeps nobody from pushing and reading here. The next turn tries again.
                     Err(error) if for_others => {
@@ -360,9 +365,9 @@ impl Engine {
             }
             turn.apply(device.take_writes()).await?;
         }
-        crash::point(crash::BEFORE_COMMIT);
+        point(crash::BEFORE_COMMIT);
         let conflicts = turn.commit().await?;
-        crash::point(crash::AFTER_COMMIT_BEFORE_SEND);
+        point(crash::AFTER_COMMIT_BEFORE_SEND);
         Ok(conflicts)
     }
 

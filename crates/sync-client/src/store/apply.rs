@@ -1,10 +1,9 @@
 //! The writes of a turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Row, Sqlite};
-use sync_core::store::{IdConflict, RefusedEntry, Write};
+use sqlx::{AssertSqlSafe, Row};
+use sync_core::store::{IdConflict, LogBlob, RefusedEntry, Write};
 use sync_types::body::Blob;
 use sync_types::{BlobId, Code, DeviceId};
 
@@ -13,6 +12,9 @@ use crate::SyncError;
 
 /// How many rows one statement inserts. The call is what costs, not the row: 64 to 256 rows reach the most rows a second.
 const ROWS: usize = 200;
+
+/// How many statements wait for each other at the most: a text of ever more of them would hardly come twice.
+const MOST_WAITING: usize = 8;
 
 /// How many refused entries are kept.
 const REFUSED: i64 = 1_000;
@@ -58,90 +60,82 @@ impl Turn<'_> {
     /// Puts pushed blobs, at least one, into the outbox; gives the position of each.
     pub(crate) async fn push(&mut self, sender: DeviceId, blobs: Vec<Blob>) -> Result<Vec<u64>, SyncError> {
         let count = blobs.len() as u64;
+        let remembered = matches!(self.outbox, Outbox::Holds(_)).then(|| blobs.clone());
         let rows = blobs.into_iter().map(|blob| NewRow { blob, own: true, sender, seq: None }).collect();
         // Fresh ids are never left out, and rows that one transaction appends take positions in a row.
-        self.outbox = Outbox::Unknown;
         let last = self.insert(rows).await?;
-        Ok((last + 1 - count..=last).collect())
+        let positions = last + 1 - count..=last;
+        match (&mut self.outbox, remembered) {
+            (Outbox::Holds(held), Some(blobs)) => {
+                held.extend(positions.clone().zip(blobs).map(|(position, blob)| LogBlob {
+                    position,
+                    sender,
+                    seq: 0,
+                    blob,
+                }))
+            }
+            _ => self.outbox = Outbox::Unknown,
+        }
+        Ok(positions.collect())
     }
 
     async fn apply_one(&mut self, write: Write) -> Result<(), SyncError> {
-        let tx = &mut *self.tx;
+        let script = &mut self.script;
         match write {
             Write::Put(key, value) => {
-                sqlx::query("INSERT INTO state VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2")
-                    .bind(key.to_bytes())
-                    .bind(value.as_slice())
-                    .execute(tx)
-                    .await?;
+                script.statement(
+                    "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                );
+                script.bind(key.to_bytes()).bind(value.as_slice());
             }
             Write::Delete(key) => {
-                sqlx::query("DELETE FROM state WHERE key = ?").bind(key.to_bytes()).execute(tx).await?;
+                script.statement("DELETE FROM state WHERE key = ?").bind(key.to_bytes());
             }
             Write::ClearGroup => {
-                sqlx::raw_sql("DELETE FROM state; DELETE FROM held; DELETE FROM sealed; DELETE FROM gap")
-                    .execute(tx)
-                    .await?;
+                for table in ["state", "held", "sealed", "gap"] {
+                    script.statement(&format!("DELETE FROM {table}"));
+                }
             }
             Write::Reoffer { sender } => {
                 self.outbox = Outbox::Unknown;
-                sqlx::query(
+                script.statement(
                     "UPDATE blob SET origin = CASE WHEN received THEN coalesce(origin, sender) END,
                                      own = 1, seq = NULL, sender = ?",
-                )
-                .bind(sender.as_bytes())
-                .execute(tx)
-                .await?;
+                );
+                script.bind(sender.as_bytes());
             }
             Write::Sealed { seq, envelope, up_to_position } => {
                 let seq = number(seq)?;
-                // One call for both: what a call costs is going to SQLite's thread and back.
-                let sql = match up_to_position {
-                    Some(_) => {
-                        "INSERT OR REPLACE INTO sealed VALUES (?, ?);
-                         UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?"
-                    }
-                    None => "INSERT OR REPLACE INTO sealed VALUES (?, ?)",
-                };
-                let mut query = sqlx::query(sql).bind(seq).bind(envelope.0);
+                script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(seq).bind(envelope.0);
                 if let Some(position) = up_to_position {
-                    if matches!(self.outbox, Outbox::EndsAt(end) if end <= position) {
-                        self.outbox = Outbox::Empty;
-                    }
-                    query = query.bind(seq).bind(number(position)?);
+                    self.outbox.sealed_up_to(position);
+                    script.statement("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?");
+                    script.bind(seq).bind(number(position)?);
                 }
-                query.execute(tx).await?;
             }
             Write::DropSealed { up_to_seq } => {
-                sqlx::query("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to_seq)?).execute(tx).await?;
+                script.statement("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to_seq)?);
             }
             Write::Receive { sender, seq, blobs, .. } => self.hold(sender, number(seq)?, blobs).await?,
             Write::Release { sender, up_to_seq } => self.release(sender, number(up_to_seq)?).await?,
             Write::BufferGap { sender, seq, envelope } => {
-                sqlx::query("INSERT OR REPLACE INTO gap VALUES (?, ?, ?)")
-                    .bind(sender.as_bytes())
-                    .bind(number(seq)?)
-                    .bind(envelope.0)
-                    .execute(tx)
-                    .await?;
+                script.statement("INSERT OR REPLACE INTO gap VALUES (?, ?, ?)");
+                script.bind(sender.as_bytes()).bind(number(seq)?).bind(envelope.0);
             }
             Write::DropGap { sender, seq } => {
-                sqlx::query("DELETE FROM gap WHERE sender = ? AND seq = ?")
-                    .bind(sender.as_bytes())
-                    .bind(number(seq)?)
-                    .execute(tx)
-                    .await?;
+                script.statement("DELETE FROM gap WHERE sender = ? AND seq = ?");
+                script.bind(sender.as_bytes()).bind(number(seq)?);
             }
             Write::Refused(entry) => {
                 let RefusedEntry { cursor, sender, outcome, at, bytes } = *entry;
-                self.refuse(cursor, sender, outcome.as_str(), at, bytes.0).await?;
+                self.refuse(cursor, sender, outcome.as_str(), at, bytes.0)?;
             }
         }
-        Ok(())
+        if self.script.waiting() >= MOST_WAITING { self.flush().await } else { Ok(()) }
     }
 
     /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
-    async fn refuse(
+    fn refuse(
         &mut self,
         cursor: u64,
         sender: Option<DeviceId>,
@@ -149,18 +143,10 @@ impl Turn<'_> {
         at: u64,
         bytes: Vec<u8>,
     ) -> Result<(), SyncError> {
-        let done = sqlx::query("INSERT INTO refused (cursor, sender, outcome, at, bytes) VALUES (?, ?, ?, ?, ?)")
-            .bind(number(cursor)?)
-            .bind(sender.map(|s| s.0.to_vec()))
-            .bind(outcome)
-            .bind(number(at)?)
-            .bind(bytes)
-            .execute(&mut *self.tx)
-            .await?;
-        sqlx::query("DELETE FROM refused WHERE number <= ?")
-            .bind(done.last_insert_rowid() - REFUSED)
-            .execute(&mut *self.tx)
-            .await?;
+        let script =
+            self.script.statement("INSERT INTO refused (cursor, sender, outcome, at, bytes) VALUES (?, ?, ?, ?, ?)");
+        script.bind(number(cursor)?).bind(sender.map(|s| s.0.to_vec())).bind(outcome).bind(number(at)?).bind(bytes);
+        script.statement("DELETE FROM refused WHERE number <= (SELECT max(number) FROM refused) - ?").bind(REFUSED);
         Ok(())
     }
 
@@ -168,13 +154,10 @@ impl Turn<'_> {
     async fn insert(&mut self, rows: Vec<NewRow>) -> Result<u64, SyncError> {
         let mut last = 0;
         for chunk in rows.chunks(ROWS) {
-            let sql = format!(
-                "INSERT INTO blob (id, own, sender, seq, channel, data) VALUES {} ON CONFLICT (id) DO NOTHING",
-                ["(?,?,?,?,?,?)"].repeat(chunk.len()).join(",")
-            );
-            let mut query = prepared(sql, matches!(chunk.len(), 1 | ROWS));
+            let columns = "blob (id, own, sender, seq, channel, data)";
+            self.many(columns, "(?,?,?,?,?,?)", chunk.len()).await?;
             for row in chunk {
-                query = query
+                self.script
                     .bind(row.blob.id.as_bytes())
                     .bind(row.own)
                     .bind(row.sender.as_bytes())
@@ -182,7 +165,7 @@ impl Turn<'_> {
                     .bind(row.blob.channel.as_str())
                     .bind(row.blob.data.as_slice());
             }
-            let done = query.execute(&mut *self.tx).await?;
+            let done = self.script.run(self.tx).await?;
             last = done.last_insert_rowid().unsigned_abs();
             if done.rows_affected() < chunk.len() as u64 {
                 self.find_conflicts("blob", chunk.iter().map(|row| (row.sender, &row.blob))).await?;
@@ -193,23 +176,35 @@ impl Turn<'_> {
 
     async fn hold(&mut self, sender: DeviceId, seq: i64, blobs: Vec<Blob>) -> Result<(), SyncError> {
         for chunk in blobs.chunks(ROWS) {
-            let sql = format!(
-                "INSERT INTO held (id, sender, seq, channel, data) VALUES {} ON CONFLICT (id) DO NOTHING",
-                ["(?,?,?,?,?)"].repeat(chunk.len()).join(",")
-            );
-            let mut query = prepared(sql, chunk.len() == ROWS);
+            self.many("held (id, sender, seq, channel, data)", "(?,?,?,?,?)", chunk.len()).await?;
             for blob in chunk {
-                query = query
+                self.script
                     .bind(blob.id.as_bytes())
                     .bind(sender.as_bytes())
                     .bind(seq)
                     .bind(blob.channel.as_str())
                     .bind(blob.data.as_slice());
             }
-            let done = query.execute(&mut *self.tx).await?;
+            let done = self.script.run(self.tx).await?;
             if done.rows_affected() < chunk.len() as u64 {
                 self.find_conflicts("held", chunk.iter().map(|blob| (sender, blob))).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Puts the head of a statement that inserts so many rows. Statements of the full size, and those for a single push,
+    /// are worth keeping prepared.
+    async fn many(&mut self, columns: &str, row: &str, rows: usize) -> Result<(), SyncError> {
+        let keep = matches!(rows, 1 | ROWS);
+        if rows > 1 && self.script.waiting() > 1 {
+            // With others before it, the text would hardly come again.
+            self.flush().await?;
+        }
+        let rows = vec![row; rows].join(",");
+        self.script.statement(&format!("INSERT INTO {columns} VALUES {rows} ON CONFLICT (id) DO NOTHING"));
+        if !keep {
+            self.script.once();
         }
         Ok(())
     }
@@ -221,26 +216,21 @@ impl Turn<'_> {
         )
         .bind(sender.as_bytes())
         .bind(up_to)
-        .fetch_all(&mut *self.tx)
+        .fetch_all(self.settled().await?)
         .await?;
         for row in differing {
             let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?;
-            self.conflict(sender, id, row.try_get(2)?).await?;
+            self.conflict(sender, id, row.try_get(2)?)?;
         }
-        sqlx::query(
-            "INSERT INTO blob (id, own, sender, seq, channel, data)
-             SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(sender.as_bytes())
-        .bind(up_to)
-        .execute(&mut *self.tx)
-        .await?;
-        sqlx::query("DELETE FROM held WHERE sender = ? AND seq <= ?")
+        self.script
+            .statement(
+                "INSERT INTO blob (id, own, sender, seq, channel, data)
+                 SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
+                 ON CONFLICT (id) DO NOTHING",
+            )
             .bind(sender.as_bytes())
-            .bind(up_to)
-            .execute(&mut *self.tx)
-            .await?;
+            .bind(up_to);
+        self.script.statement("DELETE FROM held WHERE sender = ? AND seq <= ?").bind(sender.as_bytes()).bind(up_to);
         Ok(())
     }
 
@@ -258,7 +248,7 @@ impl Turn<'_> {
             query = query.bind(blob.id.as_bytes());
         }
         let mut stored: BTreeMap<Vec<u8>, (String, Vec<u8>)> = BTreeMap::new();
-        for row in query.fetch_all(&mut *self.tx).await? {
+        for row in query.fetch_all(self.settled().await?).await? {
             stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
         }
         for (sender, blob) in offered {
@@ -266,23 +256,33 @@ impl Turn<'_> {
                 .get(blob.id.as_bytes())
                 .is_none_or(|(channel, data)| *channel == blob.channel && *data == blob.data);
             if !same {
-                self.conflict(sender, blob.id, blob.data.clone()).await?;
+                self.conflict(sender, blob.id, blob.data.clone())?;
             }
         }
         Ok(())
     }
 
-    async fn conflict(&mut self, sender: DeviceId, id: BlobId, data: Vec<u8>) -> Result<(), SyncError> {
+    fn conflict(&mut self, sender: DeviceId, id: BlobId, data: Vec<u8>) -> Result<(), SyncError> {
         let record = [id.as_bytes(), &data].concat();
-        self.refuse(0, Some(sender), "id_conflict", crate::clock::now_ms(), record).await?;
+        self.refuse(0, Some(sender), "id_conflict", crate::clock::now_ms(), record)?;
         self.conflicts.push(IdConflict { id, sender });
         Ok(())
     }
 }
 
-/// Statements of the full size, and those for a single push, are worth keeping prepared; the rest would only push them out.
-fn prepared(sql: String, keep: bool) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
-    sqlx::query(AssertSqlSafe(sql)).persistent(keep)
+impl Outbox {
+    /// Everything up to this position was sealed.
+    fn sealed_up_to(&mut self, position: u64) {
+        match self {
+            Self::EndsAt(end) if *end <= position => *self = Self::Holds(VecDeque::new()),
+            Self::Holds(blobs) => {
+                while blobs.front().is_some_and(|blob| blob.position <= position) {
+                    blobs.pop_front();
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// SQLite's integers are signed; every number here is far below 2^63.

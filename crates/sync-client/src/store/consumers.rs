@@ -5,9 +5,9 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Row};
 use sync_types::{BlobId, DeviceId};
 
-use super::Turn;
 use super::apply::{bad_row, number};
 use super::reads::log_blob;
+use super::{Outbox, Turn};
 use crate::{ReceivedBlob, SyncError};
 
 /// How many blobs and bytes one read hands out at the most.
@@ -143,38 +143,33 @@ impl LogReader {
 
 impl Turn<'_> {
     /// Moves a consumer's position forward, never back.
-    pub(crate) async fn advance(
-        &mut self,
-        consumer: &str,
-        channel: Option<&str>,
-        position: u64,
-    ) -> Result<(), SyncError> {
+    pub(crate) fn advance(&mut self, consumer: &str, channel: Option<&str>, position: u64) -> Result<(), SyncError> {
         let position = number(position)?;
-        let query = match channel {
-            Some(channel) => sqlx::query(
-                "INSERT INTO consumer VALUES (?1, ?3, ?2)
-                 ON CONFLICT (name, channel) DO UPDATE SET position = max(position, ?2)",
-            )
-            .bind(consumer)
-            .bind(position)
-            .bind(channel),
-            None => sqlx::query(
-                "INSERT INTO consumer_all VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET position = max(position, ?2)",
-            )
-            .bind(consumer)
-            .bind(position),
-        };
-        query.execute(&mut *self.tx).await?;
+        match channel {
+            Some(channel) => {
+                let script = self.script.statement(
+                    "INSERT INTO consumer VALUES (?, ?, ?)
+                     ON CONFLICT (name, channel) DO UPDATE SET position = max(position, excluded.position)",
+                );
+                script.bind(consumer).bind(channel).bind(position);
+            }
+            None => {
+                let script = self.script.statement(
+                    "INSERT INTO consumer_all VALUES (?, ?)
+                     ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)",
+                );
+                script.bind(consumer).bind(position);
+            }
+        }
         Ok(())
     }
 
     /// Forgets the group, the log and the consumers' positions.
-    pub(crate) async fn forget_all(&mut self) -> Result<(), SyncError> {
-        let tables = ["state", "blob", "held", "sealed", "gap", "refused", "consumer", "consumer_all"];
-        for table in tables {
-            sqlx::query(AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&mut *self.tx).await?;
+    pub(crate) fn forget_all(&mut self) {
+        for table in ["state", "blob", "held", "sealed", "gap", "refused", "consumer", "consumer_all"] {
+            self.script.statement(&format!("DELETE FROM {table}"));
         }
-        Ok(())
+        self.outbox = Outbox::Unknown;
     }
 }
 

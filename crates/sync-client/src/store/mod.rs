@@ -8,6 +8,7 @@ mod consumers;
 mod reads;
 mod schema;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use futures_util::TryStreamExt;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row};
-use sync_core::store::{IdConflict, Key};
+use sync_core::store::{IdConflict, Key, LogBlob};
+use sync_sqlite::{SchemaError, Script};
 use sync_types::Code;
 use zeroize::Zeroizing;
 
@@ -23,19 +25,27 @@ use crate::SyncError;
 use crate::home::touch_private;
 
 pub(crate) use consumers::{Kept, LogReader};
+use schema::SCHEMA;
 
 /// The writer.
 pub(crate) struct Store {
     connection: SqliteConnection,
     /// Whether a turn was begun and not committed.
     unfinished: bool,
+    /// Whether the last turn left nothing in the outbox.
+    outbox_is_empty: bool,
     readers: SqlitePool,
 }
 
 /// One turn's transaction. Dropped without [`Turn::commit`], it changes nothing.
+///
+/// What a small transaction costs besides its flush is the way to SQLite's thread and back, so statements wait in a script
+/// until something has to be known.
 pub(crate) struct Turn<'a> {
     tx: &'a mut SqliteConnection,
     unfinished: &'a mut bool,
+    outbox_is_empty: &'a mut bool,
+    script: Script,
     conflicts: Vec<IdConflict>,
     outbox: Outbox,
 }
@@ -45,8 +55,8 @@ enum Outbox {
     Unknown,
     /// It was read to its end; this is the last position.
     EndsAt(u64),
-    /// All of it is sealed.
-    Empty,
+    /// All of it, in the order of positions: it was empty before this turn's pushes.
+    Holds(VecDeque<LogBlob>),
 }
 
 impl Store {
@@ -69,7 +79,7 @@ impl Store {
                 .pragma("secure_delete", "FAST"),
         )
         .await?;
-        migrate(&mut connection).await?;
+        SCHEMA.migrate(&mut connection).await?;
         if let Some(max) = max_bytes {
             let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut connection).await?;
             let pages = (max / u64::try_from(page).unwrap_or(4096).max(1)).clamp(1, 1 << 30);
@@ -79,20 +89,27 @@ impl Store {
         // The database is a file here, not a server that may have gone: no question before each use.
         let readers = PoolOptions::new().max_connections(4).min_connections(0).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.read_only(true));
-        Ok(Self { connection, unfinished: false, readers })
+        Ok(Self { connection, unfinished: false, outbox_is_empty: false, readers })
     }
 
     /// Begins a turn's transaction.
-    pub(crate) async fn begin(&mut self) -> Result<Turn<'_>, SyncError> {
+    pub(crate) async fn begin(&mut self) -> Turn<'_> {
         self.writer().await;
         self.unfinished = true;
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
-        Ok(Turn {
+        let mut script = Script::default();
+        script.statement("BEGIN IMMEDIATE");
+        let outbox = match std::mem::take(&mut self.outbox_is_empty) {
+            true => Outbox::Holds(VecDeque::new()),
+            false => Outbox::Unknown,
+        };
+        Turn {
             tx: &mut self.connection,
             unfinished: &mut self.unfinished,
+            outbox_is_empty: &mut self.outbox_is_empty,
+            script,
             conflicts: vec![],
-            outbox: Outbox::Unknown,
-        })
+            outbox,
+        }
     }
 
     /// The connection, without whatever a dropped turn left in it.
@@ -157,40 +174,37 @@ impl Store {
 
 impl Turn<'_> {
     /// Makes the turn durable, and tells which blobs were left out because of their ids.
-    pub(crate) async fn commit(self) -> Result<Vec<IdConflict>, SyncError> {
-        sqlx::raw_sql("COMMIT").execute(&mut *self.tx).await?;
+    pub(crate) async fn commit(mut self) -> Result<Vec<IdConflict>, SyncError> {
+        self.script.statement("COMMIT");
+        self.flush().await?;
         *self.unfinished = false;
+        *self.outbox_is_empty = matches!(&self.outbox, Outbox::Holds(blobs) if blobs.is_empty());
         Ok(self.conflicts)
+    }
+
+    /// Runs what waits.
+    pub(crate) async fn flush(&mut self) -> Result<(), SyncError> {
+        self.script.run(self.tx).await?;
+        Ok(())
+    }
+
+    /// The transaction as of now, for a question.
+    async fn settled(&mut self) -> Result<&mut SqliteConnection, SyncError> {
+        self.flush().await?;
+        Ok(self.tx)
     }
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), SyncError> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *tx).await?;
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await?;
-    let fresh = application == 0 && version == 0 && tables == 0;
-    if !fresh && application != schema::APPLICATION_ID {
-        return Err(SyncError::new(Code::StoreCorrupt, "the file in the database's place is another program's"));
+impl From<SchemaError> for SyncError {
+    fn from(problem: SchemaError) -> Self {
+        match problem {
+            SchemaError::Foreign => {
+                Self::new(Code::StoreCorrupt, "the file in the database's place is another program's")
+            }
+            SchemaError::Newer { .. } => Self::new(Code::Version, "the local database was written by a newer build"),
+            SchemaError::Sqlite(error) => error.into(),
+        }
     }
-    let done = usize::try_from(version).unwrap_or(usize::MAX);
-    if done > schema::MIGRATIONS.len() {
-        return Err(SyncError::new(Code::Version, "the local database was written by a newer build"));
-    }
-    if done == schema::MIGRATIONS.len() {
-        return Ok(());
-    }
-    for migration in &schema::MIGRATIONS[done..] {
-        sqlx::raw_sql(*migration).execute(&mut *tx).await?;
-    }
-    let stamp = format!(
-        "PRAGMA application_id = {}; PRAGMA user_version = {}",
-        schema::APPLICATION_ID,
-        schema::MIGRATIONS.len()
-    );
-    sqlx::raw_sql(AssertSqlSafe(stamp)).execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What the core reads in the course of a turn.
 
+use std::collections::VecDeque;
+
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -21,16 +23,23 @@ impl Turn<'_> {
     /// Answers a read of the core, as of this turn.
     pub(crate) async fn read(&mut self, read: Read) -> Result<Answer, SyncError> {
         match read {
-            // The core asks until there is nothing left.
-            Read::Outbox { .. } if matches!(self.outbox, Outbox::Empty) => Ok(Answer::Outbox(vec![])),
             Read::Outbox { max_bytes, max_blobs } => {
+                if let Outbox::Holds(blobs) = &self.outbox {
+                    let mut bytes = 0;
+                    let fits = |found: &&LogBlob| {
+                        let first = bytes == 0;
+                        bytes += weight(found);
+                        first || bytes <= max_bytes
+                    };
+                    return Ok(Answer::Outbox(blobs.iter().take(max_blobs).take_while(fits).cloned().collect()));
+                }
                 let sql = format!("SELECT {COLUMNS} FROM blob WHERE own = 1 AND seq IS NULL ORDER BY position LIMIT ?");
                 let query = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
                 let (blobs, is_all) = self.blobs(query, max_bytes).await?;
                 self.outbox = match blobs.last() {
                     Some(last) if is_all && blobs.len() < max_blobs => Outbox::EndsAt(last.position),
                     Some(_) => Outbox::Unknown,
-                    None => Outbox::Empty,
+                    None => Outbox::Holds(VecDeque::new()),
                 };
                 Ok(Answer::Outbox(blobs))
             }
@@ -43,7 +52,7 @@ impl Turn<'_> {
             Read::Sealed { from_seq, max_bytes } => {
                 let mut rows = sqlx::query("SELECT seq, envelope FROM sealed WHERE seq >= ? ORDER BY seq")
                     .bind(number(from_seq)?)
-                    .fetch(&mut *self.tx);
+                    .fetch(self.settled().await?);
                 let (mut found, mut bytes) = (Vec::new(), 0);
                 while let Some(row) = rows.try_next().await? {
                     let envelope: Vec<u8> = row.try_get(1)?;
@@ -60,7 +69,7 @@ impl Turn<'_> {
                     sqlx::query_scalar("SELECT envelope FROM gap WHERE sender = ? AND seq = ?")
                         .bind(sender.as_bytes())
                         .bind(number(seq)?)
-                        .fetch_optional(&mut *self.tx)
+                        .fetch_optional(self.settled().await?)
                         .await?;
                 Ok(Answer::Gap(envelope.map(Opaque)))
             }
@@ -92,11 +101,11 @@ impl Turn<'_> {
         query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
         max_bytes: usize,
     ) -> Result<(Vec<LogBlob>, bool), SyncError> {
-        let mut rows = query.fetch(&mut *self.tx);
+        let mut rows = query.fetch(self.settled().await?);
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await? {
             let blob = log_blob(&row)?;
-            bytes += blob.blob.data.len() + blob.blob.channel.len() + BLOB_OVERHEAD;
+            bytes += weight(&blob);
             if !found.is_empty() && bytes > max_bytes {
                 return Ok((found, false));
             }
@@ -104,6 +113,11 @@ impl Turn<'_> {
         }
         Ok((found, true))
     }
+}
+
+/// How many bytes a blob counts for.
+fn weight(found: &LogBlob) -> usize {
+    found.blob.data.len() + found.blob.channel.len() + BLOB_OVERHEAD
 }
 
 /// A row of position, id, sender, seq, channel, data.

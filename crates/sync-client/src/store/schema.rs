@@ -1,10 +1,15 @@
-//! The tables. Migrations are only ever appended; the schema is written nowhere else.
+//! The tables.
 
-/// Stands in every database of a device, so that another program's file is never taken for one ("0kS1").
-pub(crate) const APPLICATION_ID: i64 = 0x306b_5331;
+use sync_sqlite::Schema;
 
-/// Entry N brings a database of version N to version N + 1.
-pub(crate) const MIGRATIONS: &[&str] = &["
+/// The device's tables. Migrations are only ever appended; the schema is written nowhere else.
+pub(super) const SCHEMA: Schema = Schema {
+    // "0kS1" as a big-endian number.
+    application_id: 0x306b_5331,
+    migrations: &[FIRST],
+};
+
+const FIRST: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 -- The core's small state; values hold secrets.
@@ -65,4 +70,4 @@ CREATE TABLE consumer (
     PRIMARY KEY (name, channel)
 ) WITHOUT ROWID;
 CREATE TABLE consumer_all (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
-"];
+";

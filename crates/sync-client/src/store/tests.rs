@@ -25,7 +25,7 @@ async fn fresh() -> (tempfile::TempDir, Store) {
 }
 
 async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     turn.apply(writes).await.unwrap();
     turn.commit().await.unwrap()
 }
@@ -37,7 +37,7 @@ fn texts(blobs: &[crate::ReceivedBlob]) -> Vec<String> {
 #[tokio::test]
 async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
     let (_folder, mut store) = fresh().await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     let positions = turn.push(ME, (0..450).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
     assert_eq!((positions[0], positions[449], positions.len()), (1, 450, 450));
     assert_eq!(turn.push(ME, vec![blob(900, "c", "yy")]).await.unwrap(), [451]);
@@ -68,16 +68,61 @@ async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
     assert!(reader.beyond(None, 0, 10).await.unwrap().is_empty());
 }
 
+/// What the outbox gives, by position, id and bytes.
+async fn outbox(turn: &mut Turn<'_>, max_bytes: usize, max_blobs: usize) -> Vec<(u64, BlobId, Vec<u8>)> {
+    match turn.read(Read::Outbox { max_bytes, max_blobs }).await.unwrap() {
+        Answer::Outbox(blobs) => blobs.into_iter().map(|b| (b.position, b.blob.id, b.blob.data)).collect(),
+        _ => panic!(),
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_from_memory_is_the_one_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    let mut store = Store::open(&path, None).await.unwrap();
+    let seal = |seq, position| Write::Sealed { seq, envelope: vec![5].into(), up_to_position: Some(position) };
+    let mut turn = store.begin().await;
+    turn.push(ME, vec![blob(1, "c", "a")]).await.unwrap();
+    assert_eq!(outbox(&mut turn, 1 << 20, 10).await.len(), 1);
+    turn.apply(vec![seal(1, 1)]).await.unwrap();
+    turn.commit().await.unwrap();
+
+    // A turn that is dropped takes what it remembers with it.
+    let mut turn = store.begin().await;
+    turn.push(ME, vec![blob(9, "c", "never")]).await.unwrap();
+    drop(turn);
+    for (n, seq) in [(2, 2), (5, 3)] {
+        let mut turn = store.begin().await;
+        assert_eq!(outbox(&mut turn, 1 << 20, 10).await, []);
+        let three = (n..n + 3).map(|n| blob(n, "c", &n.to_string())).collect();
+        let positions = turn.push(ME, three).await.unwrap();
+        let two = outbox(&mut turn, 1 << 20, 2).await;
+        let texts: Vec<_> = two.iter().map(|b| String::from_utf8_lossy(&b.2)).collect();
+        assert_eq!(texts, [n.to_string(), (n + 1).to_string()]);
+        assert_eq!(outbox(&mut turn, 0, 10).await, two[..1], "one at least");
+        turn.apply(vec![seal(seq, positions[1])]).await.unwrap();
+        let left = outbox(&mut turn, 1 << 20, 10).await;
+        assert_eq!(left.len(), 1);
+        turn.commit().await.unwrap();
+        // What another connection finds is the same.
+        let mut other = Store::open(&path, None).await.unwrap();
+        assert_eq!(outbox(&mut other.begin().await, 1 << 20, 10).await, left);
+        other.close().await;
+        apply(&mut store, vec![seal(seq, positions[2])]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_turn_changes_nothing() {
     let (_folder, mut store) = fresh().await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     turn.push(ME, vec![blob(1, "c", "x")]).await.unwrap();
     turn.apply(vec![Write::Put(Key::Chain, Zeroizing::new(vec![1]))]).await.unwrap();
     drop(turn);
     assert!(store.load().await.unwrap().is_empty());
     assert_eq!(store.reader().own_seq(blob(1, "", "").id).await.unwrap(), None);
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     assert_eq!(turn.push(ME, vec![blob(1, "c", "x")]).await.unwrap(), [1]);
 }
 
@@ -127,7 +172,7 @@ async fn history_is_read_by_spans_and_bounded() {
     let (_folder, mut store) = fresh().await;
     let writes = (1..=5).map(|seq| receive(OTHER, seq, vec![blob(seq as u32, "c", "abcd")], false)).collect();
     apply(&mut store, writes).await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     let mut read = async |spans: Vec<Span>, after_position, max_bytes, max_blobs| {
         let read = Read::History { spans, after_position, max_bytes, max_blobs };
         let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
@@ -150,7 +195,7 @@ async fn history_of_as_many_spans_as_the_core_sends_is_one_read() {
     let (_folder, mut store) = fresh().await;
     let writes = (1..=600).map(|seq| receive(OTHER, seq, vec![blob(seq as u32, "c", "abcd")], false)).collect();
     apply(&mut store, writes).await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     // Every second envelope, and one span more of a device that pushed nothing.
     let mut spans: Vec<_> = (1..=255).map(|n| Span { sender: OTHER, from: 2 * n, to: 2 * n }).collect();
     spans.push(Span { sender: ME, from: 1, to: u64::MAX });
@@ -164,15 +209,15 @@ async fn history_of_as_many_spans_as_the_core_sends_is_one_read() {
 async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group() {
     const AGAIN: DeviceId = DeviceId([3; 16]);
     let (_folder, mut store) = fresh().await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     turn.push(ME, vec![blob(1, "c", "mine")]).await.unwrap();
     turn.apply(vec![receive(OTHER, 1, vec![blob(2, "c", "read"), blob(3, "c", "unread")], false)]).await.unwrap();
-    turn.advance("app", Some("c"), 2).await.unwrap();
+    turn.advance("app", Some("c"), 2).unwrap();
     turn.commit().await.unwrap();
     // Twice, as for a device that joins one group and then another.
     for sender in [ME, AGAIN] {
         apply(&mut store, vec![Write::ClearGroup, Write::Reoffer { sender }]).await;
-        let mut turn = store.begin().await.unwrap();
+        let mut turn = store.begin().await;
         let Answer::Outbox(rows) = turn.read(Read::Outbox { max_bytes: 1000, max_blobs: 9 }).await.unwrap() else {
             panic!()
         };
@@ -193,7 +238,7 @@ async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group()
 #[tokio::test]
 async fn an_outbox_that_is_sealed_in_part_is_not_empty() {
     let (_folder, mut store) = fresh().await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     turn.push(ME, (0..3).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
     let mut left = Vec::new();
     for up_to in [2, 3] {
@@ -228,7 +273,7 @@ async fn gaps_state_and_reoffer_do_what_they_say() {
     let mut state = store.load().await.unwrap();
     state.sort_by_key(|(key, _)| *key);
     assert_eq!(state, [(Key::Identity, Zeroizing::new(vec![3])), (Key::Chain, Zeroizing::new(vec![2]))]);
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     let gap = turn.read(Read::Gap { sender: OTHER, seq: 9 }).await.unwrap();
     assert_eq!(gap, Answer::Gap(Some(vec![1, 2].into())));
     turn.apply(vec![Write::ClearGroup, Write::Reoffer { sender: ME }]).await.unwrap();
@@ -249,21 +294,21 @@ async fn a_consumer_has_a_position_for_each_channel_and_own_pushes_do_not_move_i
     let (_folder, mut store) = fresh().await;
     apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "a", "a1"), blob(2, "b", "b1"), blob(3, "a", "a2")], false)])
         .await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     turn.push(ME, vec![blob(9, "a", "mine")]).await.unwrap();
     turn.commit().await.unwrap();
     let reader = store.reader();
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a1", "b1", "a2"]);
     assert_eq!(texts(&reader.unread("app", None, 0, 2).await.unwrap()), ["a1", "b1"]);
-    let mut turn = store.begin().await.unwrap();
-    turn.advance("app", Some("a"), 1).await.unwrap();
-    turn.advance("app", Some("a"), 0).await.unwrap();
+    let mut turn = store.begin().await;
+    turn.advance("app", Some("a"), 1).unwrap();
+    turn.advance("app", Some("a"), 0).unwrap();
     turn.commit().await.unwrap();
     assert_eq!(texts(&reader.unread("app", Some("a"), 0, 10).await.unwrap()), ["a2"]);
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["b1", "a2"]);
     assert_eq!(texts(&reader.unread("second", Some("a"), 0, 10).await.unwrap()), ["a1", "a2"]);
-    let mut turn = store.begin().await.unwrap();
-    turn.advance("app", None, 2).await.unwrap();
+    let mut turn = store.begin().await;
+    turn.advance("app", None, 2).unwrap();
     turn.commit().await.unwrap();
     assert!(reader.unread("app", Some("b"), 0, 10).await.unwrap().is_empty());
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a2"]);
@@ -290,7 +335,7 @@ async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
     let path = folder.path().join("device.db");
     let mut store = Store::open(&path, Some(400_000)).await.unwrap();
     apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "c", "x")], false)]).await;
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     let large = Blob { data: vec![7; 1_000_000], ..blob(2, "c", "") };
     let error = match turn.push(ME, vec![large]).await {
         Err(error) => {
@@ -301,7 +346,7 @@ async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
     };
     assert_eq!(error.code, Code::DiskFull);
     assert_eq!(store.reader().beyond(None, 0, 9).await.unwrap().len(), 1);
-    let mut turn = store.begin().await.unwrap();
+    let mut turn = store.begin().await;
     assert_eq!(turn.push(ME, vec![blob(3, "c", "fits")]).await.unwrap(), [2]);
     turn.commit().await.unwrap();
 }
@@ -318,7 +363,7 @@ async fn a_damaged_foreign_or_newer_database_has_its_own_error() {
     let mut connection = SqliteConnection::connect_with(&foreign).await.unwrap();
     sqlx::raw_sql("CREATE TABLE t (x)").execute(&mut connection).await.unwrap();
     assert_eq!(open().await, Code::StoreCorrupt);
-    let stamp = format!("PRAGMA application_id = {}; PRAGMA user_version = 99", schema::APPLICATION_ID);
+    let stamp = format!("PRAGMA application_id = {}; PRAGMA user_version = 99", SCHEMA.application_id);
     sqlx::raw_sql(AssertSqlSafe(stamp)).execute(&mut connection).await.unwrap();
     assert_eq!(open().await, Code::Version);
 }

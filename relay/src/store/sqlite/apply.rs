@@ -1,54 +1,28 @@
-//! Runs the steps of a plan inside the writer's transaction, many rows in one statement.
+//! Runs the steps of a plan inside the writer's transaction, in as few calls as do it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Arguments, AssertSqlSafe, Executor};
+use sqlx::sqlite::SqliteConnection;
+use sync_sqlite::Script;
+use sync_types::GroupId;
 
+use super::numbers::Numbers;
 use super::plan::{Deletion, Step};
 use super::rows::number;
-use crate::crash;
 use crate::store::{GroupRow, HeadRow, MemberRow};
 
 /// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// A statement that puts rows, in a text for each of [`CHUNKS`].
-struct Bulk {
-    width: usize,
-    texts: [Arc<str>; CHUNKS.len()],
-}
+struct Bulk([String; CHUNKS.len()]);
 
 impl Bulk {
     fn new(head: &str, width: usize) -> Self {
         let row = format!("({})", vec!["?"; width].join(","));
-        let texts = CHUNKS.map(|rows| format!("{head} VALUES {}", vec![row.as_str(); rows].join(",")).into());
-        Self { width, texts }
-    }
-
-    async fn run<T>(
-        &self,
-        to: &mut SqliteConnection,
-        mut rows: &[T],
-        bind: impl Fn(&mut SqliteArguments, &T) -> Bound,
-    ) -> Result<(), sqlx::Error> {
-        for (size, text) in CHUNKS.iter().zip(&self.texts) {
-            while rows.len() >= *size {
-                let (now, later) = rows.split_at(*size);
-                let mut arguments = SqliteArguments::default();
-                arguments.reserve(size * self.width, 0);
-                for row in now {
-                    bind(&mut arguments, row).map_err(sqlx::Error::Encode)?;
-                }
-                to.execute(sqlx::query_with(AssertSqlSafe(text.clone()), arguments)).await?;
-                rows = later;
-            }
-        }
-        Ok(())
+        Self(CHUNKS.map(|rows| format!("{head} VALUES {}", vec![row.as_str(); rows].join(","))))
     }
 }
-
-type Bound = Result<(), sqlx::error::BoxDynError>;
 
 /// The texts of all statements with many rows.
 pub(super) struct Texts {
@@ -72,168 +46,187 @@ impl Texts {
             statements: Bulk::new("INSERT OR REPLACE INTO statements (grp, acknowledger, sender, statement)", 4),
         }
     }
+}
 
-    /// Does one step. `floor` says below which cursor nothing of a deletion is left.
-    pub(super) async fn apply(
-        &self,
-        to: &mut SqliteConnection,
-        step: &Step,
-        floor: impl Fn(&Deletion) -> u64,
-    ) -> Result<(), sqlx::Error> {
+/// The writer's open transaction.
+pub(super) struct Transaction<'a> {
+    pub(super) connection: &'a mut SqliteConnection,
+    pub(super) texts: &'a Texts,
+    pub(super) numbers: &'a Numbers,
+    /// Below which cursor nothing of a deletion is left.
+    pub(super) floors: &'a HashMap<Deletion, u64>,
+    /// What was not run yet.
+    pub(super) script: Script,
+}
+
+impl Transaction<'_> {
+    /// Runs what waits.
+    pub(super) async fn run(&mut self) -> Result<(), sqlx::Error> {
+        self.script.run(self.connection).await.map(drop)
+    }
+
+    /// Does one step, or leaves it to the next [`Transaction::run`].
+    pub(super) async fn apply(&mut self, step: &Step) -> Result<(), sqlx::Error> {
+        let (texts, numbers) = (self.texts, self.numbers);
+        let of = |group: &GroupId| numbers.of(group);
         match step {
-            Step::PutGroup(row) => put_group(to, row).await,
+            Step::PutGroup(row) => self.put_group(row),
             Step::SetCounters(rows) => {
-                self.counters
-                    .run(to, rows, |to, (group, counters)| {
-                        to.add(&group.0[..])?;
-                        to.add(number(counters.newest))?;
-                        to.add(number(counters.entries))?;
-                        to.add(number(counters.bytes))
-                    })
-                    .await
+                let bind = |to: &mut Script, (group, counters): &(GroupId, _)| {
+                    let super::Counters { newest, entries, bytes } = *counters;
+                    to.bind(of(group)).bind(number(newest)).bind(number(entries)).bind(number(bytes));
+                };
+                self.rows(&texts.counters, rows, bind).await?;
             }
-            Step::PutMember(group, row) => put_member(to, group.as_bytes(), row).await,
+            Step::PutMember(group, row) => self.put_member(of(group), row),
             Step::DeleteMember(group, device) => {
                 for text in [
                     "DELETE FROM members WHERE grp = ? AND device = ?",
                     "DELETE FROM acknowledged WHERE grp = ? AND device = ?",
                 ] {
-                    to.execute(sqlx::query(text).bind(group.as_bytes()).bind(device.as_bytes())).await?;
+                    self.script.statement(text).bind(of(group)).bind(&device.0[..]);
                 }
-                Ok(())
             }
             Step::SetAcknowledged(rows) => {
-                self.acknowledged
-                    .run(to, rows, |to, (group, device, cursor)| {
-                        to.add(&group.0[..])?;
-                        to.add(&device.0[..])?;
-                        to.add(number(*cursor))
-                    })
-                    .await
+                let bind = |to: &mut Script, (group, device, cursor): &(GroupId, super::DeviceId, u64)| {
+                    to.bind(of(group)).bind(&device.0[..]).bind(number(*cursor));
+                };
+                self.rows(&texts.acknowledged, rows, bind).await?;
             }
-            Step::PutHeads(rows) => self.heads.run(to, rows, |to, (group, row)| bind_head(to, &group.0, row)).await,
+            Step::PutHeads(rows) => {
+                let bind = |to: &mut Script, (group, row): &(GroupId, HeadRow)| {
+                    let head = &row.head;
+                    to.bind(of(group)).bind(&row.sender.0[..]).bind(number(head.seq)).bind(&head.hash.0[..]);
+                    to.bind(&head.header[..]).bind(&head.ciphertext_hash.0[..]).bind(&head.signature.0[..]);
+                    to.bind(i64::from(row.cut));
+                };
+                self.rows(&texts.heads, rows, bind).await?;
+            }
             Step::PutStatements(rows) => {
-                self.statements
-                    .run(to, rows, |to, (group, by, of, statement)| {
-                        to.add(&group.0[..])?;
-                        to.add(&by.0[..])?;
-                        to.add(&of.0[..])?;
-                        to.add(&statement[..])
-                    })
-                    .await
+                let bind = |to: &mut Script, (group, by, about, statement): &(GroupId, super::DeviceId, _, _)| {
+                    let (about, statement): (&super::DeviceId, &super::Bytes) = (about, statement);
+                    to.bind(of(group)).bind(&by.0[..]).bind(&about.0[..]).bind(&statement[..]);
+                };
+                self.rows(&texts.statements, rows, bind).await?;
             }
             Step::DeleteStatements(group, device) => {
-                let text = "DELETE FROM statements WHERE grp = ?1 AND (acknowledger = ?2 OR sender = ?2)";
-                to.execute(sqlx::query(text).bind(group.as_bytes()).bind(device.as_bytes())).await?;
-                Ok(())
+                let text = "DELETE FROM statements WHERE grp = ? AND (acknowledger = ? OR sender = ?)";
+                self.script.statement(text).bind(of(group)).bind(&device.0[..]).bind(&device.0[..]);
             }
             Step::PutWelcome(group, row, welcome) => {
                 let text = "INSERT OR REPLACE INTO welcomes (grp, device, cursor, welcome) VALUES (?, ?, ?, ?)";
-                let query = sqlx::query(text).bind(group.as_bytes()).bind(row.device.as_bytes());
-                to.execute(query.bind(number(row.cursor)).bind(&welcome[..])).await?;
-                Ok(())
+                let to = self.script.statement(text).bind(of(group)).bind(&row.device.0[..]);
+                to.bind(number(row.cursor)).bind(&welcome[..]);
             }
             Step::DeleteWelcome(group, device) => {
                 let text = "DELETE FROM welcomes WHERE grp = ? AND device = ?";
-                to.execute(sqlx::query(text).bind(group.as_bytes()).bind(device.as_bytes())).await?;
-                Ok(())
+                self.script.statement(text).bind(of(group)).bind(&device.0[..]);
             }
             Step::DeleteCommit(group, cursor) => {
                 let text = "DELETE FROM entries WHERE grp = ? AND cursor = ? AND kind <> 1";
-                to.execute(sqlx::query(text).bind(group.as_bytes()).bind(number(*cursor))).await?;
-                Ok(())
+                self.script.statement(text).bind(of(group)).bind(number(*cursor));
             }
             Step::Append(rows) => {
-                self.append
-                    .run(to, rows, |to, (group, row)| {
-                        to.add(&group.0[..])?;
-                        to.add(number(row.cursor))?;
-                        to.add(row.kind as i64)?;
-                        to.add(&row.sender.0[..])?;
-                        to.add(row.bytes.len() as i64)?;
-                        to.add(&row.bytes[..])
-                    })
-                    .await
+                let bind = |to: &mut Script, (group, row): &(GroupId, super::EntryRow)| {
+                    to.bind(of(group)).bind(number(row.cursor)).bind(row.kind as i64).bind(&row.sender.0[..]);
+                    to.bind(row.bytes.len() as i64).bind(&row.bytes[..]);
+                };
+                self.rows(&texts.append, rows, bind).await?;
             }
             Step::Delete(deletions) => {
                 for (what, up_to) in deletions {
-                    delete(to, what, floor(what), *up_to).await?;
+                    self.delete(what, *up_to);
+                    if self.script.waiting() >= MOST_WAITING {
+                        self.run().await?;
+                    }
                 }
-                crash::point(crash::MID_DELETE);
-                Ok(())
             }
         }
+        // Steps of one statement each may follow each other without end, too.
+        if self.script.waiting() >= MOST_WAITING { self.run().await } else { Ok(()) }
+    }
+
+    /// Puts rows, most of them in statements of many.
+    async fn rows<T>(
+        &mut self,
+        bulk: &Bulk,
+        mut rows: &[T],
+        bind: impl Fn(&mut Script, &T),
+    ) -> Result<(), sqlx::Error> {
+        for (size, text) in CHUNKS.iter().zip(&bulk.0) {
+            while rows.len() >= *size {
+                let (now, later) = rows.split_at(*size);
+                // Single rows of several tables go together. A text of many rows goes by itself: with others before it
+                // there would be too many texts to keep prepared.
+                let alone = *size > 1;
+                if alone {
+                    self.run().await?;
+                }
+                self.script.statement(text);
+                now.iter().for_each(|row| bind(&mut self.script, row));
+                if alone {
+                    self.run().await?;
+                }
+                rows = later;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, what: &Deletion, up_to: u64) {
+        let (group, sender) = what;
+        let above = self.floors.get(what).copied().unwrap_or(0);
+        let text = match sender {
+            Some(_) => "DELETE FROM entries WHERE grp = ? AND cursor > ? AND cursor <= ? AND kind = 1 AND sender = ?",
+            None => "DELETE FROM entries WHERE grp = ? AND cursor > ? AND cursor <= ? AND kind <> 1",
+        };
+        self.script.statement(text).bind(self.numbers.of(group)).bind(number(above)).bind(number(up_to));
+        if let Some(sender) = sender {
+            self.script.bind(&sender.0[..]);
+        }
+    }
+
+    fn put_group(&mut self, row: &GroupRow) {
+        let before = row.provisional.as_ref();
+        let rejected: Vec<u8> = row.rejected.iter().flat_map(|hash| hash.0).collect();
+        let text = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        self.script
+            .statement(text)
+            .bind(self.numbers.of(&row.group))
+            .bind(row.suite as i64)
+            .bind(number(row.epoch))
+            .bind(&row.snapshot[..])
+            .bind(&row.group_info[..])
+            .bind(row.last_commit.as_ref().map(|hash| hash.as_bytes()))
+            .bind(rejected)
+            .bind(number(row.created_at_ms))
+            .bind(before.map(|b| number(b.cursor)))
+            .bind(before.map(|b| b.commit_hash.as_bytes()))
+            .bind(before.map(|b| b.committer.as_bytes()))
+            .bind(before.map(|b| number(b.deadline_ms)))
+            .bind(before.map(|b| number(b.epoch)))
+            .bind(before.map(|b| &b.snapshot[..]))
+            .bind(before.map(|b| &b.group_info[..]))
+            .bind(before.and_then(|b| b.last_commit.as_ref()).map(|hash| hash.as_bytes()));
+    }
+
+    fn put_member(&mut self, group: i64, row: &MemberRow) {
+        self.script
+            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .bind(group)
+            .bind(&row.device.0[..])
+            .bind(&row.key[..])
+            .bind(number(row.added))
+            .bind(number(row.start))
+            .bind(row.removed.map(|r| number(r.cursor)))
+            .bind(row.removed.map(|r| number(r.at_ms)));
+        self.script
+            .statement("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?)")
+            .bind(group)
+            .bind(&row.device.0[..])
+            .bind(number(row.acknowledged));
     }
 }
 
-async fn delete(to: &mut SqliteConnection, what: &Deletion, above: u64, up_to: u64) -> Result<(), sqlx::Error> {
-    let (group, sender) = what;
-    let query = match sender {
-        Some(sender) => {
-            sqlx::query("DELETE FROM entries WHERE grp = ? AND cursor > ? AND cursor <= ? AND kind = 1 AND sender = ?")
-                .bind(group.as_bytes())
-                .bind(number(above))
-                .bind(number(up_to))
-                .bind(sender.as_bytes())
-        }
-        None => sqlx::query("DELETE FROM entries WHERE grp = ? AND cursor > ? AND cursor <= ? AND kind <> 1")
-            .bind(group.as_bytes())
-            .bind(number(above))
-            .bind(number(up_to)),
-    };
-    to.execute(query).await?;
-    Ok(())
-}
-
-async fn put_group(to: &mut SqliteConnection, row: &GroupRow) -> Result<(), sqlx::Error> {
-    let before = row.provisional.as_ref();
-    let rejected: Vec<u8> = row.rejected.iter().flat_map(|hash| hash.0).collect();
-    let query = sqlx::query("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(row.group.as_bytes())
-        .bind(row.suite as i64)
-        .bind(number(row.epoch))
-        .bind(&row.snapshot[..])
-        .bind(&row.group_info[..])
-        .bind(row.last_commit.as_ref().map(|hash| hash.as_bytes()))
-        .bind(rejected)
-        .bind(number(row.created_at_ms))
-        .bind(before.map(|b| number(b.cursor)))
-        .bind(before.map(|b| b.commit_hash.as_bytes()))
-        .bind(before.map(|b| b.committer.as_bytes()))
-        .bind(before.map(|b| number(b.deadline_ms)))
-        .bind(before.map(|b| number(b.epoch)))
-        .bind(before.map(|b| &b.snapshot[..]))
-        .bind(before.map(|b| &b.group_info[..]))
-        .bind(before.and_then(|b| b.last_commit.as_ref()).map(|hash| hash.as_bytes()));
-    to.execute(query).await?;
-    Ok(())
-}
-
-async fn put_member(to: &mut SqliteConnection, group: &[u8], row: &MemberRow) -> Result<(), sqlx::Error> {
-    let member = sqlx::query("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)")
-        .bind(group)
-        .bind(row.device.as_bytes())
-        .bind(&row.key[..])
-        .bind(number(row.added))
-        .bind(number(row.start))
-        .bind(row.removed.map(|r| number(r.cursor)))
-        .bind(row.removed.map(|r| number(r.at_ms)));
-    to.execute(member).await?;
-    let acknowledged = sqlx::query("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?)")
-        .bind(group)
-        .bind(row.device.as_bytes())
-        .bind(number(row.acknowledged));
-    to.execute(acknowledged).await?;
-    Ok(())
-}
-
-fn bind_head(to: &mut SqliteArguments, group: &[u8], row: &HeadRow) -> Bound {
-    to.add(group)?;
-    to.add(&row.sender.0[..])?;
-    to.add(number(row.head.seq))?;
-    to.add(&row.head.hash.0[..])?;
-    to.add(&row.head.header[..])?;
-    to.add(&row.head.ciphertext_hash.0[..])?;
-    to.add(&row.head.signature.0[..])?;
-    to.add(i64::from(row.cut))
-}
+/// How many statements wait at the most: a text of ever more of them would hardly come twice.
+const MOST_WAITING: usize = 8;

@@ -3,26 +3,30 @@
 //! A batch of writes is one transaction of few statements with many rows each, and `synchronous = FULL` flushes the log to
 //! the disk before the commit returns. So the caller decides how many appends share one flush.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Connection, Executor, Row};
+use sync_sqlite::Script;
+use sync_sqlite::crash::point;
 use sync_types::{DeviceId, GroupId};
 use tokio::sync::Mutex;
 
-use self::apply::Texts;
+use self::apply::{Texts, Transaction};
 use self::checkpoint::Checkpoints;
 use self::error::error;
+use self::numbers::Numbers;
 use self::plan::{Deletion, Step};
 use self::rows::number;
-use super::{Bytes, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
+use super::{Bytes, Counters, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
 use crate::{StartError, crash};
 
 mod apply;
 mod checkpoint;
 mod error;
+mod numbers;
 mod open;
 mod plan;
 mod rows;
@@ -52,6 +56,25 @@ struct Writer {
     /// Up to which cursor each kind of deletion has been done since the start. Cursors only grow, so the next one need not
     /// look below: an acknowledgement costs as much as it acknowledges, however long the log before it is.
     floors: HashMap<Deletion, u64>,
+    numbers: Numbers,
+}
+
+impl Writer {
+    /// Undoes a transaction that failed or was dropped.
+    async fn roll_back(&mut self) {
+        // Fails if SQLite has rolled back by itself, which is as good.
+        let _ = self.connection.execute("ROLLBACK").await;
+        self.open = false;
+        self.numbers.forget();
+    }
+}
+
+/// What the steps delete, and up to where.
+fn deletions(steps: &[Step]) -> impl Iterator<Item = &(Deletion, u64)> {
+    steps.iter().flat_map(|step| match step {
+        Step::Delete(deletions) => deletions.as_slice(),
+        _ => &[],
+    })
 }
 
 impl SqliteStore {
@@ -65,7 +88,13 @@ impl SqliteStore {
         let open::Opened { writer, readers, checkpoints } = open::open(path, max_bytes).await?;
         Ok(Self {
             path: path.to_owned(),
-            writer: Mutex::new(Writer { connection: writer, open: false, written: 0, floors: HashMap::new() }),
+            writer: Mutex::new(Writer {
+                connection: writer,
+                open: false,
+                written: 0,
+                floors: HashMap::new(),
+                numbers: Numbers::default(),
+            }),
             readers,
             texts: Texts::new(),
             checkpoints: Checkpoints::start(checkpoints),
@@ -87,51 +116,60 @@ impl SqliteStore {
         if writes.is_empty() {
             return Ok(());
         }
+        let groups = writes.iter().map(Write::group).collect();
         let steps = plan::plan(writes);
         let mut writer = self.writer.lock().await;
         let writer = &mut *writer;
         if writer.open {
-            // Fails if SQLite has rolled back by itself, which is as good.
-            let _ = writer.connection.execute("ROLLBACK").await;
-            writer.open = false;
+            // The transaction before was dropped halfway.
+            writer.roll_back().await;
         }
         if self.checkpoints.step(&mut writer.connection, writer.written).await {
             writer.written = 0;
         }
         writer.written += steps.iter().map(Step::weight).sum::<u64>();
-        let outcome = self.transaction(writer, &steps).await;
+        let outcome = self.transaction(writer, &groups, &steps).await;
         if let Err(e) = &outcome {
-            let _ = writer.connection.execute("ROLLBACK").await;
-            writer.open = false;
+            writer.roll_back().await;
             return Err(error(e));
         }
-        let mut deleted = false;
-        for (what, up_to) in steps.iter().flat_map(|step| match step {
-            Step::Delete(deletions) => deletions.as_slice(),
-            _ => &[],
-        }) {
-            deleted = true;
+        for (what, up_to) in deletions(&steps) {
             if writer.floors.len() >= FLOORS {
                 writer.floors.clear();
             }
             let floor = writer.floors.entry(*what).or_default();
             *floor = (*up_to).max(*floor);
         }
-        if deleted {
-            crash::point(crash::AFTER_DELETE);
+        if deletions(&steps).next().is_some() {
+            point(crash::AFTER_DELETE);
         }
         Ok(())
     }
 
-    async fn transaction(&self, writer: &mut Writer, steps: &[Step]) -> Result<(), sqlx::Error> {
-        let Writer { connection, open, floors, .. } = writer;
+    async fn transaction(
+        &self,
+        writer: &mut Writer,
+        groups: &BTreeSet<GroupId>,
+        steps: &[Step],
+    ) -> Result<(), sqlx::Error> {
+        let Writer { connection, open, floors, numbers, .. } = writer;
         // Not by sqlx's own transactions: SQLite ends one by itself on some errors, and then sqlx would count wrong.
         *open = true;
-        connection.execute("BEGIN IMMEDIATE").await?;
-        for step in steps {
-            self.texts.apply(connection, step, |what| floors.get(what).copied().unwrap_or(0)).await?;
+        let mut script = Script::default();
+        script.statement("BEGIN IMMEDIATE");
+        if !numbers.know(groups) {
+            script.run(connection).await?;
+            numbers.learn(connection, groups).await?;
         }
-        crash::point(crash::MID_COMMIT);
+        let mut transaction = Transaction { connection, texts: &self.texts, numbers, floors, script };
+        for step in steps {
+            transaction.apply(step).await?;
+        }
+        transaction.run().await?;
+        if deletions(steps).next().is_some() {
+            point(crash::MID_DELETE);
+        }
+        point(crash::MID_COMMIT);
         connection.execute("COMMIT").await?;
         *open = false;
         Ok(())
@@ -147,10 +185,10 @@ impl SqliteStore {
     async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
         let text = if query.commits_only {
             "SELECT cursor, kind, sender, body FROM entries \
-             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor LIMIT ?5"
+             WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor LIMIT ?5"
         } else {
             "SELECT cursor, kind, sender, body FROM entries \
-             WHERE grp = ?1 AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor LIMIT ?5"
+             WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor LIMIT ?5"
         };
         let mut found: Vec<EntryRow> = Vec::new();
         let (mut after, mut taken) = (query.after, 0);
@@ -186,7 +224,9 @@ impl SqliteStore {
     }
 
     async fn read_welcome(&self, group: GroupId, device: DeviceId) -> Result<Option<Bytes>, StoreError> {
-        let row = sqlx::query("SELECT welcome FROM welcomes WHERE grp = ? AND device = ?")
+        let text = "SELECT welcome FROM welcomes \
+                    WHERE grp = (SELECT number FROM numbers WHERE grp = ?) AND device = ?";
+        let row = sqlx::query(text)
             .bind(group.as_bytes())
             .bind(device.as_bytes())
             .fetch_optional(&self.readers)

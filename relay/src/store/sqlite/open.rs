@@ -8,16 +8,17 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+use sync_sqlite::{Schema, SchemaError};
 use sync_types::Code;
 
 use super::error;
 use crate::StartError;
 
-/// `0ksr` as a big-endian number, in the database's header.
-const APPLICATION_ID: i32 = 0x306b_7372;
-
-/// One script for each schema version, from 1 on.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_mailboxes.sql")];
+const SCHEMA: Schema = Schema {
+    // `0ksr` as a big-endian number.
+    application_id: 0x306b_7372,
+    migrations: &[include_str!("../../../migrations/0001_mailboxes.sql")],
+};
 
 /// Connections that read. More would only contend for two cores' worth of page cache.
 const READERS: u32 = 4;
@@ -40,7 +41,6 @@ pub(super) struct Opened {
 
 /// Opens or creates the database and brings its schema up to date.
 pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, StartError> {
-    let shown = path.display();
     let failed = |e: sqlx::Error| StartError::store(path.display(), &error(&e));
     let mut writer = options(path)
         .create_if_missing(true)
@@ -50,26 +50,7 @@ pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, 
         .map_err(failed)?;
 
     // Nothing is written before the file is known to be ours or empty.
-    let application: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut writer).await.map_err(failed)?;
-    let version: i32 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut writer).await.map_err(failed)?;
-    let tables: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut writer).await.map_err(failed)?;
-    let fresh = application == 0 && version == 0 && tables == 0;
-    if !fresh && application != APPLICATION_ID {
-        return Err(StartError::new(
-            Code::StoreCorrupt,
-            format!("{shown} is another program's database: choose another file"),
-        ));
-    }
-    let known = MIGRATIONS.len() as i32;
-    if version > known || version < 0 {
-        return Err(StartError::new(
-            Code::Version,
-            format!(
-                "{shown} was written by a newer relay (schema {version}, this one knows {known}): update this relay"
-            ),
-        ));
-    }
+    SCHEMA.version(&mut writer).await.map_err(|e| unusable(path, e))?;
     writer.close().await.map_err(failed)?;
 
     let options = options(path).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
@@ -85,9 +66,7 @@ pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, 
         .connect()
         .await
         .map_err(failed)?;
-    for (script, version) in MIGRATIONS.iter().zip(1..).skip(version as usize) {
-        migrate(&mut writer, script, version).await.map_err(failed)?;
-    }
+    SCHEMA.migrate(&mut writer).await.map_err(|e| unusable(path, e))?;
     if let Some(bytes) = max_bytes {
         let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut writer).await.map_err(failed)?;
         let pages = (bytes / page.max(512) as u64).clamp(1, u64::from(u32::MAX) - 1);
@@ -105,11 +84,16 @@ pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, 
     Ok(Opened { writer, readers, checkpoints })
 }
 
-/// Script and version go in together, so that a crash between the two cannot be.
-async fn migrate(writer: &mut SqliteConnection, script: &'static str, version: i32) -> Result<(), sqlx::Error> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    transaction.execute(sqlx::raw_sql(script)).await?;
-    let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}");
-    transaction.execute(sqlx::raw_sql(AssertSqlSafe(stamp))).await?;
-    transaction.commit().await
+fn unusable(path: &Path, problem: SchemaError) -> StartError {
+    let shown = path.display();
+    match problem {
+        SchemaError::Foreign => {
+            StartError::new(Code::StoreCorrupt, format!("{shown} is another program's database: choose another file"))
+        }
+        SchemaError::Newer { found, known } => StartError::new(
+            Code::Version,
+            format!("{shown} was written by a newer relay (schema {found}, this one knows {known}): update this relay"),
+        ),
+        SchemaError::Sqlite(e) => StartError::store(shown, &error(&e)),
+    }
 }

@@ -57,10 +57,14 @@ fn kind(row: &SqliteRow, column: usize) -> Read<EntryKind> {
 
 /// Everything of a group but the bodies, as of one moment: the connection has a read transaction open.
 pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Option<GroupRows>> {
-    let Some(row) = all(from, "SELECT * FROM groups WHERE grp = ?", group).await?.pop() else {
+    let number = sqlx::query_scalar("SELECT number FROM numbers WHERE grp = ?").bind(group.as_bytes());
+    let Some(number) = number.fetch_optional(&mut *from).await.map_err(|e| error(&e))? else {
         return Ok(None);
     };
-    let counters = match &all(from, "SELECT newest, entries, bytes FROM counters WHERE grp = ?", group).await?[..] {
+    let Some(row) = all(from, "SELECT * FROM groups WHERE grp = ?", number).await?.pop() else {
+        return Ok(None);
+    };
+    let counters = match &all(from, "SELECT newest, entries, bytes FROM counters WHERE grp = ?", number).await?[..] {
         [row] => Counters { newest: unsigned(row, 0)?, entries: unsigned(row, 1)?, bytes: unsigned(row, 2)? },
         _ => Counters::default(),
     };
@@ -75,20 +79,20 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
     Ok(Some(GroupRows {
         group: group_row(&row, group)?,
         counters,
-        members: all(from, members, group).await?.iter().map(member_row).collect::<Read<_>>()?,
-        heads: all(from, heads, group).await?.iter().map(head_row).collect::<Read<_>>()?,
-        statements: all(from, statements, group).await?.iter().map(statement_row).collect::<Read<_>>()?,
-        welcomes: all(from, welcomes, group)
+        members: all(from, members, number).await?.iter().map(member_row).collect::<Read<_>>()?,
+        heads: all(from, heads, number).await?.iter().map(head_row).collect::<Read<_>>()?,
+        statements: all(from, statements, number).await?.iter().map(statement_row).collect::<Read<_>>()?,
+        welcomes: all(from, welcomes, number)
             .await?
             .iter()
             .map(|row| Ok(WelcomeRow { device: DeviceId(fixed(row, 0)?), cursor: unsigned(row, 1)? }))
             .collect::<Read<_>>()?,
-        index: all(from, index, group).await?.iter().map(index_row).collect::<Read<_>>()?,
+        index: all(from, index, number).await?.iter().map(index_row).collect::<Read<_>>()?,
     }))
 }
 
-async fn all(from: &mut SqliteConnection, text: &'static str, group: GroupId) -> Read<Vec<SqliteRow>> {
-    sqlx::query(text).bind(group.as_bytes()).fetch_all(from).await.map_err(|e| error(&e))
+async fn all(from: &mut SqliteConnection, text: &'static str, group: i64) -> Read<Vec<SqliteRow>> {
+    sqlx::query(text).bind(group).fetch_all(from).await.map_err(|e| error(&e))
 }
 
 fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
