@@ -29,10 +29,13 @@ pub(crate) async fn run(relay: &Path, folder: &Path, bounds: &Bounds, report: &m
     let of_b = devices::config(folder, "b", &relay.address)?;
     let (a, b) = devices::pair(&devices::config(folder, "a", &relay.address)?, &of_b).await?;
 
-    let delivered = delivery(&a).await?;
+    // As an app's command handler does it: in a task of the runtime.
+    let of_a = a.clone();
+    let delivered = tokio::spawn(async move { delivery(&of_a).await }).await??;
     // Nobody takes what comes now, so the relay has to keep it.
     b.close().await;
-    let (awaited, waits) = awaited(&a).await?;
+    let of_a = a.clone();
+    let (awaited, waits) = tokio::spawn(async move { awaited(&of_a).await }).await??;
     // Two flushes one after the other, the client's and the relay's, and one way there and back.
     let floor = 2 * bounds.flush + bounds.echo;
     let beside = format!("{}; two flushes and an echo take {}", waits.summary(), crate::stats::text(floor));

@@ -130,7 +130,12 @@ impl SyncClient {
         loop {
             let now = snapshot.borrow_and_update().clone();
             if seq == 0 || group != now.group {
-                (seq, group) = (self.own_seq(receipt.id).await?, now.group);
+                let known = now.sealed.filter(|(position, _)| *position == receipt.position && receipt.position > 0);
+                seq = match known {
+                    Some((_, seq)) => seq,
+                    None => self.own_seq(receipt.id).await?,
+                };
+                group = now.group;
             }
             if now.state_of(seq) >= state {
                 return Ok(());

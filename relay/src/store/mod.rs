@@ -39,6 +39,12 @@ pub trait Store: Send + Sync {
 
     /// Totals over all groups, for metrics and quotas.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
+
+    /// Does a little of what can wait, such as giving freed space back to the disk. Called while nothing else is to be
+    /// done; true when there is more.
+    fn tidy(&self) -> StoreFuture<'_, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 }
 
 /// Why a store could not do something.

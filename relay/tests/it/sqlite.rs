@@ -120,3 +120,24 @@ async fn reading_goes_on_while_a_transaction_is_written() {
     other.execute("COMMIT").await.unwrap();
     assert!(cursors(&store).await.is_empty());
 }
+
+#[tokio::test]
+async fn space_of_what_was_deleted_goes_back_to_the_disk() {
+    const COUNT: u64 = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.db");
+    let store = SqliteStore::open(&path, None).await.unwrap();
+    for cursor in 1..=COUNT {
+        store.commit(vec![append(cursor, 50_000)]).await.unwrap();
+    }
+    store.commit(vec![Write::DeleteEnvelopes { group: GROUP, sender: SENDER, up_to: COUNT - 1 }]).await.unwrap();
+    let mut steps = 0;
+    while store.tidy().await.unwrap() {
+        steps += 1;
+    }
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size < 4 << 20, "{size} bytes are left of 20 MB");
+    assert!(steps > 10, "each step is short: {steps}");
+    assert_eq!(cursors(&store).await, [COUNT]);
+    assert!(!store.tidy().await.unwrap(), "and then there is nothing to do");
+}

@@ -78,6 +78,8 @@ pub(crate) struct MeetingPlace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) group: Option<GroupId>,
+    /// The last blob that this process sealed, if any: its position and its envelope's number.
+    pub(crate) sealed: Option<(u64, u64)>,
     pub(crate) accepted: u64,
     pub(crate) delivered: u64,
     pub(crate) online: bool,

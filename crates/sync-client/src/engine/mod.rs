@@ -176,6 +176,17 @@ impl Engine {
         }
     }
 
+    /// Hands frames over as long as there is room.
+    fn send(&mut self) {
+        let Some(writer) = self.link.as_ref().and_then(|link| link.writer.as_ref()) else { return };
+        while !self.outgoing.is_empty()
+            && let Ok(permit) = writer.try_reserve()
+            && let Some(frame) = self.outgoing.pop_front()
+        {
+            permit.send(frame);
+        }
+    }
+
     /// Takes what else waits.
     fn gather(&mut self, first: Input) -> Vec<Input> {
         let weigh = |input: &Input| match input {

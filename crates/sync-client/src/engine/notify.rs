@@ -113,6 +113,7 @@ impl Engine {
         let status = status.as_ref();
         let next = Snapshot {
             group: self.device.as_ref().map(Device::group),
+            sealed: self.store.sealed(),
             accepted: status.map_or(0, |s| s.accepted_seq),
             delivered: status.map_or(0, |s| s.delivered_seq),
             online: status.is_some_and(|s| s.online),

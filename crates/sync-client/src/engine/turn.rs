@@ -384,6 +384,11 @@ impl Engine {
 
     /// The turn is durable: answers, sends and tells.
     fn done(&mut self, work: Work, conflicts: Vec<IdConflict>) {
+        // Before anybody is told: the way to the relay is the longest.
+        if let Some(device) = &mut self.device {
+            self.outgoing.extend(device.take_sends());
+        }
+        self.send();
         let left = work.forget.then(|| SyncError::new(Code::NotInGroup, "this device has just left its group"));
         let outcome = left.as_ref().map_or(Ok(()), Err);
         for push in work.pushes {
@@ -403,7 +408,6 @@ impl Engine {
         }
         self.tell_conflicts(conflicts);
         if let Some(device) = &mut self.device {
-            self.outgoing.extend(device.take_sends());
             for event in device.take_events() {
                 self.core_event(event);
             }

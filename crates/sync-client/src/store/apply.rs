@@ -92,12 +92,14 @@ impl Turn<'_> {
                 script.statement("DELETE FROM state WHERE key = ?").bind(key.to_bytes());
             }
             Write::ClearGroup => {
+                self.sealed = None;
                 for table in ["state", "held", "sealed", "gap"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
             }
             Write::Reoffer { sender } => {
                 self.outbox = Outbox::Unknown;
+                self.sealed = None;
                 script.statement(
                     "UPDATE blob SET origin = CASE WHEN received THEN coalesce(origin, sender) END,
                                      own = 1, seq = NULL, sender = ?",
@@ -109,6 +111,7 @@ impl Turn<'_> {
                 script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(seq).bind(envelope.0);
                 if let Some(position) = up_to_position {
                     self.outbox.sealed_up_to(position);
+                    self.sealed = Some((position, seq.unsigned_abs()));
                     script.statement("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?");
                     script.bind(seq).bind(number(position)?);
                 }

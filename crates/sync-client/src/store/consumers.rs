@@ -170,6 +170,7 @@ impl Turn<'_> {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
         self.outbox = Outbox::Unknown;
+        self.sealed = None;
     }
 }
 

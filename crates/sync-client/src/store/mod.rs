@@ -34,6 +34,8 @@ pub(crate) struct Store {
     unfinished: bool,
     /// Whether the last turn left nothing in the outbox.
     outbox_is_empty: bool,
+    /// The position and the number of the last blob that a turn sealed, as long as the group is the same.
+    sealed: Option<(u64, u64)>,
     readers: SqlitePool,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Turn<'a> {
     tx: &'a mut SqliteConnection,
     unfinished: &'a mut bool,
     outbox_is_empty: &'a mut bool,
+    last_sealed: &'a mut Option<(u64, u64)>,
+    sealed: Option<(u64, u64)>,
     script: Script,
     conflicts: Vec<IdConflict>,
     outbox: Outbox,
@@ -89,7 +93,7 @@ impl Store {
         // The database is a file here, not a server that may have gone: no question before each use.
         let readers = PoolOptions::new().max_connections(4).min_connections(0).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.read_only(true));
-        Ok(Self { connection, unfinished: false, outbox_is_empty: false, readers })
+        Ok(Self { connection, unfinished: false, outbox_is_empty: false, sealed: None, readers })
     }
 
     /// Begins a turn's transaction.
@@ -106,6 +110,8 @@ impl Store {
             tx: &mut self.connection,
             unfinished: &mut self.unfinished,
             outbox_is_empty: &mut self.outbox_is_empty,
+            sealed: self.sealed.take(),
+            last_sealed: &mut self.sealed,
             script,
             conflicts: vec![],
             outbox,
@@ -122,6 +128,11 @@ impl Store {
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
         }
         &mut self.connection
+    }
+
+    /// The last blob that was sealed by this process and in this group: its position and its envelope's number.
+    pub(crate) fn sealed(&self) -> Option<(u64, u64)> {
+        self.sealed
     }
 
     /// A reader for consumers.
@@ -179,6 +190,7 @@ impl Turn<'_> {
         self.flush().await?;
         *self.unfinished = false;
         *self.outbox_is_empty = matches!(&self.outbox, Outbox::Holds(blobs) if blobs.is_empty());
+        *self.last_sealed = self.sealed;
         Ok(self.conflicts)
     }
 

@@ -92,6 +92,7 @@ async fn an_outbox_from_memory_is_the_one_on_the_disk() {
     let mut turn = store.begin().await;
     turn.push(ME, vec![blob(9, "c", "never")]).await.unwrap();
     drop(turn);
+    assert_eq!(store.sealed(), None);
     for (n, seq) in [(2, 2), (5, 3)] {
         let mut turn = store.begin().await;
         assert_eq!(outbox(&mut turn, 1 << 20, 10).await, []);
@@ -105,12 +106,16 @@ async fn an_outbox_from_memory_is_the_one_on_the_disk() {
         let left = outbox(&mut turn, 1 << 20, 10).await;
         assert_eq!(left.len(), 1);
         turn.commit().await.unwrap();
+        assert_eq!(store.sealed(), Some((positions[1], seq)));
         // What another connection finds is the same.
         let mut other = Store::open(&path, None).await.unwrap();
         assert_eq!(outbox(&mut other.begin().await, 1 << 20, 10).await, left);
         other.close().await;
         apply(&mut store, vec![seal(seq, positions[2])]).await;
     }
+    assert!(store.sealed().is_some());
+    apply(&mut store, vec![Write::Reoffer { sender: OTHER }]).await;
+    assert_eq!(store.sealed(), None, "what goes to another group gets another number");
 }
 
 #[tokio::test]

@@ -21,6 +21,11 @@ const NEARLY_DONE: u8 = 2;
 
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
+/// Merges as much of the log into the database as nobody reads any more.
+pub(super) async fn merge(on: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    on.execute(CHECKPOINT).await.map(drop)
+}
+
 /// Decides when to checkpoint. Owned by the store; the work is done by a task that ends with it.
 pub(super) struct Checkpoints {
     shared: Arc<Shared>,
@@ -50,7 +55,7 @@ impl Checkpoints {
             }
             NEARLY_DONE => {
                 // One that fails is repeated after the next few MiB.
-                let _ = writer.execute(CHECKPOINT).await;
+                let _ = merge(writer).await;
                 self.shared.phase.store(IDLE, Ordering::Release);
                 false
             }
@@ -71,7 +76,7 @@ async fn run(mut connection: SqliteConnection, shared: Arc<Shared>, mut stop: mp
     loop {
         tokio::select! {
             () = shared.wanted.notified() => {
-                let _ = connection.execute(CHECKPOINT).await;
+                let _ = merge(&mut connection).await;
                 shared.phase.store(NEARLY_DONE, Ordering::Release);
             }
             done = stop.recv() => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{Connection, Executor, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use sync_sqlite::Script;
 use sync_sqlite::crash::point;
 use sync_types::{DeviceId, GroupId};
@@ -35,6 +35,10 @@ mod rows;
 const FIRST_ROWS: usize = 4;
 /// How many are read at once at the most.
 const MOST_ROWS: usize = 4_096;
+/// How many free pages the database keeps for what comes next: 2 MiB.
+const SPARE_PAGES: i64 = 512;
+/// How many pages one step gives back to the disk: 1 MiB, which takes about as long as a batch.
+const TIDIED_PAGES: i64 = 256;
 /// How many floors are remembered; one is 60 bytes.
 const FLOORS: usize = 65_536;
 
@@ -242,6 +246,22 @@ impl SqliteStore {
         Ok(StoreStats { groups: groups as u64, entries: entries as u64, bytes: bytes as u64 })
     }
 
+    async fn give_back(&self) -> Result<bool, sqlx::Error> {
+        let mut writer = self.writer.lock().await;
+        if writer.open {
+            writer.roll_back().await;
+        }
+        let connection = &mut writer.connection;
+        let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *connection).await?;
+        let step = (free - SPARE_PAGES).min(TIDIED_PAGES);
+        if step > 0 {
+            connection.execute(AssertSqlSafe(format!("PRAGMA incremental_vacuum({step})"))).await?;
+            // The file itself becomes shorter when the log is merged into it.
+            checkpoint::merge(connection).await?;
+        }
+        Ok(step == TIDIED_PAGES)
+    }
+
     /// Ends all connections; the log is merged into the database. Later calls fail.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.readers.close().await;
@@ -273,5 +293,9 @@ impl Store for SqliteStore {
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
         Box::pin(self.read_stats())
+    }
+
+    fn tidy(&self) -> StoreFuture<'_, bool> {
+        Box::pin(async { self.give_back().await.map_err(|e| error(&e)) })
     }
 }
