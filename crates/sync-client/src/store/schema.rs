@@ -29,9 +29,10 @@ CREATE TABLE blob (
     origin BLOB,
     received INTEGER GENERATED ALWAYS AS (own = 0 OR origin IS NOT NULL) VIRTUAL
 );
+-- An index holds the position behind its columns anyway.
 -- The outbox (seq NULL comes first, in the order of position), and what is not delivered yet.
-CREATE INDEX blob_own ON blob (seq, position) WHERE own = 1;
-CREATE INDEX blob_channel ON blob (channel, position) WHERE received = 1;
+CREATE INDEX blob_own ON blob (seq) WHERE own = 1;
+CREATE INDEX blob_channel ON blob (channel) WHERE received = 1;
 
 -- Arrived, but an earlier blob of the same sender is missing.
 CREATE TABLE held (
