@@ -59,7 +59,7 @@ impl Work {
 
     /// Stores the pushed blobs. Their ids follow one another from one random draw, so that an envelope names them with a
     /// bit each.
-    async fn push_into(&mut self, turn: &mut Turn<'_>, sender: DeviceId) -> Result<(), SyncError> {
+    fn push_into(&mut self, turn: &mut Turn<'_>, sender: DeviceId) {
         let mut id = BlobId(random());
         let mut blobs = Vec::new();
         for push in &mut self.pushes {
@@ -69,11 +69,10 @@ impl Work {
                 id = id.next();
             }
         }
-        let positions = turn.push(sender, blobs).await?;
+        let positions = turn.push(sender, blobs);
         for (receipt, position) in self.pushes.iter_mut().flat_map(|p| &mut p.receipts).zip(positions) {
             receipt.position = position;
         }
-        Ok(())
     }
 
     /// Answers once the turn is durable.
@@ -339,7 +338,7 @@ impl Engine {
         }
         if let Some(device) = device {
             if !work.pushes.is_empty() {
-                work.push_into(&mut turn, device.id()).await?;
+                work.push_into(&mut turn, device.id());
                 device.handle_pushed();
             }
             while let Some(mut read) = device.next_read(now) {

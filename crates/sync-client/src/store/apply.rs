@@ -1,13 +1,13 @@
 //! The writes of a turn.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Row};
-use sync_core::store::{IdConflict, LogBlob, RefusedEntry, Write};
+use sync_core::store::{IdConflict, RefusedEntry, Write};
 use sync_types::body::Blob;
 use sync_types::{BlobId, Code, DeviceId};
 
-use super::{Outbox, Turn};
+use super::{Outbox, Turn, next_position};
 use crate::SyncError;
 
 /// How many rows one statement inserts. The call is what costs, not the row: 64 to 256 rows reach the most rows a second.
@@ -20,11 +20,12 @@ const MOST_WAITING: usize = 8;
 const REFUSED: i64 = 1_000;
 
 /// A row that waits for its statement.
-struct NewRow {
-    blob: Blob,
+pub(super) struct NewRow {
+    pub(super) position: u64,
+    pub(super) blob: Blob,
     own: bool,
-    sender: DeviceId,
-    seq: Option<i64>,
+    pub(super) sender: DeviceId,
+    pub(super) seq: Option<u64>,
 }
 
 impl Turn<'_> {
@@ -35,8 +36,10 @@ impl Turn<'_> {
             match write {
                 // Runs of received blobs share statements. Anything that reads or moves blobs comes behind them.
                 Write::Receive { sender, seq, blobs, hold: false } => {
-                    let seq = Some(number(seq)?);
-                    rows.extend(blobs.into_iter().map(|blob| NewRow { blob, own: false, sender, seq }));
+                    for blob in blobs {
+                        let position = self.next();
+                        rows.push(NewRow { position, blob, own: false, sender, seq: Some(seq) });
+                    }
                     if rows.len() >= 16 * ROWS {
                         self.insert(std::mem::take(&mut rows)).await?;
                     }
@@ -57,26 +60,34 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Puts pushed blobs, at least one, into the outbox; gives the position of each.
-    pub(crate) async fn push(&mut self, sender: DeviceId, blobs: Vec<Blob>) -> Result<Vec<u64>, SyncError> {
-        let count = blobs.len() as u64;
-        let remembered = matches!(self.outbox, Outbox::Holds(_)).then(|| blobs.clone());
-        let rows = blobs.into_iter().map(|blob| NewRow { blob, own: true, sender, seq: None }).collect();
-        // Fresh ids are never left out, and rows that one transaction appends take positions in a row.
-        let last = self.insert(rows).await?;
-        let positions = last + 1 - count..=last;
-        match (&mut self.outbox, remembered) {
-            (Outbox::Holds(held), Some(blobs)) => {
-                held.extend(positions.clone().zip(blobs).map(|(position, blob)| LogBlob {
-                    position,
-                    sender,
-                    seq: 0,
-                    blob,
-                }))
-            }
-            _ => self.outbox = Outbox::Unknown,
+    /// The position of one more blob.
+    fn next(&mut self) -> u64 {
+        let position = self.next_position;
+        self.next_position += 1;
+        position
+    }
+
+    /// Puts pushed blobs into the outbox; gives the position of each.
+    pub(crate) fn push(&mut self, sender: DeviceId, blobs: Vec<Blob>) -> Vec<u64> {
+        if !matches!(self.outbox, Outbox::Fresh) {
+            self.outbox = Outbox::Unknown;
         }
-        Ok(positions.collect())
+        let mut positions = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let position = self.next();
+            positions.push(position);
+            self.fresh.push_back(NewRow { position, blob, own: true, sender, seq: None });
+        }
+        positions
+    }
+
+    /// Puts the fresh rows among the statements.
+    pub(super) async fn put_fresh(&mut self) -> Result<(), SyncError> {
+        let rows = Vec::from(std::mem::take(&mut self.fresh));
+        if rows.iter().any(|row| row.seq.is_none()) {
+            self.outbox = Outbox::Unknown;
+        }
+        self.insert(rows).await
     }
 
     async fn apply_one(&mut self, write: Write) -> Result<(), SyncError> {
@@ -98,22 +109,29 @@ impl Turn<'_> {
                 }
             }
             Write::Reoffer { sender } => {
+                self.put_fresh().await?;
                 self.outbox = Outbox::Unknown;
                 self.sealed = None;
-                script.statement(
+                let script = self.script.statement(
                     "UPDATE blob SET origin = CASE WHEN received THEN coalesce(origin, sender) END,
                                      own = 1, seq = NULL, sender = ?",
                 );
                 script.bind(sender.as_bytes());
             }
             Write::Sealed { seq, envelope, up_to_position } => {
-                let seq = number(seq)?;
-                script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(seq).bind(envelope.0);
+                let sealed = number(seq)?;
+                script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(sealed).bind(envelope.0);
                 if let Some(position) = up_to_position {
-                    self.outbox.sealed_up_to(position);
-                    self.sealed = Some((position, seq.unsigned_abs()));
-                    script.statement("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?");
-                    script.bind(seq).bind(number(position)?);
+                    self.sealed = Some((position, seq));
+                    let fresh = self.fresh.iter_mut().take_while(|row| row.position <= position);
+                    fresh.for_each(|row| row.seq = row.seq.or(Some(seq)));
+                    if !matches!(self.outbox, Outbox::Fresh) {
+                        script.statement("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?");
+                        script.bind(sealed).bind(number(position)?);
+                    }
+                    if matches!(self.outbox, Outbox::EndsAt(end) if end <= position) {
+                        self.outbox = Outbox::Fresh;
+                    }
                 }
             }
             Write::DropSealed { up_to_seq } => {
@@ -134,7 +152,10 @@ impl Turn<'_> {
                 self.refuse(cursor, sender, outcome.as_str(), at, bytes.0)?;
             }
         }
-        if self.script.waiting() >= MOST_WAITING { self.flush().await } else { Ok(()) }
+        if self.script.waiting() >= MOST_WAITING {
+            self.script.run(self.tx).await?;
+        }
+        Ok(())
     }
 
     /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
@@ -153,28 +174,31 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Adds rows to the log; a row whose id is there is left out. Gives the last row's position.
-    async fn insert(&mut self, rows: Vec<NewRow>) -> Result<u64, SyncError> {
-        let mut last = 0;
+    /// Adds rows to the log; a row whose id is there is left out.
+    async fn insert(&mut self, rows: Vec<NewRow>) -> Result<(), SyncError> {
         for chunk in rows.chunks(ROWS) {
-            let columns = "blob (id, own, sender, seq, channel, data)";
-            self.many(columns, "(?,?,?,?,?,?)", chunk.len()).await?;
+            let columns = "blob (position, id, own, sender, seq, channel, data)";
+            self.many(columns, "(?,?,?,?,?,?,?)", chunk.len()).await?;
             for row in chunk {
                 self.script
+                    .bind(number(row.position)?)
                     .bind(row.blob.id.as_bytes())
                     .bind(row.own)
                     .bind(row.sender.as_bytes())
-                    .bind(row.seq)
+                    .bind(row.seq.map(number).transpose()?)
                     .bind(row.blob.channel.as_str())
                     .bind(row.blob.data.as_slice());
             }
+            if chunk.iter().all(|row| row.own) && chunk.len() == 1 {
+                // No other row has the id that was drawn for this one.
+                continue;
+            }
             let done = self.script.run(self.tx).await?;
-            last = done.last_insert_rowid().unsigned_abs();
             if done.rows_affected() < chunk.len() as u64 {
                 self.find_conflicts("blob", chunk.iter().map(|row| (row.sender, &row.blob))).await?;
             }
         }
-        Ok(last)
+        Ok(())
     }
 
     async fn hold(&mut self, sender: DeviceId, seq: i64, blobs: Vec<Blob>) -> Result<(), SyncError> {
@@ -202,7 +226,7 @@ impl Turn<'_> {
         let keep = matches!(rows, 1 | ROWS);
         if rows > 1 && self.script.waiting() > 1 {
             // With others before it, the text would hardly come again.
-            self.flush().await?;
+            self.script.run(self.tx).await?;
         }
         let rows = vec![row; rows].join(",");
         self.script.statement(&format!("INSERT INTO {columns} VALUES {rows} ON CONFLICT (id) DO NOTHING"));
@@ -225,15 +249,15 @@ impl Turn<'_> {
             let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?;
             self.conflict(sender, id, row.try_get(2)?)?;
         }
-        self.script
-            .statement(
-                "INSERT INTO blob (id, own, sender, seq, channel, data)
-                 SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
-                 ON CONFLICT (id) DO NOTHING",
-            )
-            .bind(sender.as_bytes())
-            .bind(up_to);
-        self.script.statement("DELETE FROM held WHERE sender = ? AND seq <= ?").bind(sender.as_bytes()).bind(up_to);
+        // SQLite numbers these rows; it goes on behind the highest position that it has seen.
+        let log = "INSERT INTO blob (id, own, sender, seq, channel, data)
+                   SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
+                   ON CONFLICT (id) DO NOTHING";
+        for text in [log, "DELETE FROM held WHERE sender = ? AND seq <= ?"] {
+            self.script.statement(text).bind(sender.as_bytes()).bind(up_to);
+        }
+        let next = next_position(self.settled().await?).await?;
+        self.next_position = self.next_position.max(next);
         Ok(())
     }
 
@@ -251,7 +275,7 @@ impl Turn<'_> {
             query = query.bind(blob.id.as_bytes());
         }
         let mut stored: BTreeMap<Vec<u8>, (String, Vec<u8>)> = BTreeMap::new();
-        for row in query.fetch_all(self.settled().await?).await? {
+        for row in query.fetch_all(&mut *self.tx).await? {
             stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
         }
         for (sender, blob) in offered {
@@ -270,21 +294,6 @@ impl Turn<'_> {
         self.refuse(0, Some(sender), "id_conflict", crate::clock::now_ms(), record)?;
         self.conflicts.push(IdConflict { id, sender });
         Ok(())
-    }
-}
-
-impl Outbox {
-    /// Everything up to this position was sealed.
-    fn sealed_up_to(&mut self, position: u64) {
-        match self {
-            Self::EndsAt(end) if *end <= position => *self = Self::Holds(VecDeque::new()),
-            Self::Holds(blobs) => {
-                while blobs.front().is_some_and(|blob| blob.position <= position) {
-                    blobs.pop_front();
-                }
-            }
-            _ => {}
-        }
     }
 }
 

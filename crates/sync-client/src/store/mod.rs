@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row};
-use sync_core::store::{IdConflict, Key, LogBlob};
+use sync_core::store::{IdConflict, Key};
 use sync_sqlite::{SchemaError, Script};
 use sync_types::Code;
 use zeroize::Zeroizing;
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use crate::SyncError;
 use crate::home::touch_private;
 
+use apply::NewRow;
 pub(crate) use consumers::{Kept, LogReader};
 use schema::SCHEMA;
 
@@ -34,6 +35,8 @@ pub(crate) struct Store {
     unfinished: bool,
     /// Whether the last turn left nothing in the outbox.
     outbox_is_empty: bool,
+    /// The position that the log's next blob gets.
+    next_position: u64,
     /// The position and the number of the last blob that a turn sealed, as long as the group is the same.
     sealed: Option<(u64, u64)>,
     readers: SqlitePool,
@@ -47,6 +50,10 @@ pub(crate) struct Turn<'a> {
     tx: &'a mut SqliteConnection,
     unfinished: &'a mut bool,
     outbox_is_empty: &'a mut bool,
+    last_position: &'a mut u64,
+    next_position: u64,
+    /// Own rows that are not among the statements yet: most of them are sealed before they are.
+    fresh: VecDeque<NewRow>,
     last_sealed: &'a mut Option<(u64, u64)>,
     sealed: Option<(u64, u64)>,
     script: Script,
@@ -59,8 +66,8 @@ enum Outbox {
     Unknown,
     /// It was read to its end; this is the last position.
     EndsAt(u64),
-    /// All of it, in the order of positions: it was empty before this turn's pushes.
-    Holds(VecDeque<LogBlob>),
+    /// It is what is unsealed among the turn's fresh rows.
+    Fresh,
 }
 
 impl Store {
@@ -93,7 +100,8 @@ impl Store {
         // The database is a file here, not a server that may have gone: no question before each use.
         let readers = PoolOptions::new().max_connections(4).min_connections(0).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.read_only(true));
-        Ok(Self { connection, unfinished: false, outbox_is_empty: false, sealed: None, readers })
+        let next_position = next_position(&mut connection).await?;
+        Ok(Self { connection, unfinished: false, outbox_is_empty: false, next_position, sealed: None, readers })
     }
 
     /// Begins a turn's transaction.
@@ -102,14 +110,14 @@ impl Store {
         self.unfinished = true;
         let mut script = Script::default();
         script.statement("BEGIN IMMEDIATE");
-        let outbox = match std::mem::take(&mut self.outbox_is_empty) {
-            true => Outbox::Holds(VecDeque::new()),
-            false => Outbox::Unknown,
-        };
+        let outbox = if std::mem::take(&mut self.outbox_is_empty) { Outbox::Fresh } else { Outbox::Unknown };
         Turn {
             tx: &mut self.connection,
             unfinished: &mut self.unfinished,
             outbox_is_empty: &mut self.outbox_is_empty,
+            next_position: self.next_position,
+            last_position: &mut self.next_position,
+            fresh: VecDeque::new(),
             sealed: self.sealed.take(),
             last_sealed: &mut self.sealed,
             script,
@@ -186,16 +194,19 @@ impl Store {
 impl Turn<'_> {
     /// Makes the turn durable, and tells which blobs were left out because of their ids.
     pub(crate) async fn commit(mut self) -> Result<Vec<IdConflict>, SyncError> {
+        self.put_fresh().await?;
         self.script.statement("COMMIT");
-        self.flush().await?;
+        self.script.run(self.tx).await?;
         *self.unfinished = false;
-        *self.outbox_is_empty = matches!(&self.outbox, Outbox::Holds(blobs) if blobs.is_empty());
+        *self.outbox_is_empty = matches!(&self.outbox, Outbox::Fresh);
+        *self.last_position = self.next_position;
         *self.last_sealed = self.sealed;
         Ok(self.conflicts)
     }
 
     /// Runs what waits.
     pub(crate) async fn flush(&mut self) -> Result<(), SyncError> {
+        self.put_fresh().await?;
         self.script.run(self.tx).await?;
         Ok(())
     }
@@ -205,6 +216,13 @@ impl Turn<'_> {
         self.flush().await?;
         Ok(self.tx)
     }
+}
+
+/// The first position that was never given out.
+async fn next_position(from: &mut SqliteConnection) -> Result<u64, SyncError> {
+    let last = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'blob'");
+    let last: Option<i64> = last.fetch_optional(from).await?;
+    Ok(last.unwrap_or(0).unsigned_abs() + 1)
 }
 
 impl From<SchemaError> for SyncError {

@@ -1,7 +1,5 @@
 //! What the core reads in the course of a turn.
 
-use std::collections::VecDeque;
-
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -24,14 +22,8 @@ impl Turn<'_> {
     pub(crate) async fn read(&mut self, read: Read) -> Result<Answer, SyncError> {
         match read {
             Read::Outbox { max_bytes, max_blobs } => {
-                if let Outbox::Holds(blobs) = &self.outbox {
-                    let mut bytes = 0;
-                    let fits = |found: &&LogBlob| {
-                        let first = bytes == 0;
-                        bytes += weight(found);
-                        first || bytes <= max_bytes
-                    };
-                    return Ok(Answer::Outbox(blobs.iter().take(max_blobs).take_while(fits).cloned().collect()));
+                if matches!(self.outbox, Outbox::Fresh) {
+                    return Ok(Answer::Outbox(self.unsealed(max_bytes, max_blobs)));
                 }
                 let sql = format!("SELECT {COLUMNS} FROM blob WHERE own = 1 AND seq IS NULL ORDER BY position LIMIT ?");
                 let query = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
@@ -39,7 +31,7 @@ impl Turn<'_> {
                 self.outbox = match blobs.last() {
                     Some(last) if is_all && blobs.len() < max_blobs => Outbox::EndsAt(last.position),
                     Some(_) => Outbox::Unknown,
-                    None => Outbox::Holds(VecDeque::new()),
+                    None => Outbox::Fresh,
                 };
                 Ok(Answer::Outbox(blobs))
             }
@@ -74,6 +66,20 @@ impl Turn<'_> {
                 Ok(Answer::Gap(envelope.map(Opaque)))
             }
         }
+    }
+
+    /// The fresh rows that fit.
+    fn unsealed(&self, max_bytes: usize, max_blobs: usize) -> Vec<LogBlob> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for row in self.fresh.iter().filter(|row| row.seq.is_none()).take(max_blobs) {
+            let blob = LogBlob { position: row.position, sender: row.sender, seq: 0, blob: row.blob.clone() };
+            bytes += weight(&blob);
+            if !found.is_empty() && bytes > max_bytes {
+                break;
+            }
+            found.push(blob);
+        }
+        found
     }
 
     async fn history(

@@ -38,9 +38,9 @@ fn texts(blobs: &[crate::ReceivedBlob]) -> Vec<String> {
 async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
     let (_folder, mut store) = fresh().await;
     let mut turn = store.begin().await;
-    let positions = turn.push(ME, (0..450).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
+    let positions = turn.push(ME, (0..450).map(|n| blob(n, "c", "x")).collect());
     assert_eq!((positions[0], positions[449], positions.len()), (1, 450, 450));
-    assert_eq!(turn.push(ME, vec![blob(900, "c", "yy")]).await.unwrap(), [451]);
+    assert_eq!(turn.push(ME, vec![blob(900, "c", "yy")]), [451]);
     let Answer::Outbox(blobs) = turn.read(Read::Outbox { max_bytes: 3 * 66, max_blobs: 10 }).await.unwrap() else {
         panic!()
     };
@@ -83,21 +83,21 @@ async fn an_outbox_from_memory_is_the_one_on_the_disk() {
     let mut store = Store::open(&path, None).await.unwrap();
     let seal = |seq, position| Write::Sealed { seq, envelope: vec![5].into(), up_to_position: Some(position) };
     let mut turn = store.begin().await;
-    turn.push(ME, vec![blob(1, "c", "a")]).await.unwrap();
+    turn.push(ME, vec![blob(1, "c", "a")]);
     assert_eq!(outbox(&mut turn, 1 << 20, 10).await.len(), 1);
     turn.apply(vec![seal(1, 1)]).await.unwrap();
     turn.commit().await.unwrap();
 
     // A turn that is dropped takes what it remembers with it.
     let mut turn = store.begin().await;
-    turn.push(ME, vec![blob(9, "c", "never")]).await.unwrap();
+    turn.push(ME, vec![blob(9, "c", "never")]);
     drop(turn);
     assert_eq!(store.sealed(), None);
     for (n, seq) in [(2, 2), (5, 3)] {
         let mut turn = store.begin().await;
         assert_eq!(outbox(&mut turn, 1 << 20, 10).await, []);
         let three = (n..n + 3).map(|n| blob(n, "c", &n.to_string())).collect();
-        let positions = turn.push(ME, three).await.unwrap();
+        let positions = turn.push(ME, three);
         let two = outbox(&mut turn, 1 << 20, 2).await;
         let texts: Vec<_> = two.iter().map(|b| String::from_utf8_lossy(&b.2)).collect();
         assert_eq!(texts, [n.to_string(), (n + 1).to_string()]);
@@ -122,13 +122,13 @@ async fn an_outbox_from_memory_is_the_one_on_the_disk() {
 async fn a_dropped_turn_changes_nothing() {
     let (_folder, mut store) = fresh().await;
     let mut turn = store.begin().await;
-    turn.push(ME, vec![blob(1, "c", "x")]).await.unwrap();
+    turn.push(ME, vec![blob(1, "c", "x")]);
     turn.apply(vec![Write::Put(Key::Chain, Zeroizing::new(vec![1]))]).await.unwrap();
     drop(turn);
     assert!(store.load().await.unwrap().is_empty());
     assert_eq!(store.reader().own_seq(blob(1, "", "").id).await.unwrap(), None);
     let mut turn = store.begin().await;
-    assert_eq!(turn.push(ME, vec![blob(1, "c", "x")]).await.unwrap(), [1]);
+    assert_eq!(turn.push(ME, vec![blob(1, "c", "x")]), [1]);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group()
     const AGAIN: DeviceId = DeviceId([3; 16]);
     let (_folder, mut store) = fresh().await;
     let mut turn = store.begin().await;
-    turn.push(ME, vec![blob(1, "c", "mine")]).await.unwrap();
+    turn.push(ME, vec![blob(1, "c", "mine")]);
     turn.apply(vec![receive(OTHER, 1, vec![blob(2, "c", "read"), blob(3, "c", "unread")], false)]).await.unwrap();
     turn.advance("app", Some("c"), 2).unwrap();
     turn.commit().await.unwrap();
@@ -244,7 +244,7 @@ async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group()
 async fn an_outbox_that_is_sealed_in_part_is_not_empty() {
     let (_folder, mut store) = fresh().await;
     let mut turn = store.begin().await;
-    turn.push(ME, (0..3).map(|n| blob(n, "c", "x")).collect()).await.unwrap();
+    turn.push(ME, (0..3).map(|n| blob(n, "c", "x")).collect());
     let mut left = Vec::new();
     for up_to in [2, 3] {
         let Answer::Outbox(rows) = turn.read(Read::Outbox { max_bytes: 1000, max_blobs: 9 }).await.unwrap() else {
@@ -300,7 +300,7 @@ async fn a_consumer_has_a_position_for_each_channel_and_own_pushes_do_not_move_i
     apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "a", "a1"), blob(2, "b", "b1"), blob(3, "a", "a2")], false)])
         .await;
     let mut turn = store.begin().await;
-    turn.push(ME, vec![blob(9, "a", "mine")]).await.unwrap();
+    turn.push(ME, vec![blob(9, "a", "mine")]);
     turn.commit().await.unwrap();
     let reader = store.reader();
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a1", "b1", "a2"]);
@@ -342,17 +342,12 @@ async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
     apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "c", "x")], false)]).await;
     let mut turn = store.begin().await;
     let large = Blob { data: vec![7; 1_000_000], ..blob(2, "c", "") };
-    let error = match turn.push(ME, vec![large]).await {
-        Err(error) => {
-            drop(turn);
-            error
-        }
-        Ok(_) => turn.commit().await.unwrap_err(),
-    };
+    turn.push(ME, vec![large]);
+    let error = turn.commit().await.unwrap_err();
     assert_eq!(error.code, Code::DiskFull);
     assert_eq!(store.reader().beyond(None, 0, 9).await.unwrap().len(), 1);
     let mut turn = store.begin().await;
-    assert_eq!(turn.push(ME, vec![blob(3, "c", "fits")]).await.unwrap(), [2]);
+    assert_eq!(turn.push(ME, vec![blob(3, "c", "fits")]), [2]);
     turn.commit().await.unwrap();
 }
 
