@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use sync_types::GroupId;
 use sync_types::frame::{About, EntryKind};
 
+use super::notices::Told;
 use super::{Op, Request};
 use crate::mailbox::{Attachment, Decision, Refusal};
 use crate::store::Write;
@@ -21,8 +22,8 @@ pub(super) struct Decided {
     pub(super) op: Op,
     pub(super) group: GroupId,
     pub(super) outcome: Outcome,
-    /// Whether what devices may see has changed.
-    pub(super) views: bool,
+    /// What others are told of it, decided with it: a later decision of the same batch changes nothing of that.
+    pub(super) told: Told,
     pub(super) wrote: bool,
     pub(super) tally: Tally,
 }
@@ -61,14 +62,14 @@ impl Batch {
         self.decided.iter().filter(|decided| decided.wrote).map(|decided| decided.group).collect()
     }
 
-    pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, views: bool) {
+    pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, told: Told) {
         let mut wrote = false;
         if let Outcome::Done(decision) = &mut outcome {
             let writes = std::mem::take(&mut decision.writes);
             wrote = !writes.is_empty();
             self.write(writes);
         }
-        self.decided.push(Decided { op, group, outcome, views, wrote, tally });
+        self.decided.push(Decided { op, group, outcome, told, wrote, tally });
     }
 }
 

@@ -18,6 +18,7 @@ use crate::store::Store;
 mod batch;
 mod groups;
 mod inbox;
+mod notices;
 mod writer;
 
 pub(crate) use inbox::{Event, Inbox};

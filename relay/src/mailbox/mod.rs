@@ -7,7 +7,9 @@
 //! 2. when they *and those of all decisions before* are durable, send its reply, then its refusal, then act on its
 //!    notices. This holds for a decision without writes too: what [`GroupState::attach`] reports may rest on a write
 //!    that is still on its way;
-//! 3. when a commit fails, answer with the refusal for the store's error, forget the state with every decision made on
+//! 3. hand notices to the sessions that were attached when the decision was made. One that attached behind it has heard
+//!    of it by its [`Attachment`];
+//! 4. when a commit fails, answer with the refusal for the store's error, forget the state with every decision made on
 //!    top of it, and load the group again.
 
 use std::borrow::Cow;
@@ -82,7 +84,8 @@ pub enum Notice {
         /// The newcomer.
         device: DeviceId,
     },
-    /// What devices may be shown has changed: for each session of the group, ask [`GroupState::view`] again and hand it to
+    /// What devices may be shown has changed: for each session of the group, ask [`GroupState::view`] right after this
+    /// decision and before the next one, keep the answers until the decision is durable, and then hand them to
     /// [`crate::session::Session::handle_view`], before acting on any other notice but [`Notice::WelcomeReady`]. The same
     /// goes for [`Notice::Confirmed`] and [`Notice::Removed`].
     ViewsChanged,
