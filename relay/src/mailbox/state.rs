@@ -207,11 +207,11 @@ impl GroupState {
     pub(super) fn collect(&mut self, writes: &mut Vec<Write>) -> bool {
         let group = self.id();
         let (slowest, least, second) = self.slowest_holders();
-        // A former member is owed the commits up to its removal, and none after.
-        let former = self.members.values().filter_map(|m| Some((m.acknowledged, m.removed?.cursor)));
-        let owed: Vec<(u64, u64)> = former.filter(|(acknowledged, removal)| acknowledged < removal).collect();
+        // A former member is owed the commits from behind its Add, where its Welcome begins, up to its removal.
+        let former = self.members.values().filter_map(|m| Some((m.acknowledged.max(m.added), m.removed?.cursor)));
+        let owed: Vec<(u64, u64)> = former.filter(|(after, removal)| after < removal).collect();
         let is_over = |row: &IndexRow| {
-            let waits = |&(acknowledged, removal): &(u64, u64)| acknowledged < row.cursor && row.cursor <= removal;
+            let waits = |&(after, removal): &(u64, u64)| after < row.cursor && row.cursor <= removal;
             row.cursor <= least && !owed.iter().any(waits)
         };
 

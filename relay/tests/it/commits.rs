@@ -305,6 +305,36 @@ fn a_former_member_gets_the_commits_up_to_its_removal_and_nothing_else() {
     assert!(world.attach(&c, removal).unwrap().receipts.is_empty());
 }
 
+/// Its Welcome begins behind its Add: whatever was changed before, it could not read, and it never acknowledges.
+#[test]
+fn a_newcomer_that_never_came_is_owed_no_commit_from_before_it_was_added() {
+    let [mut a, mut b, c] = [1, 2, 3].map(Peer::new);
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    // Three that the sponsor has not acknowledged when it adds the newcomer.
+    for _ in 0..3 {
+        let renew = world.script(&b, &[], &[]);
+        world.commit(&b, &renew).unwrap();
+    }
+    let add = world.script(&b, &[&c], &[]);
+    world.commit(&b, &add).unwrap();
+    let added = world.state.counters().newest;
+    for peer in [&a, &b] {
+        world.ack_all(peer);
+    }
+    assert_eq!(world.cursors(&c, 0), [added - 3, added - 2, added - 1, added], "as long as it may come");
+    let renew = world.script(&a, &[], &[]);
+    world.commit(&a, &renew).unwrap();
+    let remove = world.script(&a, &[], &[&c]);
+    world.commit(&a, &remove).unwrap();
+    for peer in [&a, &b] {
+        world.ack_all(peer);
+    }
+    // It may have its Welcome without having said so, and then it is to learn of its removal.
+    assert_eq!(world.cursors(&c, 0), [added + 1, added + 2]);
+    world.ack(&c, added + 2);
+    assert_eq!(world.state.counters().entries, 0);
+}
+
 #[test]
 fn a_former_member_is_forgotten_after_its_time() {
     let [mut a, mut b] = [1, 2].map(Peer::new);
