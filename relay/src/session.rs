@@ -41,7 +41,7 @@ pub enum Ask {
     /// [`crate::mailbox::GroupState::create`] if the token is good, or
     /// [`crate::mailbox::GroupState::create_again`]; answer with [`Session::handle_attached`].
     Create(Create, Proof),
-    /// [`crate::mailbox::GroupState::push`].
+    /// Verify them as [`crate::mailbox::Verifying`] does, then [`crate::mailbox::GroupState::push`].
     Push(Vec<Opaque>),
     /// [`crate::mailbox::GroupState::acknowledge`].
     Acknowledge(Acknowledge),

@@ -11,7 +11,7 @@ use sync_types::{GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
-use crate::mailbox::{Limits, Proof};
+use crate::mailbox::{Limits, Proof, Verified};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -50,7 +50,7 @@ pub(crate) enum Request {
     /// To make a group and be attached.
     Create { attach: Attach, proof: Proof, group_info: Opaque, token: Opaque, inbox: Arc<Inbox> },
     /// To take envelopes.
-    Push(Vec<Opaque>),
+    Push(Verified),
     /// To move its cursor.
     Acknowledge(Acknowledge),
     /// To order a commit.
@@ -171,7 +171,7 @@ impl Drop for Line {
 impl Request {
     fn weight(&self) -> usize {
         match self {
-            Self::Push(envelopes) => envelopes.iter().map(|e| e.len() + 32).sum(),
+            Self::Push(envelopes) => envelopes.weight(),
             Self::Create { group_info, .. } => group_info.len(),
             Self::Commit(commit) => {
                 commit.commit.len()

@@ -117,6 +117,8 @@ impl Writer {
                 let state = GroupState::from_rows(rows);
                 self.groups.set_due(group, state.next_timeout());
                 self.groups.set(group, Place::Here(Box::new(state)));
+                // After a failed transaction they have those of a state that never was.
+                self.groups.share_keys(group);
             }
             Ok(None) => {}
             Err(e) => {
@@ -213,6 +215,9 @@ impl Writer {
         tally.commits = u64::from(matches!(op.request, Request::Commit(_)) && tally.appended > 0);
         let due = state.next_timeout();
         self.groups.set_due(group, due);
+        if tally.commits > 0 {
+            self.groups.share_keys(group);
+        }
         let told = match &mut outcome {
             Outcome::Done(decision) => notices::events(&self.groups, group, std::mem::take(&mut decision.notices)),
             _ => Vec::new(),
@@ -261,6 +266,9 @@ impl Writer {
                         old.inbox.close();
                     }
                     self.groups.detach(before);
+                }
+                if let Some(state) = self.groups.state(group) {
+                    inbox.set_keys(Arc::new(state.keys()));
                 }
                 Outcome::Attached(Box::new(attachment))
             }

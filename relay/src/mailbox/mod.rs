@@ -26,10 +26,12 @@ mod presence;
 mod provisional;
 mod push;
 mod state;
+mod verified;
 
 pub use attach::{Attachment, Proof};
 pub use commit::CommitContext;
 pub use state::{GroupState, View};
+pub use verified::{Keys, Verified, Verifying};
 
 /// The largest cursor, epoch and number of an envelope: a store may keep them as signed 64-bit numbers, as SQLite does.
 /// What comes from outside and is larger is refused, so that no number is ever kept as another.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_types::frame::EntryKind;
 use sync_types::{DeviceId, EntryHash, GroupId, limits};
 
+use super::Keys;
 use super::push::PutOff;
 use crate::store::{
     Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, StatementRow,
@@ -119,6 +120,11 @@ impl GroupState {
     /// Whether the device is a current member, by the newest commit.
     pub fn is_member(&self, device: DeviceId) -> bool {
         self.members.get(&device).is_some_and(|m| m.removed.is_none())
+    }
+
+    /// The keys by which to verify what is pushed: of members, and of those that a reject would bring back.
+    pub fn keys(&self) -> Keys {
+        self.holders().map(|m| (m.device, m.key)).collect()
     }
 
     /// What the device may be shown; `None` for a stranger.

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use self::admission::{Admission, Peer};
 use self::pairing::Pairings;
+use self::verify::Verifier;
 use crate::config::{RelayConfig, ServerLimits, StoreConfig};
 use crate::http::{self, Shown};
 use crate::hub::{Hub, Parts};
@@ -32,6 +33,7 @@ mod folder;
 mod framing;
 mod pairing;
 mod stream;
+mod verify;
 
 pub use endpoint::{EXPORTER_LABEL, crypto_provider};
 
@@ -76,6 +78,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     limits: ServerLimits,
     admission: Arc<Admission>,
+    verifier: Verifier,
     stopping: watch::Sender<bool>,
 }
 
@@ -159,6 +162,7 @@ impl Relay {
             metrics,
             admission: Admission::new(config.limits.clone()),
             limits: config.limits.clone(),
+            verifier: Verifier::new(),
             stopping: watch::Sender::new(false),
         });
         let public_host = config.public_url.as_ref().map(|url| url.host().to_owned());

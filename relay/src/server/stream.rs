@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::framing::{self, ReadError};
 use super::{Shared, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request};
-use crate::mailbox::Refusal;
+use crate::mailbox::{Refusal, Verifying};
 use crate::metrics::Gauge;
 use crate::session::{Action, Ask, Session};
 use crate::store::StoreError;
@@ -162,7 +162,12 @@ impl Stream<'_> {
                 *self.whom() = Some((attach.group, attach.device));
                 return self.begin(line, Request::Create { attach, proof, group_info, token, inbox }).await;
             }
-            Ask::Push(envelopes) => Request::Push(envelopes),
+            Ask::Push(envelopes) => {
+                // Only an attached session asks for this.
+                let Some((group, _)) = *self.whom() else { return false };
+                let work = Verifying::new(group, envelopes, inbox.keys());
+                Request::Push(self.shared.verifier.verify(work).await)
+            }
             Ask::Acknowledge(request) => Request::Acknowledge(request),
             Ask::Commit(request) => Request::Commit(Box::new(request)),
             Ask::Reject(bytes) => Request::Reject(bytes),

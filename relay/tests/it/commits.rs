@@ -227,13 +227,14 @@ fn a_stale_cut_names_the_head_and_holds_the_sender_back_for_the_retry() {
 
     // Nobody retries: the wait ends by itself, and another stale cut does not start it anew at once.
     let mut other = world.state.clone();
+    let late_verified = verified(&other, std::slice::from_ref(&late));
     let after = world.now + TEN_SECONDS;
-    assert!(other.push(c.id, std::slice::from_ref(&late), &world.limits, after).is_ok());
+    assert!(other.push(c.id, &late_verified, &world.limits, after).is_ok());
     std::mem::swap(&mut world.state, &mut other);
     world.now = after;
     let stale_again = world.script(&a, &[], &[&c]);
     assert_eq!(world.commit(&a, &stale_again).unwrap_err().code, Code::StaleCut);
-    assert!(world.state.push(c.id, std::slice::from_ref(&late), &world.limits, world.now).is_ok());
+    assert!(world.state.push(c.id, &late_verified, &world.limits, world.now).is_ok());
     std::mem::swap(&mut world.state, &mut other);
 
     world.commit(&a, &retry).unwrap();

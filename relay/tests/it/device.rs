@@ -8,7 +8,7 @@ use sync_rules::{SigningKey, attach, envelope};
 use sync_types::body::Reached;
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{
-    self, Acknowledge, Acknowledgement, Attach, Attached, Commit, Create, Entry, FromRelay, Refused, Signature,
+    self, Acknowledge, Acknowledgement, Attach, Attached, Commit, Create, Cut, Entry, FromRelay, Refused, Signature,
     ToRelay, WelcomeFor,
 };
 use sync_types::settings::Settings;
@@ -231,6 +231,17 @@ pub fn add(mls: &mut Group<impl MlsConfig>, newcomer: &Device) -> Commit {
             welcome: Opaque(output.welcome_messages[0].to_bytes().unwrap()),
         }],
     }
+}
+
+/// The commit that removes a device which has pushed nothing.
+pub fn remove(mls: &mut Group<impl MlsConfig>, leaver: &Device) -> Commit {
+    let cut = Cut { last: vec![Reached { sender: leaver.id, seq: 0, hash: EntryHash::default() }] };
+    let index = mls.roster().members_iter().find(|m| m.signing_identity == mls::Identity::of(&leaver.key.public()));
+    let builder = mls.commit_builder().authenticated_data(sync_types::encode(&cut));
+    let output = builder.remove_member(index.unwrap().index).unwrap().build().unwrap();
+    mls.apply_pending_commit().unwrap();
+    let commit = Opaque(output.commit_message.to_bytes().unwrap());
+    Commit { commit, group_info: Opaque(info(mls)), welcomes: vec![] }
 }
 
 /// Two devices in one group, both attached, with nothing held.

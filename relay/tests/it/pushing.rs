@@ -1,10 +1,12 @@
 //! Attaching, pushing, acknowledging, and deleting on acknowledgement.
 
-use sync_relay::mailbox::{GroupState, Limits, Notice};
+use std::sync::Arc;
+
+use sync_relay::mailbox::{GroupState, Keys, Limits, Notice, Verifying};
 use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Header};
 use sync_types::frame::{EntryKind, FromRelay};
-use sync_types::{Code, EntryHash, Opaque};
+use sync_types::{Code, EntryHash, GroupId, Opaque};
 
 use crate::support::*;
 
@@ -23,7 +25,7 @@ fn a_group_is_made_once_and_its_founder_may_repeat_it() {
         GroupState::create(&FakeObserve::default(), request, proof, info, 0).map(|_| ()).unwrap_err().code
     };
     let info = snapshot(GROUP, 0, &[key(&a)]);
-    assert_eq!(make(&request, &proof, &snapshot(sync_types::GroupId([1; 32]), 0, &[key(&a)])), Code::Protocol);
+    assert_eq!(make(&request, &proof, &snapshot(GroupId([1; 32]), 0, &[key(&a)])), Code::Protocol);
     assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[key(&a), key(&b)])), Code::Protocol);
     assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[])), Code::Protocol);
     assert_eq!(make(&stranger, &stranger_proof, &info), Code::Protocol);
@@ -130,6 +132,28 @@ fn a_badly_signed_envelope_of_its_own_sender_never_becomes_the_head() {
     (a.seq, a.hash) = before;
     let commit = world.script(&b, &[], &[&a]);
     assert!(world.commit(&b, &commit).is_ok(), "what members hold of it is what the cut states");
+}
+
+/// The mailbox takes no session's word for it by whose key a signature holds.
+#[test]
+fn what_holds_by_another_key_or_in_another_group_is_not_taken() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let posing = Peer::new(3);
+    let forged = posing.seal_as(&Header { seq: 1, ..a.header() }, 1, 272).0;
+    let envelope = a.seal();
+    let verified =
+        |group, keys: Keys, envelope: &Opaque| Verifying::new(group, vec![envelope.clone()], Arc::new(keys)).finish();
+    let theirs = Keys::from([(a.id, posing.key.public())]);
+    let cases = [
+        ("the forger's own key", Code::Provisional, verified(GROUP, theirs, &forged)),
+        ("no key", Code::Provisional, verified(GROUP, Keys::new(), &envelope)),
+        ("another group", Code::BadSignature, verified(GroupId([1; 32]), world.state.keys(), &envelope)),
+    ];
+    for (what, code, pushed) in cases {
+        world.refused(what, code, |w| w.state.push(a.id, &pushed, &w.limits, w.now));
+    }
+    assert_eq!(accepted(&world.push(&a, &[envelope]).unwrap()), Some(1));
 }
 
 #[test]

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use sync_relay::mailbox::{Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal};
+use sync_relay::mailbox::{
+    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Verified, Verifying,
+};
 use sync_relay::store::{EntriesQuery, EntryRow, MemoryStore, Store};
 use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_acknowledgement, sign_reject};
@@ -253,7 +255,7 @@ impl World {
     }
 
     pub(crate) fn push(&mut self, peer: &Peer, envelopes: &[Opaque]) -> Result<Decision, Refusal> {
-        let result = self.state.push(peer.id, envelopes, &self.limits, self.now);
+        let result = self.state.push(peer.id, &verified(&self.state, envelopes), &self.limits, self.now);
         self.settle(result)
     }
 
@@ -344,6 +346,11 @@ impl World {
         assert_eq!(rows.counters.bytes, rows.index.iter().map(|e| u64::from(e.size)).sum::<u64>());
         Ok(decision)
     }
+}
+
+/// Envelopes as a session hands them on.
+pub(crate) fn verified(state: &GroupState, envelopes: &[Opaque]) -> Verified {
+    Verifying::new(GROUP, envelopes.to_vec(), Arc::new(state.keys())).finish()
 }
 
 pub(crate) fn accepted(decision: &Decision) -> Option<u64> {
