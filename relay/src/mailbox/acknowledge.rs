@@ -56,13 +56,13 @@ impl GroupState {
 
     fn move_cursor(&mut self, device: DeviceId, cursor: u64, decision: &mut Decision) {
         let Some(member) = self.members.get_mut(&device).filter(|m| m.acknowledged < cursor) else { return };
-        member.acknowledged = cursor;
+        let before = std::mem::replace(&mut member.acknowledged, cursor);
         decision.writes.push(Write::SetAcknowledged(self.group.group, device, cursor));
         let confirms =
             self.group.provisional.as_ref().is_some_and(|p| p.cursor <= cursor && self.is_kept_witness(device, p));
         if confirms {
             self.confirm(decision);
-        } else if self.collect(&mut decision.writes) {
+        } else if self.collect(before, &mut decision.writes) {
             self.put_counters(&mut decision.writes);
         }
     }

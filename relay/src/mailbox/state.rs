@@ -25,8 +25,8 @@ pub struct GroupState {
     pub(super) welcomes: BTreeMap<DeviceId, u64>,
     /// Held envelopes by sender, as (cursor, bytes).
     envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
-    /// Held commits and rejects.
-    commits: VecDeque<IndexRow>,
+    /// Held commits and rejects, by cursor.
+    commits: BTreeMap<u64, IndexRow>,
     /// Since when a sender's pushes wait for the retry of a stale cut. Not on disk: it is over within seconds.
     pub(super) waits: BTreeMap<DeviceId, u64>,
     /// Which envelope each sender was told to send again later. Not on disk: it is over within seconds.
@@ -48,11 +48,11 @@ impl GroupState {
     /// The group behind its rows.
     pub fn from_rows(rows: GroupRows) -> Self {
         let mut envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>> = BTreeMap::new();
-        let mut commits = VecDeque::new();
+        let mut commits = BTreeMap::new();
         for row in rows.index {
             match row.kind {
                 EntryKind::Envelope => envelopes.entry(row.sender).or_default().push_back((row.cursor, row.size)),
-                EntryKind::Commit | EntryKind::Reject => commits.push_back(row),
+                EntryKind::Commit | EntryKind::Reject => drop(commits.insert(row.cursor, row)),
             }
         }
         Self {
@@ -79,7 +79,7 @@ impl GroupState {
         };
         let mut index: Vec<IndexRow> =
             self.envelopes.iter().flat_map(|(s, held)| held.iter().map(|e| envelope(s, e))).collect();
-        index.extend(self.commits.iter());
+        index.extend(self.commits.values());
         index.sort_unstable_by_key(|row| row.cursor);
         let statement = |(&(acknowledger, sender), statement): (&(DeviceId, DeviceId), &Bytes)| StatementRow {
             acknowledger,
@@ -192,7 +192,9 @@ impl GroupState {
         self.counters.bytes += u64::from(size);
         match kind {
             EntryKind::Envelope => self.envelopes.entry(sender).or_default().push_back((cursor, size)),
-            EntryKind::Commit | EntryKind::Reject => self.commits.push_back(IndexRow { cursor, kind, sender, size }),
+            EntryKind::Commit | EntryKind::Reject => {
+                self.commits.insert(cursor, IndexRow { cursor, kind, sender, size });
+            }
         }
         EntryRow { cursor, kind, sender, bytes }
     }
@@ -208,19 +210,13 @@ impl GroupState {
         writes.push(Write::SetCounters(self.id(), self.counters));
     }
 
-    /// Deletes every entry that nobody waits for, and says whether there was one. Costs a step for each member, each
-    /// sender and each entry deleted; entries that stay cost nothing.
-    pub(super) fn collect(&mut self, writes: &mut Vec<Write>) -> bool {
+    /// Deletes every entry that nobody waits for, and says whether there was one. `after`: commits up to this cursor wait for
+    /// whom they waited before. Costs a step for each member, each sender, each entry deleted and each commit beyond
+    /// `after`; entries that stay cost nothing else, as many as a group may hold for those that never come back.
+    pub(super) fn collect(&mut self, after: u64, writes: &mut Vec<Write>) -> bool {
         let group = self.id();
         let (slowest, least, second) = self.slowest_holders();
-        // A former member is owed the commits from behind its Add, where its Welcome begins, up to its removal.
-        let former = self.members.values().filter_map(|m| Some((m.acknowledged.max(m.added), m.removed?.cursor)));
-        let owed: Vec<(u64, u64)> = former.filter(|(after, removal)| after < removal).collect();
-        let is_over = |row: &IndexRow| {
-            let waits = |&(after, removal): &(u64, u64)| after < row.cursor && row.cursor <= removal;
-            row.cursor <= least && !owed.iter().any(waits)
-        };
-
+        let owed = self.owed();
         let before = self.counters.entries;
         let counters = &mut self.counters;
         let mut forget = |size: u32| {
@@ -237,24 +233,39 @@ impl GroupState {
             writes.extend(up_to.map(|up_to| Write::DeleteEnvelopes { group, sender, up_to }));
             !held.is_empty()
         });
-        let mut up_to = None;
-        while let Some(row) = self.commits.pop_front_if(|row| is_over(row)) {
-            forget(row.size);
-            up_to = Some(row.cursor);
+        let waits = |cursor: u64| {
+            let next = owed.partition_point(|(_, removal)| *removal < cursor);
+            owed.get(next).is_some_and(|(acknowledged, _)| *acknowledged < cursor)
+        };
+        let beyond = self.commits.range(after.saturating_add(1)..).take_while(|(cursor, _)| **cursor <= least);
+        let over: Vec<u64> = beyond.map(|(cursor, _)| *cursor).filter(|cursor| !waits(*cursor)).collect();
+        for cursor in &over {
+            forget(self.commits.remove(cursor).map_or(0, |row| row.size));
         }
-        writes.extend(up_to.map(|up_to| Write::DeleteCommits { group, up_to }));
-        if self.commits.front().is_some_and(|row| row.cursor <= least) {
-            // Behind those that a former member is owed lie others that it is not.
-            self.commits.retain(|row| {
-                let over = is_over(row);
-                if over {
-                    forget(row.size);
-                    writes.push(Write::DeleteCommit { group, cursor: row.cursor });
-                }
-                !over
-            });
+        let last = over.last().copied().unwrap_or_default();
+        if self.commits.first_key_value().is_none_or(|(first, _)| *first > last) {
+            writes.extend((last > 0).then_some(Write::DeleteCommits { group, up_to: last }));
+        } else {
+            // Among those that go stay others that a former member is owed.
+            writes.extend(over.iter().map(|&cursor| Write::DeleteCommit { group, cursor }));
         }
         self.counters.entries != before
+    }
+
+    /// Which commits former members wait for, as stretches (beyond, up to) that do not touch, in their order: from behind a
+    /// member's Add, where its Welcome begins, up to its removal.
+    fn owed(&self) -> Vec<(u64, u64)> {
+        let former = self.members.values().filter_map(|m| Some((m.acknowledged.max(m.added), m.removed?.cursor)));
+        let mut each: Vec<(u64, u64)> = former.filter(|(after, removal)| after < removal).collect();
+        each.sort_unstable();
+        let mut owed: Vec<(u64, u64)> = Vec::new();
+        for (after, removal) in each {
+            match owed.last_mut() {
+                Some(last) if after <= last.1 => last.1 = last.1.max(removal),
+                _ => owed.push((after, removal)),
+            }
+        }
+        owed
     }
 
     /// Who of the holders has acknowledged least and up to where, and the least of all others. `u64::MAX` for nobody.

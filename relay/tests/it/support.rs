@@ -42,7 +42,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(seed: u8) -> Self {
-        let key = SigningKey::from_seed(&[seed; 32]);
+        Self::from_key(SigningKey::from_seed(&[seed; 32]))
+    }
+
+    /// One of many.
+    pub(crate) fn numbered(number: usize) -> Self {
+        let mut seed = [0xff; 32];
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        Self::from_key(SigningKey::from_seed(&seed))
+    }
+
+    fn from_key(key: SigningKey) -> Self {
         Self { id: key.device_id(), key, seq: 0, hash: EntryHash::default(), epoch: 0 }
     }
 
