@@ -43,7 +43,7 @@ pub enum Ask {
     Create(Create, Proof),
     /// Verify them as [`crate::mailbox::Verifying`] does, then [`crate::mailbox::GroupState::push`].
     Push(Vec<Opaque>),
-    /// [`crate::mailbox::GroupState::acknowledge`].
+    /// Verify it as [`crate::mailbox::Stated`] does, then [`crate::mailbox::GroupState::acknowledge`].
     Acknowledge(Acknowledge),
     /// [`crate::mailbox::GroupState::commit`].
     Commit(Commit),
@@ -299,7 +299,11 @@ impl Session {
         if about == About::Push && self.pushes_wait.contains(&now_ms) {
             return Err(limited(self.pushes_wait.end - now_ms));
         }
-        let taken = self.frames.take(1, now_ms).and_then(|()| self.bytes.take(size as u64, now_ms));
+        let cost = match frame {
+            ToRelay::Acknowledge(request) => size + written(request.statement.len()),
+            _ => size,
+        };
+        let taken = self.frames.take(1, now_ms).and_then(|()| self.bytes.take(cost as u64, now_ms));
         taken.map_err(|wait| {
             if about == About::Push {
                 self.pushes_wait = now_ms..now_ms.saturating_add(wait);
@@ -315,6 +319,12 @@ impl Session {
         self.stage = Stage::Closed;
         vec![Action::Reply(refusal.frame()), Action::Close]
     }
+}
+
+/// How many bytes a statement of this length makes the relay write at most: itself, for each sender that it may name.
+fn written(statement: usize) -> usize {
+    let reached = 16 + 8 + 32;
+    statement * (statement / reached).min(limits::MEMBERS)
 }
 
 impl Pump {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Verifying, View,
+    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Stated, Verifying, View,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{
@@ -219,7 +219,8 @@ impl Relay {
                 (About::Push, result, accepted.map(|accepted| Op::Pushed { device, envelopes, accepted }))
             }
             Ask::Acknowledge(request) => {
-                let result = state.acknowledge(device, &request);
+                let stated = Stated::verify(group, &request, &state.keys());
+                let result = state.acknowledge(device, &stated);
                 (About::Acknowledge, result, Some(Op::Acknowledged { device, cursor: request.cursor }))
             }
             Ask::Commit(request) => {

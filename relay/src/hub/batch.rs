@@ -51,6 +51,7 @@ impl Batch {
                 Write::AppendEntries(_, rows) => rows.iter().map(|row| row.bytes.len()).sum(),
                 Write::PutGroup(row) => row.snapshot.len() + row.group_info.len(),
                 Write::PutWelcome(.., welcome) => welcome.len(),
+                Write::PutStatement(_, row) => row.statement.len(),
                 _ => 64,
             };
         }
@@ -104,5 +105,26 @@ pub(super) fn about(request: &Request) -> About {
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored => About::Acknowledge,
         Request::Commit(_) => About::Commit,
         Request::Presence(_) => About::Presence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_types::DeviceId;
+
+    use super::*;
+    use crate::store::{Bytes, StatementRow};
+
+    #[test]
+    fn a_statement_counts_as_often_as_it_is_written() {
+        let mut batch = Batch::default();
+        let statement = Bytes::from(vec![0; 50_000]);
+        let row = |n| StatementRow {
+            acknowledger: DeviceId([0; 16]),
+            sender: DeviceId([n; 16]),
+            statement: statement.clone(),
+        };
+        batch.write((1..=100).map(|n| Write::PutStatement(GroupId([1; 32]), row(n))).collect());
+        assert_eq!(batch.bytes, 5_000_000);
     }
 }

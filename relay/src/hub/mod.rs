@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
-use sync_types::frame::{Acknowledge, Attach, Commit};
+use sync_types::frame::{Attach, Commit};
 use sync_types::{GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
-use crate::mailbox::{Limits, Proof, Verified};
+use crate::mailbox::{Limits, Proof, Stated, Verified};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -52,7 +52,7 @@ pub(crate) enum Request {
     /// To take envelopes.
     Push(Verified),
     /// To move its cursor.
-    Acknowledge(Acknowledge),
+    Acknowledge(Stated),
     /// To order a commit.
     Commit(Box<Commit>),
     /// To undo the provisional commit.
@@ -179,7 +179,7 @@ impl Request {
                     + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
-            Self::Acknowledge(request) => request.statement.len(),
+            Self::Acknowledge(request) => request.weight(),
             Self::Attach { .. } | Self::WelcomeStored | Self::Detach | Self::Timeout(_) => 0,
         }
     }

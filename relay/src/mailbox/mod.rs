@@ -31,7 +31,7 @@ mod verified;
 pub use attach::{Attachment, Proof};
 pub use commit::CommitContext;
 pub use state::{GroupState, View};
-pub use verified::{Keys, Verified, Verifying};
+pub use verified::{Keys, Stated, Verified, Verifying};
 
 /// The largest cursor, epoch and number of an envelope: a store may keep them as signed 64-bit numbers, as SQLite does.
 /// What comes from outside and is larger is refused, so that no number is ever kept as another.

@@ -55,12 +55,23 @@ impl GroupState {
                 EntryKind::Commit | EntryKind::Reject => drop(commits.insert(row.cursor, row)),
             }
         }
+        // One statement names many senders, and is one in memory.
+        let mut known: BTreeSet<Bytes> = BTreeSet::new();
+        let mut shared = |statement: Bytes| match known.get(&statement) {
+            Some(known) => known.clone(),
+            None => {
+                known.insert(statement.clone());
+                statement
+            }
+        };
+        let statements =
+            rows.statements.into_iter().map(|s| ((s.acknowledger, s.sender), shared(s.statement))).collect();
         Self {
             group: rows.group,
             counters: rows.counters,
             members: rows.members.into_iter().map(|m| (m.device, m)).collect(),
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
-            statements: rows.statements.into_iter().map(|s| ((s.acknowledger, s.sender), s.statement)).collect(),
+            statements,
             welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
             envelopes,
             commits,

@@ -1,14 +1,15 @@
-//! Envelopes on their way to the mailbox: read, hashed and verified by whoever brings them, so that the one task that decides
-//! for all groups need not do it.
+//! Envelopes and acknowledgements on their way to the mailbox: read, hashed and verified by whoever brings them, so that the
+//! one task that decides for all groups need not do it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
 use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
+use sync_rules::statement::verify_acknowledgement;
 use sync_types::envelope::{EnvelopeError, Header};
-use sync_types::frame::{Head, Signature};
-use sync_types::{DeviceId, Envelope, GroupId, Opaque};
+use sync_types::frame::{Acknowledge, Acknowledgement, Head, Signature};
+use sync_types::{DecodeError, DeviceId, Envelope, GroupId, Opaque, codec};
 
 use crate::store::Bytes;
 
@@ -93,6 +94,42 @@ impl Verifying {
     pub fn finish(mut self) -> Verified {
         while self.step() {}
         self.verified
+    }
+}
+
+/// An acknowledgement with what was found out about its statement. Like [`Verified`], it says by which key that holds.
+#[derive(Clone, Debug)]
+pub struct Stated {
+    pub(super) group: GroupId,
+    pub(super) cursor: u64,
+    /// The statement as it travelled; empty without one.
+    pub(super) bytes: Bytes,
+    /// `None` without a statement, and for one that is too large to be looked at.
+    pub(super) read: Option<Result<(Acknowledgement, Signed), DecodeError>>,
+}
+
+impl Stated {
+    /// The largest statement, in bytes. One is written once for each sender that it names, so it has to be small.
+    pub(super) const BYTES: usize = 64 << 10;
+
+    /// Reads and verifies. `keys` come from [`super::GroupState::keys`].
+    pub fn verify(group: GroupId, request: &Acknowledge, keys: &Keys) -> Self {
+        let bytes = &request.statement[..];
+        let read = (1..=Self::BYTES).contains(&bytes.len()).then(|| {
+            let statement: Acknowledgement = codec::decode(bytes)?;
+            let signed = match keys.get(&statement.device) {
+                Some(key) if verify_acknowledgement(&group, &statement, key).is_ok() => Signed::By(*key),
+                Some(key) => Signed::NotBy(*key),
+                None => Signed::Unknown,
+            };
+            Ok((statement, signed))
+        });
+        Self { group, cursor: request.cursor, bytes: Bytes::from(bytes), read }
+    }
+
+    /// How much memory it takes, in bytes: as it travelled, and read.
+    pub fn weight(&self) -> usize {
+        2 * self.bytes.len()
     }
 }
 

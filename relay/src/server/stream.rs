@@ -166,9 +166,12 @@ impl Stream<'_> {
                 // Only an attached session asks for this.
                 let Some((group, _)) = *self.whom() else { return false };
                 let work = Verifying::new(group, envelopes, inbox.keys());
-                Request::Push(self.shared.verifier.verify(work).await)
+                Request::Push(self.shared.verifier.envelopes(work).await)
             }
-            Ask::Acknowledge(request) => Request::Acknowledge(request),
+            Ask::Acknowledge(request) => {
+                let Some((group, _)) = *self.whom() else { return false };
+                Request::Acknowledge(self.shared.verifier.acknowledgement(group, &request, &inbox.keys()).await)
+            }
             Ask::Commit(request) => Request::Commit(Box::new(request)),
             Ask::Reject(bytes) => Request::Reject(bytes),
             Ask::Presence(envelope) => Request::Presence(envelope),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Verified, Verifying,
+    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Stated, Verified, Verifying,
 };
 use sync_relay::store::{EntriesQuery, EntryRow, MemoryStore, Store};
 use sync_rules::mls::CommitMessage;
@@ -270,7 +270,8 @@ impl World {
     }
 
     pub(crate) fn acknowledge(&mut self, peer: &Peer, cursor: u64, statement: Opaque) -> Result<Decision, Refusal> {
-        let result = self.state.acknowledge(peer.id, &Acknowledge { cursor, statement });
+        let stated = Stated::verify(GROUP, &Acknowledge { cursor, statement }, &self.state.keys());
+        let result = self.state.acknowledge(peer.id, &stated);
         self.settle(result)
     }
 
