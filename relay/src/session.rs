@@ -61,6 +61,9 @@ pub enum Ask {
     CloseSlot,
 }
 
+/// The largest frame before a device is attached: a founder's GroupInfo, or a pairing's message that is too large and told so.
+const STRANGERS_FRAME_BYTES: usize = 2 * (limits::PAIRING_MESSAGE_BYTES + 1);
+
 /// A connection's state.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -122,6 +125,14 @@ impl Session {
         match &self.stage {
             Stage::Attached(pump) => Some((pump.group, pump.device)),
             _ => None,
+        }
+    }
+
+    /// How many bytes the next frame may have, without its length. Whoever is no member, or not yet, holds little memory.
+    pub fn frame_bytes(&self) -> usize {
+        match self.stage {
+            Stage::Attached(_) => limits::FRAME_BYTES,
+            _ => STRANGERS_FRAME_BYTES,
         }
     }
 

@@ -96,13 +96,14 @@ impl Stream<'_> {
         let mut first = true;
         loop {
             self.inbox.room().await;
+            let most = self.session().frame_bytes();
             let read = if first {
-                match timeout(self.shared.limits.first_frame, framing::read(from)).await {
+                match timeout(self.shared.limits.first_frame, framing::read(from, most)).await {
                     Ok(read) => read,
                     Err(_) => return,
                 }
             } else {
-                framing::read(from).await
+                framing::read(from, most).await
             };
             let actions = match read {
                 Ok((frame, size)) => self.session().handle_frame(frame, size, crate::hub::now_ms()),
