@@ -20,4 +20,4 @@ pub mod store;
 pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig, Tokens};
 pub use error::StartError;
 pub use identity::Identity;
-pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider};
+pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};

@@ -11,6 +11,9 @@ use sync_types::{Code, Opaque, VERSION, limits};
 
 use crate::mailbox::Refusal;
 
+/// How many bytes may wait for scanners that are not there yet, over all slots. The scanner speaks first, so nobody needs it.
+const WAITING_BYTES: usize = 16 << 20;
+
 /// A party's name, chosen by the caller: one for each stream.
 pub type PartyId = u64;
 
@@ -133,6 +136,8 @@ impl Rendezvous {
         let Some(&(name, side)) = self.parties.get(&party) else {
             return vec![Outgoing { to: party, frame: refuse(Code::Protocol, "the stream has no slot").frame() }];
         };
+        let waiting: usize = self.slots.values().flat_map(|slot| &slot.waiting).map(|m| m.len()).sum();
+        let room = WAITING_BYTES.saturating_sub(waiting);
         let Some(slot) = self.slots.get_mut(&name) else { return Vec::new() };
         if slot.expires_ms <= now_ms {
             return self.end(name, Some(refuse(Code::PairingExpired, EXPIRED)));
@@ -141,13 +146,16 @@ impl Rendezvous {
             SlotSide::Shows => (&mut slot.sent_by_shows, slot.scans),
             SlotSide::Scans => (&mut slot.sent_by_scans, slot.shows),
         };
+        let full = other.is_none() && message.len() > room;
         let code = match () {
+            () if full => Some(Code::RateLimited),
             () if message.len() > limits::PAIRING_MESSAGE_BYTES => Some(Code::TooLarge),
             () if *sent == limits::PAIRING_MESSAGES => Some(Code::Protocol),
             () => None,
         };
         if let Some(code) = code {
-            return self.end(name, Some(refuse(code, "a party has at most 16 messages of 65,535 bytes")));
+            let message = if full { "too much waits for the other side" } else { TOO_MUCH };
+            return self.end(name, Some(refuse(code, message)));
         }
         *sent += 1;
         match other {
@@ -206,6 +214,7 @@ impl Rendezvous {
     }
 }
 
+const TOO_MUCH: &str = "a party has at most 16 messages of 65,535 bytes";
 const USED: &str = "the pairing has been used";
 const EXPIRED: &str = "the pairing's time is over";
 

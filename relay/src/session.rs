@@ -41,9 +41,9 @@ pub enum Ask {
     /// [`crate::mailbox::GroupState::create`] if the token is good, or
     /// [`crate::mailbox::GroupState::create_again`]; answer with [`Session::handle_attached`].
     Create(Create, Proof),
-    /// [`crate::mailbox::GroupState::push`].
+    /// Verify them as [`crate::mailbox::Verifying`] does, then [`crate::mailbox::GroupState::push`].
     Push(Vec<Opaque>),
-    /// [`crate::mailbox::GroupState::acknowledge`].
+    /// Verify it as [`crate::mailbox::Stated`] does, then [`crate::mailbox::GroupState::acknowledge`].
     Acknowledge(Acknowledge),
     /// [`crate::mailbox::GroupState::commit`].
     Commit(Commit),
@@ -60,6 +60,9 @@ pub enum Ask {
     /// [`crate::rendezvous::Rendezvous::close`].
     CloseSlot,
 }
+
+/// The largest frame before a device is attached: a founder's GroupInfo, or a pairing's message that is too large and told so.
+const STRANGERS_FRAME_BYTES: usize = 2 * (limits::PAIRING_MESSAGE_BYTES + 1);
 
 /// A connection's state.
 #[derive(Clone, Debug)]
@@ -122,6 +125,14 @@ impl Session {
         match &self.stage {
             Stage::Attached(pump) => Some((pump.group, pump.device)),
             _ => None,
+        }
+    }
+
+    /// How many bytes the next frame may have, without its length. Whoever is no member, or not yet, holds little memory.
+    pub fn frame_bytes(&self) -> usize {
+        match self.stage {
+            Stage::Attached(_) => limits::FRAME_BYTES,
+            _ => STRANGERS_FRAME_BYTES,
         }
     }
 
@@ -299,7 +310,11 @@ impl Session {
         if about == About::Push && self.pushes_wait.contains(&now_ms) {
             return Err(limited(self.pushes_wait.end - now_ms));
         }
-        let taken = self.frames.take(1, now_ms).and_then(|()| self.bytes.take(size as u64, now_ms));
+        let cost = match frame {
+            ToRelay::Acknowledge(request) => size + written(request.statement.len()),
+            _ => size,
+        };
+        let taken = self.frames.take(1, now_ms).and_then(|()| self.bytes.take(cost as u64, now_ms));
         taken.map_err(|wait| {
             if about == About::Push {
                 self.pushes_wait = now_ms..now_ms.saturating_add(wait);
@@ -315,6 +330,12 @@ impl Session {
         self.stage = Stage::Closed;
         vec![Action::Reply(refusal.frame()), Action::Close]
     }
+}
+
+/// How many bytes a statement of this length makes the relay write at most: itself, for each sender that it may name.
+fn written(statement: usize) -> usize {
+    let reached = 16 + 8 + 32;
+    statement * (statement / reached).min(limits::MEMBERS)
 }
 
 impl Pump {

@@ -50,6 +50,8 @@ impl From<&Step> for Change {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) acknowledged: u64,
+    /// The cursor of the commit that added it; 0 for the founder.
+    added: u64,
     pub(crate) joined_epoch: u64,
     pub(crate) removed: Option<u64>,
 }
@@ -98,7 +100,7 @@ impl Group {
     pub(crate) fn apply(&mut self, op: Op) {
         match op {
             Op::Founded(device) => {
-                let member = Member { acknowledged: 0, joined_epoch: 0, removed: None };
+                let member = Member { acknowledged: 0, added: 0, joined_epoch: 0, removed: None };
                 self.members.entry(device).or_insert(member);
             }
             Op::Pushed { device, envelopes, accepted } => self.pushed(device, envelopes, accepted),
@@ -156,7 +158,8 @@ impl Group {
         let cursor = self.append(EntryKind::Commit, change.committer);
         let acknowledged = self.members.get(&change.committer).map_or(0, |m| m.acknowledged);
         for device in &change.added {
-            self.members.insert(*device, Member { acknowledged, joined_epoch: change.epoch, removed: None });
+            let member = Member { acknowledged, added: cursor, joined_epoch: change.epoch, removed: None };
+            self.members.insert(*device, member);
         }
         for device in &change.removed {
             if let Some(member) = self.members.get_mut(device) {
@@ -193,7 +196,7 @@ impl Group {
     }
 
     /// The rule: an envelope waits for every member but its sender, and for those whom a reject would bring back. A commit
-    /// or reject waits for every member, and up to its removal for every former one.
+    /// or reject waits for every member, and for every former one from behind its Add up to its removal.
     fn delete(&mut self) {
         let provisional = self.provisional.as_ref().map(|p| p.cursor);
         let holds = |m: &Member| m.removed.is_none_or(|cursor| Some(cursor) == provisional);
@@ -202,7 +205,9 @@ impl Group {
             members.iter().any(|(id, m)| match kind {
                 _ if m.acknowledged >= *cursor => false,
                 EntryKind::Envelope => holds(m) && id != sender,
-                EntryKind::Commit | EntryKind::Reject => m.removed.is_none_or(|removal| *cursor <= removal) || holds(m),
+                EntryKind::Commit | EntryKind::Reject => {
+                    holds(m) || m.removed.is_some_and(|removal| m.added < *cursor && *cursor <= removal)
+                }
             })
         });
     }

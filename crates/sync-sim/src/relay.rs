@@ -1,10 +1,12 @@
 //! The relay of a simulated world: the real mailbox, sessions and store behind a group commit that can be cut short.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
-use sync_relay::mailbox::{Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, View};
+use sync_relay::mailbox::{
+    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Stated, Verifying, View,
+};
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{
     Bytes, EntriesQuery, EntryRow, GroupRows, IndexRow, MemoryStore, Store, StoreError, StoreFuture, Write,
@@ -207,7 +209,9 @@ impl Relay {
         let limits = Limits::default();
         let (about, result, op) = match ask {
             Ask::Push(envelopes) => {
-                let result = state.push(device, &envelopes, &limits, now);
+                let keys = Arc::new(state.keys());
+                let pushed = Verifying::new(group, envelopes.clone(), keys).finish();
+                let result = state.push(device, &pushed, &limits, now);
                 let accepted = match &result {
                     Ok(Decision { reply: Some(FromRelay::Accepted(seq)), .. }) => Some(*seq),
                     _ => None,
@@ -215,7 +219,8 @@ impl Relay {
                 (About::Push, result, accepted.map(|accepted| Op::Pushed { device, envelopes, accepted }))
             }
             Ask::Acknowledge(request) => {
-                let result = state.acknowledge(device, &request);
+                let stated = Stated::verify(group, &request, &state.keys());
+                let result = state.acknowledge(device, &stated);
                 (About::Acknowledge, result, Some(Op::Acknowledged { device, cursor: request.cursor }))
             }
             Ask::Commit(request) => {

@@ -18,8 +18,9 @@ pub enum ToRelay {
     Attach(Attach) = 1u8,
     /// Make a group and attach to it. Repeating it for one's own group is an [`ToRelay::Attach`].
     Create(Create) = 2u8,
-    /// Lay down envelopes, in the order of their numbers. Answered by [`FromRelay::Accepted`] or [`FromRelay::Refused`].
-    Push(Vec<Opaque>) = 3u8,
+    /// Lay down envelopes, in the order of their numbers, at most [`limits::PUSH_ENVELOPES`]. Answered by
+    /// [`FromRelay::Accepted`] or [`FromRelay::Refused`].
+    Push(#[mls_codec(with = "pushed")] Vec<Opaque>) = 3u8,
     /// "I have stored everything up to this cursor."
     Acknowledge(Acknowledge) = 4u8,
     /// Change the group. Repeating it is harmless. The answer is the commit as an entry, or [`FromRelay::Refused`].
@@ -284,6 +285,35 @@ pub enum About {
     Slot = 6u8,
 }
 
+/// The list of a [`ToRelay::Push`]. An empty envelope is one byte on the wire and 24 in memory, so they are counted while they
+/// are read and not afterwards.
+mod pushed {
+    use mls_rs_codec::{Error, MlsDecode, MlsEncode, MlsSize, iter};
+
+    use crate::{Opaque, limits};
+
+    pub(super) fn mls_encoded_len(list: &Vec<Opaque>) -> usize {
+        list.mls_encoded_len()
+    }
+
+    pub(super) fn mls_encode(list: &Vec<Opaque>, out: &mut Vec<u8>) -> Result<(), Error> {
+        list.mls_encode(out)
+    }
+
+    pub(super) fn mls_decode(from: &mut &[u8]) -> Result<Vec<Opaque>, Error> {
+        iter::mls_decode_collection(from, |bytes| {
+            let mut list = Vec::new();
+            while !bytes.is_empty() {
+                if list.len() == limits::PUSH_ENVELOPES {
+                    return Err(Error::InvalidContent);
+                }
+                list.push(Opaque::mls_decode(bytes)?);
+            }
+            Ok(list)
+        })
+    }
+}
+
 /// Writes a frame behind its length, ready for the stream.
 pub fn write<T: MlsEncode>(frame: &T) -> Vec<u8> {
     let mut out = vec![0; 4];
@@ -328,6 +358,15 @@ mod tests {
         assert!(read::<ToRelay>(&[200]).is_err());
         assert!(read::<ToRelay>(&[]).is_err());
         assert!(read::<ToRelay>(&[8, 0]).is_err());
+    }
+
+    #[test]
+    fn a_push_holds_so_many_envelopes_and_no_more() {
+        let push = |count| codec::encode(&ToRelay::Push(vec![Opaque::default(); count]));
+        assert!(read::<ToRelay>(&push(limits::PUSH_ENVELOPES)).is_ok());
+        assert!(read::<ToRelay>(&push(limits::PUSH_ENVELOPES + 1)).is_err());
+        // What a device of ours sends at once, in the smallest envelopes, has room.
+        const { assert!(limits::DELIVER_BYTES / 437 < limits::PUSH_ENVELOPES) };
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const APP_ID_BYTES: usize = 128;
 pub const PRESENCE_BYTES: usize = KIB;
 /// The largest frame on a connection, in bytes, behind its 4-byte length.
 pub const FRAME_BYTES: usize = 4 * MIB;
+/// How many envelopes a device may push in one frame. A device of ours sends about half as many at once, of the smallest.
+pub const PUSH_ENVELOPES: usize = 4 * KIB;
 /// How many bytes of entries a relay puts into one frame before it starts another.
 pub const DELIVER_BYTES: usize = MIB;
 /// How many members a group may have.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use sync_types::GroupId;
 use sync_types::frame::{About, EntryKind};
 
+use super::notices::Told;
 use super::{Op, Request};
 use crate::mailbox::{Attachment, Decision, Refusal};
 use crate::store::Write;
@@ -21,8 +22,8 @@ pub(super) struct Decided {
     pub(super) op: Op,
     pub(super) group: GroupId,
     pub(super) outcome: Outcome,
-    /// Whether what devices may see has changed.
-    pub(super) views: bool,
+    /// What others are told of it, decided with it: a later decision of the same batch changes nothing of that.
+    pub(super) told: Told,
     pub(super) wrote: bool,
     pub(super) tally: Tally,
 }
@@ -50,6 +51,7 @@ impl Batch {
                 Write::AppendEntries(_, rows) => rows.iter().map(|row| row.bytes.len()).sum(),
                 Write::PutGroup(row) => row.snapshot.len() + row.group_info.len(),
                 Write::PutWelcome(.., welcome) => welcome.len(),
+                Write::PutStatement(_, row) => row.statement.len(),
                 _ => 64,
             };
         }
@@ -61,14 +63,14 @@ impl Batch {
         self.decided.iter().filter(|decided| decided.wrote).map(|decided| decided.group).collect()
     }
 
-    pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, views: bool) {
+    pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, told: Told) {
         let mut wrote = false;
         if let Outcome::Done(decision) = &mut outcome {
             let writes = std::mem::take(&mut decision.writes);
             wrote = !writes.is_empty();
             self.write(writes);
         }
-        self.decided.push(Decided { op, group, outcome, views, wrote, tally });
+        self.decided.push(Decided { op, group, outcome, told, wrote, tally });
     }
 }
 
@@ -103,5 +105,26 @@ pub(super) fn about(request: &Request) -> About {
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored => About::Acknowledge,
         Request::Commit(_) => About::Commit,
         Request::Presence(_) => About::Presence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_types::DeviceId;
+
+    use super::*;
+    use crate::store::{Bytes, StatementRow};
+
+    #[test]
+    fn a_statement_counts_as_often_as_it_is_written() {
+        let mut batch = Batch::default();
+        let statement = Bytes::from(vec![0; 50_000]);
+        let row = |n| StatementRow {
+            acknowledger: DeviceId([0; 16]),
+            sender: DeviceId([n; 16]),
+            statement: statement.clone(),
+        };
+        batch.write((1..=100).map(|n| Write::PutStatement(GroupId([1; 32]), row(n))).collect());
+        assert_eq!(batch.bytes, 5_000_000);
     }
 }

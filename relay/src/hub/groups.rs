@@ -140,6 +140,14 @@ impl Groups {
         sessions.filter_map(|(device, session)| Some((*device, &self.sessions.get(session)?.inbox)))
     }
 
+    /// Gives everybody who is attached to a group its members' keys.
+    pub(super) fn share_keys(&self, group: GroupId) {
+        let Some(keys) = self.state(group).map(|state| Arc::new(state.keys())) else { return };
+        for (_, inbox) in self.attached(group) {
+            inbox.set_keys(keys.clone());
+        }
+    }
+
     pub(super) fn devices(&self, group: GroupId) -> BTreeSet<DeviceId> {
         self.by_group.get(&group).into_iter().flat_map(|devices| devices.keys().copied()).collect()
     }

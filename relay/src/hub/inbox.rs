@@ -1,13 +1,13 @@
 //! What waits for one session. The writer puts and never waits; the session takes at its own pace.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_types::frame::FromRelay;
 use sync_types::{DeviceId, Opaque};
 use tokio::sync::Notify;
 
-use crate::mailbox::{Attachment, Refusal, View};
+use crate::mailbox::{Attachment, Keys, Refusal, View};
 use crate::store::Bytes;
 
 /// How many events may wait, beside answers, which are bounded by what the session asked for, and receipts, of which there
@@ -53,6 +53,7 @@ struct Waiting {
     presence: usize,
     receipts: usize,
     closed: bool,
+    keys: Arc<Keys>,
 }
 
 impl Waiting {
@@ -121,6 +122,17 @@ impl Inbox {
         while self.waiting().is_full() {
             self.room.notified().await;
         }
+    }
+
+    /// The keys by which the session verifies what it is given to push, as far as the writer has decided. Not an event: what
+    /// a device sends right after a commit is read before anybody hears of that commit.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.waiting().keys.clone()
+    }
+
+    /// Gives the session the group's keys.
+    pub(crate) fn set_keys(&self, keys: Arc<Keys>) {
+        self.waiting().keys = keys;
     }
 
     /// Ends the session once it has taken what waits.

@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
-use sync_types::frame::{Acknowledge, Attach, Commit};
+use sync_types::frame::{Attach, Commit};
 use sync_types::{GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
-use crate::mailbox::{Limits, Proof};
+use crate::mailbox::{Limits, Proof, Stated, Verified};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
 mod batch;
 mod groups;
 mod inbox;
+mod notices;
 mod writer;
 
 pub(crate) use inbox::{Event, Inbox};
@@ -49,9 +50,9 @@ pub(crate) enum Request {
     /// To make a group and be attached.
     Create { attach: Attach, proof: Proof, group_info: Opaque, token: Opaque, inbox: Arc<Inbox> },
     /// To take envelopes.
-    Push(Vec<Opaque>),
+    Push(Verified),
     /// To move its cursor.
-    Acknowledge(Acknowledge),
+    Acknowledge(Stated),
     /// To order a commit.
     Commit(Box<Commit>),
     /// To undo the provisional commit.
@@ -170,7 +171,7 @@ impl Drop for Line {
 impl Request {
     fn weight(&self) -> usize {
         match self {
-            Self::Push(envelopes) => envelopes.iter().map(|e| e.len() + 32).sum(),
+            Self::Push(envelopes) => envelopes.weight(),
             Self::Create { group_info, .. } => group_info.len(),
             Self::Commit(commit) => {
                 commit.commit.len()
@@ -178,7 +179,7 @@ impl Request {
                     + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
-            Self::Acknowledge(request) => request.statement.len(),
+            Self::Acknowledge(request) => request.weight(),
             Self::Attach { .. } | Self::WelcomeStored | Self::Detach | Self::Timeout(_) => 0,
         }
     }

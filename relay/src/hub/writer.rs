@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Place};
-use super::{Event, Inbox, Op, Parts, Request, SessionId, now_ms};
+use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::crash;
-use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Notice, Proof, Refusal};
+use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Refusal};
 use crate::store::{GroupRows, StoreError};
 
 /// How many requests share a transaction.
@@ -118,6 +118,8 @@ impl Writer {
                 let state = GroupState::from_rows(rows);
                 self.groups.set_due(group, state.next_timeout());
                 self.groups.set(group, Place::Here(Box::new(state)));
+                // After a failed transaction they have those of a state that never was.
+                self.groups.share_keys(group);
             }
             Ok(None) => {}
             Err(e) => {
@@ -141,7 +143,7 @@ impl Writer {
             return;
         }
         let refusal = Refusal::of_store(about(&op.request), error);
-        batch.add(op, group, Outcome::Refused(refusal), Tally::default(), false);
+        batch.add(op, group, Outcome::Refused(refusal), Tally::default(), Vec::new());
     }
 
     fn decide(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
@@ -157,7 +159,6 @@ impl Writer {
             Request::Commit(_) => self.groups.devices(group),
             _ => BTreeSet::new(),
         };
-        let views = matches!(op.request, Request::Commit(_) | Request::Reject(_));
         let limits = self.parts.quotas;
         let observe = self.parts.observe.clone();
         let state = match self.groups.place(group) {
@@ -165,7 +166,7 @@ impl Writer {
             _ => None,
         };
         let before = state.as_ref().map_or(Default::default(), |state| state.counters());
-        let outcome = match (&op.request, state, device) {
+        let mut outcome = match (&op.request, state, device) {
             (Request::Attach { attach, proof, inbox }, Some(state), _) => {
                 let outcome = state.attach(attach, proof);
                 self.admit(op.session, attach, inbox, outcome)
@@ -207,7 +208,7 @@ impl Writer {
         };
         let created = matches!((&op.request, &outcome), (Request::Create { .. }, Outcome::Attached(_)));
         let Some(state) = self.groups.state(group) else {
-            return batch.add(op, group, outcome, Tally::default(), false);
+            return batch.add(op, group, outcome, Tally::default(), Vec::new());
         };
         let mut tally = tally(&outcome);
         let after = state.counters();
@@ -215,7 +216,14 @@ impl Writer {
         tally.commits = u64::from(matches!(op.request, Request::Commit(_)) && tally.appended > 0);
         let due = state.next_timeout();
         self.groups.set_due(group, due);
-        batch.add(op, group, outcome, tally, views);
+        if tally.commits > 0 {
+            self.groups.share_keys(group);
+        }
+        let told = match &mut outcome {
+            Outcome::Done(decision) => notices::events(&self.groups, group, std::mem::take(&mut decision.notices)),
+            _ => Vec::new(),
+        };
+        batch.add(op, group, outcome, tally, told);
         if created && let Some(decided) = batch.decided.last_mut() {
             decided.wrote = true;
         }
@@ -260,6 +268,9 @@ impl Writer {
                     }
                     self.groups.detach(before);
                 }
+                if let Some(state) = self.groups.state(group) {
+                    inbox.set_keys(Arc::new(state.keys()));
+                }
                 Outcome::Attached(Box::new(attachment))
             }
             Err(refusal) => Outcome::Refused(refusal),
@@ -301,7 +312,7 @@ impl Writer {
                 let refusal = Refusal::of_store(about(&decided.op.request), error);
                 decided.outcome = Outcome::Refused(refusal);
                 decided.tally = Tally::default();
-                decided.views = false;
+                decided.told.clear();
             }
             self.tell(decided);
         }
@@ -314,7 +325,7 @@ impl Writer {
     }
 
     fn tell(&self, decided: Decided) {
-        let Decided { op, group, outcome, views, tally, .. } = decided;
+        let Decided { op, outcome, told, tally, .. } = decided;
         let inbox = match &op.request {
             Request::Attach { inbox, .. } | Request::Create { inbox, .. } => Some(inbox),
             _ => self.groups.session(op.session).map(|attached| &attached.inbox),
@@ -342,8 +353,10 @@ impl Writer {
                     self.parts.metrics.refused(refusal.code);
                     put(Event::Refused(refusal));
                 }
-                self.notify(group, decision.notices, views);
             }
+        }
+        for (inbox, event) in told {
+            inbox.put(event);
         }
     }
 
@@ -356,53 +369,6 @@ impl Writer {
             metrics.accepted.add(tally.envelopes);
             metrics.accepted_bytes.add(tally.bytes);
             metrics.append.record(op.came.elapsed(), tally.envelopes);
-        }
-    }
-
-    /// A Welcome goes before the view that lets a newcomer see, and a narrower view before what it hides.
-    fn notify(&self, group: GroupId, notices: Vec<Notice>, views: bool) {
-        let changes =
-            |n: &Notice| matches!(n, Notice::Confirmed { .. } | Notice::Removed { .. } | Notice::ViewsChanged);
-        let views = views || notices.iter().any(changes);
-        for notice in &notices {
-            if let Notice::WelcomeReady { device } = notice
-                && let Some(inbox) = self.groups.inbox(group, *device)
-            {
-                inbox.put(Event::WelcomeReady);
-            }
-        }
-        if views && let Some(state) = self.groups.state(group) {
-            for (device, inbox) in self.groups.attached(group) {
-                inbox.put(Event::View(state.view(device)));
-            }
-        }
-        for notice in notices {
-            match notice {
-                Notice::NewEntries { newest } => {
-                    for (_, inbox) in self.groups.attached(group) {
-                        inbox.put(Event::Newest(newest));
-                    }
-                }
-                Notice::Confirmed { epoch, cursor } => {
-                    for (_, inbox) in self.groups.attached(group) {
-                        inbox.put(Event::Confirmed { epoch, cursor });
-                    }
-                }
-                Notice::Receipt { from, to, statement } => {
-                    if let Some(inbox) = self.groups.inbox(group, to) {
-                        inbox.put(Event::Receipt { from, statement });
-                    }
-                }
-                Notice::Presence { from, envelope } => {
-                    let Some(state) = self.groups.state(group) else { continue };
-                    for (device, inbox) in self.groups.attached(group) {
-                        if device != from && state.is_member(device) {
-                            inbox.put(Event::Presence(envelope.clone()));
-                        }
-                    }
-                }
-                Notice::WelcomeReady { .. } | Notice::Removed { .. } | Notice::ViewsChanged => {}
-            }
         }
     }
 }

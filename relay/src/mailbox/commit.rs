@@ -11,6 +11,10 @@ use super::push::CUT_WAIT_AGAIN_MS;
 use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal};
 use crate::store::{Bytes, MemberRow, Provisional, Removal, WelcomeRow, Write};
 
+/// How many rows of devices and of their heads a group may have. The largest group may replace each of its devices a dozen
+/// times before none can be added any more.
+const DEVICES: usize = 4_096;
+
 /// What a commit needs beside the state.
 #[derive(Clone, Copy)]
 pub struct CommitContext<'a> {
@@ -75,6 +79,11 @@ impl GroupState {
         }
         if step.after.members.len() > limits::MEMBERS {
             return Err(refuse(Code::CommitRefused, "a group has at most 128 members"));
+        }
+        // Each leaves rows behind that no quota counts: its own for 180 days, and its head for good.
+        let kept = self.members.len() + self.heads.len() + step.added.len();
+        if !step.added.is_empty() && kept > DEVICES {
+            return Err(refuse(Code::Quota, "the group has had too many devices: make a new one"));
         }
         // A device that was removed comes back under a new key: its old chain is cut for good.
         let known = |device: &DeviceId| self.members.contains_key(device) || self.heads.contains_key(device);

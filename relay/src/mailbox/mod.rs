@@ -7,7 +7,9 @@
 //! 2. when they *and those of all decisions before* are durable, send its reply, then its refusal, then act on its
 //!    notices. This holds for a decision without writes too: what [`GroupState::attach`] reports may rest on a write
 //!    that is still on its way;
-//! 3. when a commit fails, answer with the refusal for the store's error, forget the state with every decision made on
+//! 3. hand notices to the sessions that were attached when the decision was made. One that attached behind it has heard
+//!    of it by its [`Attachment`];
+//! 4. when a commit fails, answer with the refusal for the store's error, forget the state with every decision made on
 //!    top of it, and load the group again.
 
 use std::borrow::Cow;
@@ -24,10 +26,12 @@ mod presence;
 mod provisional;
 mod push;
 mod state;
+mod verified;
 
 pub use attach::{Attachment, Proof};
 pub use commit::CommitContext;
 pub use state::{GroupState, View};
+pub use verified::{Keys, Stated, Verified, Verifying};
 
 /// The largest cursor, epoch and number of an envelope: a store may keep them as signed 64-bit numbers, as SQLite does.
 /// What comes from outside and is larger is refused, so that no number is ever kept as another.
@@ -82,7 +86,8 @@ pub enum Notice {
         /// The newcomer.
         device: DeviceId,
     },
-    /// What devices may be shown has changed: for each session of the group, ask [`GroupState::view`] again and hand it to
+    /// What devices may be shown has changed: for each session of the group, ask [`GroupState::view`] right after this
+    /// decision and before the next one, keep the answers until the decision is durable, and then hand them to
     /// [`crate::session::Session::handle_view`], before acting on any other notice but [`Notice::WelcomeReady`]. The same
     /// goes for [`Notice::Confirmed`] and [`Notice::Removed`].
     ViewsChanged,

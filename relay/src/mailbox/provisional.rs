@@ -22,7 +22,7 @@ impl GroupState {
         if self.group.provisional.as_ref().is_some_and(|p| p.deadline_ms <= now_ms) {
             self.confirm(&mut decision);
         }
-        if self.expire(now_ms, &mut decision.writes) && self.collect(&mut decision.writes) {
+        if self.expire(now_ms, &mut decision.writes) && self.collect(0, &mut decision.writes) {
             self.put_counters(&mut decision.writes);
         }
         decision
@@ -91,7 +91,7 @@ impl GroupState {
         decision.notices.push(Notice::NewEntries { newest: entry.cursor });
         decision.writes.push(Write::AppendEntries(group, vec![entry]));
         decision.writes.push(Write::PutGroup(Box::new(self.group.clone())));
-        self.collect(&mut decision.writes);
+        self.collect(0, &mut decision.writes);
         self.put_counters(&mut decision.writes);
         decision
     }
@@ -112,7 +112,7 @@ impl GroupState {
             decision.notices.push(Notice::Removed { device });
         }
         decision.notices.extend(added.into_iter().map(|device| Notice::WelcomeReady { device }));
-        self.collect(&mut decision.writes);
+        self.collect(0, &mut decision.writes);
         self.put_counters(&mut decision.writes);
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
 use sync_types::envelope::{Class, Header};
-use sync_types::frame::{About, EntryKind, FromRelay, Head, Signature};
-use sync_types::{Code, DeviceId, EntryHash, Envelope, Opaque, limits};
+use sync_types::frame::{About, EntryKind, FromRelay, Head};
+use sync_types::{Code, DeviceId, EntryHash, limits};
 
-use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal};
+use super::verified::{Candidate, Parsed, Signed};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal, Verified};
 use crate::store::{Bytes, HeadRow, Write};
 
 /// For how long a sender's pushes wait after a cut of it was stale, and how long until that may happen again, so that a
@@ -27,12 +27,12 @@ pub(super) struct PutOff {
 }
 
 /// What a batch would do, told apart from the state until all of it is checked.
-struct Batch<'s, 'a> {
-    state: &'s GroupState,
-    limits: &'s Limits,
+struct Batch<'a> {
+    state: &'a GroupState,
+    limits: &'a Limits,
     now_ms: u64,
     heads: BTreeMap<DeviceId, Head>,
-    taken: Vec<(DeviceId, &'a [u8])>,
+    taken: Vec<(DeviceId, Bytes)>,
     /// Envelopes of this batch that were found to lead up to their sender's head.
     repeated: BTreeSet<EntryHash>,
     /// What the taken ones add to what is held.
@@ -49,20 +49,25 @@ impl GroupState {
     /// An envelope that is the sender's head already, or part of a run in this batch that ends in the head, is accepted
     /// without effect. A member may carry another's envelopes.
     ///
-    /// Every signature is verified before its envelope becomes the head, its sender's own too: a head that members call
-    /// forged would part their chain from the relay's for good. The last signature of a run does not do for the run, as
-    /// readers are delivered it in portions and verify them apart.
+    /// Every signature holds by its sender's key before its envelope becomes the head, its sender's own too: a head that
+    /// members call forged would part their chain from the relay's for good. The last signature of a run does not do for
+    /// the run, as readers are delivered it in portions and verify them apart. An envelope whose sender came into the group
+    /// after it was verified is to be sent again (`PROVISIONAL`).
     ///
     /// What comes behind an envelope that was to be sent again later (`QUOTA`, `PROVISIONAL`) is refused like it, not as a
     /// broken chain.
     pub fn push(
         &mut self,
         device: DeviceId,
-        envelopes: &[Opaque],
+        pushed: &Verified,
         limits: &Limits,
         now_ms: u64,
     ) -> Result<Decision, Refusal> {
         self.current_member(device, About::Push)?;
+        if pushed.group != self.id() {
+            return Err(refuse(Code::BadSignature, "the envelopes were signed for another group"));
+        }
+        let envelopes = &pushed.envelopes;
         let mut batch = Batch {
             state: self,
             limits,
@@ -76,8 +81,8 @@ impl GroupState {
         };
         let mut good = 0;
         let mut refusal = None;
-        for (index, bytes) in envelopes.iter().enumerate() {
-            match batch.check(bytes, &envelopes[index + 1..]) {
+        for (index, candidate) in envelopes.iter().enumerate() {
+            match batch.check(candidate, &envelopes[index + 1..]) {
                 Ok(()) => good += 1,
                 Err(error) => {
                     refusal = Some(error);
@@ -102,7 +107,7 @@ impl GroupState {
         Ok(decision)
     }
 
-    fn take(&mut self, heads: BTreeMap<DeviceId, Head>, taken: Vec<(DeviceId, &[u8])>) -> Decision {
+    fn take(&mut self, heads: BTreeMap<DeviceId, Head>, taken: Vec<(DeviceId, Bytes)>) -> Decision {
         let mut decision = Decision::default();
         if taken.is_empty() {
             return decision;
@@ -111,7 +116,7 @@ impl GroupState {
         let mut entries = Vec::with_capacity(taken.len());
         for (sender, bytes) in taken {
             if self.has_reader_beside(sender) {
-                entries.push(self.append(EntryKind::Envelope, sender, Bytes::from(bytes)));
+                entries.push(self.append(EntryKind::Envelope, sender, bytes));
             } else {
                 // Nobody has to acknowledge it, so it is deleted before it is ever written.
                 self.next_cursor();
@@ -131,13 +136,14 @@ impl GroupState {
     }
 }
 
-impl<'a> Batch<'_, 'a> {
-    fn check(&mut self, bytes: &'a Opaque, rest: &[Opaque]) -> Result<(), Refusal> {
+impl Batch<'_> {
+    fn check(&mut self, candidate: &Candidate, rest: &[Candidate]) -> Result<(), Refusal> {
+        let bytes = &candidate.bytes;
         if bytes.len() > self.limits.envelope_bytes.min(limits::ENVELOPE_BYTES) {
             return Err(refuse(Code::TooLarge, "the envelope is larger than the limit"));
         }
-        let envelope = Envelope::parse(bytes).map_err(|e| Refusal::new(About::Push, e.code(), e.to_string()))?;
-        let header = &envelope.header;
+        let Parsed { header, head, signed } =
+            candidate.read.as_ref().map_err(|e| Refusal::new(About::Push, e.code(), e.to_string()))?;
         if header.class == Class::Ephemeral {
             return Err(refuse(Code::Protocol, "an ephemeral envelope is never stored"));
         }
@@ -151,23 +157,20 @@ impl<'a> Batch<'_, 'a> {
         let key = self.state.current_member(sender, About::Push)?.key;
         self.check_wait(sender)?;
 
-        let ciphertext_hash = ciphertext_hash(envelope.ciphertext);
-        let hash = entry_hash(envelope.header_bytes, &ciphertext_hash, envelope.signature);
-        let head = Head {
-            seq: header.seq,
-            hash,
-            header: Opaque(envelope.header_bytes.to_vec()),
-            ciphertext_hash,
-            signature: Signature(*envelope.signature),
-        };
-        let repeated = self.is_repeated(&head, sender, rest);
+        let repeated = self.is_repeated(head, sender, rest);
         if let Ok(true) = repeated {
             // Its hash covers its signature, which was verified when it was taken.
             return Ok(());
         }
         // Before anything is said against the sender: nobody else can make an envelope that equivocates.
-        verify_parts(&self.state.id(), envelope.header_bytes, &ciphertext_hash, envelope.signature, &key)
-            .map_err(|_| refuse(Code::BadSignature, "the envelope's signature does not verify"))?;
+        match signed {
+            Signed::By(by) if *by == key => {}
+            Signed::NotBy(by) if *by == key => {
+                return Err(refuse(Code::BadSignature, "the envelope's signature does not verify"));
+            }
+            // Its sender joined, or its removal failed, while the frame was on its way here.
+            _ => return Err(self.state.provisional_refusal(About::Push)),
+        }
         repeated?;
         self.check_chain(header, sender)?;
         let in_time = self.check_epoch(header, sender).and_then(|()| self.check_quota(sender, bytes.len() as u64));
@@ -175,8 +178,8 @@ impl<'a> Batch<'_, 'a> {
             self.note_put_off(header, &refusal);
             return Err(refusal);
         }
-        self.heads.insert(sender, head);
-        self.taken.push((sender, bytes));
+        self.heads.insert(sender, head.clone());
+        self.taken.push((sender, bytes.clone()));
         Ok(())
     }
 
@@ -198,7 +201,7 @@ impl<'a> Batch<'_, 'a> {
     }
 
     /// Whether the envelope was taken before: it is the head, or the envelopes behind it in this batch lead up to the head.
-    fn is_repeated(&mut self, this: &Head, sender: DeviceId, rest: &[Opaque]) -> Result<bool, Refusal> {
+    fn is_repeated(&mut self, this: &Head, sender: DeviceId, rest: &[Candidate]) -> Result<bool, Refusal> {
         if self.repeated.contains(&this.hash) {
             return Ok(true);
         }
@@ -207,11 +210,10 @@ impl<'a> Batch<'_, 'a> {
         let mut run = vec![this.hash];
         let mut rest = rest.iter();
         while reached.0 < head.seq {
-            let next = rest.by_ref().filter_map(|b| Envelope::parse(b).ok()).find(|e| e.header.sender == sender);
+            let next = rest.by_ref().filter_map(|c| c.read.as_ref().ok()).find(|p| p.header.sender == sender);
             match next {
                 Some(next) if next.header.seq == reached.0 + 1 && next.header.previous == reached.1 => {
-                    let hash = ciphertext_hash(next.ciphertext);
-                    reached = (next.header.seq, entry_hash(next.header_bytes, &hash, next.signature));
+                    reached = (next.head.seq, next.head.hash);
                     run.push(reached.1);
                 }
                 _ => {

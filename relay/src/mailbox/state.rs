@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_types::frame::EntryKind;
 use sync_types::{DeviceId, EntryHash, GroupId, limits};
 
+use super::Keys;
 use super::push::PutOff;
 use crate::store::{
     Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, StatementRow,
@@ -24,8 +25,8 @@ pub struct GroupState {
     pub(super) welcomes: BTreeMap<DeviceId, u64>,
     /// Held envelopes by sender, as (cursor, bytes).
     envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
-    /// Held commits and rejects.
-    commits: VecDeque<IndexRow>,
+    /// Held commits and rejects, by cursor.
+    commits: BTreeMap<u64, IndexRow>,
     /// Since when a sender's pushes wait for the retry of a stale cut. Not on disk: it is over within seconds.
     pub(super) waits: BTreeMap<DeviceId, u64>,
     /// Which envelope each sender was told to send again later. Not on disk: it is over within seconds.
@@ -47,19 +48,30 @@ impl GroupState {
     /// The group behind its rows.
     pub fn from_rows(rows: GroupRows) -> Self {
         let mut envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>> = BTreeMap::new();
-        let mut commits = VecDeque::new();
+        let mut commits = BTreeMap::new();
         for row in rows.index {
             match row.kind {
                 EntryKind::Envelope => envelopes.entry(row.sender).or_default().push_back((row.cursor, row.size)),
-                EntryKind::Commit | EntryKind::Reject => commits.push_back(row),
+                EntryKind::Commit | EntryKind::Reject => drop(commits.insert(row.cursor, row)),
             }
         }
+        // One statement names many senders, and is one in memory.
+        let mut known: BTreeSet<Bytes> = BTreeSet::new();
+        let mut shared = |statement: Bytes| match known.get(&statement) {
+            Some(known) => known.clone(),
+            None => {
+                known.insert(statement.clone());
+                statement
+            }
+        };
+        let statements =
+            rows.statements.into_iter().map(|s| ((s.acknowledger, s.sender), shared(s.statement))).collect();
         Self {
             group: rows.group,
             counters: rows.counters,
             members: rows.members.into_iter().map(|m| (m.device, m)).collect(),
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
-            statements: rows.statements.into_iter().map(|s| ((s.acknowledger, s.sender), s.statement)).collect(),
+            statements,
             welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
             envelopes,
             commits,
@@ -78,7 +90,7 @@ impl GroupState {
         };
         let mut index: Vec<IndexRow> =
             self.envelopes.iter().flat_map(|(s, held)| held.iter().map(|e| envelope(s, e))).collect();
-        index.extend(self.commits.iter());
+        index.extend(self.commits.values());
         index.sort_unstable_by_key(|row| row.cursor);
         let statement = |(&(acknowledger, sender), statement): (&(DeviceId, DeviceId), &Bytes)| StatementRow {
             acknowledger,
@@ -119,6 +131,11 @@ impl GroupState {
     /// Whether the device is a current member, by the newest commit.
     pub fn is_member(&self, device: DeviceId) -> bool {
         self.members.get(&device).is_some_and(|m| m.removed.is_none())
+    }
+
+    /// The keys by which to verify what is pushed: of members, and of those that a reject would bring back.
+    pub fn keys(&self) -> Keys {
+        self.holders().map(|m| (m.device, m.key)).collect()
     }
 
     /// What the device may be shown; `None` for a stranger.
@@ -186,7 +203,9 @@ impl GroupState {
         self.counters.bytes += u64::from(size);
         match kind {
             EntryKind::Envelope => self.envelopes.entry(sender).or_default().push_back((cursor, size)),
-            EntryKind::Commit | EntryKind::Reject => self.commits.push_back(IndexRow { cursor, kind, sender, size }),
+            EntryKind::Commit | EntryKind::Reject => {
+                self.commits.insert(cursor, IndexRow { cursor, kind, sender, size });
+            }
         }
         EntryRow { cursor, kind, sender, bytes }
     }
@@ -202,19 +221,13 @@ impl GroupState {
         writes.push(Write::SetCounters(self.id(), self.counters));
     }
 
-    /// Deletes every entry that nobody waits for, and says whether there was one. Costs a step for each member, each
-    /// sender and each entry deleted; entries that stay cost nothing.
-    pub(super) fn collect(&mut self, writes: &mut Vec<Write>) -> bool {
+    /// Deletes every entry that nobody waits for, and says whether there was one. `after`: commits up to this cursor wait for
+    /// whom they waited before. Costs a step for each member, each sender, each entry deleted and each commit beyond
+    /// `after`; entries that stay cost nothing else, as many as a group may hold for those that never come back.
+    pub(super) fn collect(&mut self, after: u64, writes: &mut Vec<Write>) -> bool {
         let group = self.id();
         let (slowest, least, second) = self.slowest_holders();
-        // A former member is owed the commits up to its removal, and none after.
-        let former = self.members.values().filter_map(|m| Some((m.acknowledged, m.removed?.cursor)));
-        let owed: Vec<(u64, u64)> = former.filter(|(acknowledged, removal)| acknowledged < removal).collect();
-        let is_over = |row: &IndexRow| {
-            let waits = |&(acknowledged, removal): &(u64, u64)| acknowledged < row.cursor && row.cursor <= removal;
-            row.cursor <= least && !owed.iter().any(waits)
-        };
-
+        let owed = self.owed();
         let before = self.counters.entries;
         let counters = &mut self.counters;
         let mut forget = |size: u32| {
@@ -231,24 +244,39 @@ impl GroupState {
             writes.extend(up_to.map(|up_to| Write::DeleteEnvelopes { group, sender, up_to }));
             !held.is_empty()
         });
-        let mut up_to = None;
-        while let Some(row) = self.commits.pop_front_if(|row| is_over(row)) {
-            forget(row.size);
-            up_to = Some(row.cursor);
+        let waits = |cursor: u64| {
+            let next = owed.partition_point(|(_, removal)| *removal < cursor);
+            owed.get(next).is_some_and(|(acknowledged, _)| *acknowledged < cursor)
+        };
+        let beyond = self.commits.range(after.saturating_add(1)..).take_while(|(cursor, _)| **cursor <= least);
+        let over: Vec<u64> = beyond.map(|(cursor, _)| *cursor).filter(|cursor| !waits(*cursor)).collect();
+        for cursor in &over {
+            forget(self.commits.remove(cursor).map_or(0, |row| row.size));
         }
-        writes.extend(up_to.map(|up_to| Write::DeleteCommits { group, up_to }));
-        if self.commits.front().is_some_and(|row| row.cursor <= least) {
-            // Behind those that a former member is owed lie others that it is not.
-            self.commits.retain(|row| {
-                let over = is_over(row);
-                if over {
-                    forget(row.size);
-                    writes.push(Write::DeleteCommit { group, cursor: row.cursor });
-                }
-                !over
-            });
+        let last = over.last().copied().unwrap_or_default();
+        if self.commits.first_key_value().is_none_or(|(first, _)| *first > last) {
+            writes.extend((last > 0).then_some(Write::DeleteCommits { group, up_to: last }));
+        } else {
+            // Among those that go stay others that a former member is owed.
+            writes.extend(over.iter().map(|&cursor| Write::DeleteCommit { group, cursor }));
         }
         self.counters.entries != before
+    }
+
+    /// Which commits former members wait for, as stretches (beyond, up to) that do not touch, in their order: from behind a
+    /// member's Add, where its Welcome begins, up to its removal.
+    fn owed(&self) -> Vec<(u64, u64)> {
+        let former = self.members.values().filter_map(|m| Some((m.acknowledged.max(m.added), m.removed?.cursor)));
+        let mut each: Vec<(u64, u64)> = former.filter(|(after, removal)| after < removal).collect();
+        each.sort_unstable();
+        let mut owed: Vec<(u64, u64)> = Vec::new();
+        for (after, removal) in each {
+            match owed.last_mut() {
+                Some(last) if after <= last.1 => last.1 = last.1.max(removal),
+                _ => owed.push((after, removal)),
+            }
+        }
+        owed
     }
 
     /// Who of the holders has acknowledged least and up to where, and the least of all others. `u64::MAX` for nobody.

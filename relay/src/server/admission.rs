@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,7 @@ impl Admission {
 
     /// Takes a place for a connection from `ip`, before its handshake tells who it is.
     pub(super) fn connect(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Place> {
+        let ip = ip.map(network);
         let mut state = self.state();
         let from_ip = ip.map_or(0, |ip| state.by_ip.get(&ip).copied().unwrap_or(0));
         if state.connections >= self.limits.connections || from_ip >= self.limits.connections_per_ip {
@@ -123,6 +124,14 @@ impl Drop for Place {
     }
 }
 
+/// What counts as one address. Whoever has one IPv6 address has the 2⁶⁴ of its network.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
 fn release<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
@@ -163,6 +172,18 @@ mod tests {
         assert!(admission.connect(here).is_some());
         drop(second);
         assert!(admission.state().by_ip.is_empty() && admission.state().by_peer.is_empty());
+    }
+
+    #[test]
+    fn all_addresses_of_one_network_count_as_one() {
+        let admission = Admission::new(limits());
+        let connect = |ip: &str| admission.connect(Some(ip.parse().unwrap()));
+        let _places = [connect("2001:db8::1").unwrap(), connect("2001:db8::2:0:0:2").unwrap()];
+        assert!(connect("2001:db8::3").is_none());
+        let other = connect("2001:db8:0:1::1").unwrap();
+        drop(other);
+        let _one = connect("::ffff:10.0.0.1").unwrap();
+        assert_eq!(admission.state().by_ip[&IpAddr::from([10, 0, 0, 1])], 1);
     }
 
     #[test]

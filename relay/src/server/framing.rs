@@ -22,11 +22,15 @@ pub(super) enum ReadError {
     Bad(DecodeError),
 }
 
-/// Reads the next frame, and says how many bytes it took. Not safe to cancel: what was read of a frame would be lost.
-pub(super) async fn read<R: AsyncRead + Unpin>(from: &mut R) -> Result<(ToRelay, usize), ReadError> {
+/// Reads the next frame, of `most` bytes at most, and says how many it took. Not safe to cancel: what was read of a frame
+/// would be lost.
+pub(super) async fn read<R: AsyncRead + Unpin>(from: &mut R, most: usize) -> Result<(ToRelay, usize), ReadError> {
     let mut prefix = [0; 4];
     from.read_exact(&mut prefix).await.map_err(|_| ReadError::Closed)?;
     let length = frame::length(prefix).map_err(ReadError::Bad)?;
+    if length > most {
+        return Err(ReadError::Bad(DecodeError::Limit("the frame is larger than any that may come here")));
+    }
     let mut bytes = Vec::with_capacity(length.min(TRUST_BYTES));
     let read = from.take(length as u64).read_to_end(&mut bytes).await.map_err(|_| ReadError::Closed)?;
     if read < length {
@@ -50,19 +54,24 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(to: &mut W, bytes: &[u8], limit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_types::Opaque;
+    use sync_types::{Opaque, limits};
+
+    const MOST: usize = limits::FRAME_BYTES;
 
     #[tokio::test]
     async fn frames_are_read_whole_and_cut_ones_are_not() {
         let frame = ToRelay::Presence(Opaque(vec![7; 100_000]));
         let bytes = frame::write(&frame);
-        assert_eq!(read(&mut &bytes[..]).await.unwrap(), (frame, bytes.len()));
+        assert_eq!(read(&mut &bytes[..], MOST).await.unwrap(), (frame, bytes.len()));
         for end in [0, 3, 4, bytes.len() - 1] {
-            assert!(matches!(read(&mut &bytes[..end]).await, Err(ReadError::Closed)));
+            assert!(matches!(read(&mut &bytes[..end], MOST).await, Err(ReadError::Closed)));
         }
-        let too_long = read(&mut &[0xff, 0, 0, 0][..]).await.unwrap_err();
+        let too_long = read(&mut &[0xff, 0, 0, 0][..], MOST).await.unwrap_err();
         assert!(matches!(too_long, ReadError::Bad(DecodeError::Limit(_))));
-        let unknown = read(&mut &[0, 0, 0, 1, 99][..]).await.unwrap_err();
+        // Refused by its length, before the rest is there.
+        let too_long = read(&mut &bytes[..4], bytes.len() - 5).await.unwrap_err();
+        assert!(matches!(too_long, ReadError::Bad(DecodeError::Limit(_))));
+        let unknown = read(&mut &[0, 0, 0, 1, 99][..], MOST).await.unwrap_err();
         assert!(matches!(unknown, ReadError::Bad(DecodeError::Malformed { .. })));
     }
 

@@ -1,6 +1,6 @@
 //! The running relay: its sockets, connections in memory, and their end.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,10 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use self::address::reachable;
 use self::admission::{Admission, Peer};
 use self::pairing::Pairings;
+use self::verify::Verifier;
 use crate::config::{RelayConfig, ServerLimits, StoreConfig};
 use crate::http::{self, Shown};
 use crate::hub::{Hub, Parts};
@@ -26,13 +28,16 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 use crate::{Identity, StartError};
 
+mod address;
 mod admission;
 mod endpoint;
 mod folder;
 mod framing;
 mod pairing;
 mod stream;
+mod verify;
 
+pub use address::outward_address;
 pub use endpoint::{EXPORTER_LABEL, crypto_provider};
 
 /// How long the connected may take to hear that the relay stops.
@@ -76,6 +81,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     limits: ServerLimits,
     admission: Arc<Admission>,
+    verifier: Verifier,
     stopping: watch::Sender<bool>,
 }
 
@@ -159,6 +165,7 @@ impl Relay {
             metrics,
             admission: Admission::new(config.limits.clone()),
             limits: config.limits.clone(),
+            verifier: Verifier::new(),
             stopping: watch::Sender::new(false),
         });
         let public_host = config.public_url.as_ref().map(|url| url.host().to_owned());
@@ -328,32 +335,6 @@ fn shown(
         store_bytes: Arc::new(move || sqlite.as_ref().map_or(0, |store| store.size())),
         well_known: Arc::new(well_known),
     }
-}
-
-/// What to tell devices about a socket: "everywhere" is no address, so without a public one it is the address by which
-/// this machine would send to the world, and if it has none, loopback.
-fn reachable(socket: SocketAddr, public_host: Option<&str>) -> String {
-    match public_host {
-        Some(host) => format!("{host}:{}", socket.port()),
-        None if !socket.ip().is_unspecified() => socket.to_string(),
-        None => SocketAddr::new(outward_address(socket.is_ipv4()), socket.port()).to_string(),
-    }
-}
-
-/// Asks the routing table; connecting a UDP socket sends nothing. The targets are documentation addresses (RFC 5737,
-/// RFC 3849).
-fn outward_address(v4: bool) -> IpAddr {
-    let (any, target, loopback): (IpAddr, IpAddr, IpAddr) = if v4 {
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::LOCALHOST.into())
-    } else {
-        let documentation = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-        (Ipv6Addr::UNSPECIFIED.into(), documentation.into(), Ipv6Addr::LOCALHOST.into())
-    };
-    let routed = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((target, 9))?;
-        socket.local_addr()
-    });
-    routed.map_or(loopback, |address| address.ip())
 }
 
 /// A time to come back, so that not all come at once.

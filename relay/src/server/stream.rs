@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::framing::{self, ReadError};
 use super::{Shared, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request};
-use crate::mailbox::Refusal;
+use crate::mailbox::{Refusal, Verifying};
 use crate::metrics::Gauge;
 use crate::session::{Action, Ask, Session};
 use crate::store::StoreError;
@@ -96,13 +96,14 @@ impl Stream<'_> {
         let mut first = true;
         loop {
             self.inbox.room().await;
+            let most = self.session().frame_bytes();
             let read = if first {
-                match timeout(self.shared.limits.first_frame, framing::read(from)).await {
+                match timeout(self.shared.limits.first_frame, framing::read(from, most)).await {
                     Ok(read) => read,
                     Err(_) => return,
                 }
             } else {
-                framing::read(from).await
+                framing::read(from, most).await
             };
             let actions = match read {
                 Ok((frame, size)) => self.session().handle_frame(frame, size, crate::hub::now_ms()),
@@ -162,8 +163,16 @@ impl Stream<'_> {
                 *self.whom() = Some((attach.group, attach.device));
                 return self.begin(line, Request::Create { attach, proof, group_info, token, inbox }).await;
             }
-            Ask::Push(envelopes) => Request::Push(envelopes),
-            Ask::Acknowledge(request) => Request::Acknowledge(request),
+            Ask::Push(envelopes) => {
+                // Only an attached session asks for this.
+                let Some((group, _)) = *self.whom() else { return false };
+                let work = Verifying::new(group, envelopes, inbox.keys());
+                Request::Push(self.shared.verifier.envelopes(work).await)
+            }
+            Ask::Acknowledge(request) => {
+                let Some((group, _)) = *self.whom() else { return false };
+                Request::Acknowledge(self.shared.verifier.acknowledgement(group, &request, &inbox.keys()).await)
+            }
             Ask::Commit(request) => Request::Commit(Box::new(request)),
             Ask::Reject(bytes) => Request::Reject(bytes),
             Ask::Presence(envelope) => Request::Presence(envelope),

@@ -227,13 +227,14 @@ fn a_stale_cut_names_the_head_and_holds_the_sender_back_for_the_retry() {
 
     // Nobody retries: the wait ends by itself, and another stale cut does not start it anew at once.
     let mut other = world.state.clone();
+    let late_verified = verified(&other, std::slice::from_ref(&late));
     let after = world.now + TEN_SECONDS;
-    assert!(other.push(c.id, std::slice::from_ref(&late), &world.limits, after).is_ok());
+    assert!(other.push(c.id, &late_verified, &world.limits, after).is_ok());
     std::mem::swap(&mut world.state, &mut other);
     world.now = after;
     let stale_again = world.script(&a, &[], &[&c]);
     assert_eq!(world.commit(&a, &stale_again).unwrap_err().code, Code::StaleCut);
-    assert!(world.state.push(c.id, std::slice::from_ref(&late), &world.limits, world.now).is_ok());
+    assert!(world.state.push(c.id, &late_verified, &world.limits, world.now).is_ok());
     std::mem::swap(&mut world.state, &mut other);
 
     world.commit(&a, &retry).unwrap();
@@ -303,6 +304,96 @@ fn a_former_member_gets_the_commits_up_to_its_removal_and_nothing_else() {
     world.ack(&c, removal);
     assert_eq!(world.state.counters().entries, 0);
     assert!(world.attach(&c, removal).unwrap().receipts.is_empty());
+}
+
+/// Its Welcome begins behind its Add: whatever was changed before, it could not read, and it never acknowledges.
+#[test]
+fn a_newcomer_that_never_came_is_owed_no_commit_from_before_it_was_added() {
+    let [mut a, mut b, c] = [1, 2, 3].map(Peer::new);
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    // Three that the sponsor has not acknowledged when it adds the newcomer.
+    for _ in 0..3 {
+        let renew = world.script(&b, &[], &[]);
+        world.commit(&b, &renew).unwrap();
+    }
+    let add = world.script(&b, &[&c], &[]);
+    world.commit(&b, &add).unwrap();
+    let added = world.state.counters().newest;
+    for peer in [&a, &b] {
+        world.ack_all(peer);
+    }
+    assert_eq!(world.cursors(&c, 0), [added - 3, added - 2, added - 1, added], "as long as it may come");
+    let renew = world.script(&a, &[], &[]);
+    world.commit(&a, &renew).unwrap();
+    let remove = world.script(&a, &[], &[&c]);
+    world.commit(&a, &remove).unwrap();
+    for peer in [&a, &b] {
+        world.ack_all(peer);
+    }
+    // It may have its Welcome without having said so, and then it is to learn of its removal.
+    assert_eq!(world.cursors(&c, 0), [added + 1, added + 2]);
+    world.ack(&c, added + 2);
+    assert_eq!(world.state.counters().entries, 0);
+}
+
+/// Former members that never come back are owed one stretch of the log each, and only what lies in none of them goes.
+#[test]
+fn what_several_former_members_are_owed_stays_and_the_rest_goes() {
+    let [mut a, mut b, mut c, mut d] = [1, 2, 3, 4].map(Peer::new);
+    let mut world = World::of(&mut [&mut a, &mut b, &mut c, &mut d]);
+    let base = world.state.counters().newest;
+    let change = |world: &mut World, removed: &[&Peer]| {
+        let commit = world.script(&a, &[], removed);
+        world.commit(&a, &commit).unwrap();
+    };
+    change(&mut world, &[]);
+    world.ack(&c, base + 1);
+    world.ack(&d, base + 1);
+    change(&mut world, &[&c]);
+    world.ack(&d, base + 2);
+    change(&mut world, &[]);
+    world.ack(&d, base + 3);
+    change(&mut world, &[]);
+    change(&mut world, &[&d]);
+    change(&mut world, &[]);
+    let held = |world: &World| -> Vec<u64> { world.state.rows().index.iter().map(|row| row.cursor - base).collect() };
+    world.ack_all(&b);
+    assert_eq!(held(&world), [1, 2, 3, 4, 5, 6]);
+    world.ack_all(&a);
+    assert_eq!(held(&world), [2, 4, 5], "c's removal, and for d the one before its own and that");
+    world.ack(&d, base + 4);
+    assert_eq!(held(&world), [2, 5]);
+    world.ack(&c, base + 2);
+    assert_eq!(held(&world), [5]);
+    world.ack(&d, base + 5);
+    assert_eq!(held(&world), [0; 0]);
+}
+
+/// A group whose devices come and go without end would fill the relay's memory with rows that no quota counts.
+#[test]
+fn a_group_has_so_many_devices_in_its_time_and_no_more() {
+    let mut a = Peer::new(1);
+    let mut world = World::of(&mut [&mut a]);
+    let mut had = 1;
+    let refusal = loop {
+        let many: Vec<Peer> = (had..had + 127).map(Peer::numbered).collect();
+        let many: Vec<&Peer> = many.iter().collect();
+        let add = world.script(&a, &many, &[]);
+        match world.commit(&a, &add) {
+            Ok(_) => had += 127,
+            Err(refusal) => break refusal,
+        }
+        let remove = world.script(&a, &[], &many);
+        world.commit(&a, &remove).unwrap();
+        world.ack_all(&a);
+    };
+    assert_eq!((refusal.code, had), (Code::Quota, 1 + 32 * 127));
+    let renew = world.script(&a, &[], &[]);
+    assert!(world.commit(&a, &renew).is_ok(), "what it has goes on");
+    world.now += u64::try_from(limits::FORMER_MEMBER_RETENTION.as_millis()).unwrap();
+    world.timeout();
+    let add = world.script(&a, &[&Peer::new(2)], &[]);
+    assert!(world.commit(&a, &add).is_ok(), "and those that are forgotten make room");
 }
 
 #[test]

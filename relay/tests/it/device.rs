@@ -3,10 +3,13 @@
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::{Client, ExtensionList, Group, MlsMessage};
 use sync_rules::mls::{self, Rules};
+use sync_rules::statement::sign_acknowledgement;
 use sync_rules::{SigningKey, attach, envelope};
+use sync_types::body::Reached;
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{
-    self, Acknowledge, Attach, Attached, Commit, Create, Entry, FromRelay, Refused, Signature, ToRelay, WelcomeFor,
+    self, Acknowledge, Acknowledgement, Attach, Attached, Commit, Create, Cut, Entry, FromRelay, Refused, Signature,
+    ToRelay, WelcomeFor,
 };
 use sync_types::settings::Settings;
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite, VERSION};
@@ -100,6 +103,15 @@ impl Wire {
     pub async fn acknowledge(&mut self, cursor: u64) {
         self.send(&ToRelay::Acknowledge(Acknowledge { cursor, statement: Opaque::default() })).await;
     }
+
+    /// Acknowledges with a signed statement that `of` has all that `by` sealed.
+    pub async fn acknowledge_signed(&mut self, cursor: u64, of: &Device, by: &Device) {
+        let frontier = vec![Reached { sender: by.id, seq: by.seq, hash: by.previous }];
+        let mut statement = Acknowledgement { device: of.id, frontier, holes: vec![], signature: Signature([0; 64]) };
+        sign_acknowledgement(&of.key, &of.group, &mut statement);
+        let statement = Opaque(sync_types::encode(&statement));
+        self.send(&ToRelay::Acknowledge(Acknowledge { cursor, statement })).await;
+    }
 }
 
 /// A device with its chain.
@@ -140,23 +152,34 @@ impl Device {
 
     /// The next envelope of the chain.
     pub fn seal(&mut self, length: usize) -> Opaque {
+        let (envelope, hash) = self.seal_as(Class::Data, self.seq + 1, self.previous, length);
+        self.seq += 1;
+        self.previous = hash;
+        envelope
+    }
+
+    /// An ephemeral envelope.
+    pub fn presence(&self) -> Opaque {
+        self.seal_as(Class::Ephemeral, 0, EntryHash::default(), 272).0
+    }
+
+    fn seal_as(&self, class: Class, seq: u64, previous: EntryHash, length: usize) -> (Opaque, EntryHash) {
         let header = sync_types::encode(&Header {
             version: VERSION,
             suite: Suite::XWing as u8,
-            class: Class::Data,
+            class,
             epoch: self.epoch,
             epoch_tag: [0; 8],
             sender: self.id,
-            seq: self.seq + 1,
-            previous: self.previous,
+            seq,
+            previous,
             nonce: [0; 24],
         });
         let ciphertext = vec![7; length];
         let hash = envelope::ciphertext_hash(&ciphertext);
         let signature = envelope::sign_envelope(&self.key, &self.group, &header, &hash);
-        self.seq += 1;
-        self.previous = envelope::entry_hash(&header, &hash, &signature);
-        Opaque(Envelope::assemble(&header, &ciphertext, &signature))
+        let entry = envelope::entry_hash(&header, &hash, &signature);
+        (Opaque(Envelope::assemble(&header, &ciphertext, &signature)), entry)
     }
 
     pub fn seq(&self) -> u64 {
@@ -210,8 +233,28 @@ pub fn add(mls: &mut Group<impl MlsConfig>, newcomer: &Device) -> Commit {
     }
 }
 
+/// The commit that removes a device which has pushed nothing.
+pub fn remove(mls: &mut Group<impl MlsConfig>, leaver: &Device) -> Commit {
+    let cut = Cut { last: vec![Reached { sender: leaver.id, seq: 0, hash: EntryHash::default() }] };
+    let index = mls.roster().members_iter().find(|m| m.signing_identity == mls::Identity::of(&leaver.key.public()));
+    let builder = mls.commit_builder().authenticated_data(sync_types::encode(&cut));
+    let output = builder.remove_member(index.unwrap().index).unwrap().build().unwrap();
+    mls.apply_pending_commit().unwrap();
+    let commit = Opaque(output.commit_message.to_bytes().unwrap());
+    Commit { commit, group_info: Opaque(info(mls)), welcomes: vec![] }
+}
+
 /// Two devices in one group, both attached, with nothing held.
-pub async fn pair(mut open: impl AsyncFnMut() -> Wire, token: &[u8]) -> ((Device, Wire), (Device, Wire)) {
+pub async fn pair(open: impl AsyncFnMut() -> Wire, token: &[u8]) -> ((Device, Wire), (Device, Wire)) {
+    let (first, second, _) = founded(open, token).await;
+    (first, second)
+}
+
+/// The same with the first one's MLS group.
+pub async fn founded(
+    mut open: impl AsyncFnMut() -> Wire,
+    token: &[u8],
+) -> ((Device, Wire), (Device, Wire), Group<impl MlsConfig>) {
     let group = GroupId([5; 32]);
     let (mut first, mut second) = (Device::new(1, group), Device::new(2, group));
     let mut mls = first.found();
@@ -237,5 +280,5 @@ pub async fn pair(mut open: impl AsyncFnMut() -> Wire, token: &[u8]) -> ((Device
     other.settled().await;
     first.epoch = 1;
     second.epoch = 1;
-    ((first, wire), (second, other))
+    ((first, wire), (second, other), mls)
 }

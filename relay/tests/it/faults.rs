@@ -148,9 +148,9 @@ fn fault_13_nothing_is_shown_before_it_and_all_before_it_is_durable() {
     let (mut state, store) = (world.state.clone(), world.store);
     let base = state.counters().newest;
     // Two pushes are decided; only the first is durable so far.
-    let (one, two) = (a.seal(), a.seal());
-    let first = state.push(a.id, &[one], &world.limits, 0).unwrap();
-    let second = state.push(a.id, &[two], &world.limits, 0).unwrap();
+    let [one, two, three] = [(); 3].map(|()| verified(&state, &[a.seal()]));
+    let first = state.push(a.id, &one, &world.limits, 0).unwrap();
+    let second = state.push(a.id, &two, &world.limits, 0).unwrap();
     let (mut session, _) = attached(base, View { after: base, ..MEMBER });
     assert_eq!(session.wants_entries(), None, "decided is not durable");
     now(store.commit(first.writes)).unwrap();
@@ -170,7 +170,7 @@ fn fault_13_nothing_is_shown_before_it_and_all_before_it_is_durable() {
     // The power goes after a decision that was not synced: a relay that starts again gives its cursor to another entry,
     // and nobody was shown or told anything of the first.
     store.hold_back_syncs();
-    let lost = state.push(a.id, &[a.seal()], &world.limits, 0).unwrap();
+    let lost = state.push(a.id, &three, &world.limits, 0).unwrap();
     now(store.commit(lost.writes)).unwrap();
     store.lose_unsynced();
     let again = GroupState::from_rows(now(store.load(GROUP)).unwrap().unwrap());

@@ -1,10 +1,12 @@
 //! The relay's tests: what devices notice of it.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod batches;
 mod commits;
 mod contract;
 mod device;
 mod faults;
+mod gate;
 mod observer;
 mod process;
 mod pushing;

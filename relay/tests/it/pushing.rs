@@ -1,10 +1,13 @@
 //! Attaching, pushing, acknowledging, and deleting on acknowledgement.
 
-use sync_relay::mailbox::{GroupState, Limits, Notice};
+use std::sync::Arc;
+
+use sync_relay::mailbox::{GroupState, Keys, Limits, Notice, Stated, Verifying};
+use sync_rules::statement::sign_acknowledgement;
 use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Header};
-use sync_types::frame::{EntryKind, FromRelay};
-use sync_types::{Code, EntryHash, Opaque};
+use sync_types::frame::{About, Acknowledge, Acknowledgement, EntryKind, FromRelay, Signature};
+use sync_types::{Code, EntryHash, GroupId, Opaque, encode};
 
 use crate::support::*;
 
@@ -23,7 +26,7 @@ fn a_group_is_made_once_and_its_founder_may_repeat_it() {
         GroupState::create(&FakeObserve::default(), request, proof, info, 0).map(|_| ()).unwrap_err().code
     };
     let info = snapshot(GROUP, 0, &[key(&a)]);
-    assert_eq!(make(&request, &proof, &snapshot(sync_types::GroupId([1; 32]), 0, &[key(&a)])), Code::Protocol);
+    assert_eq!(make(&request, &proof, &snapshot(GroupId([1; 32]), 0, &[key(&a)])), Code::Protocol);
     assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[key(&a), key(&b)])), Code::Protocol);
     assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[])), Code::Protocol);
     assert_eq!(make(&stranger, &stranger_proof, &info), Code::Protocol);
@@ -130,6 +133,38 @@ fn a_badly_signed_envelope_of_its_own_sender_never_becomes_the_head() {
     (a.seq, a.hash) = before;
     let commit = world.script(&b, &[], &[&a]);
     assert!(world.commit(&b, &commit).is_ok(), "what members hold of it is what the cut states");
+}
+
+/// The mailbox takes no session's word for it by whose key a signature holds.
+#[test]
+fn what_holds_by_another_key_or_in_another_group_is_not_taken() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    let mut world = World::of(&mut [&mut a, &mut b]);
+    let posing = Peer::new(3);
+    let forged = posing.seal_as(&Header { seq: 1, ..a.header() }, 1, 272).0;
+    let envelope = a.seal();
+    let verified =
+        |group, keys: Keys, envelope: &Opaque| Verifying::new(group, vec![envelope.clone()], Arc::new(keys)).finish();
+    let theirs = Keys::from([(a.id, posing.key.public())]);
+    let cases = [
+        ("the forger's own key", Code::Provisional, verified(GROUP, theirs, &forged)),
+        ("no key", Code::Provisional, verified(GROUP, Keys::new(), &envelope)),
+        ("another group", Code::BadSignature, verified(GroupId([1; 32]), world.state.keys(), &envelope)),
+    ];
+    for (what, code, pushed) in cases {
+        world.refused(what, code, |w| w.state.push(a.id, &pushed, &w.limits, w.now));
+    }
+    assert_eq!(accepted(&world.push(&a, &[envelope]).unwrap()), Some(1));
+
+    let mut statement =
+        Acknowledgement { device: b.id, frontier: vec![a.reached()], holes: vec![], signature: Signature([0; 64]) };
+    sign_acknowledgement(&posing.key, &GROUP, &mut statement);
+    let request = Acknowledge { cursor: 0, statement: Opaque(encode(&statement)) };
+    let theirs = Keys::from([(b.id, posing.key.public())]);
+    for (keys, code) in [(theirs, Code::BadSignature), (Keys::new(), Code::Provisional)] {
+        let stated = Stated::verify(GROUP, &request, &keys);
+        world.refused("a statement", code, |w| w.state.acknowledge(b.id, &stated));
+    }
 }
 
 #[test]
@@ -284,6 +319,29 @@ fn acknowledgements_only_rise_and_bad_ones_change_nothing() {
     assert!(world.attach(&b, 0).unwrap().receipts.is_empty());
     assert_eq!(world.ack(&b, 0).writes, vec![], "a lower cursor moves nothing");
     assert_eq!(world.attach(&b, 0).unwrap().attached.acknowledged, newest);
+}
+
+/// What the relay keeps of one device's word is bounded, whatever it names and however often it speaks.
+#[test]
+fn a_device_whose_statements_would_fill_the_relay_says_it_all_at_once() {
+    let mut peers: Vec<Peer> = (1..=10).map(Peer::new).collect();
+    let mut world = World::of(&mut peers.iter_mut().collect::<Vec<_>>());
+    let (b, others) = peers.split_first().unwrap();
+    let large = |frontier| b.statement_with(frontier, vec![Span { sender: others[0].id, from: 1, to: 1 }; 1_024]);
+    let cursor = world.state.counters().newest;
+    let mut taken = 0;
+    let refusal = loop {
+        match world.acknowledge(b, cursor, large(vec![others[taken].reached()])) {
+            Ok(_) => taken += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!((refusal.about, refusal.code, taken), (About::Acknowledge, Code::Quota, 7));
+    assert!(refusal.retry_after_ms > 0);
+    // Speaking of the same again takes no more room.
+    world.acknowledge(b, cursor, large(vec![others[0].reached()])).unwrap();
+    world.acknowledge(b, cursor, large(others.iter().map(Peer::reached).collect())).unwrap();
+    world.acknowledge(b, cursor, large(vec![others[0].reached()])).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use sync_relay::rendezvous::{Outgoing, PartyId, Rendezvous};
 use sync_types::frame::{FromRelay, OpenSlot, SlotSide};
-use sync_types::{Code, Opaque, VERSION};
+use sync_types::{Code, Opaque, VERSION, limits};
 
 const SHOWER: PartyId = 1;
 const SCANNER: PartyId = 2;
@@ -123,4 +123,31 @@ fn messages_are_few_and_small() {
     let mut rendezvous = met();
     let told = rendezvous.message(SHOWER, Opaque(vec![0; 65_536]), 1);
     assert_eq!(codes(&told), [(SHOWER, Some(Code::TooLarge)), (SCANNER, Some(Code::TooLarge))]);
+}
+
+/// A slot alone may hold a megabyte, and there are ten thousand.
+#[test]
+fn what_waits_for_scanners_that_never_come_is_bounded_over_all_slots() {
+    let mut rendezvous = Rendezvous::new(10_000);
+    let message = Opaque(vec![0; limits::PAIRING_MESSAGE_BYTES]);
+    let mut held = 0;
+    let refused = 'full: loop {
+        let name = u8::try_from(rendezvous.len()).unwrap();
+        let slot = OpenSlot { version: VERSION, slot: [name; 16], side: SlotSide::Shows, ttl_seconds: 60 };
+        rendezvous.open(name.into(), &slot, 0).unwrap();
+        for _ in 0..limits::PAIRING_MESSAGES {
+            match &rendezvous.message(name.into(), message.clone(), 0)[..] {
+                [] => held += message.len(),
+                [Outgoing { frame: FromRelay::Refused(refused), .. }] => break 'full refused.code(),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!((refused, held >> 20), (Code::RateLimited, 16 - 1));
+    // Two who are both there go on.
+    let slot = |side| OpenSlot { version: VERSION, slot: [0xff; 16], side, ttl_seconds: 60 };
+    rendezvous.open(1_000, &slot(SlotSide::Shows), 0).unwrap();
+    rendezvous.open(1_001, &slot(SlotSide::Scans), 0).unwrap();
+    let handed = rendezvous.message(1_001, message.clone(), 0);
+    assert_eq!(handed, [Outgoing { to: 1_000, frame: FromRelay::SlotMessage(message) }]);
 }

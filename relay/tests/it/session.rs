@@ -182,6 +182,26 @@ fn changes_of_a_group_have_a_brake_of_their_own() {
 }
 
 #[test]
+fn a_statement_costs_what_the_relay_writes_for_it() {
+    let rates = Rates { bytes_per_second: 1_000, bytes_burst: 100_000, ..Rates::default() };
+    let mut session = Session::new(EXPORTER, &rates);
+    let (request, _) = Peer::new(1).attach(0);
+    session.handle_frame(ToRelay::Attach(request), 100, 0);
+    session.handle_attached(attachment(0, MEMBER), None);
+    let mut state = |length: usize| {
+        let frame = ToRelay::Acknowledge(Acknowledge { cursor: 0, statement: Opaque(vec![0; length]) });
+        matches!(session.handle_frame(frame, length + 12, 0)[..], [Action::Ask(Ask::Acknowledge(_))])
+    };
+    // Room for one that names twenty, not for two: it is written twenty times.
+    let twenty = 20 * 56 + 82;
+    assert_eq!(
+        [state(twenty), state(twenty), state(twenty), state(twenty), state(twenty)],
+        [true, true, true, false, false]
+    );
+    assert!(state(0));
+}
+
+#[test]
 fn pushes_behind_one_that_has_to_wait_wait_with_it() {
     let rates = Rates { bytes_per_second: 1_000, bytes_burst: 1_000, ..Rates::default() };
     let mut session = Session::new(EXPORTER, &rates);

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use sync_relay::mailbox::{Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal};
+use sync_relay::mailbox::{
+    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Stated, Verified, Verifying,
+};
 use sync_relay::store::{EntriesQuery, EntryRow, MemoryStore, Store};
 use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_acknowledgement, sign_reject};
@@ -40,7 +42,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(seed: u8) -> Self {
-        let key = SigningKey::from_seed(&[seed; 32]);
+        Self::from_key(SigningKey::from_seed(&[seed; 32]))
+    }
+
+    /// One of many.
+    pub(crate) fn numbered(number: usize) -> Self {
+        let mut seed = [0xff; 32];
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        Self::from_key(SigningKey::from_seed(&seed))
+    }
+
+    fn from_key(key: SigningKey) -> Self {
         Self { id: key.device_id(), key, seq: 0, hash: EntryHash::default(), epoch: 0 }
     }
 
@@ -253,12 +265,13 @@ impl World {
     }
 
     pub(crate) fn push(&mut self, peer: &Peer, envelopes: &[Opaque]) -> Result<Decision, Refusal> {
-        let result = self.state.push(peer.id, envelopes, &self.limits, self.now);
+        let result = self.state.push(peer.id, &verified(&self.state, envelopes), &self.limits, self.now);
         self.settle(result)
     }
 
     pub(crate) fn acknowledge(&mut self, peer: &Peer, cursor: u64, statement: Opaque) -> Result<Decision, Refusal> {
-        let result = self.state.acknowledge(peer.id, &Acknowledge { cursor, statement });
+        let stated = Stated::verify(GROUP, &Acknowledge { cursor, statement }, &self.state.keys());
+        let result = self.state.acknowledge(peer.id, &stated);
         self.settle(result)
     }
 
@@ -344,6 +357,11 @@ impl World {
         assert_eq!(rows.counters.bytes, rows.index.iter().map(|e| u64::from(e.size)).sum::<u64>());
         Ok(decision)
     }
+}
+
+/// Envelopes as a session hands them on.
+pub(crate) fn verified(state: &GroupState, envelopes: &[Opaque]) -> Verified {
+    Verifying::new(GROUP, envelopes.to_vec(), Arc::new(state.keys())).finish()
 }
 
 pub(crate) fn accepted(decision: &Decision) -> Option<u64> {

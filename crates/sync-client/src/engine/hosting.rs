@@ -1,12 +1,12 @@
 //! The relay that this device hosts for its group while it runs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig};
+use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address};
 use sync_types::{Code, RelayAddress};
 use tokio::time::timeout;
 
@@ -133,12 +133,6 @@ fn reachable(ip: IpAddr, port: u16) -> Vec<String> {
     if !ip.is_unspecified() {
         return vec![SocketAddr::new(ip, port).to_string()];
     }
-    // Connecting a UDP socket asks the routing table and sends nothing. The address is one for documentation (RFC 5737).
-    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
-        .and_then(|socket| socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr()))
-        .ok()
-        .map(|own| own.ip())
-        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
     let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
-    routed.into_iter().chain([loopback]).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+    outward_address(loopback).into_iter().chain([loopback]).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
 }

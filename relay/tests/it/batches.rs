@@ -1,0 +1,120 @@
+//! What devices hear when requests of several are decided together and become durable in one transaction.
+
+use std::sync::Arc;
+
+use sync_relay::store::{MemoryStore, StoreError};
+use sync_relay::{Relay, RelayConfig};
+use sync_types::frame::{About, FromRelay, ToRelay};
+use sync_types::{GroupId, Opaque, limits};
+
+use crate::device::{Device, Wire, add, attached, founded, pair, remove};
+use crate::gate::Gated;
+
+/// Until everybody waits for somebody else. All that takes part here are tasks of one thread, which run in turn, and a frame
+/// passes through a handful of them.
+async fn idle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A newcomer that is told it caught up takes a missing Welcome for the word that somebody has removed it.
+#[tokio::test]
+async fn a_newcomer_gets_its_welcome_before_it_may_look_whatever_shares_the_transaction() {
+    let store = Arc::new(Gated::new(2));
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    let ((mut a, mut wire_a), (_b, mut wire_b), mut mls) = founded(async || Wire::local(&relay), b"").await;
+    let newcomer = Device::new(3, a.group);
+    let change = add(&mut mls, &newcomer);
+    drop(mls);
+    wire_a.send(&ToRelay::Commit(change.clone())).await;
+    let cursor = wire_b.entries(1).await[0].cursor;
+    let mut wire = Wire::local(&relay);
+    assert_eq!(newcomer.attach(&mut wire, cursor).await.provisional, 1);
+
+    // While the relay waits for the disk: the commit again, which changes nothing, and the word that makes it final.
+    wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
+    idle().await;
+    wire_a.send(&ToRelay::Commit(change)).await;
+    idle().await;
+    wire_b.acknowledge(cursor).await;
+    idle().await;
+    store.let_through(1);
+    assert!(matches!(wire.receive().await, Some(FromRelay::Welcome(_))));
+    assert_eq!(wire.receive().await, Some(FromRelay::CaughtUp(cursor)));
+    relay.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_device_hears_that_it_is_attached_before_it_hears_anything_of_others() {
+    let store = Arc::new(Gated::new(1));
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    let ((mut a, mut wire_a), (mut b, mut wire_b)) = pair(async || Wire::local(&relay), b"").await;
+    store.let_through(1);
+    wire_b.send(&ToRelay::Push(vec![b.seal(300)])).await;
+    let entry = wire_a.entries(1).await.remove(0);
+    drop(wire_b);
+
+    wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
+    idle().await;
+    wire_a.send(&ToRelay::Presence(a.presence())).await;
+    wire_a.acknowledge_signed(entry.cursor, &a, &b).await;
+    idle().await;
+    let mut wire = Wire::local(&relay);
+    b.ask_to_attach(&mut wire).await;
+    idle().await;
+    store.let_through(1);
+    assert!(matches!(wire.receive().await, Some(FromRelay::Attached(_))));
+    assert!(matches!(wire.receive().await, Some(FromRelay::Receipt(_))), "and not a second time");
+    assert!(matches!(wire.receive().await, Some(FromRelay::Deliver(_))));
+    relay.shutdown().await;
+}
+
+/// Verifying so many signatures takes a good part of a second, and all groups share one writer.
+#[tokio::test]
+async fn a_push_of_thousands_of_small_envelopes_holds_up_nobody_else() {
+    let relay = Relay::start(RelayConfig::in_memory()).await.unwrap();
+    let ((mut a, mut wire_a), reader) = pair(async || Wire::local(&relay), b"").await;
+    drop(reader);
+    let mut other = Device::new(7, GroupId([8; 32]));
+    let mut wire = Wire::local(&relay);
+    other.create(&mut wire, &other.found(), b"").await;
+    attached(&mut wire).await;
+    let many: Vec<Opaque> = (0..limits::PUSH_ENVELOPES).map(|_| a.seal(272)).collect();
+
+    wire_a.send(&ToRelay::Push(many)).await;
+    // The relay reads the end of it, and begins.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    wire.send(&ToRelay::Push(vec![other.seal(300)])).await;
+    wire.accepted(1).await;
+    assert_eq!(
+        relay.metrics().accepted.value(),
+        0,
+        "the large one is not through yet, and of a group of one nothing is kept"
+    );
+    wire_a.accepted(limits::PUSH_ENVELOPES as u64).await;
+    relay.shutdown().await;
+}
+
+/// A session verifies by the keys of the group as the relay has it, whatever became of it since the session began.
+#[tokio::test]
+async fn sessions_know_who_joined_later_and_whose_removal_failed() {
+    let store = Arc::new(MemoryStore::new());
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    let ((_a, mut wire_a), (mut b, mut wire_b), mut mls) = founded(async || Wire::local(&relay), b"").await;
+    let change = remove(&mut mls, &b);
+    drop(mls);
+    store.fail_next(StoreError::Busy);
+    wire_a.send(&ToRelay::Commit(change)).await;
+    assert_eq!(wire_a.refusal().await.about, About::Commit);
+    // Whatever is asked next, the relay reads the group again first.
+    wire_a.settled().await;
+    wire_b.send(&ToRelay::Push(vec![b.seal(300)])).await;
+    wire_b.accepted(1).await;
+    // The first one carries what the second sealed.
+    wire_a.send(&ToRelay::Push(vec![b.seal(300)])).await;
+    wire_a.accepted(0).await;
+    relay.shutdown().await;
+}

@@ -1,0 +1,67 @@
+//! A store that makes new entries durable only when a test lets it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sync_relay::store::{
+    Bytes, EntriesQuery, EntryRow, GroupRows, MemoryStore, Store, StoreError, StoreFuture, StoreStats, Write,
+};
+use sync_types::{DeviceId, GroupId};
+use tokio::sync::Semaphore;
+
+/// Counts the entries that became durable.
+pub(crate) struct Gated {
+    inner: MemoryStore,
+    durable: AtomicU64,
+    gate: Semaphore,
+}
+
+impl Gated {
+    /// Lets so many transactions with new entries through; those without pass freely.
+    pub(crate) fn new(transactions: usize) -> Self {
+        Self { inner: MemoryStore::new(), durable: AtomicU64::new(0), gate: Semaphore::new(transactions) }
+    }
+
+    pub(crate) fn let_through(&self, transactions: usize) {
+        self.gate.add_permits(transactions);
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::SeqCst)
+    }
+}
+
+impl Store for Gated {
+    fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>> {
+        self.inner.load(group)
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let appended: usize = writes
+                .iter()
+                .map(|write| match write {
+                    Write::AppendEntries(_, rows) => rows.len(),
+                    _ => 0,
+                })
+                .sum();
+            if appended > 0 {
+                self.gate.acquire().await.map_err(|e| StoreError::Io(e.to_string()))?.forget();
+            }
+            self.inner.commit(writes).await?;
+            self.durable.fetch_add(appended as u64, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+
+    fn entries(&self, query: EntriesQuery) -> StoreFuture<'_, Vec<EntryRow>> {
+        self.inner.entries(query)
+    }
+
+    fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
+        self.inner.welcome(group, device)
+    }
+
+    fn stats(&self) -> StoreFuture<'_, StoreStats> {
+        self.inner.stats()
+    }
+}
