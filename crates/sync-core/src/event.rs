@@ -124,7 +124,7 @@ pub enum Event {
         /// Who made the commit.
         committer: DeviceId,
     },
-    /// A change that this device wanted was given up.
+    /// A change that this device wanted was given up; if the device has stopped, with what stopped it.
     ChangeFailed {
         /// The device that was to be added or removed.
         device: DeviceId,

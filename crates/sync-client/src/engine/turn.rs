@@ -146,8 +146,8 @@ impl Engine {
             },
             Command::MayJoin { reply } => drop(reply.send(self.may_join().map(|()| self.name.clone()))),
             Command::Offer { reply } => {
-                let offer = self.device.as_ref().map(|d| d.offer(now));
-                let _ = reply.send(offer.ok_or_else(not_in_group));
+                let offer = self.sponsor().map(|device| device.offer(now));
+                let _ = reply.send(offer);
             }
             Command::Add { key_package, name, reply } => {
                 let Some(device) = &mut self.device else { return drop(reply.send(Err(not_in_group()))) };
@@ -245,9 +245,17 @@ impl Engine {
 
     async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
         self.ensure_device(now).await?;
+        self.sponsor()?;
         let relay = self.relay_now().await?;
         self.reconnect.nudge();
         Ok(MeetingPlace { relay, name: self.name.clone() })
+    }
+
+    /// The device, if it can take another one in.
+    fn sponsor(&self) -> Result<&Device<super::Crypto>, SyncError> {
+        let device = self.device.as_ref().ok_or_else(not_in_group)?;
+        device.may_add().map_err(setup::failed)?;
+        Ok(device)
     }
 
     fn may_join(&self) -> Result<(), SyncError> {

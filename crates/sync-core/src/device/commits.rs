@@ -19,12 +19,14 @@ const RETRY_MS: u64 = 100;
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Makes the change that is due, if the group is quiet: removals first.
     pub(super) fn make_change(&mut self, now: u64) {
+        if let Some(code) = self.identity.halted() {
+            return self.give_up_changes(code);
+        }
         let Some(session) = self.session.as_ref() else { return };
         let quiet = session.attached
             && session.caught_up
             && self.before.is_none()
             && self.relay.refused.is_none()
-            && self.identity.halted == 0
             && !self.is_removed();
         if !quiet {
             return;
@@ -103,6 +105,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
             welcomes: welcomes.map(|(device, bytes)| WelcomeFor { device, welcome: Opaque(bytes) }).collect(),
         };
         Ok(Pending { intent: intent.clone(), frame: Opaque(encode(&frame)) })
+    }
+
+    /// A device that has stopped makes no change any more. One that the relay may have ordered already is not given up
+    /// before the relay has said what became of it, by an answer or by what it hands out until it is through.
+    fn give_up_changes(&mut self, code: Code) {
+        let answered = self.session.as_ref().is_some_and(|s| s.caught_up && !s.commit_sent);
+        if answered && self.drop_pending().is_some() {
+            self.membership.clear_pending();
+            self.dirty.insert(Key::Membership);
+        }
+        let ordered = self.pending.as_ref().map(|pending| pending.intent.clone());
+        let given_up = |intent: &&Intent| ordered.as_ref() != Some(intent);
+        for intent in self.intents.list.iter().filter(given_up).cloned().collect::<Vec<_>>() {
+            self.give_up(&intent, code);
+        }
     }
 
     fn give_up(&mut self, intent: &Intent, code: Code) {
@@ -408,15 +425,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// A week after the last commit of this device, and up to a day later, by its id, so that not all come at once.
-    pub(super) fn self_update_due_at(&self) -> u64 {
+    /// `None` where there is nobody to renew keys for, where it is under way, and once this device has stopped.
+    pub(super) fn self_update_due_at(&self) -> Option<u64> {
+        if self.is_alone() || self.identity.halted != 0 || self.intents.list.contains(&Intent::SelfUpdate) {
+            return None;
+        }
         if self.chain.since_update >= limits::SELF_UPDATE_ENVELOPES {
-            return 0;
+            return Some(0);
         }
         let jitter = u64::from(u32::from_be_bytes([0, self.me.0[0], self.me.0[1], self.me.0[2]])) * 5;
-        self.chain.updated_at + limits::SELF_UPDATE_EVERY.as_millis() as u64 + jitter
-    }
-
-    pub(super) fn self_update_is_wanted(&self) -> bool {
-        self.intents.list.contains(&Intent::SelfUpdate)
+        Some(self.chain.updated_at + limits::SELF_UPDATE_EVERY.as_millis() as u64 + jitter)
     }
 }

@@ -142,7 +142,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The time of [`Device::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: u64, rng: &mut dyn CryptoRng) {
-        if self.self_update_due_at() <= now && !self.is_alone() {
+        if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
         self.expire_epochs(now);
@@ -153,10 +153,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
     pub fn next_timeout(&self) -> Option<u64> {
         let session = self.session.as_ref().filter(|s| s.attached)?;
-        let mut times = vec![self.epoch_expiry_at()];
-        if !self.is_alone() && !self.self_update_is_wanted() {
-            times.push(Some(self.self_update_due_at()));
-        }
+        let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));

@@ -4,17 +4,19 @@ use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::store::{Answer, LogBlob, Read, Write};
-use sync_core::{Device, Event, NewDevice};
+use sync_core::{Device, Event, Joining, NewDevice};
 use sync_types::body::Blob;
-use sync_types::frame::{About, Attached, FromRelay, Head, Refused, Signature, ToRelay};
+use sync_types::frame::{About, Attached, Entry, EntryKind, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::settings::Settings;
-use sync_types::{BlobId, Code, Envelope, Opaque, limits};
+use sync_types::{BlobId, Code, DeviceId, Envelope, Opaque, limits};
 
 const NOW: u64 = 1_800_000_000_000;
 
 struct Lone {
     device: Device<AwsLcCryptoProvider>,
     rng: ChaCha20Rng,
+    /// The last entry that the relay has handed out.
+    cursor: u64,
 }
 
 impl Lone {
@@ -23,7 +25,7 @@ impl Lone {
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
         let new = NewDevice { name: "Laptop".into(), settings: Settings::default() };
         let device = Device::found(new, sync_rules::mls::crypto(), NOW, &mut rng).unwrap();
-        let mut lone = Self { device, rng };
+        let mut lone = Self { device, rng, cursor: 0 };
         lone.attach(None);
         lone
     }
@@ -38,6 +40,60 @@ impl Lone {
 
     fn hear(&mut self, frame: FromRelay) {
         self.device.handle_frame(frame, NOW, &mut self.rng);
+    }
+
+    /// A device that was restored from a copy, which its last envelope at the relay will show; and that envelope's head.
+    fn restored() -> (Self, Head) {
+        let (mut lone, mut ahead) = (Self::online(), Self::online());
+        assert_eq!(lone.device.id(), ahead.device.id(), "the same copy twice");
+        let (envelope, _) = ahead.seal(&[row(1, "notes", b"hello".to_vec())]);
+        let head = ahead.head_of(&envelope);
+        lone.device.take_events();
+        (lone, head)
+    }
+
+    fn newcomer(&mut self) -> Vec<u8> {
+        Joining::new(sync_rules::mls::crypto(), NOW, "Phone", &mut self.rng).unwrap().1
+    }
+
+    fn add(&mut self, key_package: Vec<u8>) -> Result<DeviceId, Code> {
+        self.device.add(key_package, "Phone", NOW, &mut self.rng).map_err(|error| error.code())
+    }
+
+    /// Takes a second device in, and gives it with its Welcome behind it.
+    fn add_phone(&mut self) -> Device<AwsLcCryptoProvider> {
+        let crypto = sync_rules::mls::crypto();
+        let (mut joining, package) = Joining::new(crypto, NOW, "Phone", &mut self.rng).unwrap();
+        joining.take_offer(self.device.offer(NOW));
+        self.add(package).unwrap();
+        let commit = self.device.take_sends().into_iter().find_map(|frame| match frame {
+            ToRelay::Commit(commit) => Some(commit),
+            _ => None,
+        });
+        let commit = commit.expect("the group is quiet");
+        self.cursor += 1;
+        self.hear(FromRelay::Deliver(vec![Entry {
+            cursor: self.cursor,
+            kind: EntryKind::Commit,
+            bytes: commit.commit,
+        }]));
+        self.hear(FromRelay::Confirmed(self.device.epoch()));
+        let welcome = FromRelay::Welcome(commit.welcomes[0].welcome.clone());
+        joining.handle_frame(&welcome, NOW, &mut self.rng).unwrap().expect("its Welcome")
+    }
+
+    fn hear_refusal(&mut self, about: About, code: Code, head: Option<Head>) {
+        let code = code as u16;
+        self.hear(FromRelay::Refused(Refused { about, code, retry_after_ms: 0, head, message: Opaque::default() }));
+    }
+
+    /// The changes that the device has told as failed.
+    fn failed_changes(&mut self) -> Vec<(DeviceId, Code)> {
+        let failed = |event| match event {
+            Event::ChangeFailed { device, code } => Some((device, code)),
+            _ => None,
+        };
+        self.device.take_events().into_iter().filter_map(failed).collect()
     }
 
     /// Lets the device seal what it takes of these rows, and gives the envelope and the rows that it took.
@@ -102,35 +158,75 @@ fn a_relay_cannot_make_a_device_believe_that_it_was_rolled_back() {
     let (envelope, _) = lone.seal(&[row(1, "notes", b"hello".to_vec())]);
     let mut lie = lone.head_of(&envelope);
     lie.seq = u64::MAX;
-    let refused = |head: &Head, code: Code| {
-        FromRelay::Refused(Refused {
-            about: About::Push,
-            code: code as u16,
-            retry_after_ms: 0,
-            head: Some(head.clone()),
-            message: Opaque::default(),
-        })
-    };
     lone.device.take_events();
-    lone.hear(refused(&lie, Code::Equivocation));
+    lone.hear_refusal(About::Push, Code::Equivocation, Some(lie));
     assert_eq!(lone.device.status().halted, None);
     assert!(lone.device.take_events().contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }));
     // What is true changes nothing either.
     let truth = lone.head_of(&envelope);
-    lone.hear(refused(&truth, Code::BrokenChain));
+    lone.hear_refusal(About::Push, Code::BrokenChain, Some(truth));
     assert_eq!(lone.device.status().halted, None);
 }
 
 #[test]
 fn a_device_restored_from_an_older_copy_is_told_by_its_own_signature() {
-    let mut lone = Lone::online();
-    let mut older = Lone::online();
-    assert_eq!(lone.device.id(), older.device.id(), "the same copy twice");
-    let (envelope, _) = lone.seal(&[row(1, "notes", b"hello".to_vec())]);
-    let head = lone.head_of(&envelope);
+    let (mut older, head) = Lone::restored();
     older.attach(Some(head));
     assert_eq!(older.device.status().halted, Some(Code::RolledBack));
     assert!(older.device.next_read(NOW).is_none(), "nothing more is sealed");
+}
+
+#[test]
+fn a_device_that_has_stopped_adds_nobody_and_says_so() {
+    let (mut older, head) = Lone::restored();
+    let (early, late) = (older.newcomer(), older.newcomer());
+    older.device.handle_disconnected();
+    let newcomer = older.add(early).unwrap();
+    assert!(older.device.is_adding());
+    older.attach(Some(head));
+    // Whoever waits for the one that was queued hears that it comes to nothing, and why.
+    assert_eq!(older.failed_changes(), [(newcomer, Code::RolledBack)]);
+    assert!(!older.device.is_adding());
+    assert_eq!(older.add(late), Err(Code::RolledBack));
+    assert!(!older.device.is_adding());
+    assert_eq!(older.device.self_update(NOW, &mut older.rng).unwrap_err().code(), Code::RolledBack);
+}
+
+#[test]
+fn a_device_that_has_stopped_is_not_woken_for_keys_that_it_will_not_renew() {
+    let (mut older, head) = Lone::restored();
+    older.add_phone();
+    let in_two_weeks = NOW + 14 * 24 * 3600 * 1000;
+    assert!(older.device.next_timeout().is_some_and(|at| at < in_two_weeks));
+    older.hear_refusal(About::Push, Code::BrokenChain, Some(head));
+    older.device.handle_timeout(in_two_weeks, &mut older.rng);
+    assert!(older.device.next_timeout().is_none_or(|at| at > in_two_weeks));
+    assert_eq!(older.failed_changes(), []);
+}
+
+#[test]
+fn an_add_that_the_relay_may_have_ordered_is_not_given_up_before_the_relay_has_answered() {
+    let (mut older, head) = Lone::restored();
+    let package = older.newcomer();
+    let newcomer = older.add(package).unwrap();
+    assert!(older.device.take_sends().iter().any(|frame| matches!(frame, ToRelay::Commit(_))));
+    older.hear_refusal(About::Push, Code::BrokenChain, Some(head.clone()));
+    assert_eq!(older.device.status().halted, Some(Code::RolledBack));
+    assert_eq!(older.failed_changes(), []);
+    // Nor when the answer is lost: what the relay hands out next may hold the commit.
+    older.device.handle_disconnected();
+    older.device.handle_connected(&[1; 32], None).unwrap();
+    older.hear(FromRelay::Attached(Attached {
+        epoch: 0,
+        provisional: 0,
+        head: Some(head),
+        acknowledged: 0,
+        newest: 0,
+    }));
+    assert_eq!(older.failed_changes(), []);
+    older.hear(FromRelay::CaughtUp(0));
+    assert_eq!(older.failed_changes(), [(newcomer, Code::RolledBack)]);
+    assert!(!older.device.is_adding() && !older.device.status().changing);
 }
 
 #[test]
