@@ -356,11 +356,12 @@ impl Engine {
                 }
                 let for_others = matches!(read, Read::History { .. });
                 let answer = match turn.read(read).await {
-                    // What others ask for keeps nobody from pushing and reading here. The next turn tries again.
+                    // What others ask for keeps nobody from pushing and reading here.
                     Err(error) if for_others => {
                         tracing::warn!(code = %error.code, "history cannot be read: {}", error.message);
                         let _ = events.send(ClientEvent::StoreFailed { code: error.code });
-                        break;
+                        device.history_failed(now);
+                        continue;
                     }
                     answer => answer?,
                 };

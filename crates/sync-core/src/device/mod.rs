@@ -2,7 +2,7 @@
 //!
 //! Inputs go in through `handle_*`; then, in this order:
 //! 1. while [`Device::next_read`] gives a read: apply [`Device::take_writes`] inside the transaction, read, and answer
-//!    with [`Device::handle_read`];
+//!    with [`Device::handle_read`], or with [`Device::history_failed`] if it is history that cannot be read;
 //! 2. apply [`Device::take_writes`] in the same transaction and make it durable;
 //! 3. only then send [`Device::take_sends`], in order, and act on [`Device::take_events`].
 //!
@@ -38,6 +38,7 @@ use crate::store::{Key, Write};
 pub use joining::Joining;
 pub use queries::{DeviceStatus, MemberInfo};
 
+use history::Pause;
 use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
 use session::Session;
 
@@ -136,6 +137,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     before: Option<Before>,
     wants: Wants,
     jobs: BTreeMap<(DeviceId, u64), Job>,
+    /// Jobs that wait because the store could not be read.
+    paused: BTreeMap<(DeviceId, u64), Pause>,
 
     session: Option<Session>,
     /// Whether blobs may wait in the outbox.
@@ -212,6 +215,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             before: None,
             wants: Wants::default(),
             jobs: BTreeMap::new(),
+            paused: BTreeMap::new(),
             session: None,
             outbox_waits: true,
             unstated: BTreeSet::new(),

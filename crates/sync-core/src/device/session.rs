@@ -147,6 +147,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.expire_epochs(now);
         self.rotate_history_holder(now);
+        self.end_pauses(now);
         self.pump(now, rng);
     }
 
@@ -157,7 +158,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
-        times.push(self.history_patience_ends_at());
+        times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
         times.into_iter().flatten().min()
     }
 

@@ -60,8 +60,8 @@ impl Lone {
         self.device.add(key_package, "Phone", NOW, &mut self.rng).map_err(|error| error.code())
     }
 
-    /// Takes a second device in, and gives it with its Welcome behind it.
-    fn add_phone(&mut self) -> Device<AwsLcCryptoProvider> {
+    /// Takes a second device in, and gives it with its Welcome behind it, attached and caught up.
+    fn add_phone(&mut self) -> Self {
         let crypto = sync_rules::mls::crypto();
         let (mut joining, package) = Joining::new(crypto, NOW, "Phone", &mut self.rng).unwrap();
         joining.take_offer(self.device.offer(NOW));
@@ -79,7 +79,25 @@ impl Lone {
         }]));
         self.hear(FromRelay::Confirmed(self.device.epoch()));
         let welcome = FromRelay::Welcome(commit.welcomes[0].welcome.clone());
-        joining.handle_frame(&welcome, NOW, &mut self.rng).unwrap().expect("its Welcome")
+        let device = joining.handle_frame(&welcome, NOW, &mut self.rng).unwrap().expect("its Welcome");
+        let mut phone = Self { device, rng: ChaCha20Rng::from_seed([8; 32]), cursor: self.cursor };
+        let epoch = phone.device.epoch();
+        phone.device.handle_connected(&[1; 32], None).unwrap();
+        phone.hear(FromRelay::Attached(Attached { epoch, provisional: 0, head: None, acknowledged: 0, newest: 0 }));
+        phone.hear(FromRelay::CaughtUp(phone.cursor));
+        phone
+    }
+
+    /// Hands out what the other has pushed since, and tells it that the relay has it.
+    fn hear_pushes(&mut self, other: &mut Self) {
+        for frame in other.device.take_sends() {
+            let ToRelay::Push(envelopes) = frame else { continue };
+            for bytes in envelopes {
+                other.hear(FromRelay::Accepted(Envelope::parse(&bytes).unwrap().header.seq));
+                self.cursor += 1;
+                self.hear(FromRelay::Deliver(vec![Entry { cursor: self.cursor, kind: EntryKind::Envelope, bytes }]));
+            }
+        }
     }
 
     fn hear_refusal(&mut self, about: About, code: Code, head: Option<Head>) {
@@ -237,4 +255,53 @@ fn an_epoch_that_no_commit_begins_ends_the_session_and_nothing_else() {
     lone.hear(FromRelay::CaughtUp(0));
     assert_eq!(lone.device.status().halted, None);
     assert!(lone.device.take_events().contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }));
+}
+
+#[test]
+fn history_that_cannot_be_read_waits_and_the_outbox_goes_on() {
+    let mut laptop = Lone::online();
+    let mut blob = row(1, "notes", b"from before".to_vec());
+    laptop.seal(std::slice::from_ref(&blob));
+    (blob.sender, blob.seq) = (laptop.device.id(), 1);
+    let mut phone = laptop.add_phone();
+    laptop.hear_pushes(&mut phone);
+    let mut now = NOW;
+    let mut wait = 0;
+    for _ in 0..12 {
+        assert!(matches!(laptop.device.next_read(now), Some(Read::History { .. })));
+        laptop.device.history_failed(now);
+        laptop.device.handle_pushed();
+        assert!(matches!(laptop.device.next_read(now), Some(Read::Outbox { .. })), "the outbox goes on at once");
+        laptop.device.handle_read(Answer::Outbox(vec![]), now, &mut laptop.rng);
+        assert_eq!(laptop.device.next_read(now), None);
+        // It comes again by itself, later each time, and within a minute.
+        let again = laptop.device.next_timeout().expect("a time to try again");
+        assert!(again > now + wait || again == now + 60_000, "{} ms after {wait}", again - now);
+        (wait, now) = (again - now, again);
+        laptop.device.handle_timeout(now, &mut laptop.rng);
+        assert!(laptop.device.next_timeout().is_none_or(|at| at > now), "what is due is no reason to be woken");
+    }
+    assert_eq!(wait, 60_000);
+    while let Some(Read::History { after_position, .. }) = laptop.device.next_read(now) {
+        let rows = if after_position == 0 { vec![blob.clone()] } else { vec![] };
+        laptop.device.handle_read(Answer::History(rows), now, &mut laptop.rng);
+    }
+    phone.device.take_events();
+    phone.hear_pushes(&mut laptop);
+    assert!(phone.device.take_events().contains(&Event::Synced));
+}
+
+#[test]
+fn history_that_cannot_be_read_for_one_device_comes_to_the_next() {
+    let mut laptop = Lone::online();
+    laptop.seal(&[row(1, "notes", b"from before".to_vec())]);
+    for _ in 0..2 {
+        let mut phone = laptop.add_phone();
+        laptop.hear_pushes(&mut phone);
+    }
+    for _ in 0..2 {
+        assert!(matches!(laptop.device.next_read(NOW), Some(Read::History { .. })), "nobody waits for the other");
+        laptop.device.history_failed(NOW);
+    }
+    assert!(matches!(laptop.device.next_read(NOW), Some(Read::Outbox { .. })));
 }
