@@ -147,10 +147,14 @@ impl Engine {
             Command::MayJoin { reply } => drop(reply.send(self.may_join().map(|()| self.name.clone()))),
             Command::Offer { reply } => {
                 let offer = self.sponsor().map(|device| device.offer(now));
-                let _ = reply.send(offer);
+                let _ = reply.send(offer.map(|offer| (offer, self.offering.clone())));
             }
-            Command::Add { key_package, name, reply } => {
-                let Some(device) = &mut self.device else { return drop(reply.send(Err(not_in_group()))) };
+            // The offer is held until the addition is noted: then that keeps this device in its group.
+            Command::Add { key_package, name, offering: _offering, reply } => {
+                let device = match self.sponsor() {
+                    Ok(device) => device,
+                    Err(error) => return drop(reply.send(Err(error))),
+                };
                 match device.add(key_package, &name, now, &mut SystemRng) {
                     Ok(id) => {
                         self.adding.insert(id, reply);
@@ -160,7 +164,8 @@ impl Engine {
                 }
             }
             Command::Join { joining, stored, joined } => {
-                if let Err(error) = self.may_join() {
+                // Since it was asked for, this device may have got another device into its group, or begun to.
+                if let Err(error) = self.is_another_group(joining.group()).and_then(|()| self.may_join()) {
                     return drop(stored.send(Err(error)));
                 }
                 work.writes.push(Write::Put(Key::Joining, joining.to_bytes()));
@@ -252,15 +257,30 @@ impl Engine {
     }
 
     /// The device, if it can take another one in.
-    fn sponsor(&self) -> Result<&Device<super::Crypto>, SyncError> {
-        let device = self.device.as_ref().ok_or_else(not_in_group)?;
+    fn sponsor(&mut self) -> Result<&mut Device<super::Crypto>, SyncError> {
+        if self.newcomer.is_some() {
+            let message = "this device is joining another group, so it can take nobody into its own";
+            return Err(SyncError::new(Code::AlreadyInGroup, message));
+        }
+        let device = self.device.as_mut().ok_or_else(not_in_group)?;
         device.may_add().map_err(setup::failed)?;
         Ok(device)
+    }
+
+    fn is_another_group(&self, offered: Option<GroupId>) -> Result<(), SyncError> {
+        if offered.is_some() && offered == self.device.as_ref().map(Device::group) {
+            return Err(SyncError::new(Code::AlreadyInGroup, "this device is in that group already"));
+        }
+        Ok(())
     }
 
     fn may_join(&self) -> Result<(), SyncError> {
         if self.newcomer.is_some() {
             return Err(SyncError::new(Code::AlreadyInGroup, "this device is joining a group already"));
+        }
+        if self.offering.is_open() {
+            let message = "this device is taking another one into its own group";
+            return Err(SyncError::new(Code::AlreadyInGroup, message));
         }
         match &self.device {
             Some(device) if device.is_removed() => {
