@@ -59,6 +59,12 @@ pub(crate) fn status(status: &Status) -> String {
 }
 
 fn headline(status: &Status) -> String {
+    if status.joining {
+        let why = status.trouble.as_ref().map_or("it is looking for its relay", |trouble| &trouble.message);
+        return format!(
+            "Waiting to be added to a group: {why}. This goes on while `ksync run` runs; `ksync leave` gives it up."
+        );
+    }
     if status.group.is_none() {
         return "In no group yet. Push something, invite a device or join a group.".into();
     }
@@ -175,12 +181,14 @@ mod tests {
             epoch: 2,
             wants_history: false,
             trouble: None,
+            joining: false,
         }
     }
 
     #[test]
     fn the_headline_says_what_stands_in_the_way_first() {
         let trouble = SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() };
+        let joining = Status { group: None, joining: true, trouble: Some(trouble.clone()), ..fine() };
         let cases = [
             (fine(), "Everything is synced."),
             (Status { unacknowledged: 2, ..fine() }, "2 blobs wait at the relay until"),
@@ -191,6 +199,7 @@ mod tests {
             (Status { connected: false, outbox: 1, ..fine() }, "has not answered yet"),
             (Status { connected: false, trouble: Some(trouble), ..fine() }, "no answer. Check the network"),
             (Status { group: None, ..fine() }, "In no group yet"),
+            (joining, "Waiting to be added to a group: no answer"),
         ];
         for (case, wanted) in cases {
             let text = status(&case);

@@ -16,6 +16,16 @@ fn fine(title: &str, detail: impl Into<String>) -> Finding {
 /// The findings, what stands in the way first.
 pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
     let mut list = Vec::new();
+    if status.joining {
+        let title = "waiting to be added to a group";
+        let next_step =
+            "Bring the device that was paired with online, and leave this one connected. Leave gives it up.";
+        let trouble = status.trouble.as_ref();
+        let code = trouble.map_or(Code::NotMember, |trouble| trouble.code);
+        let detail = trouble.map_or("it is looking for its relay", |trouble| &trouble.message);
+        list.push(Finding { next_step: next_step.into(), ..found(code, title, detail) });
+        return list;
+    }
     if status.group.is_none() {
         list.push(found(Code::NotInGroup, "in no group", "this device has pushed nothing and is paired with no other"));
         return list;
@@ -80,6 +90,7 @@ mod tests {
             epoch: 1,
             wants_history: true,
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
+            joining: false,
         }
     }
 

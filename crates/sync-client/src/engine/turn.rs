@@ -76,7 +76,7 @@ impl Work {
     }
 
     /// Answers once the turn is durable.
-    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+    pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         self.after.push(Box::new(move |done| drop(reply.send(done.map(|()| value).map_err(Clone::clone)))));
     }
 }
@@ -322,7 +322,7 @@ impl Engine {
         }
     }
 
-    fn give_up_joining(&mut self, error: SyncError, work: &mut Work) {
+    pub(super) fn give_up_joining(&mut self, error: SyncError, work: &mut Work) {
         let Some(newcomer) = self.newcomer.take() else { return };
         work.writes.push(Write::Delete(Key::Joining));
         work.renew = true;

@@ -246,6 +246,7 @@ impl Driver {
                 let (joined, outcome) = oneshot::channel();
                 // Durable before the member is told to go on. If it cannot be, the member hears that this device gives up.
                 self.inner.ask(|stored| Command::Join { joining, stored, joined }).await?;
+                self.tell(PairingEvent::Agreed).await;
                 self.machine.offer_stored().map_err(failed)?;
                 self.outcome = Some(Outcome::Joined(outcome));
             }

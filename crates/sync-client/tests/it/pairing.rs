@@ -30,7 +30,7 @@ async fn the_newcomer_shows_and_the_member_takes() {
     assert_eq!(request(&mut take).await, ("phone".to_owned(), false));
     take.consent(true).await.unwrap();
     assert!(matches!(next(&mut take).await, PairingEvent::Added { name, .. } if name == "phone"));
-    assert!(matches!(next(&mut show).await, PairingEvent::Joined { .. }));
+    joined(&mut show).await;
     a.push("hello").await.unwrap();
     assert_eq!(receive_texts(&b, 1).await, ["hello"]);
 }
@@ -46,7 +46,7 @@ async fn scripts_may_skip_the_check_code() {
     invite.consent_without_check().await.unwrap();
     assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
     check(&mut join).await;
-    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+    joined(&mut join).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +78,7 @@ async fn digits_that_are_typed_at_once_wait_for_the_request() {
     invite.type_check(&digits).await.unwrap();
     request(&mut invite).await;
     assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
-    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+    joined(&mut join).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +119,7 @@ async fn links_that_cannot_be_used_each_have_their_own_code() {
     request(&mut invite).await;
     invite.consent_without_check().await.unwrap();
     assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
-    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+    joined(&mut join).await;
     // Now it is used.
     let c = world.device("c").await;
     assert!(matches!(code(&c, &link).await, Code::PairingUsed | Code::NoSuchPairing));
