@@ -202,12 +202,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
         self.count(Outcome::Accepted);
-        let lost = !applied.own && self.session.as_ref().is_some_and(|s| s.commit_sent);
-        let pending = self.drop_pending();
-        if lost && pending.is_some() {
+        let sent = self.session.as_ref().is_some_and(|s| s.commit_sent);
+        let (own, lost) = match self.drop_pending() {
+            Some(pending) if applied.own => (Some(pending.intent), None),
+            pending => (None, pending),
+        };
+        if sent && lost.is_some() {
             self.session_mut().commits_lost += 1;
         }
-        let own = pending.filter(|_| applied.own).map(|p| p.intent);
         if let Some(intent) = &own {
             self.finish(intent);
         }
@@ -218,6 +220,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             added: applied.added.clone(),
             removed: applied.removed.clone(),
             own: own.clone(),
+            lost,
             state: state.to_vec(),
         });
         self.dirty.insert(Key::Before);
@@ -345,9 +348,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 return;
             }
         }
-        self.membership.clear_pending();
         self.dirty.insert(Key::Membership);
         self.undo(&before);
+        self.take_up_lost(before.lost.clone());
         self.events.push(Event::CommitRejected { by: reject.device, committer: before.committer });
         if let Some(intent) = &before.own {
             self.give_up(intent, Code::CommitRejected);
@@ -369,6 +372,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.peers.get(&reject.device).map(|p| p.key)
         };
         key.is_some_and(|key| verify_reject(&self.group, reject, &key).is_ok())
+    }
+
+    /// A commit that lost to one that is undone fits again, and may be on its way to the relay: it is as if it had been
+    /// sent just now. If its refusal has been heard already, or the connection is another one, it goes again as it was.
+    fn take_up_lost(&mut self, lost: Option<Pending>) {
+        if lost.is_none() {
+            return self.membership.clear_pending();
+        }
+        self.pending = lost;
+        self.dirty.insert(Key::Pending);
+        if let Some(session) = self.session.as_mut().filter(|s| s.commits_lost > 0) {
+            // Refusals come in the order of the commits, so the one that is owed last is this one's.
+            session.commits_lost -= 1;
+            session.commit_sent = true;
+        }
     }
 
     fn undo(&mut self, before: &Before) {

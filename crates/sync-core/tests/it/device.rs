@@ -1,14 +1,21 @@
 //! A device against a relay that this test plays by hand.
 
+use std::collections::BTreeMap;
+
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use sync_core::store::{Answer, LogBlob, Read, Write};
+use sync_core::store::{Answer, Key, LogBlob, Read, Write};
 use sync_core::{Device, Event, Joining, NewDevice};
+use sync_rules::mls::CommitMessage;
+use sync_rules::{SigningKey, statement::sign_reject};
 use sync_types::body::Blob;
-use sync_types::frame::{About, Attached, Entry, EntryKind, FromRelay, Head, Refused, Signature, ToRelay};
+use sync_types::frame::{
+    About, Attached, Commit, Entry, EntryKind, FromRelay, Head, Refused, Reject, Signature, ToRelay,
+};
 use sync_types::settings::Settings;
-use sync_types::{BlobId, Code, DeviceId, Envelope, Opaque, limits};
+use sync_types::{BlobId, Code, DeviceId, Envelope, Opaque, encode, limits};
+use zeroize::Zeroizing;
 
 const NOW: u64 = 1_800_000_000_000;
 
@@ -17,6 +24,10 @@ struct Lone {
     rng: ChaCha20Rng,
     /// The last entry that the relay has handed out.
     cursor: u64,
+    /// The seed of a newcomer's key, so that a test can sign in its name.
+    seed: [u8; 32],
+    /// What the device has stored.
+    rows: BTreeMap<Key, Zeroizing<Vec<u8>>>,
 }
 
 impl Lone {
@@ -25,7 +36,7 @@ impl Lone {
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
         let new = NewDevice { name: "Laptop".into(), settings: Settings::default() };
         let device = Device::found(new, sync_rules::mls::crypto(), NOW, &mut rng).unwrap();
-        let mut lone = Self { device, rng, cursor: 0 };
+        let mut lone = Self { device, rng, cursor: 0, seed: [0; 32], rows: BTreeMap::new() };
         lone.attach(None);
         lone
     }
@@ -34,8 +45,50 @@ impl Lone {
         self.device.handle_connected(&[1; 32], None).unwrap();
         self.hear(FromRelay::Attached(Attached { epoch: 0, provisional: 0, head, acknowledged: 0, newest: 0 }));
         self.hear(FromRelay::CaughtUp(0));
-        self.device.take_writes();
+        self.store();
         self.device.take_sends();
+    }
+
+    /// Makes durable what the device wants to be, and gives it.
+    fn store(&mut self) -> Vec<Write> {
+        let writes = self.device.take_writes();
+        for write in &writes {
+            match write {
+                Write::Put(key, value) => drop(self.rows.insert(*key, value.clone())),
+                Write::Delete(key) => drop(self.rows.remove(key)),
+                _ => {}
+            }
+        }
+        writes
+    }
+
+    /// The process ends, and another takes up what was stored, at the same relay.
+    fn restart(&mut self) {
+        self.store();
+        let rows = self.rows.clone().into_iter().collect();
+        self.device = Device::load(rows, sync_rules::mls::crypto()).unwrap().expect("a device");
+        self.come_online();
+    }
+
+    /// At a relay that has nothing new.
+    fn come_online(&mut self) {
+        let epoch = self.device.epoch();
+        self.device.handle_connected(&[1; 32], None).unwrap();
+        self.hear(FromRelay::Attached(Attached { epoch, provisional: 1, head: None, acknowledged: 0, newest: 0 }));
+        self.hear(FromRelay::CaughtUp(self.cursor));
+    }
+
+    fn hear_entry(&mut self, kind: EntryKind, bytes: &Opaque) {
+        self.cursor += 1;
+        self.hear(FromRelay::Deliver(vec![Entry { cursor: self.cursor, kind, bytes: bytes.clone() }]));
+    }
+
+    /// The commit that the device sends now, if it does.
+    fn sent_commit(&mut self) -> Option<Commit> {
+        self.device.take_sends().into_iter().find_map(|frame| match frame {
+            ToRelay::Commit(commit) => Some(commit),
+            _ => None,
+        })
     }
 
     fn hear(&mut self, frame: FromRelay) {
@@ -65,26 +118,17 @@ impl Lone {
         let crypto = sync_rules::mls::crypto();
         let (mut joining, package) = Joining::new(crypto, NOW, "Phone", &mut self.rng).unwrap();
         joining.take_offer(self.device.offer(NOW));
+        // Behind the version stands the seed.
+        let seed = std::array::from_fn(|i| joining.to_bytes()[1 + i]);
         self.add(package).unwrap();
-        let commit = self.device.take_sends().into_iter().find_map(|frame| match frame {
-            ToRelay::Commit(commit) => Some(commit),
-            _ => None,
-        });
-        let commit = commit.expect("the group is quiet");
-        self.cursor += 1;
-        self.hear(FromRelay::Deliver(vec![Entry {
-            cursor: self.cursor,
-            kind: EntryKind::Commit,
-            bytes: commit.commit,
-        }]));
+        let commit = self.sent_commit().expect("the group is quiet");
+        self.hear_entry(EntryKind::Commit, &commit.commit);
         self.hear(FromRelay::Confirmed(self.device.epoch()));
         let welcome = FromRelay::Welcome(commit.welcomes[0].welcome.clone());
         let device = joining.handle_frame(&welcome, NOW, &mut self.rng).unwrap().expect("its Welcome");
-        let mut phone = Self { device, rng: ChaCha20Rng::from_seed([8; 32]), cursor: self.cursor };
-        let epoch = phone.device.epoch();
-        phone.device.handle_connected(&[1; 32], None).unwrap();
-        phone.hear(FromRelay::Attached(Attached { epoch, provisional: 0, head: None, acknowledged: 0, newest: 0 }));
-        phone.hear(FromRelay::CaughtUp(phone.cursor));
+        let rng = ChaCha20Rng::from_seed([8; 32]);
+        let mut phone = Self { device, rng, cursor: self.cursor, seed, rows: BTreeMap::new() };
+        phone.come_online();
         phone
     }
 
@@ -94,8 +138,7 @@ impl Lone {
             let ToRelay::Push(envelopes) = frame else { continue };
             for bytes in envelopes {
                 other.hear(FromRelay::Accepted(Envelope::parse(&bytes).unwrap().header.seq));
-                self.cursor += 1;
-                self.hear(FromRelay::Deliver(vec![Entry { cursor: self.cursor, kind: EntryKind::Envelope, bytes }]));
+                self.hear_entry(EntryKind::Envelope, &bytes);
             }
         }
     }
@@ -118,7 +161,7 @@ impl Lone {
     fn seal(&mut self, rows: &[LogBlob]) -> (Vec<u8>, usize) {
         assert!(matches!(self.device.next_read(NOW), Some(Read::Outbox { .. })));
         self.device.handle_read(Answer::Outbox(rows.to_vec()), NOW, &mut self.rng);
-        let sealed = self.device.take_writes().into_iter().find_map(|write| match write {
+        let sealed = self.store().into_iter().find_map(|write| match write {
             Write::Sealed { envelope, up_to_position: Some(position), .. } => Some((envelope.0, position)),
             _ => None,
         });
@@ -304,4 +347,87 @@ fn history_that_cannot_be_read_for_one_device_comes_to_the_next() {
         laptop.device.history_failed(NOW);
     }
     assert!(matches!(laptop.device.next_read(NOW), Some(Read::Outbox { .. })));
+}
+
+/// Three devices. The laptop's commit is on its way when another one is ordered before it, which is then rejected: so the
+/// relay may order the laptop's after all.
+struct Race {
+    laptop: Lone,
+    lost: Commit,
+    winner: Opaque,
+    reject: Opaque,
+}
+
+impl Race {
+    fn new() -> Self {
+        let mut laptop = Lone::online();
+        let (phone, mut tablet) = (laptop.add_phone(), laptop.add_phone());
+        laptop.device.self_update(NOW, &mut laptop.rng).unwrap();
+        let lost = laptop.sent_commit().expect("the group is quiet");
+        tablet.device.self_update(NOW, &mut tablet.rng).unwrap();
+        let winner = tablet.sent_commit().expect("the group is quiet").commit;
+        let mut reject = Reject {
+            device: phone.device.id(),
+            epoch: laptop.device.epoch() + 1,
+            commit_hash: CommitMessage::hash(&winner),
+            signature: Signature([0; 64]),
+        };
+        sign_reject(&SigningKey::from_seed(&phone.seed), &laptop.device.group(), &mut reject);
+        Self { laptop, lost, winner, reject: Opaque(encode(&reject)) }
+    }
+
+    fn win_and_reject(&mut self, between: impl FnOnce(&mut Lone)) {
+        self.laptop.hear_entry(EntryKind::Commit, &self.winner);
+        between(&mut self.laptop);
+        self.laptop.device.take_sends();
+        self.laptop.hear_entry(EntryKind::Reject, &self.reject);
+    }
+
+    /// The relay has ordered the laptop's commit: it is applied as any other.
+    fn wins_after_all(mut self) {
+        let epoch = self.laptop.device.epoch();
+        self.laptop.hear_entry(EntryKind::Commit, &self.lost.commit);
+        self.laptop.hear(FromRelay::Confirmed(epoch + 1));
+        let status = self.laptop.device.status();
+        assert_eq!((status.halted, status.epoch, status.changing), (None, epoch + 1, false));
+        // Nothing is left that would swallow what the relay says of the next one.
+        self.laptop.device.self_update(NOW, &mut self.laptop.rng).unwrap();
+        self.laptop.sent_commit().expect("the group is quiet");
+        self.laptop.hear_refusal(About::Commit, Code::CommitRefused, None);
+        assert!(!self.laptop.device.status().changing);
+    }
+}
+
+#[test]
+fn a_commit_that_lost_to_one_that_is_rejected_may_be_ordered_after_all() {
+    let mut race = Race::new();
+    race.win_and_reject(|_| ());
+    assert!(race.laptop.sent_commit().is_none(), "it is on its way already");
+    race.wins_after_all();
+}
+
+#[test]
+fn a_commit_that_was_refused_for_one_that_is_rejected_is_sent_again_as_it_was() {
+    let mut race = Race::new();
+    race.win_and_reject(|laptop| laptop.hear_refusal(About::Commit, Code::Provisional, None));
+    assert_eq!(race.laptop.sent_commit().map(|commit| commit.commit), Some(race.lost.commit.clone()));
+    race.wins_after_all();
+}
+
+#[test]
+fn a_commit_that_lost_to_one_that_is_rejected_outlives_a_restart() {
+    let mut race = Race::new();
+    race.win_and_reject(Lone::restart);
+    assert_eq!(race.laptop.sent_commit().map(|commit| commit.commit), Some(race.lost.commit.clone()));
+    race.wins_after_all();
+}
+
+#[test]
+fn a_commit_that_is_refused_after_the_one_that_beat_it_was_rejected_is_made_anew() {
+    let mut race = Race::new();
+    race.win_and_reject(|_| ());
+    race.laptop.hear_refusal(About::Commit, Code::StaleEpoch, None);
+    race.laptop.device.handle_timeout(NOW + 1_000, &mut race.laptop.rng);
+    let anew = race.laptop.sent_commit().expect("the change is still wanted");
+    assert_ne!(anew.commit, race.lost.commit);
 }
