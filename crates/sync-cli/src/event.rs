@@ -23,6 +23,7 @@ pub(crate) enum Event<'a> {
     Check {
         code: &'a str,
     },
+    Agreed,
     Joined {
         group: String,
         device: String,
@@ -138,6 +139,7 @@ pub(crate) struct StatusLine<'a> {
     hosting: bool,
     wants_history: bool,
     trouble: Option<Trouble<'a>>,
+    joining: bool,
 }
 
 #[derive(Serialize)]
@@ -195,6 +197,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             hosting: status.hosting,
             wants_history: status.wants_history,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
+            joining: status.joining,
         }))
     }
 }

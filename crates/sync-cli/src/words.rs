@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, DeviceId, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status};
+use sync_client::{ClientEvent, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
 
 use crate::out::plain;
 
@@ -59,6 +59,12 @@ pub(crate) fn status(status: &Status) -> String {
 }
 
 fn headline(status: &Status) -> String {
+    if status.joining {
+        let why = status.trouble.as_ref().map_or("it is looking for its relay", |trouble| &trouble.message);
+        return format!(
+            "Waiting to be added to a group: {why}. This goes on while `ksync run` runs; `ksync leave` gives it up."
+        );
+    }
     if status.group.is_none() {
         return "In no group yet. Push something, invite a device or join a group.".into();
     }
@@ -133,6 +139,9 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);
+            if *outcome == Outcome::HistoryLost {
+                return Some(format!("Some of what {from} pushed is lost: no device of the group has it; see doctor."));
+            }
             format!("Something from {from} was not accepted ({}); see doctor.", outcome.as_str().replace('_', " "))
         }
         ClientEvent::CommitRejected { by, committer } => {
@@ -175,12 +184,14 @@ mod tests {
             epoch: 2,
             wants_history: false,
             trouble: None,
+            joining: false,
         }
     }
 
     #[test]
     fn the_headline_says_what_stands_in_the_way_first() {
         let trouble = SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() };
+        let joining = Status { group: None, joining: true, trouble: Some(trouble.clone()), ..fine() };
         let cases = [
             (fine(), "Everything is synced."),
             (Status { unacknowledged: 2, ..fine() }, "2 blobs wait at the relay until"),
@@ -191,6 +202,7 @@ mod tests {
             (Status { connected: false, outbox: 1, ..fine() }, "has not answered yet"),
             (Status { connected: false, trouble: Some(trouble), ..fine() }, "no answer. Check the network"),
             (Status { group: None, ..fine() }, "In no group yet"),
+            (joining, "Waiting to be added to a group: no answer"),
         ];
         for (case, wanted) in cases {
             let text = status(&case);

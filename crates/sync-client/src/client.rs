@@ -359,6 +359,9 @@ impl SyncClient {
     /// group's keys and the log here. If the relay has taken the request and no other device is there, that is good enough:
     /// the next one that connects removes this device. Blobs that no relay had accepted are gone.
     ///
+    /// A device that waits to be added ([`Status::joining`]) gives that up, and nothing else. If the other device has added
+    /// it already, it stands in that group's list until somebody removes it.
+    ///
     /// # Errors
     /// [`Code::RelayUnreachable`] if the others could not be told within those seconds: this device is still in the group
     /// and has everything ([`SyncClient::reset`] forgets it without telling them). A request that was on its way already

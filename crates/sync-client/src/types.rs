@@ -243,6 +243,8 @@ pub struct Status {
     pub wants_history: bool,
     /// Why it is not syncing, as a sentence; `None` when all is well.
     pub trouble: Option<SyncTrouble>,
+    /// Whether a pairing was agreed on, and this device waits until the other one has added it.
+    pub joining: bool,
 }
 
 /// Why it is not syncing.
@@ -309,6 +311,9 @@ pub enum PairingEvent {
         /// Whether yes is said by [`crate::Pairing::type_check`]; else by [`crate::Pairing::consent`].
         needs_check: bool,
     },
+    /// Newcomer: the member has agreed, and this device now waits until it is added. From here on the member may do that
+    /// at any time, so a client that is closed goes on at its next start; [`crate::SyncClient::leave`] gives it up.
+    Agreed,
     /// Newcomer: this device is in the group. The last event.
     Joined {
         /// The group.
@@ -335,6 +340,7 @@ impl fmt::Debug for PairingEvent {
             Self::Check(_) => f.write_str("Check(…)"),
             Self::TypeCheck => f.write_str("TypeCheck"),
             Self::Request { needs_check, .. } => write!(f, "Request(…, needs check {needs_check})"),
+            Self::Agreed => f.write_str("Agreed"),
             Self::Joined { group, device } => write!(f, "Joined({group:?}, {device:?})"),
             Self::Added { device, .. } => write!(f, "Added({device:?})"),
             Self::Failed(error) => write!(f, "Failed({error:?})"),

@@ -49,7 +49,11 @@ pub(super) async fn leave(context: &Context) -> Done {
             let name = |id: Option<String>| id.unwrap_or_default();
             let group = name(before.group.map(|id| id.to_string()));
             let device = name(before.device.map(|id| id.to_string()));
-            let words = "This device has left its group. Its next push or invite makes a new one.";
+            let words = if before.joining {
+                "This device no longer waits to be added. If it has been already, remove it on another device."
+            } else {
+                "This device has left its group. Its next push or invite makes a new one."
+            };
             context.out.tell(&Event::Left { group, device }, words)
         })
         .await

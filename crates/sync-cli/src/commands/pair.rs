@@ -75,13 +75,12 @@ pub(super) async fn join(context: &Context, arguments: Join) -> Done {
         Ok(client) => client,
         Err(error) => return Err(undo(&config, fresh && error.code != Code::HomeBusy, error.into()).await),
     };
-    let (done, agreed) = newcomer(context, &client, &config, &arguments).await;
+    let done = newcomer(context, &client, &config, &arguments).await;
+    // Once the two have agreed, the member may be adding this device: then its key has to stay.
+    let unchanged = client.status().await.is_ok_and(|status| !status.joining && status.group.is_none());
     client.close().await;
-    // Once the digits have been compared, the member may be adding this device: then its key has to stay.
-    let over = |code: Code| code.fault() == sync_client::Fault::Person;
     match done {
-        Err(failure @ Failure::ReaderGone) => Err(failure),
-        Err(failure) => Err(undo(&config, fresh && (!agreed || failure.code().is_some_and(over)), failure).await),
+        Err(failure) => Err(undo(&config, fresh && unchanged, failure).await),
         Ok(()) => Ok(()),
     }
 }
@@ -95,33 +94,22 @@ async fn undo(config: &SyncConfig, made: bool, failure: Failure) -> Failure {
     failure
 }
 
-/// The newcomer's side, and whether the two devices have come so far as to compare digits.
-async fn newcomer(context: &Context, client: &SyncClient, config: &SyncConfig, arguments: &Join) -> (Done, bool) {
+/// The newcomer's side.
+async fn newcomer(context: &Context, client: &SyncClient, config: &SyncConfig, arguments: &Join) -> Done {
     let name = arguments.name.as_deref();
     let pairing = match (&arguments.uri, &config.relay) {
         (Some(uri), _) => client.join(uri, name).await,
         (None, Some(relay)) => client.join_show(relay, name).await,
         (None, None) => Err(SyncError::new(Code::InvalidArgument, "--show needs --relay")),
     };
-    let pairing = match pairing {
-        Ok(pairing) => pairing,
-        Err(error) => return (Err(error.into()), false),
-    };
-    let mut dialog = Dialog::new(context, pairing, false, "ksync invite");
-    let end = dialog.run().await;
-    let told = match end {
-        Ok(End::Joined { group, device }) => {
-            let told = context.out.tell(&Event::Joined { group, device }, "This device is in the group now.");
+    match Dialog::new(context, pairing?, false, "ksync invite").run().await? {
+        End::Joined { group, device } => {
+            context.out.tell(&Event::Joined { group, device }, "This device is in the group now.")?;
             // The member is online now, and may not be when the first pull runs. Joined it is in any case.
-            match told {
-                Ok(()) => context.catch_up(client).await.or(Ok(())),
-                failed => failed,
-            }
+            context.catch_up(client).await.or(Ok(()))
         }
-        Ok(End::Added { .. }) => Err(Failure::new(Code::Internal, "a newcomer has added somebody")),
-        Err(failure) => Err(failure),
-    };
-    (told, dialog.agreed)
+        End::Added { .. } => Err(Failure::new(Code::Internal, "a newcomer has added somebody")),
+    }
 }
 
 /// A link that cannot be read is refused before anything is made or connected.
@@ -156,6 +144,7 @@ struct Dialog<'a> {
     answers: Option<mpsc::Receiver<Line>>,
     /// When the link is over, as long as it is waited for somebody who takes it.
     until: Option<Instant>,
+    /// Whether there is nobody left to be told that this side gives up.
     agreed: bool,
 }
 
@@ -172,7 +161,9 @@ impl<'a> Dialog<'a> {
                 biased;
                 () = self.context.stop.wait() => {
                     self.context.out.progress_over();
-                    self.part().await;
+                    if !self.agreed {
+                        self.part().await;
+                    }
                     return Err(Failure::Interrupted);
                 }
                 event = self.pairing.next() => {
@@ -199,7 +190,6 @@ impl<'a> Dialog<'a> {
                 self.until = Some(Instant::now() + seconds_until(expires_at));
             }
             PairingEvent::Check(code) => {
-                self.agreed = true;
                 let words = format!("Type {code} on the other device.");
                 out.tell(&Event::Check { code: &code }, words)?;
             }
@@ -208,6 +198,12 @@ impl<'a> Dialog<'a> {
                 self.ask(Question::Digits);
             }
             PairingEvent::Request { name, needs_check } => self.request(&name, needs_check).await?,
+            PairingEvent::Agreed => {
+                let words = "The other device has agreed. Waiting until it has added this one; if you stop here, that \
+                             goes on at the next start.";
+                self.agreed = true;
+                out.tell(&Event::Agreed, words)?;
+            }
             PairingEvent::Joined { group, device } => {
                 return Ok(Some(End::Joined { group: group.to_string(), device: device.to_string() }));
             }
@@ -263,7 +259,6 @@ impl<'a> Dialog<'a> {
         match self.pairing.type_check(digits).await {
             Ok(()) => {
                 self.question = Question::Nothing;
-                self.agreed = true;
                 Ok(())
             }
             Err(error) if error.code == Code::WrongCode => {

@@ -1,6 +1,7 @@
 //! `push`: blobs into the outbox, durable when it is told, and waiting for the relay or the others if asked to.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use sync_client::{Code, Receipt, ReceiptState, SyncClient, SyncError, limits};
@@ -40,6 +41,9 @@ pub(super) async fn push(context: &Context, arguments: Push) -> Done {
         .await
 }
 
+/// The wait for one blob to get where it should be.
+type Reached = Pin<Box<dyn Future<Output = Result<(), SyncError>> + Send>>;
+
 struct Pusher<'a> {
     context: &'a Context,
     client: &'a SyncClient,
@@ -74,7 +78,12 @@ impl<'a> Pusher<'a> {
 
     /// Pushes line by line until the input ends.
     async fn run(mut self, mut lines: mpsc::Receiver<Line>) -> Done {
+        // Kept while lines are taken: one that began anew with each batch would get nowhere as long as lines come.
+        let mut oldest: Option<Reached> = None;
         loop {
+            if oldest.is_none() {
+                oldest = self.reached();
+            }
             tokio::select! {
                 biased;
                 () = self.context.stop.wait() => {
@@ -84,11 +93,14 @@ impl<'a> Pusher<'a> {
                     self.context.out.aside(format_args!("Interrupted after {}.", count(self.pushed, "line")));
                     return Err(Failure::Interrupted);
                 }
+                done = wait_for(&mut oldest) => {
+                    oldest = None;
+                    self.settle(done).await?;
+                }
                 line = lines.recv() => match line {
                     Some(line) => self.batch(line, &mut lines).await?,
                     None => break,
                 },
-                done = self.reached(), if !self.waiting.is_empty() => self.settle(done).await?,
             }
         }
         self.drain().await
@@ -142,20 +154,27 @@ impl<'a> Pusher<'a> {
         Ok(())
     }
 
-    /// Waits for the oldest blob that is not where it should be.
-    async fn reached(&self) -> Result<(), SyncError> {
-        let (Some(receipt), Some(state)) = (self.waiting.front(), self.state) else { return Ok(()) };
-        self.client.wait(receipt, state, self.context.timeout()).await
+    /// The wait for the oldest blob that is not where it should be.
+    fn reached(&self) -> Option<Reached> {
+        let (receipt, state) = (*self.waiting.front()?, self.state?);
+        let (client, timeout) = (self.client.clone(), self.context.timeout());
+        Some(Box::pin(async move { client.wait(&receipt, state, timeout).await }))
     }
 
-    /// One more is there, or nothing is waited for any more.
+    /// The oldest is there, and those behind it that are, too; or nothing is waited for any more. As many as one batch
+    /// brings, at the most, so that neither lines nor receipts wait for the other.
     async fn settle(&mut self, reached: Result<(), SyncError>) -> Done {
         match reached {
             Ok(()) => {
-                let (receipt, state) = (self.waiting.pop_front(), self.state);
-                if let (Some(receipt), Some(state)) = (receipt, state) {
-                    self.tell(&[receipt], state)?;
+                let Some(state) = self.state else { return Ok(()) };
+                let mut there = Vec::from_iter(self.waiting.pop_front());
+                while there.len() < BATCH_LINES
+                    && let Some(next) = self.waiting.front()
+                    && self.client.receipt_state(next.id).await? >= state
+                {
+                    there.extend(self.waiting.pop_front());
                 }
+                self.tell(&there, state)?;
             }
             Err(error) => {
                 self.give_up().await?;
@@ -177,14 +196,14 @@ impl<'a> Pusher<'a> {
 
     /// Waits for the rest, and tells how it went.
     async fn drain(mut self) -> Done {
-        while !self.waiting.is_empty() {
+        while let Some(oldest) = self.reached() {
             tokio::select! {
                 biased;
                 () = self.context.stop.wait() => {
                     self.give_up().await?;
                     return Err(Failure::Interrupted);
                 }
-                done = self.reached() => self.settle(done).await?,
+                done = oldest => self.settle(done).await?,
             }
         }
         let out = self.context.out;
@@ -219,5 +238,12 @@ impl<'a> Pusher<'a> {
             let rest = if waiting > 0 { format!(", {waiting} on their way") } else { String::new() };
             self.context.out.progress(format_args!("{} pushed{rest}", count(self.pushed, "blob")));
         }
+    }
+}
+
+async fn wait_for(reached: &mut Option<Reached>) -> Result<(), SyncError> {
+    match reached {
+        Some(reached) => reached.await,
+        None => std::future::pending().await,
     }
 }

@@ -1,5 +1,7 @@
 //! What the engine is asked, and what everybody may see of it.
 
+use std::sync::Arc;
+
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
 use sync_types::{DeviceId, GroupId, RelayAddress};
@@ -32,9 +34,9 @@ pub(crate) enum Command {
     /// A newcomer wants to pair: may it? Gives this device's name.
     MayJoin { reply: Reply<String> },
     /// What a newcomer has to know.
-    Offer { reply: Reply<GroupOffer> },
-    /// Add a newcomer. Answered when it is in the group.
-    Add { key_package: Vec<u8>, name: String, reply: Reply<DeviceId> },
+    Offer { reply: Reply<(GroupOffer, Offering)> },
+    /// Add the newcomer that has taken an offer. Answered when it is in the group.
+    Add { key_package: Vec<u8>, name: String, offering: Offering, reply: Reply<DeviceId> },
     /// Store a newcomer, then fetch its Welcome. `stored` is answered when it is durable, `joined` when it is a member.
     Join { joining: Box<Joining<Crypto>>, stored: Reply<()>, joined: Reply<(GroupId, DeviceId)> },
     /// Leave the group.
@@ -62,6 +64,18 @@ impl Command {
             Self::Add { reply, .. } => drop(reply.send(Err(error))),
             Self::Join { stored, .. } => drop(stored.send(Err(error))),
         }
+    }
+}
+
+/// Held as long as somebody may take an offer of this device's group: meanwhile the device goes over to no other group,
+/// or whoever takes the offer would come into a group that is left, with a member in it that is nobody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offering(Arc<()>);
+
+impl Offering {
+    /// Whether anybody but the engine holds it.
+    pub(super) fn is_open(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 

@@ -138,3 +138,45 @@ async fn fault_3_and_7_an_altered_envelope_is_refused_aloud_and_kept_as_evidence
     // What was not accepted counts as not delivered.
     assert_eq!(a.receipt_state(receipt.id).await.unwrap(), ReceiptState::Accepted);
 }
+
+/// The member is never attached here, so it agrees and adds nobody: as one that dies in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_is_not_added_says_so_goes_on_after_a_restart_and_may_give_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Arc::new(Relay::start(RelayConfig::in_memory()).await.unwrap());
+    let config = SyncConfig::default().local_relay(&relay);
+    let at = |name: &str| config.clone().home(folder.path().join(name)).device_name(name);
+    let local = LocalRelays::default();
+    let unattached = |frame| if matches!(frame, FromRelay::Attached(_)) { vec![] } else { vec![frame] };
+    local.add(relay.endpoint_id(), changed(&relay, unattached));
+    let a = SyncClient::new(SyncConfig { local, ..at("a") }).await.unwrap();
+    let mut b = SyncClient::new(at("b")).await.unwrap();
+    let own = b.push("from its own group").await.unwrap();
+    let mut invite = a.invite(Default::default()).await.unwrap();
+    let Some(PairingEvent::Uri { uri, .. }) = invite.next().await else { panic!("a link was to come") };
+    let mut join = b.join(&uri, None).await.unwrap();
+    while !matches!(invite.next().await.unwrap(), PairingEvent::Request { .. }) {}
+    invite.consent_without_check().await.unwrap();
+    while join.next().await.unwrap() != PairingEvent::Agreed {}
+    a.close().await;
+    for _ in 0..2 {
+        let mut events = b.events();
+        let refused = async {
+            while !matches!(events.next().await.unwrap(), ClientEvent::Disconnected { code: Code::NotMember, .. }) {}
+        };
+        tokio::time::timeout(SOON, refused).await.unwrap();
+        let status = b.status().await.unwrap();
+        assert!(status.joining);
+        assert_eq!(status.trouble.unwrap().code, Code::NotMember);
+        assert_eq!(b.doctor().await.unwrap()[0].code, Some(Code::NotMember));
+        b.close().await;
+        drop(b);
+        b = SyncClient::new(at("b")).await.unwrap();
+    }
+    b.leave().await.unwrap();
+    let status = b.status().await.unwrap();
+    assert!(!status.joining && status.group.is_some(), "its own group is still there");
+    b.wait(&own, ReceiptState::Accepted, SOON).await.unwrap();
+    b.close().await;
+    assert!(!SyncClient::new(at("b")).await.unwrap().status().await.unwrap().joining);
+}

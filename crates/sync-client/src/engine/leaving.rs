@@ -15,6 +15,10 @@ const WAIT: Duration = Duration::from_secs(5);
 
 impl Engine {
     pub(super) fn leave(&mut self, reply: Reply<()>, work: &mut Work) {
+        if self.newcomer.is_some() {
+            self.give_up_joining(SyncError::new(Code::PairingRefused, "joining was given up on this device"), work);
+            return work.answer(reply, ());
+        }
         let Some(device) = &self.device else { return drop(reply.send(Err(not_in_group()))) };
         if device.is_alone() || device.is_removed() {
             work.forget = true;

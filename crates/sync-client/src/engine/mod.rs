@@ -29,7 +29,7 @@ use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use command::{Command, MeetingPlace, Reply, Snapshot};
+pub(crate) use command::{Command, MeetingPlace, Offering, Reply, Snapshot};
 #[cfg(feature = "embedded-relay")]
 pub(crate) use hosting::opener;
 pub(crate) use setup::start;
@@ -106,6 +106,7 @@ struct Engine {
     /// The number of the present connection: what comes from an earlier one is not heard.
     generation: u64,
     outgoing: VecDeque<ToRelay>,
+    offering: Offering,
     adding: BTreeMap<DeviceId, Reply<DeviceId>>,
     leaving: Option<Leaving>,
     closing: Option<Closing>,

@@ -153,6 +153,7 @@ impl Engine {
             epoch: device.map_or(0, Device::epoch),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
+            joining: self.newcomer.is_some(),
         }
     }
 }

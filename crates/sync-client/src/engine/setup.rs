@@ -77,6 +77,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         link: None,
         generation: 0,
         outgoing: Default::default(),
+        offering: Default::default(),
         adding: Default::default(),
         leaving: None,
         closing: None,

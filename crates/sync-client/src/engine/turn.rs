@@ -76,7 +76,7 @@ impl Work {
     }
 
     /// Answers once the turn is durable.
-    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+    pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         self.after.push(Box::new(move |done| drop(reply.send(done.map(|()| value).map_err(Clone::clone)))));
     }
 }
@@ -146,11 +146,15 @@ impl Engine {
             },
             Command::MayJoin { reply } => drop(reply.send(self.may_join().map(|()| self.name.clone()))),
             Command::Offer { reply } => {
-                let offer = self.device.as_ref().map(|d| d.offer(now));
-                let _ = reply.send(offer.ok_or_else(not_in_group));
+                let offer = self.sponsor().map(|device| device.offer(now));
+                let _ = reply.send(offer.map(|offer| (offer, self.offering.clone())));
             }
-            Command::Add { key_package, name, reply } => {
-                let Some(device) = &mut self.device else { return drop(reply.send(Err(not_in_group()))) };
+            // The offer is held until the addition is noted: then that keeps this device in its group.
+            Command::Add { key_package, name, offering: _offering, reply } => {
+                let device = match self.sponsor() {
+                    Ok(device) => device,
+                    Err(error) => return drop(reply.send(Err(error))),
+                };
                 match device.add(key_package, &name, now, &mut SystemRng) {
                     Ok(id) => {
                         self.adding.insert(id, reply);
@@ -160,7 +164,8 @@ impl Engine {
                 }
             }
             Command::Join { joining, stored, joined } => {
-                if let Err(error) = self.may_join() {
+                // Since it was asked for, this device may have got another device into its group, or begun to.
+                if let Err(error) = self.is_another_group(joining.group()).and_then(|()| self.may_join()) {
                     return drop(stored.send(Err(error)));
                 }
                 work.writes.push(Write::Put(Key::Joining, joining.to_bytes()));
@@ -245,14 +250,37 @@ impl Engine {
 
     async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
         self.ensure_device(now).await?;
+        self.sponsor()?;
         let relay = self.relay_now().await?;
         self.reconnect.nudge();
         Ok(MeetingPlace { relay, name: self.name.clone() })
     }
 
+    /// The device, if it can take another one in.
+    fn sponsor(&mut self) -> Result<&mut Device<super::Crypto>, SyncError> {
+        if self.newcomer.is_some() {
+            let message = "this device is joining another group, so it can take nobody into its own";
+            return Err(SyncError::new(Code::AlreadyInGroup, message));
+        }
+        let device = self.device.as_mut().ok_or_else(not_in_group)?;
+        device.may_add().map_err(setup::failed)?;
+        Ok(device)
+    }
+
+    fn is_another_group(&self, offered: Option<GroupId>) -> Result<(), SyncError> {
+        if offered.is_some() && offered == self.device.as_ref().map(Device::group) {
+            return Err(SyncError::new(Code::AlreadyInGroup, "this device is in that group already"));
+        }
+        Ok(())
+    }
+
     fn may_join(&self) -> Result<(), SyncError> {
         if self.newcomer.is_some() {
             return Err(SyncError::new(Code::AlreadyInGroup, "this device is joining a group already"));
+        }
+        if self.offering.is_open() {
+            let message = "this device is taking another one into its own group";
+            return Err(SyncError::new(Code::AlreadyInGroup, message));
         }
         match &self.device {
             Some(device) if device.is_removed() => {
@@ -294,7 +322,7 @@ impl Engine {
         }
     }
 
-    fn give_up_joining(&mut self, error: SyncError, work: &mut Work) {
+    pub(super) fn give_up_joining(&mut self, error: SyncError, work: &mut Work) {
         let Some(newcomer) = self.newcomer.take() else { return };
         work.writes.push(Write::Delete(Key::Joining));
         work.renew = true;
@@ -352,11 +380,12 @@ impl Engine {
                     turn.flush().await?;
                 }
                 let answer = match turn.read(read).await {
-                    // What others ask for keeps nobody from pushing and reading here. The next turn tries again.
+                    // What others ask for keeps nobody from pushing and reading here.
                     Err(error) if for_others => {
                         tracing::warn!(code = %error.code, "history cannot be read: {}", error.message);
                         let _ = events.send(ClientEvent::StoreFailed { code: error.code });
-                        break;
+                        device.history_failed(now);
+                        continue;
                     }
                     answer => answer?,
                 };

@@ -14,7 +14,7 @@ use tokio::time::{sleep_until, timeout};
 use super::failed;
 use crate::client::Inner;
 use crate::clock::{SystemRng, instant_of, now_ms};
-use crate::engine::{Command, Crypto, MeetingPlace};
+use crate::engine::{Command, Crypto, MeetingPlace, Offering};
 use crate::transport::FrameWriter;
 use crate::{PairingEvent, SyncError};
 
@@ -55,8 +55,8 @@ pub(super) struct Driver {
     asked: bool,
     /// Digits that were typed before they were asked for: the other device shows them a moment earlier.
     early: Option<Answer>,
-    /// The newcomer's key package and name, once its person may join.
-    newcomer: Option<(Vec<u8>, String)>,
+    /// The newcomer's key package and name, once its person may join, and what was offered to it.
+    newcomer: Option<(Vec<u8>, String, Offering)>,
     outcome: Option<Outcome>,
     done: bool,
 }
@@ -235,8 +235,8 @@ impl Driver {
                 self.machine.key_package(key_package, &self.name, now_ms()).map_err(failed)?;
             }
             Output::Approved { key_package, name } => {
-                self.newcomer = Some((key_package, name));
-                let offer = self.inner.ask(|reply| Command::Offer { reply }).await?;
+                let (offer, offering) = self.inner.ask(|reply| Command::Offer { reply }).await?;
+                self.newcomer = Some((key_package, name, offering));
                 self.machine.offer(offer, now_ms()).map_err(failed)?;
             }
             Output::Offer(offer) => {
@@ -244,15 +244,17 @@ impl Driver {
                 let mut joining = self.joining.take().ok_or_else(missing)?;
                 joining.take_offer(offer);
                 let (joined, outcome) = oneshot::channel();
-                // Durable before the next output, which tells the member to go on.
+                // Durable before the member is told to go on. If it cannot be, the member hears that this device gives up.
                 self.inner.ask(|stored| Command::Join { joining, stored, joined }).await?;
+                self.tell(PairingEvent::Agreed).await;
+                self.machine.offer_stored().map_err(failed)?;
                 self.outcome = Some(Outcome::Joined(outcome));
             }
             Output::OfferTaken => {
                 let missing = || SyncError::new(Code::Internal, "an offer was taken that nobody made");
-                let (key_package, name) = self.newcomer.take().ok_or_else(missing)?;
+                let (key_package, name, offering) = self.newcomer.take().ok_or_else(missing)?;
                 let (reply, outcome) = oneshot::channel();
-                let add = Command::Add { key_package, name: name.clone(), reply };
+                let add = Command::Add { key_package, name: name.clone(), offering, reply };
                 self.inner.commands.send(add).await.map_err(|_| SyncError::closed())?;
                 self.outcome = Some(Outcome::Added(outcome, name));
             }
@@ -283,6 +285,8 @@ impl Driver {
 
     /// Lets what was sent last reach the other side, and burns the rendezvous.
     async fn part(&mut self) {
+        // What failed here and not in the machine has told the other side nothing yet.
+        let _ = self.machine.cancel();
         while let Some(output) = self.machine.poll_output() {
             if let Output::Send(message) = output {
                 // The relay may be gone, and that may be why.

@@ -2,7 +2,7 @@
 
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sync_client::{ClientEvent, Code, SyncClient, limits};
+use sync_client::{ClientEvent, Code, ReceiptState, SyncClient, limits};
 
 use crate::support::*;
 
@@ -33,7 +33,7 @@ async fn a_full_disk_refuses_the_push_and_later_ones_work() {
     assert_eq!(error.code, Code::DiskFull);
     a.receipt_state(first.id).await.unwrap();
     let later = a.push("fits again").await.unwrap();
-    a.wait(&later, sync_client::ReceiptState::Accepted, SOON).await.unwrap();
+    a.wait(&later, ReceiptState::Accepted, SOON).await.unwrap();
     let b = world.device("b").await;
     pair(&a, &b).await;
     assert_eq!(receive_texts(&b, 2).await, ["fits", "fits again"]);
@@ -78,6 +78,29 @@ async fn a_device_that_cannot_be_read_is_waited_for_and_never_replaced() {
     a.push("after").await.unwrap();
     let b = world.device("b").await;
     pair(&a, &b).await;
+    assert_eq!(receive_texts(&b, 2).await, ["before", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_cannot_be_read_keeps_nothing_from_being_pushed_and_is_tried_again() {
+    let world = World::memory().await;
+    let (a, b) = (world.device("a").await, world.device("b").await);
+    let before = a.push("before").await.unwrap();
+    a.wait(&before, ReceiptState::Accepted, SOON).await.unwrap();
+    let database = SqliteConnectOptions::new().filename(world.home("a").join("device.db"));
+    let mut database = SqliteConnection::connect_with(&database).await.unwrap();
+    // No build writes an id like this: the newcomer's history cannot be read.
+    let id: Vec<u8> = sqlx::query_scalar("SELECT id FROM blob").fetch_one(&mut database).await.unwrap();
+    sqlx::query("UPDATE blob SET id = x'ff'").execute(&mut database).await.unwrap();
+    let mut events = a.events();
+    pair(&a, &b).await;
+    let failed = |e: &ClientEvent| matches!(e, ClientEvent::StoreFailed { code: Code::StoreCorrupt }).then_some(());
+    event("the failure", &mut events, failed).await;
+    let after = a.push("after").await.unwrap();
+    a.wait(&after, ReceiptState::Accepted, SOON).await.unwrap();
+    // It is tried again without anybody asking.
+    event("another failure", &mut events, failed).await;
+    sqlx::query("UPDATE blob SET id = ? WHERE id = x'ff'").bind(id).execute(&mut database).await.unwrap();
     assert_eq!(receive_texts(&b, 2).await, ["before", "after"]);
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_client::{Code, InviteOptions, Pairing, PairingEvent, SyncClient};
+use sync_client::{Code, InviteOptions, Pairing, PairingEvent, ReceiptState, SyncClient};
 
 use crate::support::*;
 
@@ -30,7 +30,7 @@ async fn the_newcomer_shows_and_the_member_takes() {
     assert_eq!(request(&mut take).await, ("phone".to_owned(), false));
     take.consent(true).await.unwrap();
     assert!(matches!(next(&mut take).await, PairingEvent::Added { name, .. } if name == "phone"));
-    assert!(matches!(next(&mut show).await, PairingEvent::Joined { .. }));
+    joined(&mut show).await;
     a.push("hello").await.unwrap();
     assert_eq!(receive_texts(&b, 1).await, ["hello"]);
 }
@@ -46,7 +46,7 @@ async fn scripts_may_skip_the_check_code() {
     invite.consent_without_check().await.unwrap();
     assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
     check(&mut join).await;
-    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+    joined(&mut join).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +78,7 @@ async fn digits_that_are_typed_at_once_wait_for_the_request() {
     invite.type_check(&digits).await.unwrap();
     request(&mut invite).await;
     assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
-    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+    joined(&mut join).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +119,7 @@ async fn links_that_cannot_be_used_each_have_their_own_code() {
     request(&mut invite).await;
     invite.consent_without_check().await.unwrap();
     assert!(matches!(next(&mut invite).await, PairingEvent::Added { .. }));
-    assert!(matches!(next(&mut join).await, PairingEvent::Joined { .. }));
+    joined(&mut join).await;
     // Now it is used.
     let c = world.device("c").await;
     assert!(matches!(code(&c, &link).await, Code::PairingUsed | Code::NoSuchPairing));
@@ -172,4 +172,100 @@ async fn a_newcomer_that_stops_before_its_welcome_joins_at_its_next_start() {
     let b = world.device("b").await;
     a.push("kept").await.unwrap();
     assert_eq!(receive_texts(&b, 1).await, ["kept"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_has_stopped_for_good_invites_nobody() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    a.ensure_group().await.unwrap();
+    a.close().await;
+    // Its home is put back to how it was before the push.
+    let copy = std::fs::read(world.home("a").join("device.db")).unwrap();
+    let a = world.device("a").await;
+    let receipt = a.push("after the copy").await.unwrap();
+    a.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
+    a.close().await;
+    std::fs::write(world.home("a").join("device.db"), copy).unwrap();
+    let a = world.device("a").await;
+    a.catch_up(SOON).await.unwrap();
+    assert_eq!(a.status().await.unwrap().trouble.unwrap().code, Code::RolledBack);
+    assert_eq!(a.invite(InviteOptions::default()).await.unwrap_err().code, Code::RolledBack);
+}
+
+/// How a pairing ends: well, or with a code.
+async fn end(pairing: &mut Pairing) -> Result<(), Code> {
+    loop {
+        match next(pairing).await {
+            PairingEvent::Joined { .. } | PairingEvent::Added { .. } => return Ok(()),
+            PairingEvent::Failed(error) => return Err(error.code),
+            _ => {}
+        }
+    }
+}
+
+/// An invite of one device that the other has taken up, to where the person says yes.
+async fn asked(member: &SyncClient, newcomer: &SyncClient) -> (Pairing, Pairing) {
+    let mut invite = member.invite(InviteOptions::default()).await.unwrap();
+    let mut join = newcomer.join(&uri(&mut invite).await, None).await.unwrap();
+    check(&mut join).await;
+    request(&mut invite).await;
+    (invite, join)
+}
+
+/// On one thread, so that each head start gives one order of what the two devices do.
+#[tokio::test]
+async fn two_devices_that_invite_each_other_at_once_leave_no_member_that_is_nobody() {
+    for head_start in [0, 5, 15, 30, 50] {
+        let world = World::memory().await;
+        let (a, b) = (world.device("a").await, world.device("b").await);
+        let (mut invite_a, mut join_b) = asked(&a, &b).await;
+        let (mut invite_b, mut join_a) = asked(&b, &a).await;
+        let late = async {
+            for _ in 0..head_start {
+                tokio::task::yield_now().await;
+            }
+            invite_b.consent_without_check().await
+        };
+        // The later one may hear that the other device has given up before it can say yes.
+        let (early, _) = tokio::join!(invite_a.consent_without_check(), late);
+        early.unwrap();
+        let ends = tokio::join!(end(&mut invite_a), end(&mut join_b), end(&mut invite_b), end(&mut join_a));
+        let (b_joins_a, a_joins_b) = ((ends.0, ends.1), (ends.2, ends.3));
+        for pairing in [b_joins_a, a_joins_b] {
+            match pairing {
+                (Ok(()), Ok(())) => {}
+                (Err(one), Err(other)) => {
+                    let told = [one, other];
+                    assert!(told.contains(&Code::AlreadyInGroup) && told.contains(&Code::PairingRefused), "{told:?}");
+                }
+                half => panic!("one device thinks that they are paired: {half:?} after {head_start} turns"),
+            }
+        }
+        let paired = b_joins_a.0.is_ok();
+        assert!(!(paired && a_joins_b.0.is_ok()), "each device is in the other's group");
+        if !paired && a_joins_b.0.is_err() {
+            assert!(a.devices().await.unwrap().len() == 1 && b.devices().await.unwrap().len() == 1);
+            pair(&a, &b).await;
+        }
+        assert_eq!(a.devices().await.unwrap().len(), 2, "after {head_start} turns");
+        let receipt = a.push("to everybody").await.unwrap();
+        assert_eq!(receive_texts(&b, 1).await, ["to everybody"]);
+        // A member that is nobody would never sign for it.
+        a.wait(&receipt, ReceiptState::Delivered, SOON).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_takes_up_its_own_invite_adds_nobody() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    let (mut invite, mut join) = asked(&a, &a).await;
+    invite.consent_without_check().await.unwrap();
+    assert_eq!(failure(&mut join).await, Code::AlreadyInGroup);
+    assert_eq!(failure(&mut invite).await, Code::PairingRefused);
+    assert_eq!(a.devices().await.unwrap().len(), 1);
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    assert_eq!(a.devices().await.unwrap().len(), 2);
 }

@@ -150,6 +150,13 @@ pub(crate) async fn request(pairing: &mut Pairing) -> (String, bool) {
     }
 }
 
+/// The newcomer hears that the member has agreed, and then that it is in the group.
+pub(crate) async fn joined(pairing: &mut Pairing) {
+    assert_eq!(next(pairing).await, PairingEvent::Agreed);
+    let joined = next(pairing).await;
+    assert!(matches!(joined, PairingEvent::Joined { .. }), "{joined:?}");
+}
+
 /// The member shows, the newcomer scans, the person types the check code.
 pub(crate) async fn pair(member: &SyncClient, newcomer: &SyncClient) {
     let mut invite = member.invite(InviteOptions::default()).await.unwrap();
@@ -160,8 +167,7 @@ pub(crate) async fn pair(member: &SyncClient, newcomer: &SyncClient) {
     invite.type_check(&digits).await.unwrap();
     let added = next(&mut invite).await;
     assert!(matches!(added, PairingEvent::Added { .. }), "{added:?}");
-    let joined = next(&mut join).await;
-    assert!(matches!(joined, PairingEvent::Joined { .. }), "{joined:?}");
+    joined(&mut join).await;
 }
 
 /// The next `count` blobs of the default consumer, acknowledged.

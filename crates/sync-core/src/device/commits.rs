@@ -19,12 +19,14 @@ const RETRY_MS: u64 = 100;
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Makes the change that is due, if the group is quiet: removals first.
     pub(super) fn make_change(&mut self, now: u64) {
+        if let Some(code) = self.identity.halted() {
+            return self.give_up_changes(code);
+        }
         let Some(session) = self.session.as_ref() else { return };
         let quiet = session.attached
             && session.caught_up
             && self.before.is_none()
             && self.relay.refused.is_none()
-            && self.identity.halted == 0
             && !self.is_removed();
         if !quiet {
             return;
@@ -103,6 +105,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
             welcomes: welcomes.map(|(device, bytes)| WelcomeFor { device, welcome: Opaque(bytes) }).collect(),
         };
         Ok(Pending { intent: intent.clone(), frame: Opaque(encode(&frame)) })
+    }
+
+    /// A device that has stopped makes no change any more. One that the relay may have ordered already is not given up
+    /// before the relay has said what became of it, by an answer or by what it hands out until it is through.
+    fn give_up_changes(&mut self, code: Code) {
+        let answered = self.session.as_ref().is_some_and(|s| s.caught_up && !s.commit_sent);
+        if answered && self.drop_pending().is_some() {
+            self.membership.clear_pending();
+            self.dirty.insert(Key::Membership);
+        }
+        let ordered = self.pending.as_ref().map(|pending| pending.intent.clone());
+        let given_up = |intent: &&Intent| ordered.as_ref() != Some(intent);
+        for intent in self.intents.list.iter().filter(given_up).cloned().collect::<Vec<_>>() {
+            self.give_up(&intent, code);
+        }
     }
 
     fn give_up(&mut self, intent: &Intent, code: Code) {
@@ -185,12 +202,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
         self.count(Outcome::Accepted);
-        let lost = !applied.own && self.session.as_ref().is_some_and(|s| s.commit_sent);
-        let pending = self.drop_pending();
-        if lost && pending.is_some() {
+        let sent = self.session.as_ref().is_some_and(|s| s.commit_sent);
+        let (own, lost) = match self.drop_pending() {
+            Some(pending) if applied.own => (Some(pending.intent), None),
+            pending => (None, pending),
+        };
+        if sent && lost.is_some() {
             self.session_mut().commits_lost += 1;
         }
-        let own = pending.filter(|_| applied.own).map(|p| p.intent);
         if let Some(intent) = &own {
             self.finish(intent);
         }
@@ -201,6 +220,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             added: applied.added.clone(),
             removed: applied.removed.clone(),
             own: own.clone(),
+            lost,
             state: state.to_vec(),
         });
         self.dirty.insert(Key::Before);
@@ -328,9 +348,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 return;
             }
         }
-        self.membership.clear_pending();
         self.dirty.insert(Key::Membership);
         self.undo(&before);
+        self.take_up_lost(before.lost.clone());
         self.events.push(Event::CommitRejected { by: reject.device, committer: before.committer });
         if let Some(intent) = &before.own {
             self.give_up(intent, Code::CommitRejected);
@@ -352,6 +372,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.peers.get(&reject.device).map(|p| p.key)
         };
         key.is_some_and(|key| verify_reject(&self.group, reject, &key).is_ok())
+    }
+
+    /// A commit that lost to one that is undone fits again, and may be on its way to the relay: it is as if it had been
+    /// sent just now. If its refusal has been heard already, or the connection is another one, it goes again as it was.
+    fn take_up_lost(&mut self, lost: Option<Pending>) {
+        if lost.is_none() {
+            return self.membership.clear_pending();
+        }
+        self.pending = lost;
+        self.dirty.insert(Key::Pending);
+        if let Some(session) = self.session.as_mut().filter(|s| s.commits_lost > 0) {
+            // Refusals come in the order of the commits, so the one that is owed last is this one's.
+            session.commits_lost -= 1;
+            session.commit_sent = true;
+        }
     }
 
     fn undo(&mut self, before: &Before) {
@@ -408,15 +443,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// A week after the last commit of this device, and up to a day later, by its id, so that not all come at once.
-    pub(super) fn self_update_due_at(&self) -> u64 {
+    /// `None` where there is nobody to renew keys for, where it is under way, and once this device has stopped.
+    pub(super) fn self_update_due_at(&self) -> Option<u64> {
+        if self.is_alone() || self.identity.halted != 0 || self.intents.list.contains(&Intent::SelfUpdate) {
+            return None;
+        }
         if self.chain.since_update >= limits::SELF_UPDATE_ENVELOPES {
-            return 0;
+            return Some(0);
         }
         let jitter = u64::from(u32::from_be_bytes([0, self.me.0[0], self.me.0[1], self.me.0[2]])) * 5;
-        self.chain.updated_at + limits::SELF_UPDATE_EVERY.as_millis() as u64 + jitter
-    }
-
-    pub(super) fn self_update_is_wanted(&self) -> bool {
-        self.intents.list.contains(&Intent::SelfUpdate)
+        Some(self.chain.updated_at + limits::SELF_UPDATE_EVERY.as_millis() as u64 + jitter)
     }
 }

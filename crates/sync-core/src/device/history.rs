@@ -7,7 +7,7 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_types::body::{Control, History, HistoryRequest, HistoryRun, Span, pack, unpack};
 use sync_types::settings::HistoryPolicy;
-use sync_types::{DeviceId, limits};
+use sync_types::{DeviceId, encode, limits};
 
 use super::Device;
 use super::records::{Job, Want};
@@ -23,6 +23,18 @@ const JOBS: usize = 8;
 
 /// Into how many pieces the requests of others may cut what this device wants.
 const WANTS: usize = 1024;
+
+/// How soon blobs that could not be read are tried again, in milliseconds. Each failure doubles it, up to a minute.
+const READ_AGAIN_MS: u64 = 250;
+const READ_AGAIN_CAP_MS: u64 = 60_000;
+
+/// A job whose blobs could not be read.
+#[derive(Default)]
+pub(super) struct Pause {
+    failures: u32,
+    /// When it is tried again, in milliseconds; 0 once that time has come.
+    until: u64,
+}
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// An envelope that has no key here: its blobs are asked for.
@@ -116,8 +128,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let numbers: Vec<u64> =
             self.jobs.range((asker, 0)..=(asker, u64::MAX)).map(|((_, number), _)| *number).collect();
         if numbers.len() >= JOBS && !numbers.contains(&request.number) {
-            self.jobs.remove(&(asker, numbers[0]));
-            self.dirty.insert(Key::Job(asker, numbers[0]));
+            self.drop_job((asker, numbers[0]));
         }
         self.jobs.insert((asker, request.number), Job { spans: request.spans, after_position: 0 });
         self.dirty.insert(Key::Job(asker, request.number));
@@ -133,21 +144,45 @@ impl<P: CryptoProvider + Clone> Device<P> {
         reached >= span.to && !self.has_hole_before(span.sender, span.to)
     }
 
-    fn ready_job(&self) -> Option<(DeviceId, u64)> {
+    fn ready_job(&self, now: u64) -> Option<(DeviceId, u64)> {
+        let waits = |key| self.paused.get(key).is_some_and(|pause| pause.until > now);
         let ready = |job: &Job| job.spans.iter().all(|span| self.holds(span));
-        self.jobs.iter().find(|(_, job)| ready(job)).map(|(key, _)| *key)
+        self.jobs.iter().find(|(key, job)| !waits(*key) && ready(job)).map(|(key, _)| *key)
+    }
+
+    /// The answer to a [`Read::History`] that the store could not give. The job waits, longer each time; everything else
+    /// goes on.
+    pub fn history_failed(&mut self, now: u64) {
+        let Some(key) = self.ready_job(now) else { return };
+        let pause = self.paused.entry(key).or_default();
+        pause.until = now + (READ_AGAIN_MS << pause.failures.min(16)).min(READ_AGAIN_CAP_MS);
+        pause.failures += 1;
+    }
+
+    /// Jobs whose time has come are ready again, and no reason any more to be woken.
+    pub(super) fn end_pauses(&mut self, now: u64) {
+        for pause in self.paused.values_mut().filter(|pause| pause.until <= now) {
+            pause.until = 0;
+        }
+    }
+
+    pub(super) fn pause_ends_at(&self) -> Option<u64> {
+        self.paused.values().map(|pause| pause.until).filter(|until| *until > 0).min()
     }
 
     pub(super) fn drop_jobs_of(&mut self, asker: DeviceId) {
         let numbers: Vec<_> = self.jobs.keys().filter(|(id, _)| *id == asker).copied().collect();
-        for (id, number) in numbers {
-            self.jobs.remove(&(id, number));
-            self.dirty.insert(Key::Job(id, number));
-        }
+        numbers.into_iter().for_each(|key| drop(self.drop_job(key)));
     }
 
-    pub(super) fn history_read(&self) -> Option<Read> {
-        let job = &self.jobs[&self.ready_job()?];
+    fn drop_job(&mut self, key: (DeviceId, u64)) -> Option<Job> {
+        self.paused.remove(&key);
+        self.dirty.insert(Key::Job(key.0, key.1));
+        self.jobs.remove(&key)
+    }
+
+    pub(super) fn history_read(&self, now: u64) -> Option<Read> {
+        let job = &self.jobs[&self.ready_job(now)?];
         Some(Read::History {
             spans: job.spans.clone(),
             after_position: job.after_position,
@@ -156,8 +191,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         })
     }
 
-    pub(super) fn answer_history(&mut self, rows: &[LogBlob], rng: &mut dyn CryptoRng) {
-        let Some((asker, number)) = self.ready_job() else { return };
+    pub(super) fn answer_history(&mut self, rows: &[LogBlob], now: u64, rng: &mut dyn CryptoRng) {
+        let Some((asker, number)) = self.ready_job(now) else { return };
+        self.paused.remove(&(asker, number));
         let rows = fitting(rows);
         let runs = rows
             .chunk_by(|a, b| (a.sender, a.seq) == (b.sender, b.seq))
@@ -171,12 +207,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Some(last) => {
                 if let Some(job) = self.jobs.get_mut(&(asker, number)) {
                     job.after_position = last.position;
+                    self.dirty.insert(Key::Job(asker, number));
                 }
                 Vec::new()
             }
-            None => self.jobs.remove(&(asker, number)).map(|job| job.spans).unwrap_or_default(),
+            None => self.drop_job((asker, number)).map(|job| job.spans).unwrap_or_default(),
         };
-        self.dirty.insert(Key::Job(asker, number));
         self.seal_control(vec![Control::History(History { asker, number, runs, complete })], rng);
     }
 
@@ -268,7 +304,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Gives up what no member of the group has: it went with the last device that held it. What waited behind it goes to
     /// the log, and the app is told.
-    pub(super) fn give_up_lost_history(&mut self) {
+    pub(super) fn give_up_lost_history(&mut self, now: u64) {
         if self.wants.list.is_empty() || self.before.is_some() {
             return;
         }
@@ -276,8 +312,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let gone = |w: &&Want| members.iter().all(|member| w.lacking.contains(member));
         let lost: Vec<Span> = self.wants.list.iter().filter(gone).map(|w| w.span).collect();
         for span in lost {
-            self.count(Outcome::Undecodable);
-            self.events.push(Event::Unusual { outcome: Outcome::Undecodable, sender: Some(span.sender) });
+            self.refuse(Outcome::HistoryLost, self.relay.cursor, Some(span.sender), &encode(&span), now);
             self.fill(&span);
         }
     }

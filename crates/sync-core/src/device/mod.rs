@@ -2,7 +2,7 @@
 //!
 //! Inputs go in through `handle_*`; then, in this order:
 //! 1. while [`Device::next_read`] gives a read: apply [`Device::take_writes`] inside the transaction, read, and answer
-//!    with [`Device::handle_read`];
+//!    with [`Device::handle_read`], or with [`Device::history_failed`] if it is history that cannot be read;
 //! 2. apply [`Device::take_writes`] in the same transaction and make it durable;
 //! 3. only then send [`Device::take_sends`], in order, and act on [`Device::take_events`].
 //!
@@ -38,6 +38,7 @@ use crate::store::{Key, Write};
 pub use joining::Joining;
 pub use queries::{DeviceStatus, MemberInfo};
 
+use history::Pause;
 use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
 use session::Session;
 
@@ -59,6 +60,9 @@ pub enum DeviceError {
     /// This device was removed from the group.
     #[error("this device was removed from its group")]
     Removed,
+    /// This device has stopped sending for good, so it can change nothing.
+    #[error("this device has stopped sending for good: {0}")]
+    Halted(Code),
     /// The device is not connected.
     #[error("the device is not connected")]
     Offline,
@@ -99,7 +103,7 @@ impl DeviceError {
             Self::Join(e) => e.code(),
             Self::Prepare(e) => e.code(),
             Self::Apply(e) => e.code(),
-            Self::Refused(code) => *code,
+            Self::Halted(code) | Self::Refused(code) => *code,
         }
     }
 }
@@ -133,6 +137,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     before: Option<Before>,
     wants: Wants,
     jobs: BTreeMap<(DeviceId, u64), Job>,
+    /// Jobs that wait because the store could not be read.
+    paused: BTreeMap<(DeviceId, u64), Pause>,
 
     session: Option<Session>,
     /// Whether blobs may wait in the outbox.
@@ -209,6 +215,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             before: None,
             wants: Wants::default(),
             jobs: BTreeMap::new(),
+            paused: BTreeMap::new(),
             session: None,
             outbox_waits: true,
             unstated: BTreeSet::new(),
@@ -311,6 +318,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.outbox_waits = true;
     }
 
+    /// Whether a device can be taken in now, so that nobody is led here in vain.
+    pub fn may_add(&self) -> Result<(), DeviceError> {
+        self.check_may_change()?;
+        if self.membership.members().len() >= limits::MEMBERS {
+            return Err(DeviceError::Invalid("the group has as many members as it can have"));
+        }
+        Ok(())
+    }
+
     /// Takes a device in that pairing has led here. [`Event::DeviceAdded`] tells when it is done.
     pub fn add(
         &mut self,
@@ -319,13 +335,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         now: u64,
         rng: &mut dyn CryptoRng,
     ) -> Result<DeviceId, DeviceError> {
-        self.check_in_group()?;
+        self.may_add()?;
         check_name(name)
             .map_err(|_| DeviceError::Invalid("a device name is 1 to 128 bytes without control characters"))?;
         let (device, _) = crate::membership::read_key_package(&key_package)?;
-        if self.membership.members().len() >= limits::MEMBERS {
-            return Err(DeviceError::Invalid("the group has as many members as it can have"));
-        }
         self.want_change(records::Intent::Add(records::AddIntent {
             device,
             name: Opaque(name.as_bytes().to_vec()),
@@ -338,7 +351,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Puts a device out of the group. [`Event::DeviceRemoved`] tells when it is done.
     pub fn remove(&mut self, device: DeviceId, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
-        self.check_in_group()?;
+        self.check_may_change()?;
         if device == self.me {
             return Err(DeviceError::Invalid("a device cannot remove itself; it can leave"));
         }
@@ -352,7 +365,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Renews this device's keys in the group, as it does by itself every [`limits::SELF_UPDATE_EVERY`].
     pub fn self_update(&mut self, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
-        self.check_in_group()?;
+        self.check_may_change()?;
         self.want_change(records::Intent::SelfUpdate);
         self.pump(now, rng);
         Ok(())
@@ -377,6 +390,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.is_removed() { Err(DeviceError::Removed) } else { Ok(()) }
     }
 
+    fn check_may_change(&self) -> Result<(), DeviceError> {
+        self.check_in_group()?;
+        self.identity.halted().map_or(Ok(()), |code| Err(DeviceError::Halted(code)))
+    }
+
     fn want_change(&mut self, intent: records::Intent) {
         if !self.intents.list.contains(&intent) {
             self.intents.list.push(intent);
@@ -384,7 +402,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// Stops sending for good.
+    /// Stops sending for good. Changes that wait are given up by [`Device::make_change`], which follows every input.
     fn halt(&mut self, code: Code) {
         if self.identity.halted == 0 {
             self.identity.halted = code as u16;

@@ -158,6 +158,8 @@ pub(super) struct Before {
     pub(super) removed: Vec<DeviceId>,
     /// The change, if it was this device's own.
     pub(super) own: Option<Intent>,
+    /// This device's commit that lost to this one. If this one is undone, the relay may yet order it.
+    pub(super) lost: Option<Pending>,
     /// The MLS state before.
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub(super) state: Vec<u8>,

@@ -51,7 +51,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !self.may_seal(now) {
             return None;
         }
-        if let Some(read) = self.history_read() {
+        if let Some(read) = self.history_read(now) {
             return Some(read);
         }
         self.outbox_waits.then_some(Read::Outbox { max_bytes: limits::PACK_BYTES, max_blobs: limits::PACK_BLOBS })
@@ -62,7 +62,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match answer {
             Answer::Gap(envelope) => self.gap_read(envelope, now),
             Answer::Sealed(envelopes) => self.resend(envelopes),
-            Answer::History(rows) => self.answer_history(&rows, rng),
+            Answer::History(rows) => self.answer_history(&rows, now, rng),
             Answer::Outbox(rows) => self.seal_outbox(&rows, rng),
         }
         self.pump(now, rng);

@@ -142,25 +142,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The time of [`Device::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: u64, rng: &mut dyn CryptoRng) {
-        if self.self_update_due_at() <= now && !self.is_alone() {
+        if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
         self.expire_epochs(now);
         self.rotate_history_holder(now);
+        self.end_pauses(now);
         self.pump(now, rng);
     }
 
     /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
     pub fn next_timeout(&self) -> Option<u64> {
         let session = self.session.as_ref().filter(|s| s.attached)?;
-        let mut times = vec![self.epoch_expiry_at()];
-        if !self.is_alone() && !self.self_update_is_wanted() {
-            times.push(Some(self.self_update_due_at()));
-        }
+        let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
-        times.push(self.history_patience_ends_at());
+        times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
         times.into_iter().flatten().min()
     }
 
@@ -323,7 +321,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 }
             }
         }
-        self.give_up_lost_history();
+        self.give_up_lost_history(now);
         self.make_change(now);
         if self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);

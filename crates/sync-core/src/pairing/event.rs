@@ -51,8 +51,8 @@ pub enum Output {
         /// The newcomer's name, on its own word.
         name: String,
     },
-    /// The group that this newcomer is being added to. Store it before the next output is taken: behind it stands the
-    /// confirmation upon which the member adds this device. From here on the channel is not needed any more.
+    /// The group that this newcomer is being added to. Store it, then call [`super::Pairing::offer_stored`]: that is the
+    /// confirmation upon which the member adds this device.
     Offer(GroupOffer),
     /// The newcomer has stored the offer: upload the commit now, and not before.
     OfferTaken,

@@ -296,7 +296,7 @@ impl Pairing {
         }
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         match self.stage {
             Stage::Done => Err(PairingError::Over(None)),
             Stage::Failed(code) => Err(PairingError::Over(Some(code))),

@@ -5,7 +5,7 @@
 //! - [`Pairing::show`] or [`Pairing::scan`] starts it. Both sides then meet in the relay's rendezvous [`Pairing::slot`].
 //! - What the other side laid down there goes, in order, into [`Pairing::handle_message`].
 //! - What persons and the group's code answer goes into [`Pairing::type_check`], [`Pairing::consent`],
-//!   [`Pairing::key_package`] and [`Pairing::offer`].
+//!   [`Pairing::key_package`], [`Pairing::offer`] and [`Pairing::offer_stored`].
 //! - After each of these [`Pairing::poll_output`] is called until it returns `None`. [`Pairing::poll_timeout`] says when
 //!   [`Pairing::handle_timeout`] is due.
 //!

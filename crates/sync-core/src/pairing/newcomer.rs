@@ -26,6 +26,8 @@ enum Package {
     Missing,
     Ready(Vec<u8>, String),
     Sent,
+    /// The member has answered with an offer.
+    Answered,
 }
 
 impl Newcomer {
@@ -36,7 +38,7 @@ impl Newcomer {
 
 impl fmt::Debug for Newcomer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = matches!(self.package, Package::Sent);
+        let asked = matches!(self.package, Package::Sent | Package::Answered);
         write!(f, "Newcomer(greeted {}, checked {}, asked {asked})", self.greeted, self.checked)
     }
 }
@@ -61,6 +63,21 @@ impl Pairing {
         self.ask_to_join()
     }
 
+    /// The offer of [`Output::Offer`] is stored: the member may add this device now. A caller that cannot store it, or
+    /// does not want it, calls [`Pairing::cancel`], and the member adds nobody.
+    ///
+    /// # Errors
+    /// [`PairingError::Input`] if there is no offer.
+    pub fn offer_stored(&mut self) -> Result<()> {
+        self.check_open()?;
+        if !matches!(&self.stage, Stage::Newcomer(_, newcomer) if matches!(newcomer.package, Package::Answered)) {
+            return Err(PairingError::Input("nobody has made an offer"));
+        }
+        self.say(&Message::Taken)?;
+        self.finish();
+        Ok(())
+    }
+
     pub(super) fn newcomer_message(&mut self, message: Message) -> Result<()> {
         let Stage::Newcomer(_, newcomer) = &mut self.stage else {
             return self.fail(PairingError::Peer("a message out of turn"));
@@ -70,7 +87,10 @@ impl Pairing {
                 newcomer.greeted = true;
                 self.on_hello(&hello)
             }
-            Message::Offer(offer) if matches!(newcomer.package, Package::Sent) => self.on_offer(offer),
+            Message::Offer(offer) if matches!(newcomer.package, Package::Sent) => {
+                newcomer.package = Package::Answered;
+                self.on_offer(offer)
+            }
             Message::Checked | Message::Join(_) | Message::Taken => self.fail(PairingError::WrongSide),
             _ => self.fail(PairingError::Peer("a message out of turn")),
         }
@@ -94,10 +114,9 @@ impl Pairing {
             Err(error) => return self.fail(error),
             Ok(()) => {}
         }
-        // The caller stores the offer before it takes the next output, which confirms it.
+        // The member's word counts from here on, however long storing it takes.
+        self.stop_clock();
         self.push(Output::Offer(offer));
-        self.say(&Message::Taken)?;
-        self.finish();
         Ok(())
     }
 

@@ -163,7 +163,10 @@ fn play(shows: Side) -> Value {
                     }
                     Output::Request { consent: Consent::Yes, .. } => machine.consent(true, NOW).unwrap(),
                     Output::Approved { .. } => machine.offer(offer.clone(), NOW).unwrap(),
-                    Output::Offer(got) => assert_eq!(got, offer),
+                    Output::Offer(got) => {
+                        assert_eq!(got, offer);
+                        machine.offer_stored().unwrap();
+                    }
                     Output::OfferTaken | Output::Done => {}
                     Output::Failed(error) => panic!("{error}"),
                 }

@@ -1,6 +1,10 @@
 //! A hundred thousand blobs that waited for one device drain without a stall, once and in order.
 
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::hazard::{World, metric};
+use crate::harness::{Device, Relay};
 
 const BLOBS: usize = 100_000;
 
@@ -18,7 +22,7 @@ fn drains(length: usize) {
     let writer = std::thread::spawn(move || {
         let mut lines = std::io::BufWriter::new(&mut stdin);
         for n in 0..BLOBS {
-            std::io::Write::write_all(&mut lines, (blob(n, length) + "\n").as_bytes()).unwrap();
+            lines.write_all((blob(n, length) + "\n").as_bytes()).unwrap();
         }
     });
     for _ in 0..BLOBS {
@@ -51,4 +55,30 @@ fn drains(length: usize) {
 #[test]
 fn drains_whole_once_and_in_order() {
     drains(std::env::var("KSYNC_BACKLOG_BLOB_BYTES").map_or(200, |length| length.parse().unwrap()));
+}
+
+/// What waits for the relay is told while lines come as fast as they are taken, and not only when they pause.
+#[test]
+fn receipts_are_told_while_the_input_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Relay::start(folder.path().join("relay"));
+    let device = Device::init(folder.path().join("device"), "device", &relay);
+    let mut push = device.start(&["push", "--lines", "--wait", "accepted"]);
+    let mut stdin = push.stdin.take().unwrap();
+    let (told, all_written) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lines = "a line\n".repeat(1_000);
+            for _ in 0..100 {
+                if told.load(Ordering::Acquire) {
+                    return;
+                }
+                stdin.write_all(lines.as_bytes()).unwrap();
+            }
+            all_written.store(true, Ordering::Release);
+        });
+        assert_eq!(push.event("pushed")["state"], "accepted");
+        assert!(!all_written.load(Ordering::Acquire), "nothing was told before the input ended");
+        told.store(true, Ordering::Release);
+    });
 }

@@ -210,3 +210,54 @@ fn whoever_gives_up_leaves_nothing_behind() {
     refused(&newcomer, newcomer.run(&["join", &link, "--name", "n"]), "NO_SUCH_PAIRING", 5);
     world.unchanged();
 }
+
+/// The member dies in one transaction after another, until it is the one that would have added the newcomer.
+#[test]
+fn a_newcomer_whose_member_dies_says_what_it_waits_for_and_can_give_up() {
+    let world = world();
+    for count in 1..20 {
+        let newcomer = world.newcomer(&format!("newcomer {count}"));
+        let mut invite = world.member.command(&["invite"]);
+        let mut invite = Process::start(invite.env("KSYNC_CRASH_AT", format!("client_before_commit:{count}")));
+        let Some(shown) = invite.line() else { continue };
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let mut join = newcomer.start(&["join", shown["uri"].as_str().unwrap(), "--name", "Tablet"]);
+        let mut told = None;
+        while told.is_none()
+            && let Some(line) = join.line()
+        {
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            match event["event"].as_str() {
+                // The member may have died before it can be told.
+                Some("check") => drop(invite.stdin.take().map(|mut stdin| {
+                    std::io::Write::write_all(&mut stdin, format!("{}\n", event["code"].as_str().unwrap()).as_bytes())
+                })),
+                name => told = name.map(str::to_owned),
+            }
+        }
+        if told.as_deref() != Some("agreed") {
+            // Nothing has been agreed, so nothing has changed.
+            newcomer.run(&["status"]).fails("NOT_INITIALIZED", 3);
+            continue;
+        }
+        assert!(invite.wait().code().is_none(), "the member was to die, and adds the newcomer");
+        join.signal("INT");
+        join.ends_with(1);
+        let status = newcomer.status();
+        if !status["group"].is_null() {
+            // It was added just before.
+            continue;
+        }
+        assert_eq!((&status["joining"], &status["trouble"]["code"]), (&true.into(), &"NOT_MEMBER".into()));
+        assert!(newcomer.say(&["status"], b"").ok().stdout.contains("Waiting to be added to a group: "));
+        let doctor = newcomer.run(&["doctor"]).ok();
+        assert_eq!(doctor.one("finding")["code"], "NOT_MEMBER");
+        // Whoever has waited long enough gives it up, and joins another.
+        newcomer.run(&["leave"]).ok();
+        assert_eq!(newcomer.status()["joining"], false);
+        let other = Device::init(world.folder.path().join("other"), "other", &world.relay);
+        pair(&other, &newcomer, "Tablet");
+        return;
+    }
+    panic!("the member never died at the right time");
+}

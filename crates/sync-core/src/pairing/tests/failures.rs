@@ -82,6 +82,8 @@ fn a_member_that_has_offered_waits_beyond_the_links_end() {
     assert_eq!(pipe.member.machine.poll_timeout(), None);
     pipe.now = NOW + 1_000_000;
     pipe.carry();
+    pipe.newcomer.machine.offer_stored().unwrap();
+    pipe.carry();
     assert!(pipe.member.outputs.contains(&Output::OfferTaken) && pipe.newcomer.is_done());
 }
 

@@ -63,22 +63,41 @@ fn a_pairing_fits_the_rendezvous_with_room_to_spare() {
     }
 }
 
-#[test]
-fn the_offer_is_stored_before_it_is_confirmed_and_confirmed_before_the_commit_goes_up() {
+/// To where the newcomer holds an offer and has not said what becomes of it.
+fn to_offer() -> Pipe {
     let mut pipe = Pipe::to_check(Side::Member);
     let code = pipe.code();
     pipe.member.machine.type_check(&code, NOW).unwrap();
     pipe.member.collect();
     pipe.member.machine.offer(offer(), NOW).unwrap();
-    pipe.member.collect();
-    let last = pipe.member.sent.last().unwrap().clone();
-    pipe.newcomer.machine.handle_message(&last, NOW).unwrap();
-    assert!(matches!(pipe.newcomer.machine.poll_output(), Some(Output::Offer(_))));
-    assert!(!pipe.member.outputs.contains(&Output::OfferTaken));
-    let Some(Output::Send(taken)) = pipe.newcomer.machine.poll_output() else { panic!("the confirmation comes next") };
-    pipe.member.machine.handle_message(&taken, NOW).unwrap();
-    assert_eq!(pipe.member.machine.poll_output(), Some(Output::OfferTaken));
-    assert_eq!(pipe.member.machine.poll_output(), Some(Output::Done));
+    pipe.carry();
+    assert!(pipe.newcomer.has(|o| matches!(o, Output::Offer(_))));
+    pipe
+}
+
+#[test]
+fn the_offer_is_stored_before_it_is_confirmed_and_confirmed_before_the_commit_goes_up() {
+    let mut pipe = to_offer();
+    assert!(!pipe.member.has(|o| matches!(o, Output::OfferTaken)) && !pipe.newcomer.is_done());
+    // Storing may take longer than the link lives.
+    pipe.now = u64::MAX;
+    pipe.newcomer.machine.offer_stored().unwrap();
+    pipe.carry();
+    assert_eq!(names(&pipe.member.outputs)[2..], ["offer taken", "done"]);
+    assert!(pipe.newcomer.is_done());
+    assert_eq!(pipe.newcomer.machine.offer_stored(), Err(PairingError::Over(None)));
+}
+
+#[test]
+fn an_offer_that_cannot_be_stored_is_never_confirmed() {
+    let mut pipe = to_offer();
+    pipe.newcomer.machine.cancel().unwrap();
+    pipe.carry();
+    assert_eq!(pipe.member.failure(), Some(Code::PairingRefused));
+    assert!(!pipe.member.has(|o| matches!(o, Output::OfferTaken)));
+    let mut early = Pipe::to_check(Side::Member);
+    assert!(matches!(early.newcomer.machine.offer_stored(), Err(PairingError::Input(_))), "there is no offer yet");
+    assert!(matches!(early.member.machine.offer_stored(), Err(PairingError::Input(_))));
 }
 
 #[test]

@@ -166,6 +166,7 @@ impl Pipe {
                     }
                     Output::Request { consent: Consent::Yes, .. } => machine.consent(true, now),
                     Output::Approved { .. } => machine.offer(offer(), now),
+                    Output::Offer(_) => machine.offer_stored(),
                     _ => Ok(()),
                 };
             }
