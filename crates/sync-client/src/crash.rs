@@ -1,7 +1,7 @@
 //! The client's points at which a test can make it die, see [`sync_sqlite::crash`]. They begin with `client_`, since an
 //! embedded relay has points of its own in the same process.
 
-/// Inside a turn's transaction, with everything written and nothing committed.
+/// A turn is decided, and its transaction not committed.
 pub(crate) const BEFORE_COMMIT: &str = "client_before_commit";
 /// The turn is durable; nobody has been told, and nothing was sent.
 pub(crate) const AFTER_COMMIT_BEFORE_SEND: &str = "client_after_commit_before_send";

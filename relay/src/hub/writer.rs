@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sync_sqlite::crash::point;
 use sync_types::frame::{About, Attach, FromRelay};
 use sync_types::{Code, GroupId, Opaque};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Place};
@@ -24,6 +25,10 @@ const BATCH_BYTES: usize = 4 << 20;
 /// After how long a group whose transaction failed is looked at again by itself, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
 
+/// How long nobody has to ask for anything before the store is tidied, and between two steps of that.
+const IDLE: Duration = Duration::from_secs(1);
+const TIDY_EVERY: Duration = Duration::from_millis(20);
+
 /// Why the result of a load is always there.
 const LOADS: &str = "a store returns errors, and nobody aborts a load";
 
@@ -32,6 +37,8 @@ pub(super) struct Writer {
     groups: Groups,
     /// At most one for each group that somebody asks for.
     loads: JoinSet<Loaded>,
+    /// When the store may be tidied; set by each transaction.
+    tidy_at: Option<Instant>,
 }
 
 struct Loaded {
@@ -41,7 +48,7 @@ struct Loaded {
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { groups: Groups::new(parts.limits.groups_cached), parts, loads: JoinSet::new() }
+        Self { groups: Groups::new(parts.limits.groups_cached), parts, loads: JoinSet::new(), tidy_at: None }
     }
 
     pub(super) async fn run(mut self, mut ops: mpsc::Receiver<Op>, mut stop: mpsc::Receiver<oneshot::Sender<()>>) {
@@ -61,6 +68,9 @@ impl Writer {
                     None => break,
                 },
                 () = until(self.groups.next_due()) => self.take_due(&mut batch),
+                () = sleep_until(self.tidy_at.unwrap_or_else(Instant::now)), if self.tidy_at.is_some() => {
+                    self.tidy().await;
+                }
             }
             // What came while the last transaction was on its way shares the next one.
             while batch.decided.len() < BATCH && batch.bytes < BATCH_BYTES {
@@ -82,10 +92,22 @@ impl Writer {
         }
     }
 
+    async fn tidy(&mut self) {
+        self.tidy_at = match self.parts.store.tidy().await {
+            Ok(true) => Some(Instant::now() + TIDY_EVERY),
+            Ok(false) => None,
+            Err(error) => {
+                // It is tried again after the next transaction.
+                tracing::warn!(%error, "the store cannot be tidied");
+                None
+            }
+        };
+    }
+
     fn take_due(&mut self, batch: &mut Batch) {
         for group in self.groups.take_due(now_ms()) {
             let request = Request::Timeout(group);
-            self.take(Op { session: 0, request, came: Instant::now(), _room: None }, batch);
+            self.take(Op { session: 0, request, came: std::time::Instant::now(), _room: None }, batch);
         }
     }
 
@@ -285,6 +307,7 @@ impl Writer {
             match self.parts.store.commit(writes).await {
                 Ok(()) => {
                     self.parts.metrics.transactions.add(1);
+                    self.tidy_at = Some(Instant::now() + IDLE);
                     point(crash::AFTER_COMMIT_BEFORE_REPLY);
                 }
                 Err(e) => return self.fail(decided, &e),

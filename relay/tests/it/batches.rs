@@ -118,3 +118,17 @@ async fn sessions_know_who_joined_later_and_whose_removal_failed() {
     wire_a.accepted(0).await;
     relay.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_store_is_tidied_once_nobody_asks_for_anything() {
+    let store = Arc::new(Gated::new(10));
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    let ((mut a, mut wire_a), _b) = pair(async || Wire::local(&relay), b"").await;
+    wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
+    while !matches!(wire_a.receive().await.unwrap(), FromRelay::Accepted(_)) {}
+    let limit = std::time::Duration::from_secs(5);
+    assert!(tokio::time::timeout(limit, store.tidied()).await.is_ok());
+    // And not again as long as nothing changes.
+    assert!(tokio::time::timeout(60 * limit, store.tidied()).await.is_err());
+    relay.shutdown().await;
+}
