@@ -184,7 +184,7 @@ impl Session {
         let newest = attachment.attached.newest;
         let mut frames = vec![FromRelay::Attached(attachment.attached)];
         frames.extend(welcome.map(|bytes| FromRelay::Welcome(Opaque(bytes.to_vec()))));
-        frames.extend(attachment.receipts.into_iter().map(FromRelay::Receipt));
+        frames.extend(attachment.receipts.into_iter().map(|bytes| FromRelay::Receipt(Opaque(bytes.to_vec()))));
         let mut pump = Box::new(Pump {
             group,
             device,

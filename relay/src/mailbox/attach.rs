@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sync_rules::{Observe, attach};
 use sync_types::frame::{About, Attach, Attached};
-use sync_types::{Code, DeviceId, Opaque, Suite};
+use sync_types::{Code, DeviceId, Suite};
 
 use super::{Decision, GroupState, NUMBER_MAX, Refusal, View};
 use crate::store::{Bytes, Counters, GroupRow, GroupRows, MemberRow, Write};
@@ -33,7 +33,7 @@ pub struct Attachment {
     /// Whether a Welcome lies in the store that may be delivered now.
     pub welcome_waits: bool,
     /// The latest signed acknowledgements that name the device.
-    pub receipts: Vec<Opaque>,
+    pub receipts: Vec<Bytes>,
     /// What it may be shown.
     pub view: View,
 }
@@ -134,7 +134,7 @@ impl GroupState {
                 newest: self.counters.newest,
             },
             welcome_waits: !newcomer && member.removed.is_none() && self.welcomes.contains_key(&request.device),
-            receipts: by_acknowledger.into_values().map(|s| Opaque(s.to_vec())).collect(),
+            receipts: by_acknowledger.into_values().cloned().collect(),
             view: View { after: view.after.max(request.stored), ..view },
         })
     }

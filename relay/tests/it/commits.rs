@@ -1,6 +1,7 @@
 //! Changing the group: the order of commits, their provisional time, rejects, cuts, newcomers and former members.
 
 use sync_relay::mailbox::{Limits, Notice};
+use sync_relay::store::Bytes;
 use sync_types::frame::{Commit, Cut, EntryKind, WelcomeFor};
 use sync_types::{Code, Opaque, encode, limits};
 
@@ -446,7 +447,7 @@ fn receipts_for_a_leaver_wait_until_its_removal_is_final() {
         world.acknowledge(&b, pushed, statement.clone()).unwrap();
         if undone {
             world.reject(&b, &b.reject(world.state.epoch(), &remove)).unwrap();
-            assert_eq!(world.attach(&c, 0).unwrap().receipts, [statement]);
+            assert_eq!(world.attach(&c, 0).unwrap().receipts, [Bytes::from(&statement[..])]);
         } else {
             world.ack_all(&b);
             assert!(world.state.rows().statements.is_empty());

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sync_relay::store::{
-    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, MemberRow, MemoryStore, Provisional, Removal,
+    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, IndexRow, MemberRow, MemoryStore, Provisional, Removal,
     StatementRow, Store, StoreError, WelcomeRow, Write,
 };
 use sync_types::frame::{EntryKind, Head, Signature};
@@ -103,17 +103,10 @@ async fn rows_come_back_as_written(store: &impl Store) {
 async fn groups_do_not_mix(store: &impl Store) {
     let (one, two) = (GroupId([1; 32]), GroupId([2; 32]));
     for group in [one, two] {
-        store
-            .commit(vec![
-                Write::PutGroup(Box::new(group_row(group))),
-                Write::PutMember(group, member(A, 0)),
-                Write::PutHead(group, head(A, 1, false)),
-                Write::AppendEntries(group, vec![entry(1, EntryKind::Envelope, A, 10)]),
-                Write::PutWelcome(group, WelcomeRow { device: A, cursor: 1 }, bytes(1, 10)),
-                counters(group, 1, 1, 10),
-            ])
-            .await
-            .unwrap();
+        hold(store, group, &[entry(1, EntryKind::Envelope, A, 10)]).await;
+        let welcome = WelcomeRow { device: A, cursor: 1 };
+        let head = Write::PutHead(group, head(A, 1, false));
+        store.commit(vec![head, Write::PutWelcome(group, welcome, bytes(1, 10))]).await.unwrap();
     }
     store
         .commit(vec![
@@ -155,9 +148,7 @@ async fn entries_come_in_order_within_limits(store: &impl Store) {
         .unwrap();
     let read = async |query: EntriesQuery| -> Vec<u64> {
         let found = store.entries(query).await.unwrap();
-        for row in &found {
-            assert!(rows.contains(row), "cursor {}", row.cursor);
-        }
+        assert!(found.iter().all(|row| rows.contains(row)), "{found:?}");
         found.iter().map(|row| row.cursor).collect()
     };
     let all = query(group, 0);
@@ -181,7 +172,7 @@ async fn entries_come_in_order_within_limits(store: &impl Store) {
 
 async fn deletes_take_what_they_name(store: &impl Store) {
     let group = GroupId([1; 32]);
-    let rows = vec![
+    let rows = [
         entry(1, EntryKind::Envelope, A, 10),
         entry(2, EntryKind::Commit, A, 10),
         entry(3, EntryKind::Envelope, B, 10),
@@ -189,9 +180,8 @@ async fn deletes_take_what_they_name(store: &impl Store) {
         entry(5, EntryKind::Envelope, A, 10),
         entry(6, EntryKind::Commit, A, 10),
     ];
-    store.commit(vec![Write::PutGroup(Box::new(group_row(group))), Write::AppendEntries(group, rows)]).await.unwrap();
-    let left =
-        async || -> Vec<u64> { store.load(group).await.unwrap().unwrap().index.iter().map(|row| row.cursor).collect() };
+    hold(store, group, &rows).await;
+    let left = async || cursors(&store.load(group).await.unwrap().unwrap().index);
     store.commit(vec![Write::DeleteEnvelopes { group, sender: A, up_to: 4 }]).await.unwrap();
     assert_eq!(left().await, [2, 3, 4, 5, 6], "neither commits nor others' envelopes");
     store.commit(vec![Write::DeleteCommit { group, cursor: 4 }]).await.unwrap();
@@ -229,15 +219,7 @@ async fn deletes_take_what_they_name(store: &impl Store) {
 async fn a_failing_transaction_leaves_nothing(store: &impl Store) {
     let group = GroupId([1; 32]);
     let first = entry(1, EntryKind::Envelope, A, 10);
-    store
-        .commit(vec![
-            Write::PutGroup(Box::new(group_row(group))),
-            Write::PutMember(group, member(A, 0)),
-            Write::AppendEntries(group, vec![first.clone()]),
-            counters(group, 1, 1, 10),
-        ])
-        .await
-        .unwrap();
+    hold(store, group, std::slice::from_ref(&first)).await;
     let before = store.load(group).await.unwrap();
     let result = store
         .commit(vec![
@@ -276,6 +258,24 @@ async fn many_writes_of_many_groups_go_together(store: &impl Store) {
     }
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.groups, stats.entries, stats.bytes), (5, 3_500, 10_500));
+}
+
+/// A group with one member that holds these entries.
+async fn hold(store: &impl Store, group: GroupId, rows: &[EntryRow]) {
+    let (newest, size) = (rows.last().map_or(0, |row| row.cursor), rows.iter().map(|row| row.bytes.len() as u64).sum());
+    store
+        .commit(vec![
+            Write::PutGroup(Box::new(group_row(group))),
+            Write::PutMember(group, member(A, 0)),
+            Write::AppendEntries(group, rows.to_vec()),
+            counters(group, newest, rows.len() as u64, size),
+        ])
+        .await
+        .unwrap();
+}
+
+fn cursors(index: &[IndexRow]) -> Vec<u64> {
+    index.iter().map(|row| row.cursor).collect()
 }
 
 fn query(group: GroupId, after: u64) -> EntriesQuery {

@@ -5,7 +5,7 @@ use mls_rs::{Client, ExtensionList, Group, MlsMessage};
 use sync_rules::mls::{self, Rules};
 use sync_rules::statement::sign_acknowledgement;
 use sync_rules::{SigningKey, attach, envelope};
-use sync_types::body::Reached;
+use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{
     self, Acknowledge, Acknowledgement, Attach, Attached, Commit, Create, Cut, Entry, FromRelay, Refused, Signature,
@@ -107,11 +107,43 @@ impl Wire {
     /// Acknowledges with a signed statement that `of` has all that `by` sealed.
     pub async fn acknowledge_signed(&mut self, cursor: u64, of: &Device, by: &Device) {
         let frontier = vec![Reached { sender: by.id, seq: by.seq, hash: by.previous }];
-        let mut statement = Acknowledgement { device: of.id, frontier, holes: vec![], signature: Signature([0; 64]) };
-        sign_acknowledgement(&of.key, &of.group, &mut statement);
-        let statement = Opaque(sync_types::encode(&statement));
+        let statement = stated(&of.key, of.group, frontier, vec![]);
         self.send(&ToRelay::Acknowledge(Acknowledge { cursor, statement })).await;
     }
+}
+
+/// The header of the envelope behind this number and hash.
+pub fn chained(sender: DeviceId, epoch: u64, seq: u64, previous: EntryHash) -> Header {
+    let (version, suite, class) = (VERSION, Suite::XWing as u8, Class::Data);
+    Header { version, suite, class, epoch, epoch_tag: [0; 8], sender, seq: seq + 1, previous, nonce: [0; 24] }
+}
+
+/// The header of presence.
+pub fn ephemeral(chained: Header) -> Header {
+    Header { class: Class::Ephemeral, seq: 0, previous: EntryHash::default(), ..chained }
+}
+
+/// A signed envelope, and the hash by which the next one names it.
+pub fn sealed(key: &SigningKey, group: GroupId, header: &Header, fill: u8, len: usize) -> (Opaque, EntryHash) {
+    let header = sync_types::encode(header);
+    let ciphertext = vec![fill; len];
+    let hash = envelope::ciphertext_hash(&ciphertext);
+    let signature = envelope::sign_envelope(key, &group, &header, &hash);
+    let entry = envelope::entry_hash(&header, &hash, &signature);
+    (Opaque(Envelope::assemble(&header, &ciphertext, &signature)), entry)
+}
+
+/// A signed acknowledgement.
+pub fn stated(key: &SigningKey, group: GroupId, frontier: Vec<Reached>, holes: Vec<Span>) -> Opaque {
+    let mut statement = Acknowledgement { device: key.device_id(), frontier, holes, signature: Signature([0; 64]) };
+    sign_acknowledgement(key, &group, &mut statement);
+    Opaque(sync_types::encode(&statement))
+}
+
+/// Asks to be attached.
+pub fn attach_request(key: &SigningKey, group: GroupId, exporter: &[u8; 32], stored: u64) -> Attach {
+    let proof = Signature(attach::prove(key, group, exporter));
+    Attach { version: VERSION, group, device: key.device_id(), stored, proof }
 }
 
 /// A device with its chain.
@@ -131,8 +163,7 @@ impl Device {
     }
 
     fn request(&self, wire: &Wire, stored: u64) -> Attach {
-        let proof = Signature(attach::prove(&self.key, self.group, &wire.exporter));
-        Attach { version: VERSION, group: self.group, device: self.id, stored, proof }
+        attach_request(&self.key, self.group, &wire.exporter, stored)
     }
 
     pub async fn create(&self, wire: &mut Wire, mls: &Group<impl MlsConfig>, token: &[u8]) {
@@ -150,36 +181,20 @@ impl Device {
         wire.send(&ToRelay::Attach(self.request(wire, 0))).await;
     }
 
+    fn header(&self) -> Header {
+        chained(self.id, self.epoch, self.seq, self.previous)
+    }
+
     /// The next envelope of the chain.
     pub fn seal(&mut self, length: usize) -> Opaque {
-        let (envelope, hash) = self.seal_as(Class::Data, self.seq + 1, self.previous, length);
-        self.seq += 1;
-        self.previous = hash;
+        let (envelope, hash) = sealed(&self.key, self.group, &self.header(), 7, length);
+        (self.seq, self.previous) = (self.seq + 1, hash);
         envelope
     }
 
     /// An ephemeral envelope.
     pub fn presence(&self) -> Opaque {
-        self.seal_as(Class::Ephemeral, 0, EntryHash::default(), 272).0
-    }
-
-    fn seal_as(&self, class: Class, seq: u64, previous: EntryHash, length: usize) -> (Opaque, EntryHash) {
-        let header = sync_types::encode(&Header {
-            version: VERSION,
-            suite: Suite::XWing as u8,
-            class,
-            epoch: self.epoch,
-            epoch_tag: [0; 8],
-            sender: self.id,
-            seq,
-            previous,
-            nonce: [0; 24],
-        });
-        let ciphertext = vec![7; length];
-        let hash = envelope::ciphertext_hash(&ciphertext);
-        let signature = envelope::sign_envelope(&self.key, &self.group, &header, &hash);
-        let entry = envelope::entry_hash(&header, &hash, &signature);
-        (Opaque(Envelope::assemble(&header, &ciphertext, &signature)), entry)
+        sealed(&self.key, self.group, &ephemeral(self.header()), 7, 272).0
     }
 
     pub fn seq(&self) -> u64 {

@@ -223,7 +223,7 @@ fn what_waits_comes_before_entries_and_then_the_word_that_it_caught_up() {
     let (request, _) = Peer::new(1).attach(0);
     session.handle_frame(ToRelay::Attach(request), 100, 0);
     let receipt = Opaque(vec![3]);
-    let waits = Attachment { welcome_waits: true, receipts: vec![receipt.clone()], ..attachment(2, MEMBER) };
+    let waits = Attachment { welcome_waits: true, receipts: vec![Arc::from(&receipt[..])], ..attachment(2, MEMBER) };
     let first = FromRelay::Attached(waits.attached.clone());
     let frames = session.handle_attached(waits, Some(Arc::from(vec![5])));
     assert_eq!(frames, [first, FromRelay::Welcome(Opaque(vec![5])), FromRelay::Receipt(receipt)]);

@@ -12,13 +12,15 @@ use sync_relay::mailbox::{
 };
 use sync_relay::store::{EntriesQuery, EntryRow, MemoryStore, Store};
 use sync_rules::mls::CommitMessage;
-use sync_rules::statement::{sign_acknowledgement, sign_reject};
-use sync_rules::{Observe, ObserveError, Observed, SigningKey, Step, attach, envelope};
+use sync_rules::statement::sign_reject;
+use sync_rules::{Observe, ObserveError, Observed, SigningKey, Step, envelope};
 use sync_types::body::{Reached, Span};
-use sync_types::envelope::{Class, Envelope, Header};
-use sync_types::frame::{Acknowledge, Acknowledgement, Attach, Commit, Cut, FromRelay, Reject, Signature, WelcomeFor};
+use sync_types::envelope::{Envelope, Header};
+use sync_types::frame::{Acknowledge, Attach, Commit, Cut, FromRelay, Reject, Signature, WelcomeFor};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, Suite, VERSION, encode};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, encode};
+
+use crate::device::{attach_request, chained, ephemeral, sealed, stated};
 
 pub(crate) const GROUP: GroupId = GroupId([9; 32]);
 pub(crate) const EXPORTER: [u8; 32] = [7; 32];
@@ -57,26 +59,11 @@ impl Peer {
     }
 
     pub(crate) fn header(&self) -> Header {
-        Header {
-            version: VERSION,
-            suite: Suite::XWing as u8,
-            class: Class::Data,
-            epoch: self.epoch,
-            epoch_tag: [0; 8],
-            sender: self.id,
-            seq: self.seq + 1,
-            previous: self.hash,
-            nonce: [0; 24],
-        }
+        chained(self.id, self.epoch, self.seq, self.hash)
     }
 
     pub(crate) fn seal_as(&self, header: &Header, fill: u8, len: usize) -> (Opaque, EntryHash) {
-        let header = encode(header);
-        let ciphertext = vec![fill; len];
-        let hash = envelope::ciphertext_hash(&ciphertext);
-        let signature = envelope::sign_envelope(&self.key, &GROUP, &header, &hash);
-        let bytes = Envelope::assemble(&header, &ciphertext, &signature);
-        (Opaque(bytes), envelope::entry_hash(&header, &hash, &signature))
+        sealed(&self.key, GROUP, header, fill, len)
     }
 
     /// The next envelope of the chain.
@@ -91,12 +78,12 @@ impl Peer {
     }
 
     pub(crate) fn presence(&self) -> Header {
-        Header { class: Class::Ephemeral, seq: 0, previous: EntryHash::default(), ..self.header() }
+        ephemeral(self.header())
     }
 
     pub(crate) fn attach(&self, stored: u64) -> (Attach, Proof) {
-        let signature = attach::prove(&self.key, GROUP, &EXPORTER);
-        let request = Attach { version: VERSION, group: GROUP, device: self.id, stored, proof: Signature(signature) };
+        let request = attach_request(&self.key, GROUP, &EXPORTER, stored);
+        let signature = request.proof.0;
         (request, Proof { exporter: EXPORTER, signature })
     }
 
@@ -110,9 +97,7 @@ impl Peer {
     }
 
     pub(crate) fn statement_with(&self, frontier: Vec<Reached>, holes: Vec<Span>) -> Opaque {
-        let mut statement = Acknowledgement { device: self.id, frontier, holes, signature: Signature([0; 64]) };
-        sign_acknowledgement(&self.key, &GROUP, &mut statement);
-        Opaque(encode(&statement))
+        stated(&self.key, GROUP, frontier, holes)
     }
 
     pub(crate) fn reject(&self, epoch: u64, commit: &Commit) -> Opaque {
