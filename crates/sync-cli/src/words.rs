@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, DeviceId, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status};
+use sync_client::{ClientEvent, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
 
 use crate::out::plain;
 
@@ -139,6 +139,9 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);
+            if *outcome == Outcome::HistoryLost {
+                return Some(format!("Some of what {from} pushed is lost: no device of the group has it; see doctor."));
+            }
             format!("Something from {from} was not accepted ({}); see doctor.", outcome.as_str().replace('_', " "))
         }
         ClientEvent::CommitRejected { by, committer } => {

@@ -1,5 +1,6 @@
 //! Why it is or is not syncing, in words.
 
+use sync_core::Outcome;
 use sync_types::Code;
 
 use crate::store::Kept;
@@ -56,6 +57,13 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
         list.push(Finding { next_step: "Bring another device online.".into(), ..fine("history is missing", detail) });
     }
     for kept in refused {
+        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
+        if kept.outcome == Outcome::HistoryLost.as_str() {
+            let detail = format!("some of what {sender} pushed went with the last device of the group that held it");
+            let next_step = "Push it again from a device that was removed or reset, if one still has it.";
+            list.push(Finding { next_step: next_step.into(), ..fine("history is lost", detail) });
+            continue;
+        }
         let code = match kept.outcome.as_str() {
             "equivocation" => Code::Equivocation,
             "forged" => Code::BadSignature,
@@ -63,7 +71,6 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
             "id_conflict" => Code::IdConflict,
             _ => Code::Protocol,
         };
-        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
         let name = kept.outcome.replace('_', " ");
         list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
     }
@@ -97,7 +104,9 @@ mod tests {
     #[test]
     fn what_stands_in_the_way_comes_first_and_says_what_to_do() {
         let kept = Kept { outcome: "equivocation".into(), sender: None, count: 2 };
-        let list = findings(&status(), &[kept]);
+        let lost = Kept { outcome: Outcome::HistoryLost.as_str().into(), sender: None, count: 1 };
+        let list = findings(&status(), &[lost, kept]);
+        assert!(list.iter().any(|f| f.title == "history is lost" && !f.next_step.is_empty()));
         assert_eq!(list[0].code, Some(Code::RelayUnreachable));
         assert!(list[0].next_step.contains("network"));
         let all: String = list.iter().map(|f| f.detail.as_str()).collect();

@@ -27,11 +27,13 @@ pub enum Outcome {
     BadCommit,
     /// A reject that undid a commit.
     Undone,
+    /// History that was asked for, and that no member of the group has: it went with the last device that held it.
+    HistoryLost,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Gap,
@@ -43,6 +45,7 @@ impl Outcome {
         Self::StaleCommit,
         Self::BadCommit,
         Self::Undone,
+        Self::HistoryLost,
     ];
 
     /// The outcome's name, as in events and in the store.
@@ -59,6 +62,7 @@ impl Outcome {
             Self::StaleCommit => "stale_commit",
             Self::BadCommit => "bad_commit",
             Self::Undone => "undone",
+            Self::HistoryLost => "history_lost",
         }
     }
 }

@@ -7,7 +7,7 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_types::body::{Control, History, HistoryRequest, HistoryRun, Span, pack, unpack};
 use sync_types::settings::HistoryPolicy;
-use sync_types::{DeviceId, limits};
+use sync_types::{DeviceId, encode, limits};
 
 use super::Device;
 use super::records::{Job, Want};
@@ -304,7 +304,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Gives up what no member of the group has: it went with the last device that held it. What waited behind it goes to
     /// the log, and the app is told.
-    pub(super) fn give_up_lost_history(&mut self) {
+    pub(super) fn give_up_lost_history(&mut self, now: u64) {
         if self.wants.list.is_empty() || self.before.is_some() {
             return;
         }
@@ -312,8 +312,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let gone = |w: &&Want| members.iter().all(|member| w.lacking.contains(member));
         let lost: Vec<Span> = self.wants.list.iter().filter(gone).map(|w| w.span).collect();
         for span in lost {
-            self.count(Outcome::Undecodable);
-            self.events.push(Event::Unusual { outcome: Outcome::Undecodable, sender: Some(span.sender) });
+            self.refuse(Outcome::HistoryLost, self.relay.cursor, Some(span.sender), &encode(&span), now);
             self.fill(&span);
         }
     }

@@ -321,7 +321,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 }
             }
         }
-        self.give_up_lost_history();
+        self.give_up_lost_history(now);
         self.make_change(now);
         if self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);

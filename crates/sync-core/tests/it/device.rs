@@ -6,7 +6,7 @@ use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::store::{Answer, Key, LogBlob, Read, Write};
-use sync_core::{Device, Event, Joining, NewDevice};
+use sync_core::{Device, Event, Joining, NewDevice, Outcome};
 use sync_rules::mls::CommitMessage;
 use sync_rules::{SigningKey, statement::sign_reject};
 use sync_types::body::Blob;
@@ -347,6 +347,26 @@ fn history_that_cannot_be_read_for_one_device_comes_to_the_next() {
         laptop.device.history_failed(NOW);
     }
     assert!(matches!(laptop.device.next_read(NOW), Some(Read::Outbox { .. })));
+}
+
+#[test]
+fn history_that_went_with_the_last_device_that_held_it_is_told_as_lost_and_kept_on_record() {
+    let mut laptop = Lone::online();
+    laptop.seal(&[row(1, "notes", b"from before".to_vec())]);
+    let mut phone = laptop.add_phone();
+    assert_eq!(phone.device.status().wants, 1);
+    let gone = laptop.device.id();
+    phone.device.remove(gone, NOW, &mut phone.rng).unwrap();
+    let removal = phone.sent_commit().expect("the group is quiet");
+    phone.hear_entry(EntryKind::Commit, &removal.commit);
+    phone.store();
+    phone.device.take_events();
+    phone.hear(FromRelay::Confirmed(phone.device.epoch()));
+    let told = phone.device.take_events();
+    assert!(told.contains(&Event::Unusual { outcome: Outcome::HistoryLost, sender: Some(gone) }), "{told:?}");
+    let on_record = |write: &Write| matches!(write, Write::Refused(entry) if entry.outcome == Outcome::HistoryLost);
+    assert!(phone.store().iter().any(on_record));
+    assert_eq!(phone.device.status().wants, 0, "nothing waits for it any more");
 }
 
 /// Three devices. The laptop's commit is on its way when another one is ordered before it, which is then rejected: so the

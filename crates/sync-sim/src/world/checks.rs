@@ -85,7 +85,8 @@ impl World {
             Outcome::RemovedSender => self.weather.hostile,
             // Behind a lie that became final lie epochs that who noticed it cannot follow; it is about to halt.
             Outcome::Gap => self.weather.hostile || lies,
-            Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged) || self.counts_as_lost(host),
+            Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
+            Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::BadCommit | Outcome::Undone => lies,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
         };

@@ -509,5 +509,6 @@ fn outcome_counter(outcome: Outcome) -> &'static str {
         Outcome::StaleCommit => "outcome stale_commit",
         Outcome::BadCommit => "outcome bad_commit",
         Outcome::Undone => "outcome undone",
+        Outcome::HistoryLost => "outcome history_lost",
     }
 }
