@@ -357,7 +357,8 @@ impl SyncClient {
 
     /// Leaves the group: asks the others to remove this device, waits a few seconds for one that does, then deletes the
     /// group's keys and the log here. If the relay has taken the request and no other device is there, that is good enough:
-    /// the next one that connects removes this device. Blobs that no relay had accepted are gone.
+    /// the next one that connects removes this device. Blobs that no relay had accepted are gone. If the process ends
+    /// before this returns, and the others may have been asked, the next start goes on with it.
     ///
     /// A device that waits to be added ([`Status::joining`]) gives that up, and nothing else. If the other device has added
     /// it already, it stands in that group's list until somebody removes it.

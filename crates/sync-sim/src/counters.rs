@@ -45,7 +45,8 @@ impl fmt::Display for Counters {
     }
 }
 
-/// What no large run may leave out. A counter at zero means that the simulation does not test what it claims to.
+/// What no large run may leave out. A counter at zero means that the simulation does not test what it claims to. History is
+/// never lost in these worlds, as somebody who holds all of it always stays.
 pub const REQUIRED: &[&str] = &[
     "outcome accepted",
     "outcome duplicate",

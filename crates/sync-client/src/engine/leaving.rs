@@ -13,6 +13,12 @@ use crate::clock::SystemRng;
 /// How long a device that leaves waits for the relay, and to be removed.
 const WAIT: Duration = Duration::from_secs(5);
 
+impl Leaving {
+    pub(super) fn begin() -> Self {
+        Self { deadline: Instant::now() + WAIT, asked_after: None, replies: vec![] }
+    }
+}
+
 impl Engine {
     pub(super) fn leave(&mut self, reply: Reply<()>, work: &mut Work) {
         if self.newcomer.is_some() {
@@ -25,8 +31,7 @@ impl Engine {
             return work.left.push(reply);
         }
         // Asked in this turn if the relay is there. If it is not, and does not come, nothing will have changed.
-        let leaving = Leaving { deadline: Instant::now() + WAIT, asked_after: None, replies: vec![] };
-        self.leaving.get_or_insert(leaving).replies.push(reply);
+        self.leaving.get_or_insert_with(Leaving::begin).replies.push(reply);
         self.reconnect.nudge();
     }
 
@@ -60,8 +65,11 @@ impl Engine {
         }
     }
 
-    /// Leaving has failed.
+    /// Leaving has failed. Nobody is asked any more, as whoever called is told that this device stays.
     fn stay(&mut self, error: SyncError) {
+        if let Some(device) = &mut self.device {
+            device.stay();
+        }
         for reply in self.leaving.take().into_iter().flat_map(|l| l.replies) {
             let _ = reply.send(Err(error.clone()));
         }

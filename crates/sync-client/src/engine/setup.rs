@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hosting::Hosting;
 use super::reconnect::Reconnect;
-use super::{Crypto, Engine, Newcomer, Snapshot, Start};
+use super::{Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
 use crate::home::Home;
@@ -63,6 +63,8 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         reader: store.reader(),
         start: shared.clone(),
     };
+    // The process ended between asking the others and being told: nobody knows that it has failed, so it goes on.
+    let leaving = device.as_ref().filter(|device| device.is_leaving()).map(|_| Leaving::begin());
     let mut engine = Engine {
         home,
         store,
@@ -79,7 +81,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         outgoing: Default::default(),
         offering: Default::default(),
         adding: Default::default(),
-        leaving: None,
+        leaving,
         closing: None,
         broken: None,
         trouble: None,

@@ -454,8 +454,9 @@ impl Engine {
         for after in work.after {
             after(Err(&error));
         }
-        let leaving = self.leaving.take().into_iter().flat_map(|l| l.replies);
-        for reply in work.left.into_iter().chain(leaving) {
+        let leaving = self.leaving.take();
+        let was_leaving = leaving.is_some();
+        for reply in work.left.into_iter().chain(leaving.into_iter().flat_map(|l| l.replies)) {
             let _ = reply.send(Err(error.clone()));
         }
         for reply in work.adding.iter().filter_map(|id| self.adding.remove(id)) {
@@ -474,6 +475,10 @@ impl Engine {
         };
         if let Some(reply) = reply {
             let _ = reply.send(Err(error.clone()));
+        }
+        // Its caller has just been told that nothing has changed.
+        if let Some(device) = self.device.as_mut().filter(|_| was_leaving) {
+            device.stay();
         }
         self.lost(error);
     }

@@ -124,6 +124,26 @@ async fn who_leaves_while_nobody_is_there_is_removed_by_the_next_one() {
     assert_eq!(a.devices().await.unwrap().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_between_asking_and_being_told_goes_on_leaving_at_the_next_start() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    b.catch_up(SOON).await.unwrap();
+    a.close().await;
+    let mut events = b.events();
+    let leaving = tokio::spawn({
+        let b = b.clone();
+        async move { b.leave().await }
+    });
+    event("the request at the relay", &mut events, |e| matches!(e, ClientEvent::Accepted).then_some(())).await;
+    b.close().await;
+    assert_eq!(leaving.await.unwrap().unwrap_err().code, Code::Closed);
+    let b = world.device("b").await;
+    soon("the end of the group here", async { while b.status().await.unwrap().group.is_some() {} }).await;
+    let a = world.device("a").await;
+    soon("the removal", async { while a.devices().await.unwrap().len() > 1 {} }).await;
+}
+
 /// On one thread all calls wait before the engine runs, so that it takes them in one turn.
 #[tokio::test]
 async fn what_is_asked_while_everything_is_forgotten_is_refused() {

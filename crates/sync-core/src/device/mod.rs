@@ -386,6 +386,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         Ok(())
     }
 
+    /// Asks no more to be removed. What was asked already may still be done.
+    pub fn stay(&mut self) {
+        if std::mem::take(&mut self.chain.leaving) {
+            self.dirty.insert(Key::Chain);
+            if let Some(session) = &mut self.session {
+                session.leaving_due = false;
+            }
+        }
+    }
+
     fn check_in_group(&self) -> Result<(), DeviceError> {
         if self.is_removed() { Err(DeviceError::Removed) } else { Ok(()) }
     }

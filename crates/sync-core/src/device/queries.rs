@@ -93,6 +93,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.intents.list.iter().any(|i| matches!(i, Intent::Add(_)))
     }
 
+    /// Whether this device asks the others to remove it, and goes on asking at each connection.
+    pub fn is_leaving(&self) -> bool {
+        self.chain.leaving
+    }
+
     /// Whether this device was removed from its group, and that is final.
     pub fn is_removed(&self) -> bool {
         self.identity.removed_by.is_some() && self.before.is_none()

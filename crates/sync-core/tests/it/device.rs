@@ -369,6 +369,18 @@ fn history_that_went_with_the_last_device_that_held_it_is_told_as_lost_and_kept_
     assert_eq!(phone.device.status().wants, 0, "nothing waits for it any more");
 }
 
+#[test]
+fn a_device_that_leaves_wants_to_after_a_restart_until_it_decides_to_stay() {
+    let mut laptop = Lone::online();
+    let mut phone = laptop.add_phone();
+    phone.device.leave(NOW, &mut phone.rng).unwrap();
+    phone.restart();
+    assert!(phone.device.is_leaving());
+    phone.device.stay();
+    phone.restart();
+    assert!(!phone.device.is_leaving());
+}
+
 /// Three devices. The laptop's commit is on its way when another one is ordered before it, which is then rejected: so the
 /// relay may order the laptop's after all.
 struct Race {
