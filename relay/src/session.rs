@@ -15,7 +15,7 @@ use std::ops::Range;
 use sync_types::frame::{About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, OpenSlot, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
-use crate::mailbox::{Attachment, Proof, Refusal, View};
+use crate::mailbox::{Attachment, NewEntries, Proof, Refusal, View};
 use crate::store::{Bytes, EntriesQuery, EntryRow};
 
 mod bucket;
@@ -208,11 +208,18 @@ impl Session {
         }
     }
 
-    /// Entries up to this cursor are durable.
-    pub fn handle_newest(&mut self, newest: u64) {
+    /// New entries are durable. Envelopes of the device itself are not looked up for it.
+    pub fn handle_newest(&mut self, new: NewEntries) -> Vec<FromRelay> {
+        let mut frames = Vec::new();
         if let Stage::Attached(pump) = &mut self.stage {
-            pump.newest = pump.newest.max(newest);
+            pump.newest = pump.newest.max(new.newest);
+            let own = new.of == Some(pump.device) && (new.after..new.newest).contains(&pump.sent);
+            if own && new.newest <= pump.view.until {
+                pump.sent = new.newest;
+                pump.report(&mut frames);
+            }
         }
+        frames
     }
 
     /// What the device may be shown has changed; `None` when it is in the group no more. Called as

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Limits, Notice, Proof, Refusal, Stated, Verifying, View,
+    Attachment, CommitContext, Decision, GroupState, Limits, NewEntries, Notice, Proof, Refusal, Stated, Verifying,
+    View,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{
@@ -425,10 +426,7 @@ impl Relay {
         for conn in self.conns_of(group, to) {
             let Some(client) = self.clients.get_mut(&conn) else { continue };
             let frames = match &notice {
-                Notice::NewEntries { newest } => {
-                    client.session.handle_newest(*newest);
-                    Vec::new()
-                }
+                Notice::NewEntries(new) => client.session.handle_newest(*new),
                 Notice::Receipt { statement, .. } => vec![FromRelay::Receipt(Opaque(statement.to_vec()))],
                 Notice::Confirmed { epoch, cursor } => client.session.handle_confirmed(*epoch, *cursor),
                 Notice::Presence { from, envelope } if client.device != Some(*from) => {
@@ -484,7 +482,7 @@ impl Relay {
         if self.groups.contains_key(&group) {
             self.groups.insert(group, GroupState::from_rows(rows));
         }
-        let notices = vec![Notice::NewEntries { newest: cursor }];
+        let notices = vec![Notice::NewEntries(NewEntries::one(cursor))];
         let decision = Decision { writes, notices, ..Decision::default() };
         self.decided(None, group, About::Session, decision, Some(Op::Injected { kind, sender }));
         true

@@ -7,7 +7,7 @@ use sync_types::frame::FromRelay;
 use sync_types::{DeviceId, Opaque};
 use tokio::sync::Notify;
 
-use crate::mailbox::{Attachment, Keys, Refusal, View};
+use crate::mailbox::{Attachment, Keys, NewEntries, Refusal, View};
 use crate::store::Bytes;
 
 /// How many events may wait, beside answers, which are bounded by what the session asked for, and receipts, of which there
@@ -25,8 +25,8 @@ pub(crate) enum Event {
     Reply(FromRelay),
     /// Something it asked for was not done.
     Refused(Refusal),
-    /// Entries up to this cursor exist.
-    Newest(u64),
+    /// There are new entries.
+    Newest(NewEntries),
     /// What it may see has changed; `None`: nothing any more.
     View(Option<View>),
     /// The commit behind this cursor, which started this epoch, is final.
@@ -99,7 +99,7 @@ impl Inbox {
         let answer = matches!(event, Event::Attached(_) | Event::Reply(_) | Event::Refused(_));
         match (&event, waiting.events.back_mut()) {
             // The later of two that follow each other says it all.
-            (Event::Newest(newest), Some(Event::Newest(last))) => *last = (*newest).max(*last),
+            (Event::Newest(new), Some(Event::Newest(last))) => *last = last.and(*new),
             (Event::Reply(FromRelay::Accepted(seq)), Some(Event::Reply(FromRelay::Accepted(last)))) => {
                 *last = (*seq).max(*last);
             }
@@ -181,12 +181,13 @@ mod tests {
     async fn what_repeats_itself_takes_one_place() {
         let inbox = Inbox::default();
         for n in 1..=5_000 {
-            inbox.put(Event::Newest(n));
+            inbox.put(Event::Newest(NewEntries::one(n)));
         }
         for n in 1..=5_000 {
             inbox.put(Event::Reply(FromRelay::Accepted(n)));
         }
-        assert!(matches!(inbox.next().await, Some(Event::Newest(5_000))));
+        let all = NewEntries { after: 0, newest: 5_000, of: None };
+        assert!(matches!(inbox.next().await, Some(Event::Newest(new)) if new == all));
         assert!(matches!(inbox.next().await, Some(Event::Reply(FromRelay::Accepted(5_000)))));
         inbox.close();
         assert!(inbox.next().await.is_none());

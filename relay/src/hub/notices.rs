@@ -34,8 +34,8 @@ pub(super) fn events(groups: &Groups, group: GroupId, notices: Vec<Notice>) -> T
     }
     for notice in notices {
         match notice {
-            Notice::NewEntries { newest } => {
-                told.extend(groups.attached(group).map(|(_, inbox)| (inbox.clone(), Event::Newest(newest))));
+            Notice::NewEntries(new) => {
+                told.extend(groups.attached(group).map(|(_, inbox)| (inbox.clone(), Event::Newest(new))));
             }
             Notice::Confirmed { epoch, cursor } => {
                 let event = || Event::Confirmed { epoch, cursor };

@@ -8,7 +8,7 @@ use sync_types::frame::{About, Commit, Cut, EntryKind};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, codec, limits};
 
 use super::push::CUT_WAIT_AGAIN_MS;
-use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, Refusal};
 use crate::store::{Bytes, MemberRow, Provisional, Removal, WelcomeRow, Write};
 
 /// How many rows of devices and of their heads a group may have. The largest group may replace each of its devices a dozen
@@ -139,7 +139,7 @@ impl GroupState {
         let entry = self.append(EntryKind::Commit, device, Bytes::from(&request.commit[..]));
         let cursor = entry.cursor;
         decision.writes.push(Write::AppendEntries(group, vec![entry]));
-        decision.notices.push(Notice::NewEntries { newest: cursor });
+        decision.notices.push(Notice::NewEntries(NewEntries::one(cursor)));
 
         let snapshot = std::mem::replace(&mut self.group.snapshot, Bytes::from(step.after.snapshot));
         let group_info = std::mem::replace(&mut self.group.group_info, Bytes::from(&request.group_info[..]));

@@ -50,14 +50,36 @@ pub struct Decision {
     pub notices: Vec<Notice>,
 }
 
+/// A stretch of new entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewEntries {
+    /// They lie beyond this cursor,
+    pub after: u64,
+    /// up to this one, the newest.
+    pub newest: u64,
+    /// Set if all are envelopes of one device: it need not look at them.
+    pub of: Option<DeviceId>,
+}
+
+impl NewEntries {
+    /// One entry of any kind.
+    pub fn one(cursor: u64) -> Self {
+        Self { after: cursor.saturating_sub(1), newest: cursor, of: None }
+    }
+
+    /// This stretch and a later one as one.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        let of = self.of.filter(|_| self.of == later.of && self.newest == later.after);
+        Self { after: self.after.min(later.after), newest: self.newest.max(later.newest), of }
+    }
+}
+
 /// What attached devices have to hear of. The numbers are those of the group that the decision is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Entries up to this cursor exist: for each session, [`crate::session::Session::handle_newest`].
-    NewEntries {
-        /// The newest cursor.
-        newest: u64,
-    },
+    /// There are new entries: for each session, [`crate::session::Session::handle_newest`].
+    NewEntries(NewEntries),
     /// A signed acknowledgement for one device, if it is attached.
     Receipt {
         /// Who acknowledges. A later acknowledgement of the same device says all that an earlier one does.

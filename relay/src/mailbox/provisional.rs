@@ -6,7 +6,7 @@ use sync_rules::statement::verify_reject;
 use sync_types::frame::{About, EntryKind, Reject};
 use sync_types::{Code, DeviceId, codec, limits};
 
-use super::{Decision, GroupState, Notice, Refusal};
+use super::{Decision, GroupState, NewEntries, Notice, Refusal};
 use crate::store::{Bytes, MemberRow, Write};
 
 /// How many rejected commits of one epoch are remembered. Each was signed by a member, and rejected by another.
@@ -88,7 +88,7 @@ impl GroupState {
         }
         let entry = self.append(EntryKind::Reject, device, Bytes::from(bytes));
         decision.notices.push(Notice::ViewsChanged);
-        decision.notices.push(Notice::NewEntries { newest: entry.cursor });
+        decision.notices.push(Notice::NewEntries(NewEntries::one(entry.cursor)));
         decision.writes.push(Write::AppendEntries(group, vec![entry]));
         decision.writes.push(Write::PutGroup(Box::new(self.group.clone())));
         self.collect(0, &mut decision.writes);

@@ -7,7 +7,7 @@ use sync_types::frame::{About, EntryKind, FromRelay, Head};
 use sync_types::{Code, DeviceId, EntryHash, limits};
 
 use super::verified::{Candidate, Parsed, Signed};
-use super::{Decision, GroupState, Limits, NUMBER_MAX, Notice, Refusal, Verified};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, Refusal, Verified};
 use crate::store::{Bytes, HeadRow, Write};
 
 /// For how long a sender's pushes wait after a cut of it was stale, and how long until that may happen again, so that a
@@ -113,6 +113,8 @@ impl GroupState {
             return decision;
         }
         let group = self.id();
+        let (after, first) = (self.counters.newest, taken[0].0);
+        let of = taken.iter().all(|(sender, _)| *sender == first).then_some(first);
         let mut entries = Vec::with_capacity(taken.len());
         for (sender, bytes) in taken {
             if self.has_reader_beside(sender) {
@@ -131,7 +133,7 @@ impl GroupState {
             self.heads.insert(sender, row);
         }
         self.put_counters(&mut decision.writes);
-        decision.notices.push(Notice::NewEntries { newest: self.counters.newest });
+        decision.notices.push(Notice::NewEntries(NewEntries { after, newest: self.counters.newest, of }));
         decision
     }
 }

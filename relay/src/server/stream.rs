@@ -261,8 +261,9 @@ impl Stream<'_> {
                 put(out, &[frame]);
                 !last
             }
-            Event::Newest(newest) => {
-                self.session().handle_newest(newest);
+            Event::Newest(new) => {
+                let frames = self.session().handle_newest(new);
+                put(out, &frames);
                 true
             }
             Event::View(view) => act(out, self.session().handle_view(view)),

@@ -1,6 +1,6 @@
 //! What the naive version of such a relay gets wrong; the numbers are those of the project's list.
 
-use sync_relay::mailbox::{GroupState, Limits, View};
+use sync_relay::mailbox::{GroupState, Limits, NewEntries, View};
 use sync_relay::session::Action;
 use sync_relay::store::{MemoryStore, Store};
 use sync_types::envelope::Header;
@@ -154,7 +154,7 @@ fn fault_13_nothing_is_shown_before_it_and_all_before_it_is_durable() {
     let (mut session, _) = attached(base, View { after: base, ..MEMBER });
     assert_eq!(session.wants_entries(), None, "decided is not durable");
     now(store.commit(first.writes)).unwrap();
-    session.handle_newest(base + 1);
+    session.handle_newest(NewEntries::one(base + 1));
     let mut query = session.wants_entries().unwrap();
     assert_eq!(query.until, base + 1);
     (query.group, query.reader) = (GROUP, b.id);
@@ -163,8 +163,8 @@ fn fault_13_nothing_is_shown_before_it_and_all_before_it_is_durable() {
     session.handle_flushed();
     assert_eq!(session.wants_entries(), None);
     now(store.commit(second.writes)).unwrap();
-    session.handle_newest(base + 2);
-    session.handle_newest(base + 1);
+    session.handle_newest(NewEntries::one(base + 2));
+    session.handle_newest(NewEntries::one(base + 1));
     assert_eq!(session.wants_entries().map(|q| (q.after, q.until)), Some((base + 1, base + 2)));
 
     // The power goes after a decision that was not synced: a relay that starts again gives its cursor to another entry,

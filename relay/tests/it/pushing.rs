@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_relay::mailbox::{GroupState, Keys, Limits, Notice, Stated, Verifying};
+use sync_relay::mailbox::{GroupState, Keys, Limits, NewEntries, Notice, Stated, Verifying};
 use sync_relay::store::Bytes;
 use sync_rules::statement::sign_acknowledgement;
 use sync_types::body::{Reached, Span};
@@ -377,7 +377,9 @@ fn replies_name_what_was_pushed() {
     let envelope = a.seal();
     let decision = world.push(&a, std::slice::from_ref(&envelope)).unwrap();
     assert_eq!(decision.reply, Some(FromRelay::Accepted(1)));
-    assert_eq!(decision.notices, [Notice::NewEntries { newest: world.state.counters().newest }]);
+    let newest = world.state.counters().newest;
+    let new = NewEntries { after: newest - 1, newest, of: Some(a.id) };
+    assert_eq!(decision.notices, [Notice::NewEntries(new)]);
     let entry = world.entries(&b, 0).remove(0);
     assert_eq!((entry.kind, entry.sender, &entry.bytes[..]), (EntryKind::Envelope, a.id, &envelope[..]));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_relay::mailbox::{Attachment, Refusal, View};
+use sync_relay::mailbox::{Attachment, NewEntries, Refusal, View};
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{EntriesQuery, EntryRow};
 use sync_types::frame::{
@@ -234,7 +234,7 @@ fn what_waits_comes_before_entries_and_then_the_word_that_it_caught_up() {
     assert_eq!(delivered(&frames), [1, 2]);
     assert_eq!(frames.last(), Some(&FromRelay::CaughtUp(2)));
     session.handle_flushed();
-    session.handle_newest(3);
+    session.handle_newest(NewEntries::one(3));
     let query = session.wants_entries().unwrap();
     let frames = session.handle_entries(&query, vec![row(3, EntryKind::Envelope, 300)]);
     assert_eq!(frames.len(), 1, "told once");
@@ -252,6 +252,34 @@ fn a_stretch_without_anything_for_the_device_counts_as_delivered() {
 }
 
 #[test]
+fn what_the_device_pushed_itself_is_not_looked_up_for_it() {
+    let me = Peer::new(1).id;
+    let (mut session, _) = attached(0, MEMBER);
+    let own = |after, newest| NewEntries { after, newest, of: Some(me) };
+    assert_eq!(session.handle_newest(own(0, 3)), []);
+    assert_eq!(session.wants_entries(), None);
+    // Another's lies between.
+    session.handle_newest(NewEntries::one(4));
+    session.handle_newest(own(4, 5));
+    assert_eq!(session.wants_entries().map(|q| (q.after, q.until)), Some((3, 5)));
+    // A final commit is told as soon as everything before it is behind the device.
+    let (mut session, _) = attached(0, MEMBER);
+    assert_eq!(session.handle_confirmed(7, 2), []);
+    assert_eq!(session.handle_newest(own(0, 2)), [FromRelay::Confirmed(7)]);
+    // Others' envelopes are looked up, and so is what the device may not be shown yet.
+    let (mut session, _) = attached(0, MEMBER);
+    session.handle_newest(NewEntries { of: Some(Peer::new(2).id), ..own(0, 1) });
+    assert!(session.wants_entries().is_some());
+    let (mut session, _) = attached(0, View { until: 1, ..MEMBER });
+    session.handle_newest(own(0, 2));
+    assert_eq!(session.wants_entries().map(|q| (q.after, q.until)), Some((0, 1)));
+
+    assert_eq!(own(0, 2).and(own(2, 4)), own(0, 4));
+    assert_eq!(own(0, 2).and(NewEntries::one(3)).of, None);
+    assert_eq!(own(0, 2).and(own(3, 4)).of, None, "something lies between");
+}
+
+#[test]
 fn one_portion_is_on_its_way_at_a_time() {
     let (mut session, _) = attached(3, MEMBER);
     let query = session.wants_entries().unwrap();
@@ -266,7 +294,7 @@ fn one_portion_is_on_its_way_at_a_time() {
 #[test]
 fn a_commit_is_called_final_after_it_was_delivered() {
     let (mut session, _) = attached(0, MEMBER);
-    session.handle_newest(2);
+    session.handle_newest(NewEntries::one(2));
     assert_eq!(session.handle_confirmed(7, 2), []);
     let query = session.wants_entries().unwrap();
     let frames = session.handle_entries(&query, vec![row(2, EntryKind::Commit, 300)]);
@@ -297,6 +325,6 @@ fn a_former_member_is_shown_commits_up_to_its_removal() {
     assert_eq!(delivered(&frames), [3, 5]);
     assert_eq!(frames.last(), Some(&FromRelay::CaughtUp(5)));
     session.handle_flushed();
-    session.handle_newest(20);
+    session.handle_newest(NewEntries::one(20));
     assert_eq!(session.wants_entries(), None);
 }

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use sync_sqlite::Script;
-use sync_sqlite::crash::point;
+use sync_sqlite::crash::{armed, point};
 use sync_types::{DeviceId, GroupId};
 use tokio::sync::Mutex;
 
@@ -169,12 +169,15 @@ impl SqliteStore {
         for step in steps {
             transaction.apply(step).await?;
         }
-        transaction.run().await?;
-        if deletions(steps).next().is_some() {
-            point(crash::MID_DELETE);
+        if armed() {
+            transaction.run().await?;
+            if deletions(steps).next().is_some() {
+                point(crash::MID_DELETE);
+            }
+            point(crash::MID_COMMIT);
         }
-        point(crash::MID_COMMIT);
-        connection.execute("COMMIT").await?;
+        transaction.script.statement("COMMIT");
+        transaction.run().await?;
         *open = false;
         Ok(())
     }
