@@ -59,7 +59,6 @@ pub const REQUIRED: &[&str] = &[
     "outcome stale_commit",
     "outcome bad_commit",
     "outcome undone",
-    "outcome history_lost",
     "check I1 complete",
     "check I1 order",
     "check I2 held",
