@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use sync_core::store::{IdConflict, Key};
 use sync_sqlite::{SchemaError, Script};
 use sync_types::Code;
@@ -78,7 +78,10 @@ impl Store {
     /// [`Code::DiskFull`], [`Code::Io`].
     pub(crate) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Self, SyncError> {
         touch_private(path)?;
-        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(Duration::from_secs(10))
+            .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(
             &options
                 .clone()
