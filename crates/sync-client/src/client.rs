@@ -130,7 +130,7 @@ impl SyncClient {
         loop {
             let now = snapshot.borrow_and_update().clone();
             if seq == 0 || group != now.group {
-                let known = now.sealed.filter(|(position, _)| *position == receipt.position && receipt.position > 0);
+                let known = now.sealed.filter(|(id, _)| *id == receipt.id);
                 seq = match known {
                     Some((_, seq)) => seq,
                     None => self.own_seq(receipt.id).await?,

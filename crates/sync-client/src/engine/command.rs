@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
-use sync_types::{DeviceId, GroupId, RelayAddress};
+use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
 use tokio::sync::oneshot;
 
 use super::Crypto;
@@ -92,8 +92,8 @@ pub(crate) struct MeetingPlace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) group: Option<GroupId>,
-    /// The last blob that this process sealed, if any: its position and its envelope's number.
-    pub(crate) sealed: Option<(u64, u64)>,
+    /// A blob that was sealed lately and its envelope's number.
+    pub(crate) sealed: Option<(BlobId, u64)>,
     pub(crate) accepted: u64,
     pub(crate) delivered: u64,
     pub(crate) online: bool,

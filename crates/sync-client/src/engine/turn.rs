@@ -362,7 +362,7 @@ impl Engine {
         turn.apply(std::mem::take(&mut work.writes)).await?;
         turn.apply(writes).await?;
         for (consumer, channel, position) in &work.advances {
-            turn.advance(consumer, channel.as_deref(), *position)?;
+            turn.advance(consumer, channel.as_deref(), *position).await?;
         }
         if let Some(device) = device {
             if !work.pushes.is_empty() {
@@ -381,7 +381,7 @@ impl Engine {
                 }
                 let answer = match turn.read(read).await {
                     // What others ask for keeps nobody from pushing and reading here.
-                    Err(error) if for_others => {
+                    Err(error) if for_others && turn.stands().await => {
                         tracing::warn!(code = %error.code, "history cannot be read: {}", error.message);
                         let _ = events.send(ClientEvent::StoreFailed { code: error.code });
                         device.history_failed(now);

@@ -122,9 +122,11 @@ impl Turn<'_> {
                 let sealed = number(seq)?;
                 script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(sealed).bind(envelope.0);
                 if let Some(position) = up_to_position {
-                    self.sealed = Some((position, seq));
-                    let fresh = self.fresh.iter_mut().take_while(|row| row.position <= position);
-                    fresh.for_each(|row| row.seq = row.seq.or(Some(seq)));
+                    self.sealed = None;
+                    for row in self.fresh.iter_mut().take_while(|row| row.position <= position) {
+                        row.seq = row.seq.or(Some(seq));
+                        self.sealed = row.seq.map(|seq| (row.blob.id, seq));
+                    }
                     if !matches!(self.outbox, Outbox::Fresh) {
                         script.statement("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?");
                         script.bind(sealed).bind(number(position)?);
@@ -152,10 +154,7 @@ impl Turn<'_> {
                 self.refuse(cursor, sender, outcome.as_str(), at, bytes.0)?;
             }
         }
-        if self.script.waiting() >= MOST_WAITING {
-            self.script.run(self.tx).await?;
-        }
-        Ok(())
+        self.make_room().await
     }
 
     /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
@@ -171,6 +170,14 @@ impl Turn<'_> {
             self.script.statement("INSERT INTO refused (cursor, sender, outcome, at, bytes) VALUES (?, ?, ?, ?, ?)");
         script.bind(number(cursor)?).bind(sender.map(|s| s.0.to_vec())).bind(outcome).bind(number(at)?).bind(bytes);
         script.statement("DELETE FROM refused WHERE number <= (SELECT max(number) FROM refused) - ?").bind(REFUSED);
+        Ok(())
+    }
+
+    /// Runs what waits if that is much.
+    pub(super) async fn make_room(&mut self) -> Result<(), SyncError> {
+        if self.script.waiting() >= MOST_WAITING {
+            self.script.run(self.tx).await?;
+        }
         Ok(())
     }
 
@@ -247,7 +254,7 @@ impl Turn<'_> {
         .await?;
         for row in differing {
             let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?;
-            self.conflict(sender, id, row.try_get(2)?)?;
+            self.conflict(sender, id, row.try_get(2)?).await?;
         }
         // SQLite numbers these rows; it goes on behind the highest position that it has seen.
         let log = "INSERT INTO blob (id, own, sender, seq, channel, data)
@@ -283,17 +290,17 @@ impl Turn<'_> {
                 .get(blob.id.as_bytes())
                 .is_none_or(|(channel, data)| *channel == blob.channel && *data == blob.data);
             if !same {
-                self.conflict(sender, blob.id, blob.data.clone())?;
+                self.conflict(sender, blob.id, blob.data.clone()).await?;
             }
         }
         Ok(())
     }
 
-    fn conflict(&mut self, sender: DeviceId, id: BlobId, data: Vec<u8>) -> Result<(), SyncError> {
+    async fn conflict(&mut self, sender: DeviceId, id: BlobId, data: Vec<u8>) -> Result<(), SyncError> {
         let record = [id.as_bytes(), &data].concat();
         self.refuse(0, Some(sender), "id_conflict", crate::clock::now_ms(), record)?;
         self.conflicts.push(IdConflict { id, sender });
-        Ok(())
+        self.make_room().await
     }
 }
 

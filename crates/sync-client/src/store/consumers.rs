@@ -143,7 +143,12 @@ impl LogReader {
 
 impl Turn<'_> {
     /// Moves a consumer's position forward, never back.
-    pub(crate) fn advance(&mut self, consumer: &str, channel: Option<&str>, position: u64) -> Result<(), SyncError> {
+    pub(crate) async fn advance(
+        &mut self,
+        consumer: &str,
+        channel: Option<&str>,
+        position: u64,
+    ) -> Result<(), SyncError> {
         let position = number(position)?;
         match channel {
             Some(channel) => {
@@ -161,7 +166,7 @@ impl Turn<'_> {
                 script.bind(consumer).bind(position);
             }
         }
-        Ok(())
+        self.make_room().await
     }
 
     /// Forgets the group, the log and the consumers' positions.

@@ -18,7 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use sync_core::store::{IdConflict, Key};
 use sync_sqlite::{SchemaError, Script};
-use sync_types::Code;
+use sync_types::{BlobId, Code};
 use zeroize::Zeroizing;
 
 use crate::SyncError;
@@ -37,8 +37,8 @@ pub(crate) struct Store {
     outbox_is_empty: bool,
     /// The position that the log's next blob gets.
     next_position: u64,
-    /// The position and the number of the last blob that a turn sealed, as long as the group is the same.
-    sealed: Option<(u64, u64)>,
+    /// The last blob that a turn sealed as soon as it was pushed, and its envelope's number; as long as the group is the same.
+    sealed: Option<(BlobId, u64)>,
     readers: SqlitePool,
 }
 
@@ -54,8 +54,8 @@ pub(crate) struct Turn<'a> {
     next_position: u64,
     /// Own rows that are not among the statements yet: most of them are sealed before they are.
     fresh: VecDeque<NewRow>,
-    last_sealed: &'a mut Option<(u64, u64)>,
-    sealed: Option<(u64, u64)>,
+    last_sealed: &'a mut Option<(BlobId, u64)>,
+    sealed: Option<(BlobId, u64)>,
     script: Script,
     conflicts: Vec<IdConflict>,
     outbox: Outbox,
@@ -141,8 +141,8 @@ impl Store {
         &mut self.connection
     }
 
-    /// The last blob that was sealed by this process and in this group: its position and its envelope's number.
-    pub(crate) fn sealed(&self) -> Option<(u64, u64)> {
+    /// A blob that was sealed lately, in this group, and its envelope's number.
+    pub(crate) fn sealed(&self) -> Option<(BlobId, u64)> {
         self.sealed
     }
 
@@ -212,6 +212,13 @@ impl Turn<'_> {
         self.put_fresh().await?;
         self.script.run(self.tx).await?;
         Ok(())
+    }
+
+    /// Whether the transaction still stands: SQLite rolls all of it back by itself when the disk fails a statement, even one
+    /// that only reads (<https://www.sqlite.org/lang_transaction.html>, "Response To Errors Within A Transaction").
+    pub(crate) async fn stands(&mut self) -> bool {
+        // There is none within one.
+        sqlx::raw_sql("BEGIN").execute(&mut *self.tx).await.is_err()
     }
 
     /// The transaction as of now, for a question.

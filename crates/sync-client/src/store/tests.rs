@@ -106,14 +106,19 @@ async fn an_outbox_from_memory_is_the_one_on_the_disk() {
         let left = outbox(&mut turn, 1 << 20, 10).await;
         assert_eq!(left.len(), 1);
         turn.commit().await.unwrap();
-        assert_eq!(store.sealed(), Some((positions[1], seq)));
+        assert_eq!(store.sealed(), Some((two[1].1, seq)));
         // What another connection finds is the same.
         let mut other = Store::open(&path, None).await.unwrap();
         assert_eq!(outbox(&mut other.begin().await, 1 << 20, 10).await, left);
         other.close().await;
         apply(&mut store, vec![seal(seq, positions[2])]).await;
     }
-    assert!(store.sealed().is_some());
+    assert_eq!(store.sealed(), None, "it was pushed in an earlier turn");
+    let mut turn = store.begin().await;
+    let position = turn.push(ME, vec![blob(8, "c", "b")])[0];
+    turn.apply(vec![seal(4, position)]).await.unwrap();
+    turn.commit().await.unwrap();
+    assert_eq!(store.sealed(), Some((blob(8, "", "").id, 4)));
     apply(&mut store, vec![Write::Reoffer { sender: OTHER }]).await;
     assert_eq!(store.sealed(), None, "what goes to another group gets another number");
 }
@@ -147,6 +152,37 @@ async fn an_id_is_stored_once_and_other_bytes_under_it_are_reported() {
     assert_eq!((all.len(), &*all[3].data), (501, &b"first"[..]));
     let kept = store.reader().refused().await.unwrap();
     assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 2));
+}
+
+#[tokio::test]
+async fn a_member_that_contradicts_itself_a_thousand_times_keeps_few_statements_waiting() {
+    let (_folder, mut store) = fresh().await;
+    let many = |data: &str| (0..1_000).map(|n| blob(n, "c", data)).collect();
+    apply(&mut store, vec![receive(OTHER, 1, many("first"), false)]).await;
+    let mut turn = store.begin().await;
+    turn.apply(vec![receive(OTHER, 2, many("second"), false)]).await.unwrap();
+    assert!(turn.script.waiting() < 20, "{}", turn.script.waiting());
+    turn.apply(vec![receive(OTHER, 4, many("third"), true), Write::Release { sender: OTHER, up_to_seq: 4 }])
+        .await
+        .unwrap();
+    for n in 0..100 {
+        turn.advance(&format!("consumer {n}"), None, 1).await.unwrap();
+        assert!(turn.script.waiting() < 20, "{}", turn.script.waiting());
+    }
+    assert_eq!(turn.commit().await.unwrap().len(), 2_000);
+    assert_eq!(store.reader().refused().await.unwrap()[0].count, 1_000, "the newest");
+}
+
+#[tokio::test]
+async fn a_transaction_that_sqlite_gave_up_is_noticed() {
+    let (_folder, mut store) = fresh().await;
+    let mut turn = store.begin().await;
+    turn.flush().await.unwrap();
+    assert!(turn.stands().await);
+    sqlx::raw_sql("ROLLBACK").execute(&mut *turn.tx).await.unwrap();
+    assert!(!turn.stands().await);
+    drop(turn);
+    assert!(apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "c", "x")], false)]).await.is_empty());
 }
 
 #[tokio::test]
@@ -217,7 +253,7 @@ async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group()
     let mut turn = store.begin().await;
     turn.push(ME, vec![blob(1, "c", "mine")]);
     turn.apply(vec![receive(OTHER, 1, vec![blob(2, "c", "read"), blob(3, "c", "unread")], false)]).await.unwrap();
-    turn.advance("app", Some("c"), 2).unwrap();
+    turn.advance("app", Some("c"), 2).await.unwrap();
     turn.commit().await.unwrap();
     // Twice, as for a device that joins one group and then another.
     for sender in [ME, AGAIN] {
@@ -306,14 +342,14 @@ async fn a_consumer_has_a_position_for_each_channel_and_own_pushes_do_not_move_i
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a1", "b1", "a2"]);
     assert_eq!(texts(&reader.unread("app", None, 0, 2).await.unwrap()), ["a1", "b1"]);
     let mut turn = store.begin().await;
-    turn.advance("app", Some("a"), 1).unwrap();
-    turn.advance("app", Some("a"), 0).unwrap();
+    turn.advance("app", Some("a"), 1).await.unwrap();
+    turn.advance("app", Some("a"), 0).await.unwrap();
     turn.commit().await.unwrap();
     assert_eq!(texts(&reader.unread("app", Some("a"), 0, 10).await.unwrap()), ["a2"]);
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["b1", "a2"]);
     assert_eq!(texts(&reader.unread("second", Some("a"), 0, 10).await.unwrap()), ["a1", "a2"]);
     let mut turn = store.begin().await;
-    turn.advance("app", None, 2).unwrap();
+    turn.advance("app", None, 2).await.unwrap();
     turn.commit().await.unwrap();
     assert!(reader.unread("app", Some("b"), 0, 10).await.unwrap().is_empty());
     assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a2"]);
