@@ -32,6 +32,7 @@ pub(crate) enum Event<'a> {
         group: String,
         device: String,
     },
+    GaveUpJoining,
     Reset,
     Pushed {
         id: String,
@@ -238,6 +239,7 @@ impl<'a> Event<'a> {
             ClientEvent::Joined { group, device } => {
                 Self::Joined { group: group.to_string(), device: device.to_string() }
             }
+            ClientEvent::Left { group, device } => Self::Left { group: group.to_string(), device: device.to_string() },
             ClientEvent::Unusual { outcome, device } => {
                 Self::Unusual { outcome: outcome.as_str(), device: device.as_ref().map(Device::from) }
             }

@@ -136,6 +136,7 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::DeviceAdded { device: added, by } => format!("{} was added by {}.", device(added), device(by)),
         ClientEvent::DeviceRemoved { device: gone, by } => format!("{} was removed by {}.", device(gone), device(by)),
         ClientEvent::Joined { .. } => "Joined the group.".into(),
+        ClientEvent::Left { .. } => "This device has left its group.".into(),
         ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);

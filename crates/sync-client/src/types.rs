@@ -138,6 +138,14 @@ pub enum ClientEvent {
         /// What this device is in it.
         device: DeviceId,
     },
+    /// This device has left its group: its keys and blobs are gone here. Also told when a leaving that an end of the process
+    /// had cut short is through.
+    Left {
+        /// Which.
+        group: GroupId,
+        /// What this device was in it.
+        device: DeviceId,
+    },
     /// This device was removed from its group.
     Removed {
         /// Who removed it.

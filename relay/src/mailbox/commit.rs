@@ -83,7 +83,7 @@ impl GroupState {
         // Each leaves rows behind that no quota counts: its own for 180 days, and its head for good.
         let kept = self.members.len() + self.heads.len() + step.added.len();
         if !step.added.is_empty() && kept > DEVICES {
-            return Err(refuse(Code::Quota, "the group has had too many devices: make a new one"));
+            return Err(refuse(Code::CommitRefused, "the group has had too many devices: make a new one"));
         }
         // A device that was removed comes back under a new key: its old chain is cut for good.
         let known = |device: &DeviceId| self.members.contains_key(device) || self.heads.contains_key(device);

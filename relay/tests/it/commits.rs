@@ -388,7 +388,7 @@ fn a_group_has_so_many_devices_in_its_time_and_no_more() {
         world.commit(&a, &remove).unwrap();
         world.ack_all(&a);
     };
-    assert_eq!((refusal.code, had), (Code::Quota, 1 + 32 * 127));
+    assert_eq!((refusal.code, had), (Code::CommitRefused, 1 + 32 * 127));
     let renew = world.script(&a, &[], &[]);
     assert!(world.commit(&a, &renew).is_ok(), "what it has goes on");
     world.now += u64::try_from(limits::FORMER_MEMBER_RETENTION.as_millis()).unwrap();

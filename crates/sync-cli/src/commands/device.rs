@@ -40,20 +40,23 @@ pub(super) async fn init(context: &Context, arguments: Init) -> Done {
 }
 
 pub(super) async fn leave(context: &Context) -> Done {
-    let question = "This leaves the group and deletes its keys and blobs here. What no relay has yet is lost.";
-    context.confirm(question).await?;
     context
         .with(async |client| {
             let before = client.status().await?;
+            if before.joining {
+                context.confirm("This gives up waiting to be added. Blobs that are here stay.").await?;
+                client.leave().await?;
+                let words =
+                    "This device no longer waits to be added. If it has been already, remove it on another device.";
+                return context.out.tell(&Event::GaveUpJoining, words);
+            }
+            let question = "This leaves the group and deletes its keys and blobs here. What no relay has yet is lost.";
+            context.confirm(question).await?;
             client.leave().await?;
-            let name = |id: Option<String>| id.unwrap_or_default();
-            let group = name(before.group.map(|id| id.to_string()));
-            let device = name(before.device.map(|id| id.to_string()));
-            let words = if before.joining {
-                "This device no longer waits to be added. If it has been already, remove it on another device."
-            } else {
-                "This device has left its group. Its next push or invite makes a new one."
-            };
+            let id = |id: Option<String>| id.unwrap_or_default();
+            let group = id(before.group.map(|id| id.to_string()));
+            let device = id(before.device.map(|id| id.to_string()));
+            let words = "This device has left its group. Its next push or invite makes a new one.";
             context.out.tell(&Event::Left { group, device }, words)
         })
         .await

@@ -43,6 +43,8 @@ pub(super) struct Work {
     advances: Vec<(String, Option<String>, u64)>,
     /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
     pub(super) forget: bool,
+    /// What this device was in the group, once that is done.
+    forgotten: Option<(GroupId, DeviceId)>,
     /// Who waits for that.
     pub(super) left: Vec<Reply<()>>,
     after: Vec<After>,
@@ -110,6 +112,9 @@ impl Engine {
 
     async fn command(&mut self, command: Command, work: &mut Work, now: u64) {
         match command {
+            // What is pushed now would go with all else.
+            Command::Push { reply, .. } if self.leaving.is_some() => drop(reply.send(Err(leaving()))),
+            Command::Meet { reply } if self.leaving.is_some() => drop(reply.send(Err(leaving()))),
             Command::Push { channel, blobs, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.pushes.push(Push { channel, blobs, receipts: vec![], reply }),
                 Err(error) => drop(reply.send(Err(error))),
@@ -354,7 +359,7 @@ impl Engine {
         let mut turn = store.begin().await;
         if work.forget {
             turn.forget_all();
-            *device = None;
+            work.forgotten = device.take().map(|device| (device.group(), device.id()));
             work.renew = true;
             return turn.commit().await;
         }
@@ -427,6 +432,9 @@ impl Engine {
         }
         for reply in work.left {
             let _ = reply.send(Ok(()));
+        }
+        if let Some((group, device)) = work.forgotten {
+            self.tell(ClientEvent::Left { group, device });
         }
         if let Some(left) = &left {
             // Whatever had been begun in the group.
@@ -510,11 +518,19 @@ impl Engine {
             Ok(loaded) => {
                 self.broken = None;
                 let _ = self.take_up(loaded, None);
+                // Whoever wanted to leave was told that nothing has changed.
+                if let Some(device) = self.device.as_mut().filter(|_| self.leaving.is_none()) {
+                    device.stay();
+                }
                 self.reconnect_now();
             }
             Err(again) => self.break_down(again, failures),
         }
     }
+}
+
+fn leaving() -> SyncError {
+    SyncError::new(Code::NotInGroup, "this device is leaving its group")
 }
 
 pub(super) fn not_in_group() -> SyncError {

@@ -17,8 +17,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Queues the acknowledgement of what is stored by now. Called when the writes are durable.
     pub(super) fn state_acknowledgement(&mut self) {
         // The relay shows a newcomer everything beyond what its sponsor has acknowledged. So while the commit that adds one
-        // is on its way, nothing is acknowledged that its baseline does not hold.
-        if matches!(&self.pending, Some(pending) if matches!(pending.intent, Intent::Add(_))) {
+        // is on its way, nothing is acknowledged that its baseline does not hold. One that lost to a commit which may be
+        // undone is on its way still.
+        let lost = self.before.as_ref().and_then(|before| before.lost.as_ref());
+        if self.pending.iter().chain(lost).any(|pending| matches!(pending.intent, Intent::Add(_))) {
             return;
         }
         // A device that has found a fork signs for nothing more: its word would make others forget what they may need.

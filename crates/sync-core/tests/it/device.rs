@@ -439,6 +439,29 @@ fn a_commit_that_lost_to_one_that_is_rejected_may_be_ordered_after_all() {
 }
 
 #[test]
+fn nothing_is_acknowledged_that_the_baseline_of_a_commit_which_may_come_back_does_not_hold() {
+    let mut laptop = Lone::online();
+    let mut tablet = laptop.add_phone();
+    laptop.store();
+    laptop.device.take_sends();
+    let package = laptop.newcomer();
+    laptop.add(package).unwrap();
+    laptop.store();
+    laptop.sent_commit().expect("the group is quiet");
+    tablet.device.self_update(NOW, &mut tablet.rng).unwrap();
+    let winner = tablet.sent_commit().expect("the group is quiet").commit;
+    laptop.hear_entry(EntryKind::Commit, &winner);
+    laptop.store();
+    let acknowledges = |lone: &mut Lone| lone.device.take_sends().iter().any(|f| matches!(f, ToRelay::Acknowledge(_)));
+    assert!(!acknowledges(&mut laptop));
+    // The relay will not undo it any more.
+    laptop.hear(FromRelay::Confirmed(laptop.device.epoch()));
+    laptop.store();
+    assert!(!acknowledges(&mut laptop), "the newcomer is added anew, and nothing has changed for it");
+    assert!(laptop.device.status().changing);
+}
+
+#[test]
 fn a_commit_that_was_refused_for_one_that_is_rejected_is_sent_again_as_it_was() {
     let mut race = Race::new();
     race.win_and_reject(|laptop| laptop.hear_refusal(About::Commit, Code::Provisional, None));
