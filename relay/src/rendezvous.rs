@@ -136,8 +136,9 @@ impl Rendezvous {
         let Some(&(name, side)) = self.parties.get(&party) else {
             return vec![Outgoing { to: party, frame: refuse(Code::Protocol, "the stream has no slot").frame() }];
         };
-        let waiting: usize = self.slots.values().flat_map(|slot| &slot.waiting).map(|m| m.len()).sum();
-        let room = WAITING_BYTES.saturating_sub(waiting);
+        let is_alone = |slot: &Slot| slot.shows.is_none() || slot.scans.is_none();
+        let waits = self.slots.get(&name).is_some_and(is_alone);
+        let full = waits && self.waiting_bytes() + message.len() > WAITING_BYTES;
         let Some(slot) = self.slots.get_mut(&name) else { return Vec::new() };
         if slot.expires_ms <= now_ms {
             return self.end(name, Some(refuse(Code::PairingExpired, EXPIRED)));
@@ -146,7 +147,6 @@ impl Rendezvous {
             SlotSide::Shows => (&mut slot.sent_by_shows, slot.scans),
             SlotSide::Scans => (&mut slot.sent_by_scans, slot.shows),
         };
-        let full = other.is_none() && message.len() > room;
         let code = match () {
             () if full => Some(Code::RateLimited),
             () if message.len() > limits::PAIRING_MESSAGE_BYTES => Some(Code::TooLarge),
@@ -165,6 +165,11 @@ impl Rendezvous {
                 Vec::new()
             }
         }
+    }
+
+    /// How many bytes wait for scanners, over all slots.
+    fn waiting_bytes(&self) -> usize {
+        self.slots.values().flat_map(|slot| &slot.waiting).map(|message| message.len()).sum()
     }
 
     /// A party leaves, by its word or because its stream ended. The slot is burnt and the other side is told. A shower that

@@ -29,6 +29,15 @@ pub(crate) fn attached(newest: u64, view: View) -> (Session, Vec<FromRelay>) {
     (session, frames)
 }
 
+/// An attached session with these rates, of which attaching took so many bytes.
+fn attached_at(rates: &Rates, size: usize) -> Session {
+    let mut session = Session::new(EXPORTER, rates);
+    let (request, _) = Peer::new(1).attach(0);
+    session.handle_frame(ToRelay::Attach(request), size, 0);
+    session.handle_attached(attachment(0, MEMBER), None);
+    session
+}
+
 /// The code of the refusal that ends the session.
 fn closed_with(actions: &[Action]) -> Option<Code> {
     match actions {
@@ -133,10 +142,7 @@ fn a_refused_attach_ends_the_session_and_a_refused_push_does_not() {
 fn too_much_too_fast_is_refused_with_the_time_to_wait() {
     let rates =
         Rates { frames_per_second: 10, frames_burst: 2, presence_per_second: 1, presence_burst: 1, ..Rates::default() };
-    let mut session = Session::new(EXPORTER, &rates);
-    let (request, _) = Peer::new(1).attach(0);
-    session.handle_frame(ToRelay::Attach(request), 100, 0);
-    session.handle_attached(attachment(0, MEMBER), None);
+    let mut session = attached_at(&rates, 100);
     let presence = || ToRelay::Presence(Opaque(vec![]));
     assert!(matches!(session.handle_frame(presence(), 10, 0)[..], [Action::Ask(Ask::Presence(_))]));
     let limited = |actions: Vec<Action>| match &actions[..] {
@@ -149,10 +155,7 @@ fn too_much_too_fast_is_refused_with_the_time_to_wait() {
     assert_eq!(session.handle_frame(push(), 10, 100), [Action::Ask(Ask::Push(vec![]))]);
 
     let rates = Rates { bytes_per_second: 1_000, bytes_burst: 1_000, ..Rates::default() };
-    let mut session = Session::new(EXPORTER, &rates);
-    let (request, _) = Peer::new(1).attach(0);
-    session.handle_frame(ToRelay::Attach(request), 1_000, 0);
-    session.handle_attached(attachment(0, MEMBER), None);
+    let mut session = attached_at(&rates, 1_000);
     assert_eq!(limited(session.handle_frame(push(), 500, 0)), (About::Push, Code::RateLimited, 500));
 }
 
@@ -184,10 +187,7 @@ fn changes_of_a_group_have_a_brake_of_their_own() {
 #[test]
 fn a_statement_costs_what_the_relay_writes_for_it() {
     let rates = Rates { bytes_per_second: 1_000, bytes_burst: 100_000, ..Rates::default() };
-    let mut session = Session::new(EXPORTER, &rates);
-    let (request, _) = Peer::new(1).attach(0);
-    session.handle_frame(ToRelay::Attach(request), 100, 0);
-    session.handle_attached(attachment(0, MEMBER), None);
+    let mut session = attached_at(&rates, 100);
     let mut state = |length: usize| {
         let frame = ToRelay::Acknowledge(Acknowledge { cursor: 0, statement: Opaque(vec![0; length]) });
         matches!(session.handle_frame(frame, length + 12, 0)[..], [Action::Ask(Ask::Acknowledge(_))])
@@ -204,10 +204,7 @@ fn a_statement_costs_what_the_relay_writes_for_it() {
 #[test]
 fn pushes_behind_one_that_has_to_wait_wait_with_it() {
     let rates = Rates { bytes_per_second: 1_000, bytes_burst: 1_000, ..Rates::default() };
-    let mut session = Session::new(EXPORTER, &rates);
-    let (request, _) = Peer::new(1).attach(0);
-    session.handle_frame(ToRelay::Attach(request), 1_000, 0);
-    session.handle_attached(attachment(0, MEMBER), None);
+    let mut session = attached_at(&rates, 1_000);
     let mut push = |size, now| match &session.handle_frame(ToRelay::Push(vec![]), size, now)[..] {
         [Action::Reply(FromRelay::Refused(r))] => Some((r.code(), r.retry_after_ms)),
         _ => None,

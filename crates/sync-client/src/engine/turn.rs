@@ -462,9 +462,8 @@ impl Engine {
         for after in work.after {
             after(Err(&error));
         }
-        let leaving = self.leaving.take();
-        let was_leaving = leaving.is_some();
-        for reply in work.left.into_iter().chain(leaving.into_iter().flat_map(|l| l.replies)) {
+        let leaving = self.leaving.take().into_iter().flat_map(|l| l.replies);
+        for reply in work.left.into_iter().chain(leaving) {
             let _ = reply.send(Err(error.clone()));
         }
         for reply in work.adding.iter().filter_map(|id| self.adding.remove(id)) {
@@ -484,10 +483,6 @@ impl Engine {
         if let Some(reply) = reply {
             let _ = reply.send(Err(error.clone()));
         }
-        // Its caller has just been told that nothing has changed.
-        if let Some(device) = self.device.as_mut().filter(|_| was_leaving) {
-            device.stay();
-        }
         self.lost(error);
     }
 
@@ -498,6 +493,10 @@ impl Engine {
         reply: Option<Reply<(GroupId, DeviceId)>>,
     ) -> Option<Reply<(GroupId, DeviceId)>> {
         self.device = loaded.device;
+        // Whoever wanted to leave was told that nothing has changed.
+        if let Some(device) = self.device.as_mut().filter(|_| self.leaving.is_none()) {
+            device.stay();
+        }
         let Some(joining) = loaded.joining else { return reply };
         self.newcomer = Some(Newcomer { joining, deadline: Newcomer::deadline(), reply });
         None
@@ -518,10 +517,6 @@ impl Engine {
             Ok(loaded) => {
                 self.broken = None;
                 let _ = self.take_up(loaded, None);
-                // Whoever wanted to leave was told that nothing has changed.
-                if let Some(device) = self.device.as_mut().filter(|_| self.leaving.is_none()) {
-                    device.stay();
-                }
                 self.reconnect_now();
             }
             Err(again) => self.break_down(again, failures),

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteConnection;
 use sync_sqlite::Script;
-use sync_types::GroupId;
+use sync_types::{DeviceId, GroupId};
 
 use super::numbers::Numbers;
 use super::plan::{Deletion, Step};
 use super::rows::number;
-use crate::store::{GroupRow, HeadRow, MemberRow};
+use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, MemberRow};
 
 /// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
@@ -73,7 +73,7 @@ impl Transaction<'_> {
             Step::PutGroup(row) => self.put_group(row),
             Step::SetCounters(rows) => {
                 let bind = |to: &mut Script, (group, counters): &(GroupId, _)| {
-                    let super::Counters { newest, entries, bytes } = *counters;
+                    let Counters { newest, entries, bytes } = *counters;
                     to.bind(of(group)).bind(number(newest)).bind(number(entries)).bind(number(bytes));
                 };
                 self.rows(&texts.counters, rows, bind).await?;
@@ -88,7 +88,7 @@ impl Transaction<'_> {
                 }
             }
             Step::SetAcknowledged(rows) => {
-                let bind = |to: &mut Script, (group, device, cursor): &(GroupId, super::DeviceId, u64)| {
+                let bind = |to: &mut Script, (group, device, cursor): &(GroupId, DeviceId, u64)| {
                     to.bind(of(group)).bind(&device.0[..]).bind(number(*cursor));
                 };
                 self.rows(&texts.acknowledged, rows, bind).await?;
@@ -103,8 +103,8 @@ impl Transaction<'_> {
                 self.rows(&texts.heads, rows, bind).await?;
             }
             Step::PutStatements(rows) => {
-                let bind = |to: &mut Script, (group, by, about, statement): &(GroupId, super::DeviceId, _, _)| {
-                    let (about, statement): (&super::DeviceId, &super::Bytes) = (about, statement);
+                let bind = |to: &mut Script, (group, by, about, statement): &(GroupId, DeviceId, _, _)| {
+                    let (about, statement): (&DeviceId, &Bytes) = (about, statement);
                     to.bind(of(group)).bind(&by.0[..]).bind(&about.0[..]).bind(&statement[..]);
                 };
                 self.rows(&texts.statements, rows, bind).await?;
@@ -127,7 +127,7 @@ impl Transaction<'_> {
                 self.script.statement(text).bind(of(group)).bind(number(*cursor));
             }
             Step::Append(rows) => {
-                let bind = |to: &mut Script, (group, row): &(GroupId, super::EntryRow)| {
+                let bind = |to: &mut Script, (group, row): &(GroupId, EntryRow)| {
                     to.bind(of(group)).bind(number(row.cursor)).bind(row.kind as i64).bind(&row.sender.0[..]);
                     to.bind(row.bytes.len() as i64).bind(&row.bytes[..]);
                 };

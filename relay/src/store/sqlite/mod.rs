@@ -20,7 +20,7 @@ use self::error::error;
 use self::numbers::Numbers;
 use self::plan::{Deletion, Step};
 use self::rows::number;
-use super::{Bytes, Counters, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
+use super::{Bytes, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
 use crate::{StartError, crash};
 
 mod apply;
@@ -169,6 +169,7 @@ impl SqliteStore {
         for step in steps {
             transaction.apply(step).await?;
         }
+        // Where nobody is to die between the last write and the commit, both are one call.
         if armed() {
             transaction.run().await?;
             if deletions(steps).next().is_some() {
@@ -192,10 +193,12 @@ impl SqliteStore {
     async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
         let text = if query.commits_only {
             "SELECT cursor, kind, sender, body FROM entries \
-             WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor LIMIT ?5"
+             WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) \
+             AND cursor > ?2 AND cursor <= ?3 AND kind <> 1 AND ?4 = ?4 ORDER BY cursor LIMIT ?5"
         } else {
             "SELECT cursor, kind, sender, body FROM entries \
-             WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor LIMIT ?5"
+             WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) \
+             AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor LIMIT ?5"
         };
         let mut found: Vec<EntryRow> = Vec::new();
         let (mut after, mut taken) = (query.after, 0);
