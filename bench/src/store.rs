@@ -19,6 +19,8 @@ const BATCH: usize = 256;
 /// In how many groups the senders are.
 const GROUPS: usize = 64;
 const LONG: Duration = Duration::from_secs(4);
+/// After how many entries of a group the mailbox writes head and counters.
+const SETTLE_EVERY: u64 = 256;
 
 pub(crate) async fn run(folder: &Path, report: &mut Report) -> Outcome<()> {
     let bytes = BATCH * SIZES.iter().sum::<usize>() / SIZES.len();
@@ -80,6 +82,10 @@ impl Load {
             let (bytes, sender) = (self.bodies[self.next % SIZES.len()].clone(), DeviceId([1; 16]));
             self.next += 1;
             let row = EntryRow { cursor: *cursor, kind: EntryKind::Envelope, sender, bytes };
+            writes.push(Write::AppendEntries(*group, vec![row]));
+            if *cursor % SETTLE_EVERY != 0 {
+                continue;
+            }
             let head = Head {
                 seq: *cursor,
                 hash: EntryHash([2; 32]),
@@ -87,7 +93,6 @@ impl Load {
                 ciphertext_hash: EntryHash([4; 32]),
                 signature: Signature([5; 64]),
             };
-            writes.push(Write::AppendEntries(*group, vec![row]));
             writes.push(Write::PutHead(*group, HeadRow { sender, head, cut: false }));
             let held = Counters { newest: *cursor, entries: *cursor, bytes: *cursor * 350 };
             writes.push(Write::SetCounters(*group, held));

@@ -1,6 +1,7 @@
 //! What an envelope's signature and hash cover. Relay and members compute both from the bytes that travelled.
 
-use sync_types::{EntryHash, Envelope, GroupId};
+use sync_types::frame::{Head, Signature};
+use sync_types::{EntryHash, Envelope, GroupId, Opaque};
 
 use crate::hash::labelled;
 use crate::sign::{BadSignature, SigningKey, sign, verify};
@@ -48,6 +49,18 @@ pub fn verify_parts(
     public_key: &[u8; 32],
 ) -> Result<(), BadSignature> {
     verify(public_key, ENVELOPE, &signed_content(group, header, ciphertext_hash), signature)
+}
+
+/// The envelope without its ciphertext: its sender's head as long as it is the last one.
+pub fn head_of(envelope: &Envelope<'_>) -> Head {
+    let ciphertext_hash = ciphertext_hash(envelope.ciphertext);
+    Head {
+        seq: envelope.header.seq,
+        hash: entry_hash(envelope.header_bytes, &ciphertext_hash, envelope.signature),
+        header: Opaque(envelope.header_bytes.to_vec()),
+        ciphertext_hash,
+        signature: Signature(*envelope.signature),
+    }
 }
 
 /// Verifies the signature of a whole envelope.

@@ -478,7 +478,10 @@ impl Relay {
         let (cursor, counters) = (rows.counters.newest, rows.counters);
         rows.index.push(IndexRow { cursor, kind, sender, size });
         let entry = EntryRow { cursor, kind, sender, bytes: Bytes::from(bytes) };
-        let writes = vec![Write::AppendEntries(group, vec![entry]), Write::SetCounters(group, counters)];
+        // Nothing is to be learned from an entry that is no envelope.
+        rows.settled = cursor;
+        let mut writes: Vec<Write> = rows.heads.iter().map(|head| Write::PutHead(group, head.clone())).collect();
+        writes.extend([Write::AppendEntries(group, vec![entry]), Write::SetCounters(group, counters)]);
         if self.groups.contains_key(&group) {
             self.groups.insert(group, GroupState::from_rows(rows));
         }

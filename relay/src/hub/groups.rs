@@ -206,6 +206,7 @@ mod tests {
         Place::Here(Box::new(GroupState::from_rows(GroupRows {
             group: row,
             counters: Counters::default(),
+            settled: 0,
             members: vec![],
             heads: vec![],
             statements: vec![],

@@ -80,6 +80,7 @@ impl GroupState {
         let state = Self::from_rows(GroupRows {
             group: group.clone(),
             counters: Counters::default(),
+            settled: 0,
             members: vec![founder.clone()],
             heads: Vec::new(),
             statements: Vec::new(),

@@ -15,6 +15,9 @@ use crate::store::{Bytes, HeadRow, Write};
 pub(super) const CUT_WAIT_MS: u64 = 10_000;
 pub(super) const CUT_WAIT_AGAIN_MS: u64 = 60_000;
 
+/// After how many entries counters and heads are written all the same: so many are counted when a group is loaded.
+const SETTLE_EVERY: u64 = 256;
+
 /// For how long beyond its retry a refusal speaks for what was sent behind it before the sender heard of it, in milliseconds.
 const ON_ITS_WAY_MS: u64 = 10_000;
 
@@ -115,7 +118,7 @@ impl GroupState {
         let group = self.id();
         let (after, first) = (self.counters.newest, taken[0].0);
         let of = taken.iter().all(|(sender, _)| *sender == first).then_some(first);
-        let mut entries = Vec::with_capacity(taken.len());
+        let (count, mut entries) = (taken.len(), Vec::with_capacity(taken.len()));
         for (sender, bytes) in taken {
             if self.has_reader_beside(sender) {
                 entries.push(self.append(EntryKind::Envelope, sender, bytes));
@@ -124,15 +127,17 @@ impl GroupState {
                 self.next_cursor();
             }
         }
-        if !entries.is_empty() {
+        let kept = entries.len();
+        if kept > 0 {
             decision.writes.push(Write::AppendEntries(group, entries));
         }
         for (sender, head) in heads {
-            let row = HeadRow { sender, head, cut: false };
-            decision.writes.push(Write::PutHead(group, row.clone()));
-            self.heads.insert(sender, row);
+            self.set_head(HeadRow { sender, head, cut: false });
         }
-        self.put_counters(&mut decision.writes);
+        // The entries themselves say what they did to counters and heads, as long as all of them are kept.
+        if kept < count || self.unsettled() >= SETTLE_EVERY {
+            self.put_counters(&mut decision.writes);
+        }
         decision.notices.push(Notice::NewEntries(NewEntries { after, newest: self.counters.newest, of }));
         decision
     }

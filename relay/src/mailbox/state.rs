@@ -17,6 +17,10 @@ use crate::store::{
 pub struct GroupState {
     pub(super) group: GroupRow,
     pub(super) counters: Counters,
+    /// Up to which cursor counters and heads were written.
+    settled: u64,
+    /// Whose heads later entries have moved.
+    unsettled: BTreeSet<DeviceId>,
     pub(super) members: BTreeMap<DeviceId, MemberRow>,
     pub(super) heads: BTreeMap<DeviceId, HeadRow>,
     /// By (acknowledger, sender).
@@ -66,9 +70,14 @@ impl GroupState {
         };
         let statements =
             rows.statements.into_iter().map(|s| ((s.acknowledger, s.sender), shared(s.statement))).collect();
+        let settled = rows.settled;
+        let moved = |held: &VecDeque<(u64, u32)>| held.back().is_some_and(|(cursor, _)| *cursor > settled);
+        let unsettled = envelopes.iter().filter(|(_, held)| moved(held)).map(|(sender, _)| *sender).collect();
         Self {
             group: rows.group,
             counters: rows.counters,
+            settled,
+            unsettled,
             members: rows.members.into_iter().map(|m| (m.device, m)).collect(),
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
             statements,
@@ -100,6 +109,7 @@ impl GroupState {
         GroupRows {
             group: self.group.clone(),
             counters: self.counters,
+            settled: self.settled,
             members: self.members.values().cloned().collect(),
             heads: self.heads.values().cloned().collect(),
             statements: self.statements.iter().map(statement).collect(),
@@ -216,9 +226,26 @@ impl GroupState {
         self.counters.newest
     }
 
-    /// Writes the counters.
-    pub(super) fn put_counters(&self, writes: &mut Vec<Write>) {
-        writes.push(Write::SetCounters(self.id(), self.counters));
+    /// Moves a sender's head. It is written when the counters are.
+    pub(super) fn set_head(&mut self, row: HeadRow) {
+        self.unsettled.insert(row.sender);
+        self.heads.insert(row.sender, row);
+    }
+
+    /// How many cursors were given out since the counters were written.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.counters.newest - self.settled
+    }
+
+    /// Writes the counters, and the heads that have moved. Comes with everything but appends: a deleted entry says no
+    /// more what it did to them.
+    pub(super) fn put_counters(&mut self, writes: &mut Vec<Write>) {
+        let group = self.id();
+        let moved = std::mem::take(&mut self.unsettled);
+        let heads = moved.iter().filter_map(|sender| self.heads.get(sender));
+        writes.extend(heads.map(|head| Write::PutHead(group, head.clone())));
+        writes.push(Write::SetCounters(group, self.counters));
+        self.settled = self.counters.newest;
     }
 
     /// Deletes every entry that nobody waits for, and says whether there was one. `after`: commits up to this cursor wait for

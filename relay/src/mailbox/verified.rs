@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
+use sync_rules::envelope::{head_of, verify_parts};
 use sync_rules::statement::verify_acknowledgement;
 use sync_types::envelope::{EnvelopeError, Header};
-use sync_types::frame::{Acknowledge, Acknowledgement, Head, Signature};
+use sync_types::frame::{Acknowledge, Acknowledgement, Head};
 use sync_types::{DecodeError, DeviceId, Envelope, GroupId, Opaque, codec};
 
 use crate::store::Bytes;
@@ -143,22 +143,13 @@ impl Verified {
 
 fn candidate(group: GroupId, bytes: &[u8], keys: Option<&Keys>) -> Candidate {
     let read = Envelope::parse(bytes).map(|envelope| {
-        let ciphertext_hash = ciphertext_hash(envelope.ciphertext);
-        let head = Head {
-            seq: envelope.header.seq,
-            hash: entry_hash(envelope.header_bytes, &ciphertext_hash, envelope.signature),
-            header: Opaque(envelope.header_bytes.to_vec()),
-            ciphertext_hash,
-            signature: Signature(*envelope.signature),
-        };
+        let head = head_of(&envelope);
+        let (header, ciphertext) = (envelope.header_bytes, &head.ciphertext_hash);
         let signed = match keys.and_then(|keys| keys.get(&envelope.header.sender)) {
-            Some(key) => {
-                let parts = (envelope.header_bytes, &ciphertext_hash, envelope.signature);
-                match verify_parts(&group, parts.0, parts.1, parts.2, key) {
-                    Ok(()) => Signed::By(*key),
-                    Err(_) => Signed::NotBy(*key),
-                }
-            }
+            Some(key) => match verify_parts(&group, header, ciphertext, envelope.signature, key) {
+                Ok(()) => Signed::By(*key),
+                Err(_) => Signed::NotBy(*key),
+            },
             None => Signed::Unknown,
         };
         Parsed { header: envelope.header, head, signed }

@@ -8,7 +8,7 @@ use sync_types::{DeviceId, GroupId};
 
 use super::{
     Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, StatementRow, Store,
-    StoreError, StoreFuture, StoreStats, WelcomeRow, Write,
+    StoreError, StoreFuture, StoreStats, WelcomeRow, Write, tail,
 };
 
 /// [`Store`] over ordered maps. Every future is ready at once.
@@ -73,8 +73,8 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>> {
-        let rows = self.inner().groups.get(&group).and_then(Tables::rows);
-        Box::pin(std::future::ready(Ok(rows)))
+        let rows = self.inner().groups.get(&group).and_then(Tables::rows).transpose();
+        Box::pin(std::future::ready(rows))
     }
 
     fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()> {
@@ -97,8 +97,8 @@ impl Store for MemoryStore {
         let mut stats = StoreStats::default();
         for tables in self.inner().groups.values().filter(|t| t.group.is_some()) {
             stats.groups += 1;
-            stats.entries += tables.counters.entries;
-            stats.bytes += tables.counters.bytes;
+            stats.entries += tables.entries.len() as u64;
+            stats.bytes += tables.entries.values().map(|row| row.bytes.len() as u64).sum::<u64>();
         }
         Box::pin(std::future::ready(Ok(stats)))
     }
@@ -185,7 +185,7 @@ impl Tables {
         self.entries.insert(row.cursor, row);
     }
 
-    fn rows(&self) -> Option<GroupRows> {
+    fn rows(&self) -> Option<Result<GroupRows, StoreError>> {
         let index = |row: &EntryRow| IndexRow {
             cursor: row.cursor,
             kind: row.kind,
@@ -197,15 +197,19 @@ impl Tables {
             sender,
             statement: statement.clone(),
         };
-        Some(GroupRows {
+        let mut rows = GroupRows {
             group: self.group.clone()?,
             counters: self.counters,
+            settled: self.counters.newest,
             members: self.members.values().cloned().collect(),
             heads: self.heads.values().cloned().collect(),
             statements: self.statements.iter().map(statement).collect(),
             welcomes: self.welcomes.values().map(|(row, _)| *row).collect(),
             index: self.entries.values().map(index).collect(),
-        })
+        };
+        let last = tail::last_envelopes(&rows);
+        let bodies = last.iter().filter_map(|cursor| self.entries.get(cursor)).map(|row| row.bytes.clone()).collect();
+        Some(tail::count(&mut rows, bodies).map(|()| rows))
     }
 
     fn select(&self, query: EntriesQuery) -> Vec<EntryRow> {

@@ -13,6 +13,7 @@ use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 
 mod memory;
 pub mod sqlite;
+mod tail;
 
 pub use memory::MemoryStore;
 
@@ -71,6 +72,9 @@ pub struct GroupRows {
     pub group: GroupRow,
     /// Its counters.
     pub counters: Counters,
+    /// Up to which cursor counters and heads are rows of their own. What was appended behind it was counted from the
+    /// entries themselves.
+    pub settled: u64,
     /// Its members and former members, in the order of their ids.
     pub members: Vec<MemberRow>,
     /// Each sender's last envelope, in the order of their ids. A row outlives the envelope and the membership.
@@ -262,7 +266,8 @@ pub struct StoreStats {
 pub enum Write {
     /// The group's row. Only making a group and its commits write it, so that a push never rewrites the MLS snapshot.
     PutGroup(Box<GroupRow>),
-    /// The group's counters, absolute values.
+    /// The group's counters, absolute values. From now on counters and heads are those that were written, and only
+    /// entries beyond `newest` are counted on top of them: heads that earlier entries moved have to come along.
     SetCounters(GroupId, Counters),
     /// A member's whole row.
     PutMember(GroupId, MemberRow),
@@ -276,7 +281,8 @@ pub enum Write {
     PutStatement(GroupId, StatementRow),
     /// Forgets all acknowledgements by this device and for it.
     DeleteStatements(GroupId, DeviceId),
-    /// New entries, in the order of their cursors.
+    /// New entries, in the order of their cursors. With nothing else written they move the group's counters, and the
+    /// last envelope of each sender among them is its head: a push need not rewrite rows that change with every push.
     AppendEntries(GroupId, Vec<EntryRow>),
     /// Deletes one sender's envelopes up to a cursor, which included.
     DeleteEnvelopes {

@@ -10,7 +10,7 @@ use sync_relay::store::{
 use sync_types::frame::{EntryKind, Head, Signature};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
-use crate::support::now;
+use crate::support::{Peer, now};
 
 const A: DeviceId = DeviceId([1; 16]);
 const B: DeviceId = DeviceId([2; 16]);
@@ -22,6 +22,7 @@ pub(crate) async fn run<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
     groups_do_not_mix(&make().await).await;
     entries_come_in_order_within_limits(&make().await).await;
     deletes_take_what_they_name(&make().await).await;
+    entries_move_counters_and_heads_by_themselves(&make().await).await;
     a_failing_transaction_leaves_nothing(&make().await).await;
     many_writes_of_many_groups_go_together(&make().await).await;
 }
@@ -210,10 +211,50 @@ async fn deletes_take_what_they_name(store: &impl Store) {
             Write::AppendEntries(group, vec![entry(7, EntryKind::Envelope, A, 10)]),
             Write::DeleteEnvelopes { group, sender: A, up_to: 7 },
             Write::AppendEntries(group, vec![entry(8, EntryKind::Envelope, A, 10)]),
+            counters(group, 8, 1, 10),
         ])
         .await
         .unwrap();
     assert_eq!(left().await, [8]);
+}
+
+async fn entries_move_counters_and_heads_by_themselves(store: &impl Store) {
+    let group = GroupId([1; 32]);
+    hold(store, group, &[entry(1, EntryKind::Commit, A, 10)]).await;
+    store.commit(vec![Write::PutHead(group, head(A, 5, true))]).await.unwrap();
+    let [mut a, mut b] = [1, 2].map(Peer::new);
+    let append = |cursor: u64, peer: &mut Peer, len: usize| EntryRow {
+        cursor,
+        kind: EntryKind::Envelope,
+        sender: peer.id,
+        bytes: Bytes::from(&peer.seal_len(len)[..]),
+    };
+    let rows = [append(2, &mut a, 300), append(3, &mut b, 400), append(5, &mut a, 500)];
+    let size: u64 = 10 + rows.iter().map(|row| row.bytes.len() as u64).sum::<u64>();
+    store.commit(vec![Write::AppendEntries(group, rows[..2].to_vec())]).await.unwrap();
+    store.commit(vec![Write::AppendEntries(group, rows[2..].to_vec())]).await.unwrap();
+    let loaded = store.load(group).await.unwrap().unwrap();
+    assert_eq!(loaded.counters, Counters { newest: 5, entries: 4, bytes: size });
+    assert_eq!(loaded.settled, 1);
+    let mut heads = [a.id, b.id].map(|id| (id, if id == a.id { (a.seq, a.hash) } else { (b.seq, b.hash) })).to_vec();
+    heads.push((A, (5, head(A, 5, true).head.hash)));
+    heads.sort_unstable();
+    let found: Vec<_> = loaded.heads.iter().map(|row| (row.sender, (row.head.seq, row.head.hash))).collect();
+    assert_eq!(found, heads, "in the order of their ids");
+    assert!(loaded.heads.iter().all(|row| row.cut == (row.sender == A)));
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.groups, stats.entries, stats.bytes), (1, 4, size));
+
+    // Once they are written, what was written counts.
+    let gone = Write::DeleteEnvelopes { group, sender: a.id, up_to: 5 };
+    store.commit(vec![gone, Write::PutHead(group, head(a.id, 9, false)), counters(group, 6, 2, 410)]).await.unwrap();
+    let loaded = store.load(group).await.unwrap().unwrap();
+    assert_eq!((loaded.counters.newest, loaded.counters.entries, loaded.settled), (6, 2, 6));
+    assert!(loaded.heads.contains(&head(a.id, 9, false)));
+
+    // A disk that changes bytes is found out.
+    store.commit(vec![Write::AppendEntries(group, vec![entry(7, EntryKind::Envelope, A, 10)])]).await.unwrap();
+    assert!(matches!(store.load(group).await, Err(StoreError::Corrupt(_))));
 }
 
 async fn a_failing_transaction_leaves_nothing(store: &impl Store) {

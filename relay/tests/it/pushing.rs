@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sync_relay::mailbox::{GroupState, Keys, Limits, NewEntries, Notice, Stated, Verifying};
-use sync_relay::store::Bytes;
+use sync_relay::store::{Bytes, Write};
 use sync_rules::statement::sign_acknowledgement;
 use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Header};
@@ -382,4 +382,29 @@ fn replies_name_what_was_pushed() {
     assert_eq!(decision.notices, [Notice::NewEntries(new)]);
     let entry = world.entries(&b, 0).remove(0);
     assert_eq!((entry.kind, entry.sender, &entry.bytes[..]), (EntryKind::Envelope, a.id, &envelope[..]));
+}
+
+#[test]
+fn a_push_writes_its_entries_and_now_and_then_what_they_moved() {
+    let [mut a, mut b, mut c] = [1, 2, 3].map(Peer::new);
+    let mut world = World::of(&mut [&mut a, &mut b, &mut c]);
+    let mut others = Vec::new();
+    for n in 0..600 {
+        let envelope = if n % 3 == 0 { b.seal() } else { a.seal() };
+        let pusher = if n % 3 == 0 { &b } else { &a };
+        // Each is loaded again by `World` and has to be the state in memory.
+        let decision = world.push(pusher, &[envelope]).unwrap();
+        assert!(matches!(decision.writes[0], Write::AppendEntries(..)));
+        if decision.writes.len() > 1 {
+            others.push(n);
+        }
+    }
+    assert_eq!(others.len(), 2, "{others:?}");
+    // What goes takes nothing along that only it knew.
+    world.ack_all(&c);
+    for peer in [&a, &b] {
+        world.ack_all(peer);
+    }
+    assert_eq!(world.state.counters().entries, 0);
+    world.push(&a, &[a.seal_as(&a.header(), 1, 272).0]).unwrap();
 }

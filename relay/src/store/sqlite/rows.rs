@@ -9,7 +9,7 @@ use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 use super::error;
 use crate::store::{
     Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, Removal, StatementRow,
-    StoreError, WelcomeRow,
+    StoreError, WelcomeRow, tail,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -76,9 +76,10 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
         "SELECT acknowledger, sender, statement FROM statements WHERE grp = ? ORDER BY acknowledger, sender";
     let welcomes = "SELECT device, cursor FROM welcomes WHERE grp = ? ORDER BY device";
     let index = "SELECT cursor, kind, sender, size FROM entries WHERE grp = ? ORDER BY cursor";
-    Ok(Some(GroupRows {
+    let mut rows = GroupRows {
         group: group_row(&row, group)?,
         counters,
+        settled: counters.newest,
         members: all(from, members, number).await?.iter().map(member_row).collect::<Read<_>>()?,
         heads: all(from, heads, number).await?.iter().map(head_row).collect::<Read<_>>()?,
         statements: all(from, statements, number).await?.iter().map(statement_row).collect::<Read<_>>()?,
@@ -88,7 +89,15 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
             .map(|row| Ok(WelcomeRow { device: DeviceId(fixed(row, 0)?), cursor: unsigned(row, 1)? }))
             .collect::<Read<_>>()?,
         index: all(from, index, number).await?.iter().map(index_row).collect::<Read<_>>()?,
-    }))
+    };
+    let mut envelopes = Vec::new();
+    for cursor in tail::last_envelopes(&rows) {
+        let body = sqlx::query("SELECT body FROM entries WHERE grp = ? AND cursor = ?");
+        let row = body.bind(number).bind(self::number(cursor)).fetch_one(&mut *from).await.map_err(|e| error(&e))?;
+        envelopes.push(blob(&row, 0)?.into());
+    }
+    tail::count(&mut rows, envelopes)?;
+    Ok(Some(rows))
 }
 
 async fn all(from: &mut SqliteConnection, text: &'static str, group: i64) -> Read<Vec<SqliteRow>> {
