@@ -6,6 +6,7 @@
 mod apply;
 mod consumers;
 mod reads;
+mod rows;
 mod schema;
 
 use std::collections::VecDeque;
@@ -24,8 +25,8 @@ use zeroize::Zeroizing;
 use crate::SyncError;
 use crate::home::touch_private;
 
-use apply::NewRow;
 pub(crate) use consumers::{Kept, LogReader};
+use rows::NewRow;
 use schema::SCHEMA;
 
 /// The writer.
@@ -52,6 +53,8 @@ pub(crate) struct Turn<'a> {
     outbox_is_empty: &'a mut bool,
     last_position: &'a mut u64,
     next_position: u64,
+    /// Blobs of others that are not among the statements yet: they wait to fill one.
+    received: Vec<NewRow>,
     /// Own rows that are not among the statements yet: most of them are sealed before they are.
     fresh: VecDeque<NewRow>,
     last_sealed: &'a mut Option<(BlobId, u64)>,
@@ -120,6 +123,7 @@ impl Store {
             outbox_is_empty: &mut self.outbox_is_empty,
             next_position: self.next_position,
             last_position: &mut self.next_position,
+            received: vec![],
             fresh: VecDeque::new(),
             sealed: self.sealed.take(),
             last_sealed: &mut self.sealed,
@@ -197,6 +201,7 @@ impl Store {
 impl Turn<'_> {
     /// Makes the turn durable, and tells which blobs were left out because of their ids.
     pub(crate) async fn commit(mut self) -> Result<Vec<IdConflict>, SyncError> {
+        self.put_received().await?;
         self.put_fresh().await?;
         self.script.statement("COMMIT");
         self.script.run(self.tx).await?;
@@ -209,6 +214,7 @@ impl Turn<'_> {
 
     /// Runs what waits.
     pub(crate) async fn flush(&mut self) -> Result<(), SyncError> {
+        self.put_received().await?;
         self.put_fresh().await?;
         self.script.run(self.tx).await?;
         Ok(())

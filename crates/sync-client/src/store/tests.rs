@@ -155,6 +155,36 @@ async fn an_id_is_stored_once_and_other_bytes_under_it_are_reported() {
 }
 
 #[tokio::test]
+async fn a_conflict_is_found_in_whichever_statement_of_a_call_it_is() {
+    let (_folder, mut store) = fresh().await;
+    let many = |from, to| (from..to).map(|n| blob(n, "c", "first")).collect::<Vec<_>>();
+    // Calls of 16, 4, 4 and one statements of 200, and what is left; of several writes, and of several `apply`s.
+    let mut turn = store.begin().await;
+    for (from, to) in [(0, 1), (1, 333), (333, 4_000), (4_000, 5_010)] {
+        turn.apply(vec![receive(OTHER, 1, many(from, to), false)]).await.unwrap();
+    }
+    assert_eq!(turn.commit().await.unwrap(), []);
+    let mut again = many(0, 5_010);
+    let altered = [199, 200, 250, 3_199, 3_200, 3_401, 4_799, 4_801, 5_009];
+    for n in altered {
+        again[n].data = b"other".to_vec();
+    }
+    again[777] = blob(9_999, "c", "new");
+    let conflicts = apply(&mut store, vec![receive(ME, 2, again, false)]).await;
+    assert_eq!(conflicts, altered.map(|n| IdConflict { id: blob(n as u32, "", "").id, sender: ME }));
+    let kept = store.reader().refused().await.unwrap();
+    assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 9));
+    let mut turn = store.begin().await;
+    let spans = vec![Span { sender: OTHER, from: 1, to: 1 }, Span { sender: ME, from: 2, to: 2 }];
+    let read = Read::History { spans, after_position: 0, max_bytes: 1 << 24, max_blobs: 9_999 };
+    let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
+    let found: Vec<_> = found.into_iter().map(|found| found.blob).collect();
+    let mut expected = many(0, 5_010);
+    expected.push(blob(9_999, "c", "new"));
+    assert!(found == expected, "each once, in their order, with the bytes that came first");
+}
+
+#[tokio::test]
 async fn a_member_that_contradicts_itself_a_thousand_times_keeps_few_statements_waiting() {
     let (_folder, mut store) = fresh().await;
     let many = |data: &str| (0..1_000).map(|n| blob(n, "c", data)).collect();
