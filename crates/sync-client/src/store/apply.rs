@@ -2,6 +2,7 @@
 
 use sqlx::Row;
 use sync_core::store::{RefusedEntry, Write};
+use sync_sqlite::Script;
 use sync_types::body::Blob;
 use sync_types::{BlobId, Code, DeviceId};
 
@@ -11,6 +12,9 @@ use crate::SyncError;
 
 /// How many statements wait for each other at the most: a text of ever more of them would hardly come twice.
 const MOST_WAITING: usize = 8;
+
+/// How many rows of the small state one statement sets at the most: each number is one more text.
+const PUTS: usize = 4;
 
 /// How many refused entries are kept.
 const REFUSED: i64 = 1_000;
@@ -25,7 +29,11 @@ impl Turn<'_> {
                 other => {
                     let moves = !matches!(
                         other,
-                        Write::Put(..) | Write::Delete(_) | Write::BufferGap { .. } | Write::DropGap { .. }
+                        Write::Put(..)
+                            | Write::Delete(_)
+                            | Write::BufferGap { .. }
+                            | Write::DropGap { .. }
+                            | Write::DropSealed { .. }
                     );
                     if moves {
                         self.put_received().await?;
@@ -61,17 +69,15 @@ impl Turn<'_> {
     async fn apply_one(&mut self, write: Write) -> Result<(), SyncError> {
         let script = &mut self.script;
         match write {
-            Write::Put(key, value) => {
-                script.statement(
-                    "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                );
-                script.bind(key.to_bytes()).bind(value.as_slice());
-            }
+            Write::Put(key, value) => drop(self.puts.insert(key, value)),
             Write::Delete(key) => {
+                self.puts.remove(&key);
                 script.statement("DELETE FROM state WHERE key = ?").bind(key.to_bytes());
             }
             Write::ClearGroup => {
                 self.sealed = None;
+                self.puts.clear();
+                self.drop_sealed = None;
                 for table in ["state", "held", "sealed", "gap"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
@@ -88,6 +94,10 @@ impl Turn<'_> {
             }
             Write::Sealed { seq, envelope, up_to_position } => {
                 let sealed = number(seq)?;
+                if self.drop_sealed.is_some_and(|up_to| seq <= up_to) {
+                    // Not meant by what was said before it.
+                    put_drop(&mut self.drop_sealed, script)?;
+                }
                 script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(sealed).bind(envelope.0);
                 if let Some(position) = up_to_position {
                     self.sealed = None;
@@ -104,9 +114,7 @@ impl Turn<'_> {
                     }
                 }
             }
-            Write::DropSealed { up_to_seq } => {
-                script.statement("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to_seq)?);
-            }
+            Write::DropSealed { up_to_seq } => self.drop_sealed = self.drop_sealed.max(Some(up_to_seq)),
             Write::Receive { sender, seq, blobs, .. } => self.hold(sender, number(seq)?, blobs).await?,
             Write::Release { sender, up_to_seq } => self.release(sender, number(up_to_seq)?).await?,
             Write::BufferGap { sender, seq, envelope } => {
@@ -123,6 +131,23 @@ impl Turn<'_> {
             }
         }
         self.make_room().await
+    }
+
+    /// Puts what the turn has to say of the small state and of sealed envelopes among the statements.
+    pub(super) async fn put_state(&mut self) -> Result<(), SyncError> {
+        put_drop(&mut self.drop_sealed, &mut self.script)?;
+        let puts: Vec<_> = std::mem::take(&mut self.puts).into_iter().collect();
+        for puts in puts.chunks(PUTS) {
+            let rows = vec!["(?, ?)"; puts.len()].join(", ");
+            self.script.statement(&format!(
+                "INSERT INTO state VALUES {rows} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+            ));
+            for (key, value) in puts {
+                self.script.bind(key.to_bytes()).bind(value.as_slice());
+            }
+            self.make_room().await?;
+        }
+        Ok(())
     }
 
     /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
@@ -173,6 +198,13 @@ impl Turn<'_> {
         self.next_position = self.next_position.max(next);
         Ok(())
     }
+}
+
+fn put_drop(drop_sealed: &mut Option<u64>, script: &mut Script) -> Result<(), SyncError> {
+    if let Some(up_to) = drop_sealed.take() {
+        script.statement("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to)?);
+    }
+    Ok(())
 }
 
 /// SQLite's integers are signed; every number here is far below 2^63.

@@ -9,7 +9,7 @@ mod reads;
 mod rows;
 mod schema;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,6 +60,10 @@ pub(crate) struct Turn<'a> {
     last_sealed: &'a mut Option<(BlobId, u64)>,
     sealed: Option<(BlobId, u64)>,
     script: Script,
+    /// Rows of the small state, and up to where sealed envelopes go. A turn says them again and again, and the last word
+    /// counts.
+    puts: BTreeMap<Key, Zeroizing<Vec<u8>>>,
+    drop_sealed: Option<u64>,
     conflicts: Vec<IdConflict>,
     outbox: Outbox,
 }
@@ -128,6 +132,8 @@ impl Store {
             sealed: self.sealed.take(),
             last_sealed: &mut self.sealed,
             script,
+            puts: BTreeMap::new(),
+            drop_sealed: None,
             conflicts: vec![],
             outbox,
         }
@@ -201,8 +207,7 @@ impl Store {
 impl Turn<'_> {
     /// Makes the turn durable, and tells which blobs were left out because of their ids.
     pub(crate) async fn commit(mut self) -> Result<Vec<IdConflict>, SyncError> {
-        self.put_received().await?;
-        self.put_fresh().await?;
+        self.put_all().await?;
         self.script.statement("COMMIT");
         self.script.run(self.tx).await?;
         *self.unfinished = false;
@@ -214,10 +219,16 @@ impl Turn<'_> {
 
     /// Runs what waits.
     pub(crate) async fn flush(&mut self) -> Result<(), SyncError> {
-        self.put_received().await?;
-        self.put_fresh().await?;
+        self.put_all().await?;
         self.script.run(self.tx).await?;
         Ok(())
+    }
+
+    /// Puts all that is still kept back among the statements.
+    async fn put_all(&mut self) -> Result<(), SyncError> {
+        self.put_received().await?;
+        self.put_fresh().await?;
+        self.put_state().await
     }
 
     /// Whether the transaction still stands: SQLite rolls all of it back by itself when the disk fails a statement, even one
