@@ -90,7 +90,8 @@ mod tests {
         script.statement("DELETE FROM t WHERE a > 2").statement("INSERT INTO t VALUES (?, NULL)").bind(3);
         assert_eq!(script.run(&mut db).await.unwrap()[1..], [2, 1, 0, 1]);
         assert_eq!(script.waiting(), 0);
-        let rows: Vec<(i64, String)> = sqlx::query_as("SELECT a, b FROM t WHERE a < 3").fetch_all(&mut db).await.unwrap();
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as("SELECT a, b FROM t WHERE a < 3").fetch_all(&mut db).await.unwrap();
         assert_eq!(rows, [(1, "x".to_owned()), (2, "z".to_owned())]);
     }
 
