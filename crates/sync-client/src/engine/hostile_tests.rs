@@ -145,29 +145,38 @@ async fn frames_from_before_a_lost_connection_count_and_no_blob_comes_twice() {
     assert_eq!(entries.len(), passed.len(), "what had come did not come again");
 }
 
-/// Many frames come together, and the disk is full in the midst of them.
+/// Some frames come together, and the disk has no room for what one in the midst of them brought.
 #[tokio::test]
 async fn nothing_of_a_turn_is_kept_if_the_blobs_of_one_of_its_frames_are_not() {
-    const BLOBS: usize = 5_000;
     let folder = tempfile::tempdir().unwrap();
-    let one_by_one = |frame: FromRelay| {
-        Instead::Continue(match frame {
-            FromRelay::Deliver(entries) => entries.into_iter().map(|entry| FromRelay::Deliver(vec![entry])).collect(),
-            frame => vec![frame],
-        })
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let together = move |frame: FromRelay| {
+        let mut held = held.lock().unwrap();
+        match frame {
+            FromRelay::Deliver(entries) => {
+                held.extend(entries.into_iter().map(|entry| FromRelay::Deliver(vec![entry])));
+                return Instead::Continue(vec![]);
+            }
+            FromRelay::Attached(_) => held.clear(),
+            _ => {}
+        }
+        held.push(frame);
+        Instead::Continue(std::mem::take(&mut held))
     };
-    let (_relay, a, whole) = honest_and_deceived(folder.path(), one_by_one).await;
-    let blobs = (0..BLOBS).map(|n| n.to_string().repeat(200).into_bytes()).collect();
-    let receipts = a.push_many("default", blobs).await.unwrap();
-    a.wait(&receipts[BLOBS - 1], ReceiptState::Accepted, SOON).await.unwrap();
-    let b = SyncClient::new(whole.clone().max_store_bytes(2_000_000)).await.unwrap();
+    let (_relay, a, whole) = honest_and_deceived(folder.path(), together).await;
+    let mut receipts = Vec::new();
+    for (blobs, bytes) in [(100, 9), (1, 1_000_000), (300, 9), (300, 9), (300, 9)] {
+        receipts.extend(a.push_many("default", vec![vec![7; bytes]; blobs]).await.unwrap());
+    }
+    a.wait(receipts.last().unwrap(), ReceiptState::Accepted, SOON).await.unwrap();
+    let b = SyncClient::new(whole.clone().max_store_bytes(900_000)).await.unwrap();
     let mut events = b.events();
     let failed =
         async { while !matches!(events.next().await.unwrap(), ClientEvent::StoreFailed { code: Code::DiskFull }) {} };
     tokio::time::timeout(SOON, failed).await.unwrap();
     b.close().await;
     let b = SyncClient::new(whole).await.unwrap();
-    assert!(ids(&b, BLOBS).await == receipts.iter().map(|receipt| receipt.id).collect::<Vec<_>>());
+    assert!(ids(&b, receipts.len()).await == receipts.iter().map(|receipt| receipt.id).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
