@@ -5,7 +5,7 @@
 
 use futures_util::TryStreamExt;
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteQueryResult};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe, Either, Encode, Executor, Type};
 
 /// Statements that wait to be run together, with what is bound to them.
@@ -49,27 +49,28 @@ impl Script {
         self.waiting
     }
 
-    /// Runs what waits, and gives what the last statement did. Does nothing if nothing waits.
+    /// Runs what waits, and gives how many rows each statement changed. One that is neither an insert, an update nor a
+    /// delete repeats the number before it. Does nothing if nothing waits.
     ///
     /// # Errors
     /// What SQLite says to the first statement that fails. Those before it have been done, those behind it not.
-    pub async fn run(&mut self, on: &mut SqliteConnection) -> Result<SqliteQueryResult, sqlx::Error> {
+    pub async fn run(&mut self, on: &mut SqliteConnection) -> Result<Vec<u64>, sqlx::Error> {
         let Self { text, waiting, arguments, failed, once } = std::mem::take(self);
         if let Some(error) = failed {
             return Err(sqlx::Error::Encode(error));
         }
-        let mut last = SqliteQueryResult::default();
+        let mut changed = Vec::with_capacity(waiting);
         if waiting == 0 {
-            return Ok(last);
+            return Ok(changed);
         }
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(!once);
         let mut results = on.fetch_many(query);
         while let Some(result) = results.try_next().await? {
             if let Either::Left(done) = result {
-                last = done;
+                changed.push(done.rows_affected());
             }
         }
-        Ok(last)
+        Ok(changed)
     }
 }
 
@@ -80,16 +81,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_statement_takes_its_own_values_and_the_last_one_counts() {
+    async fn each_statement_takes_its_own_values_and_is_counted() {
         let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         let mut script = Script::default();
-        assert_eq!(script.run(&mut db).await.unwrap().rows_affected(), 0, "nothing to do");
+        assert_eq!(script.run(&mut db).await.unwrap(), [0; 0], "nothing to do");
         script.statement("CREATE TABLE t (a, b)").statement("INSERT INTO t VALUES (?, ?), (?, ?)");
         script.bind(1).bind("x").bind(2).bind("y").statement("UPDATE t SET b = ? WHERE a = ?").bind("z").bind(2);
-        let done = script.run(&mut db).await.unwrap();
-        assert_eq!((done.rows_affected(), done.last_insert_rowid()), (1, 2));
+        script.statement("DELETE FROM t WHERE a > 2").statement("INSERT INTO t VALUES (?, NULL)").bind(3);
+        assert_eq!(script.run(&mut db).await.unwrap()[1..], [2, 1, 0, 1]);
         assert_eq!(script.waiting(), 0);
-        let rows: Vec<(i64, String)> = sqlx::query_as("SELECT a, b FROM t").fetch_all(&mut db).await.unwrap();
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as("SELECT a, b FROM t WHERE a < 3").fetch_all(&mut db).await.unwrap();
         assert_eq!(rows, [(1, "x".to_owned()), (2, "z".to_owned())]);
     }
 
@@ -103,6 +105,6 @@ mod tests {
         let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut db).await.unwrap();
         assert_eq!(rows, 0);
         script.statement("INSERT INTO t VALUES (?)").bind(4);
-        assert_eq!(script.run(&mut db).await.unwrap().rows_affected(), 1, "and the script starts anew");
+        assert_eq!(script.run(&mut db).await.unwrap(), [1], "and the script starts anew");
     }
 }

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sync_core::Outcome;
@@ -17,11 +19,11 @@ use crate::{ClientEvent, PairingEvent, ReceiptState, StartAt, SyncClient, SyncCo
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// What takes the place of a frame; with a `Break` the connection is over behind it.
+type Instead = ControlFlow<Vec<FromRelay>, Vec<FromRelay>>;
+
 /// A way to the relay on which every frame from it goes through `change`.
-fn changed(
-    relay: &Arc<RunningRelay>,
-    change: impl Fn(FromRelay) -> Vec<FromRelay> + Clone + Send + Sync + 'static,
-) -> Open {
+fn changed(relay: &Arc<RunningRelay>, change: impl Fn(FromRelay) -> Instead + Clone + Send + Sync + 'static) -> Open {
     let relay = Arc::downgrade(relay);
     Arc::new(move || {
         let LocalConnection { reader: mut from, writer: mut to, exporter } = relay.upgrade()?.connect_local();
@@ -39,10 +41,14 @@ fn changed(
                 if from.read_exact(&mut bytes).await.is_err() {
                     break;
                 }
-                for frame in change(frame::read(&bytes).unwrap()) {
-                    if down.write_all(&frame::write(&frame)).await.is_err() {
-                        return;
-                    }
+                let change = change(frame::read(&bytes).unwrap());
+                let (ControlFlow::Continue(frames) | ControlFlow::Break(frames)) = &change;
+                let bytes: Vec<u8> = frames.iter().flat_map(frame::write).collect();
+                if down.write_all(&bytes).await.is_err() {
+                    return;
+                }
+                if change.is_break() {
+                    break;
                 }
             }
             let _ = down.shutdown().await;
@@ -55,7 +61,7 @@ fn changed(
 /// Two paired devices; the second one is then started again on a way of its own.
 async fn honest_and_deceived(
     folder: &std::path::Path,
-    change: impl Fn(FromRelay) -> Vec<FromRelay> + Clone + Send + Sync + 'static,
+    change: impl Fn(FromRelay) -> Instead + Clone + Send + Sync + 'static,
 ) -> (Arc<RunningRelay>, SyncClient, SyncConfig) {
     let relay = Arc::new(Relay::start(RelayConfig::in_memory()).await.unwrap());
     let config = SyncConfig::default().local_relay(&relay);
@@ -90,8 +96,8 @@ async fn ids(client: &SyncClient, count: usize) -> Vec<BlobId> {
 async fn fault_7_a_relay_that_replays_is_not_heard_twice() {
     let folder = tempfile::tempdir().unwrap();
     let twice = |frame: FromRelay| match &frame {
-        FromRelay::Deliver(_) => vec![frame.clone(), frame],
-        _ => vec![frame],
+        FromRelay::Deliver(_) => Instead::Continue(vec![frame.clone(), frame]),
+        _ => Instead::Continue(vec![frame]),
     };
     let (_relay, a, deceived) = honest_and_deceived(folder.path(), twice).await;
     let mut expected = Vec::new();
@@ -106,6 +112,73 @@ async fn fault_7_a_relay_that_replays_is_not_heard_twice() {
     assert_eq!(b.read("app", None, 100).await.unwrap().len(), 20);
 }
 
+/// Many frames come together, and in the midst of them the connection is lost, twice.
+#[tokio::test]
+async fn frames_from_before_a_lost_connection_count_and_no_blob_comes_twice() {
+    const PART: usize = 25;
+    let folder = tempfile::tempdir().unwrap();
+    let passed = Arc::new(Mutex::new(Vec::new()));
+    let kept = passed.clone();
+    let one_by_one = move |frame: FromRelay| {
+        let FromRelay::Deliver(entries) = frame else { return Instead::Continue(vec![frame]) };
+        let mut passed = kept.lock().unwrap();
+        let room = if passed.len() < 2 * PART { PART - passed.len() % PART } else { usize::MAX };
+        let is_over = entries.len() >= room;
+        let entries: Vec<_> = entries.into_iter().take(room).collect();
+        passed.extend(entries.iter().map(|entry| entry.cursor));
+        let frames = entries.into_iter().map(|entry| FromRelay::Deliver(vec![entry])).collect();
+        if is_over { Instead::Break(frames) } else { Instead::Continue(frames) }
+    };
+    let (_relay, a, cut) = honest_and_deceived(folder.path(), one_by_one).await;
+    let mut receipts = Vec::new();
+    for n in 0..100 {
+        receipts.push(a.push(format!("{n}")).await.unwrap());
+    }
+    a.wait(&receipts[99], ReceiptState::Accepted, SOON).await.unwrap();
+    let b = SyncClient::new(cut).await.unwrap();
+    assert_eq!(ids(&b, 100).await, receipts.iter().map(|receipt| receipt.id).collect::<Vec<_>>());
+    b.catch_up(SOON).await.unwrap();
+    assert_eq!(b.read("app", None, 200).await.unwrap().len(), 100);
+    let passed = passed.lock().unwrap();
+    let entries: BTreeSet<_> = passed.iter().collect();
+    assert!(entries.len() > 2 * PART, "it was never cut: {}", entries.len());
+    assert_eq!(entries.len(), passed.len(), "what had come did not come again");
+}
+
+/// Some frames come together, and the disk has no room for what one in the midst of them brought.
+#[tokio::test]
+async fn nothing_of_a_turn_is_kept_if_the_blobs_of_one_of_its_frames_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let together = move |frame: FromRelay| {
+        let mut held = held.lock().unwrap();
+        match frame {
+            FromRelay::Deliver(entries) => {
+                held.extend(entries.into_iter().map(|entry| FromRelay::Deliver(vec![entry])));
+                return Instead::Continue(vec![]);
+            }
+            FromRelay::Attached(_) => held.clear(),
+            _ => {}
+        }
+        held.push(frame);
+        Instead::Continue(std::mem::take(&mut held))
+    };
+    let (_relay, a, whole) = honest_and_deceived(folder.path(), together).await;
+    let mut receipts = Vec::new();
+    for (blobs, bytes) in [(100, 9), (1, 1_000_000), (300, 9), (300, 9), (300, 9)] {
+        receipts.extend(a.push_many("default", vec![vec![7; bytes]; blobs]).await.unwrap());
+    }
+    a.wait(receipts.last().unwrap(), ReceiptState::Accepted, SOON).await.unwrap();
+    let b = SyncClient::new(whole.clone().max_store_bytes(900_000)).await.unwrap();
+    let mut events = b.events();
+    let failed =
+        async { while !matches!(events.next().await.unwrap(), ClientEvent::StoreFailed { code: Code::DiskFull }) {} };
+    tokio::time::timeout(SOON, failed).await.unwrap();
+    b.close().await;
+    let b = SyncClient::new(whole).await.unwrap();
+    assert!(ids(&b, receipts.len()).await == receipts.iter().map(|receipt| receipt.id).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_3_and_7_an_altered_envelope_is_refused_aloud_and_kept_as_evidence() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +189,7 @@ async fn fault_3_and_7_an_altered_envelope_is_refused_aloud_and_kept_as_evidence
             let last = entry.bytes.0.len() - 1;
             entry.bytes.0[last] ^= 1;
         }
-        vec![frame]
+        Instead::Continue(vec![frame])
     };
     let (_relay, a, deceived) = honest_and_deceived(folder.path(), altered).await;
     let receipt = a.push("never seen").await.unwrap();
@@ -147,7 +220,8 @@ async fn a_newcomer_that_is_not_added_says_so_goes_on_after_a_restart_and_may_gi
     let config = SyncConfig::default().local_relay(&relay);
     let at = |name: &str| config.clone().home(folder.path().join(name)).device_name(name);
     let local = LocalRelays::default();
-    let unattached = |frame| if matches!(frame, FromRelay::Attached(_)) { vec![] } else { vec![frame] };
+    let unattached =
+        |frame| Instead::Continue(if matches!(frame, FromRelay::Attached(_)) { vec![] } else { vec![frame] });
     local.add(relay.endpoint_id(), changed(&relay, unattached));
     let a = SyncClient::new(SyncConfig { local, ..at("a") }).await.unwrap();
     let mut b = SyncClient::new(at("b")).await.unwrap();

@@ -1,7 +1,9 @@
 //! One turn: inputs, one transaction, and what follows from it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use futures_util::future::join;
 use sync_core::store::{IdConflict, Key, Read, Write};
 use sync_core::{Device, NewDevice};
 use sync_sqlite::crash::point;
@@ -11,6 +13,7 @@ use sync_types::settings::Settings;
 use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, RelayAddress};
 use tokio::time::Instant;
 
+use super::connection::Net;
 use super::hosting::Port;
 use super::setup::{self, Loaded};
 use super::{Broken, Command, Engine, Input, MeetingPlace, Newcomer, Reply};
@@ -39,6 +42,8 @@ struct Push {
 #[derive(Default)]
 pub(super) struct Work {
     writes: Vec<Write>,
+    /// What came from the relay for the device, and was not handled yet: most of it is while the writes are applied.
+    frames: VecDeque<FromRelay>,
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
     /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
@@ -55,6 +60,7 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// Whether there is nothing to write but what the core says.
     fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.pushes.is_empty() && self.advances.is_empty() && !self.forget
     }
@@ -90,11 +96,22 @@ impl Engine {
         let mut work = Work::default();
         for input in batch {
             match input {
-                Input::Command(command) => match &self.broken {
-                    Some(broken) if !matches!(command, Command::Close { .. }) => command.refuse(broken.error.clone()),
-                    _ => self.command(command, &mut work, now).await,
-                },
+                Input::Command(command) => {
+                    // What a consumer has seen was there before. All else may ask about what the frames change.
+                    if !matches!(command, Command::Advance { .. }) {
+                        self.handle_frames(usize::MAX, &mut work, now);
+                    }
+                    match &self.broken {
+                        Some(broken) if !matches!(command, Command::Close { .. }) => {
+                            command.refuse(broken.error.clone());
+                        }
+                        _ => self.command(command, &mut work, now).await,
+                    }
+                }
                 Input::Net(generation, net) => {
+                    if !matches!(net, Net::Frame(_)) {
+                        self.handle_frames(usize::MAX, &mut work, now);
+                    }
                     if let Some(frame) = self.handle_net(generation, net) {
                         self.frame(frame, &mut work, now);
                     }
@@ -298,10 +315,18 @@ impl Engine {
         }
     }
 
+    /// Handles the first of the frames that wait for it, so many at the most.
+    fn handle_frames(&mut self, most: usize, work: &mut Work, now: u64) {
+        let frames = work.frames.drain(..most.min(work.frames.len()));
+        if let Some(device) = &mut self.device {
+            frames.for_each(|frame| device.handle_frame(frame, now, &mut SystemRng));
+        }
+    }
+
     fn frame(&mut self, frame: FromRelay, work: &mut Work, now: u64) {
         if !self.link.as_ref().is_some_and(|link| link.newcomer) {
-            if let Some(device) = &mut self.device {
-                device.handle_frame(frame, now, &mut SystemRng);
+            if self.device.is_some() {
+                work.frames.push_back(frame);
             }
             return;
         }
@@ -337,9 +362,14 @@ impl Engine {
     }
 
     fn timeouts(&mut self, work: &mut Work, now: u64) {
-        if let Some(device) = &mut self.device
-            && device.next_timeout().is_some_and(|at| at <= now)
-        {
+        // There is nothing yet beside which the first one could be handled.
+        self.handle_frames(1, work, now);
+        let is_due = |device: &Device<_>| device.next_timeout().is_some_and(|at| at <= now);
+        if self.leaving.is_some() || self.device.as_ref().is_some_and(is_due) {
+            // What came in time counts as that.
+            self.handle_frames(usize::MAX, work, now);
+        }
+        if let Some(device) = self.device.as_mut().filter(|device| is_due(device)) {
             device.handle_timeout(now, &mut SystemRng);
         }
         if self.newcomer.as_ref().is_some_and(|n| n.deadline <= Instant::now()) {
@@ -351,9 +381,18 @@ impl Engine {
     /// Writes everything in one transaction.
     async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
         let Self { store, device, pack_blobs, events, .. } = self;
-        let writes = device.as_mut().map(Device::take_writes).unwrap_or_default();
-        let reads = device.as_mut().is_some_and(|d| d.next_read(now).is_some());
-        if work.is_empty() && writes.is_empty() && !reads {
+        let mut writes = device.as_mut().map(Device::take_writes).unwrap_or_default();
+        if let Some(device) = device {
+            // Most turns of a device that only pushes have nothing to write for what came.
+            while work.is_empty()
+                && writes.is_empty()
+                && let Some(frame) = work.frames.pop_front()
+            {
+                device.handle_frame(frame, now, &mut SystemRng);
+                writes = device.take_writes();
+            }
+        }
+        if work.is_empty() && writes.is_empty() && device.as_mut().is_none_or(|d| d.next_read(now).is_none()) {
             return Ok(vec![]);
         }
         let mut turn = store.begin().await;
@@ -365,6 +404,18 @@ impl Engine {
         }
         // What is asked from here goes before what the core said: it may be about to clear the group.
         turn.apply(std::mem::take(&mut work.writes)).await?;
+        if let Some(device) = device {
+            for frame in std::mem::take(&mut work.frames) {
+                // SQLite has a thread of its own: it stores what one frame brought while the next one is opened here.
+                let open = async {
+                    device.handle_frame(frame, now, &mut SystemRng);
+                    device.take_writes()
+                };
+                let (applied, opened) = join(turn.apply(writes), open).await;
+                applied?;
+                writes = opened;
+            }
+        }
         turn.apply(writes).await?;
         for (consumer, channel, position) in &work.advances {
             turn.advance(consumer, channel.as_deref(), *position).await?;

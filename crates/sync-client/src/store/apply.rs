@@ -1,67 +1,52 @@
 //! The writes of a turn.
 
-use std::collections::BTreeMap;
-
-use sqlx::{AssertSqlSafe, Row};
-use sync_core::store::{IdConflict, RefusedEntry, Write};
+use sqlx::Row;
+use sync_core::store::{RefusedEntry, Write};
+use sync_sqlite::Script;
 use sync_types::body::Blob;
 use sync_types::{BlobId, Code, DeviceId};
 
+use super::rows::NewRow;
 use super::{Outbox, Turn, next_position};
 use crate::SyncError;
-
-/// How many rows one statement inserts. The call is what costs, not the row: 64 to 256 rows reach the most rows a second.
-const ROWS: usize = 200;
 
 /// How many statements wait for each other at the most: a text of ever more of them would hardly come twice.
 const MOST_WAITING: usize = 8;
 
+/// How many rows of the small state one statement sets at the most: each number is one more text.
+const PUTS: usize = 4;
+
 /// How many refused entries are kept.
 const REFUSED: i64 = 1_000;
-
-/// A row that waits for its statement.
-pub(super) struct NewRow {
-    pub(super) position: u64,
-    pub(super) blob: Blob,
-    own: bool,
-    pub(super) sender: DeviceId,
-    pub(super) seq: Option<u64>,
-}
 
 impl Turn<'_> {
     /// Applies the core's writes in their order.
     pub(crate) async fn apply(&mut self, writes: Vec<Write>) -> Result<(), SyncError> {
-        let mut rows: Vec<NewRow> = Vec::new();
         for write in writes {
             match write {
                 // Runs of received blobs share statements. Anything that reads or moves blobs comes behind them.
-                Write::Receive { sender, seq, blobs, hold: false } => {
-                    for blob in blobs {
-                        let position = self.next();
-                        rows.push(NewRow { position, blob, own: false, sender, seq: Some(seq) });
-                    }
-                    if rows.len() >= 16 * ROWS {
-                        self.insert(std::mem::take(&mut rows)).await?;
-                    }
-                }
+                Write::Receive { sender, seq, blobs, hold: false } => self.receive(sender, seq, blobs).await?,
                 other => {
                     let moves = !matches!(
                         other,
-                        Write::Put(..) | Write::Delete(_) | Write::BufferGap { .. } | Write::DropGap { .. }
+                        Write::Put(..)
+                            | Write::Delete(_)
+                            | Write::BufferGap { .. }
+                            | Write::DropGap { .. }
+                            | Write::DropSealed { .. }
                     );
                     if moves {
-                        self.insert(std::mem::take(&mut rows)).await?;
+                        self.put_received().await?;
                     }
                     self.apply_one(other).await?;
                 }
             }
         }
-        self.insert(rows).await?;
-        Ok(())
+        self.insert_full().await
     }
 
     /// The position of one more blob.
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         let position = self.next_position;
         self.next_position += 1;
         position
@@ -81,29 +66,18 @@ impl Turn<'_> {
         positions
     }
 
-    /// Puts the fresh rows among the statements.
-    pub(super) async fn put_fresh(&mut self) -> Result<(), SyncError> {
-        let rows = Vec::from(std::mem::take(&mut self.fresh));
-        if rows.iter().any(|row| row.seq.is_none()) {
-            self.outbox = Outbox::Unknown;
-        }
-        self.insert(rows).await
-    }
-
     async fn apply_one(&mut self, write: Write) -> Result<(), SyncError> {
         let script = &mut self.script;
         match write {
-            Write::Put(key, value) => {
-                script.statement(
-                    "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                );
-                script.bind(key.to_bytes()).bind(value.as_slice());
-            }
+            Write::Put(key, value) => drop(self.puts.insert(key, value)),
             Write::Delete(key) => {
+                self.puts.remove(&key);
                 script.statement("DELETE FROM state WHERE key = ?").bind(key.to_bytes());
             }
             Write::ClearGroup => {
                 self.sealed = None;
+                self.puts.clear();
+                self.drop_sealed = None;
                 for table in ["state", "held", "sealed", "gap"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
@@ -120,6 +94,10 @@ impl Turn<'_> {
             }
             Write::Sealed { seq, envelope, up_to_position } => {
                 let sealed = number(seq)?;
+                if self.drop_sealed.is_some_and(|up_to| seq <= up_to) {
+                    // Not meant by what was said before it.
+                    put_drop(&mut self.drop_sealed, script)?;
+                }
                 script.statement("INSERT OR REPLACE INTO sealed VALUES (?, ?)").bind(sealed).bind(envelope.0);
                 if let Some(position) = up_to_position {
                     self.sealed = None;
@@ -136,9 +114,7 @@ impl Turn<'_> {
                     }
                 }
             }
-            Write::DropSealed { up_to_seq } => {
-                script.statement("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to_seq)?);
-            }
+            Write::DropSealed { up_to_seq } => self.drop_sealed = self.drop_sealed.max(Some(up_to_seq)),
             Write::Receive { sender, seq, blobs, .. } => self.hold(sender, number(seq)?, blobs).await?,
             Write::Release { sender, up_to_seq } => self.release(sender, number(up_to_seq)?).await?,
             Write::BufferGap { sender, seq, envelope } => {
@@ -157,8 +133,25 @@ impl Turn<'_> {
         self.make_room().await
     }
 
+    /// Puts what the turn has to say of the small state and of sealed envelopes among the statements.
+    pub(super) async fn put_state(&mut self) -> Result<(), SyncError> {
+        put_drop(&mut self.drop_sealed, &mut self.script)?;
+        let puts: Vec<_> = std::mem::take(&mut self.puts).into_iter().collect();
+        for puts in puts.chunks(PUTS) {
+            let rows = vec!["(?, ?)"; puts.len()].join(", ");
+            self.script.statement(&format!(
+                "INSERT INTO state VALUES {rows} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+            ));
+            for (key, value) in puts {
+                self.script.bind(key.to_bytes()).bind(value.as_slice());
+            }
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+
     /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         cursor: u64,
         sender: Option<DeviceId>,
@@ -177,68 +170,6 @@ impl Turn<'_> {
     pub(super) async fn make_room(&mut self) -> Result<(), SyncError> {
         if self.script.waiting() >= MOST_WAITING {
             self.script.run(self.tx).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds rows to the log; a row whose id is there is left out.
-    async fn insert(&mut self, rows: Vec<NewRow>) -> Result<(), SyncError> {
-        for chunk in rows.chunks(ROWS) {
-            let columns = "blob (position, id, own, sender, seq, channel, data)";
-            self.many(columns, "(?,?,?,?,?,?,?)", chunk.len()).await?;
-            for row in chunk {
-                self.script
-                    .bind(number(row.position)?)
-                    .bind(row.blob.id.as_bytes())
-                    .bind(row.own)
-                    .bind(row.sender.as_bytes())
-                    .bind(row.seq.map(number).transpose()?)
-                    .bind(row.blob.channel.as_str())
-                    .bind(row.blob.data.as_slice());
-            }
-            if chunk.iter().all(|row| row.own) && chunk.len() == 1 {
-                // No other row has the id that was drawn for this one.
-                continue;
-            }
-            let done = self.script.run(self.tx).await?;
-            if done.rows_affected() < chunk.len() as u64 {
-                self.find_conflicts("blob", chunk.iter().map(|row| (row.sender, &row.blob))).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn hold(&mut self, sender: DeviceId, seq: i64, blobs: Vec<Blob>) -> Result<(), SyncError> {
-        for chunk in blobs.chunks(ROWS) {
-            self.many("held (id, sender, seq, channel, data)", "(?,?,?,?,?)", chunk.len()).await?;
-            for blob in chunk {
-                self.script
-                    .bind(blob.id.as_bytes())
-                    .bind(sender.as_bytes())
-                    .bind(seq)
-                    .bind(blob.channel.as_str())
-                    .bind(blob.data.as_slice());
-            }
-            let done = self.script.run(self.tx).await?;
-            if done.rows_affected() < chunk.len() as u64 {
-                self.find_conflicts("held", chunk.iter().map(|blob| (sender, blob))).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the head of a statement that inserts so many rows. Statements of the full size, and those for a single push,
-    /// are worth keeping prepared.
-    async fn many(&mut self, columns: &str, row: &str, rows: usize) -> Result<(), SyncError> {
-        let keep = matches!(rows, 1 | ROWS);
-        if rows > 1 && self.script.waiting() > 1 {
-            // With others before it, the text would hardly come again.
-            self.script.run(self.tx).await?;
-        }
-        let rows = vec![row; rows].join(",");
-        self.script.statement(&format!("INSERT INTO {columns} VALUES {rows} ON CONFLICT (id) DO NOTHING"));
-        if !keep {
-            self.script.once();
         }
         Ok(())
     }
@@ -267,41 +198,13 @@ impl Turn<'_> {
         self.next_position = self.next_position.max(next);
         Ok(())
     }
+}
 
-    /// Looks which of these blobs are in the table with other bytes.
-    async fn find_conflicts<'a>(
-        &mut self,
-        table: &str,
-        blobs: impl Iterator<Item = (DeviceId, &'a Blob)>,
-    ) -> Result<(), SyncError> {
-        let offered: Vec<_> = blobs.collect();
-        let marks = vec!["?"; offered.len()].join(",");
-        let sql = format!("SELECT id, channel, data FROM {table} WHERE id IN ({marks})");
-        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        for (_, blob) in &offered {
-            query = query.bind(blob.id.as_bytes());
-        }
-        let mut stored: BTreeMap<Vec<u8>, (String, Vec<u8>)> = BTreeMap::new();
-        for row in query.fetch_all(&mut *self.tx).await? {
-            stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
-        }
-        for (sender, blob) in offered {
-            let same = stored
-                .get(blob.id.as_bytes())
-                .is_none_or(|(channel, data)| *channel == blob.channel && *data == blob.data);
-            if !same {
-                self.conflict(sender, blob.id, blob.data.clone()).await?;
-            }
-        }
-        Ok(())
+fn put_drop(drop_sealed: &mut Option<u64>, script: &mut Script) -> Result<(), SyncError> {
+    if let Some(up_to) = drop_sealed.take() {
+        script.statement("DELETE FROM sealed WHERE seq <= ?").bind(number(up_to)?);
     }
-
-    async fn conflict(&mut self, sender: DeviceId, id: BlobId, data: Vec<u8>) -> Result<(), SyncError> {
-        let record = [id.as_bytes(), &data].concat();
-        self.refuse(0, Some(sender), "id_conflict", crate::clock::now_ms(), record)?;
-        self.conflicts.push(IdConflict { id, sender });
-        self.make_room().await
-    }
+    Ok(())
 }
 
 /// SQLite's integers are signed; every number here is far below 2^63.

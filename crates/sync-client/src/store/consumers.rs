@@ -174,6 +174,9 @@ impl Turn<'_> {
         for table in ["state", "blob", "held", "sealed", "gap", "refused", "consumer", "consumer_all"] {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
+        self.puts.clear();
+        self.drop_sealed = None;
+        self.received.clear();
         self.fresh.clear();
         self.outbox = Outbox::Unknown;
         self.sealed = None;

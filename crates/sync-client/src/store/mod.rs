@@ -6,9 +6,10 @@
 mod apply;
 mod consumers;
 mod reads;
+mod rows;
 mod schema;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use zeroize::Zeroizing;
 use crate::SyncError;
 use crate::home::touch_private;
 
-use apply::NewRow;
 pub(crate) use consumers::{Kept, LogReader};
+use rows::NewRow;
 use schema::SCHEMA;
 
 /// The writer.
@@ -52,11 +53,17 @@ pub(crate) struct Turn<'a> {
     outbox_is_empty: &'a mut bool,
     last_position: &'a mut u64,
     next_position: u64,
+    /// Blobs of others that are not among the statements yet: they wait to fill one.
+    received: Vec<NewRow>,
     /// Own rows that are not among the statements yet: most of them are sealed before they are.
     fresh: VecDeque<NewRow>,
     last_sealed: &'a mut Option<(BlobId, u64)>,
     sealed: Option<(BlobId, u64)>,
     script: Script,
+    /// Rows of the small state, and up to where sealed envelopes go. A turn says them again and again, and the last word
+    /// counts.
+    puts: BTreeMap<Key, Zeroizing<Vec<u8>>>,
+    drop_sealed: Option<u64>,
     conflicts: Vec<IdConflict>,
     outbox: Outbox,
 }
@@ -120,10 +127,13 @@ impl Store {
             outbox_is_empty: &mut self.outbox_is_empty,
             next_position: self.next_position,
             last_position: &mut self.next_position,
+            received: vec![],
             fresh: VecDeque::new(),
             sealed: self.sealed.take(),
             last_sealed: &mut self.sealed,
             script,
+            puts: BTreeMap::new(),
+            drop_sealed: None,
             conflicts: vec![],
             outbox,
         }
@@ -197,7 +207,7 @@ impl Store {
 impl Turn<'_> {
     /// Makes the turn durable, and tells which blobs were left out because of their ids.
     pub(crate) async fn commit(mut self) -> Result<Vec<IdConflict>, SyncError> {
-        self.put_fresh().await?;
+        self.put_all().await?;
         self.script.statement("COMMIT");
         self.script.run(self.tx).await?;
         *self.unfinished = false;
@@ -209,9 +219,16 @@ impl Turn<'_> {
 
     /// Runs what waits.
     pub(crate) async fn flush(&mut self) -> Result<(), SyncError> {
-        self.put_fresh().await?;
+        self.put_all().await?;
         self.script.run(self.tx).await?;
         Ok(())
+    }
+
+    /// Puts all that is still kept back among the statements.
+    async fn put_all(&mut self) -> Result<(), SyncError> {
+        self.put_received().await?;
+        self.put_fresh().await?;
+        self.put_state().await
     }
 
     /// Whether the transaction still stands: SQLite rolls all of it back by itself when the disk fails a statement, even one

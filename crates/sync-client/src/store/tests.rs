@@ -155,6 +155,36 @@ async fn an_id_is_stored_once_and_other_bytes_under_it_are_reported() {
 }
 
 #[tokio::test]
+async fn a_conflict_is_found_in_whichever_statement_of_a_call_it_is() {
+    let (_folder, mut store) = fresh().await;
+    let many = |from, to| (from..to).map(|n| blob(n, "c", "first")).collect::<Vec<_>>();
+    // Calls of 16, 4, 4 and one statements of 200, and what is left; of several writes, and of several `apply`s.
+    let mut turn = store.begin().await;
+    for (from, to) in [(0, 1), (1, 333), (333, 4_000), (4_000, 5_010)] {
+        turn.apply(vec![receive(OTHER, 1, many(from, to), false)]).await.unwrap();
+    }
+    assert_eq!(turn.commit().await.unwrap(), []);
+    let mut again = many(0, 5_010);
+    let altered = [199, 200, 250, 3_199, 3_200, 3_401, 4_799, 4_801, 5_009];
+    for n in altered {
+        again[n].data = b"other".to_vec();
+    }
+    again[777] = blob(9_999, "c", "new");
+    let conflicts = apply(&mut store, vec![receive(ME, 2, again, false)]).await;
+    assert_eq!(conflicts, altered.map(|n| IdConflict { id: blob(n as u32, "", "").id, sender: ME }));
+    let kept = store.reader().refused().await.unwrap();
+    assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 9));
+    let mut turn = store.begin().await;
+    let spans = vec![Span { sender: OTHER, from: 1, to: 1 }, Span { sender: ME, from: 2, to: 2 }];
+    let read = Read::History { spans, after_position: 0, max_bytes: 1 << 24, max_blobs: 9_999 };
+    let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
+    let found: Vec<_> = found.into_iter().map(|found| found.blob).collect();
+    let mut expected = many(0, 5_010);
+    expected.push(blob(9_999, "c", "new"));
+    assert!(found == expected, "each once, in their order, with the bytes that came first");
+}
+
+#[tokio::test]
 async fn a_member_that_contradicts_itself_a_thousand_times_keeps_few_statements_waiting() {
     let (_folder, mut store) = fresh().await;
     let many = |data: &str| (0..1_000).map(|n| blob(n, "c", data)).collect();
@@ -327,6 +357,49 @@ async fn gaps_state_and_reoffer_do_what_they_say() {
     let mut store = Store::open(&folder.path().join("device.db"), None).await.unwrap();
     assert!(store.load().await.unwrap().is_empty());
     assert_eq!(store.reader().counts(0, 0).await.unwrap().outbox, 1);
+}
+
+#[tokio::test]
+async fn what_a_turn_says_twice_is_written_once_and_the_last_word_counts() {
+    let (_folder, mut store) = fresh().await;
+    let put = |key, byte| Write::Put(key, Zeroizing::new(vec![byte]));
+    let seal = |seq| Write::Sealed { seq, envelope: vec![seq as u8].into(), up_to_position: None };
+    let sealed = async |turn: &mut Turn<'_>| match turn.read(Read::Sealed { from_seq: 0, max_bytes: 99 }).await.unwrap()
+    {
+        Answer::Sealed(sealed) => sealed.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>(),
+        _ => panic!(),
+    };
+    apply(&mut store, vec![put(Key::Relay, 1), put(Key::Wants, 1), seal(1), seal(2), seal(3)]).await;
+    let mut turn = store.begin().await;
+    let before = turn.script.waiting();
+    turn.apply(vec![put(Key::Relay, 2), put(Key::Chain, 1), Write::DropSealed { up_to_seq: 1 }]).await.unwrap();
+    turn.apply(vec![put(Key::Relay, 3), Write::DropSealed { up_to_seq: 2 }]).await.unwrap();
+    assert_eq!(turn.script.waiting(), before, "nothing is a statement yet");
+    assert_eq!(sealed(&mut turn).await, [3]);
+    turn.apply(vec![put(Key::Wants, 2), put(Key::Chain, 2), Write::Delete(Key::Wants)]).await.unwrap();
+    turn.apply(vec![Write::Delete(Key::Chain), put(Key::Chain, 3)]).await.unwrap();
+    turn.apply((0..9).map(|n| put(Key::Epoch(n), n as u8)).collect()).await.unwrap();
+    // What is kept behind the word that drops it stays.
+    turn.apply(vec![Write::DropSealed { up_to_seq: 4 }, seal(4), seal(5)]).await.unwrap();
+    turn.commit().await.unwrap();
+    let mut state = store.load().await.unwrap();
+    state.sort_by_key(|(key, _)| *key);
+    let mut expected = vec![(Key::Chain, Zeroizing::new(vec![3])), (Key::Relay, Zeroizing::new(vec![3]))];
+    expected.extend((0..9).map(|n| (Key::Epoch(n), Zeroizing::new(vec![n as u8]))));
+    assert_eq!(state, expected);
+    let mut turn = store.begin().await;
+    assert_eq!(sealed(&mut turn).await, [4, 5]);
+    // Another group's state and envelopes come behind the end of this one's.
+    turn.apply(vec![put(Key::Relay, 4), Write::DropSealed { up_to_seq: 9 }, Write::ClearGroup]).await.unwrap();
+    turn.apply(vec![seal(1), put(Key::Chain, 4)]).await.unwrap();
+    turn.commit().await.unwrap();
+    assert_eq!(store.load().await.unwrap(), [(Key::Chain, Zeroizing::new(vec![4]))]);
+    assert_eq!(sealed(&mut store.begin().await).await, [1]);
+    let mut turn = store.begin().await;
+    turn.apply(vec![put(Key::Relay, 5), Write::DropSealed { up_to_seq: 9 }]).await.unwrap();
+    turn.forget_all();
+    turn.commit().await.unwrap();
+    assert!(store.load().await.unwrap().is_empty());
 }
 
 #[tokio::test]
