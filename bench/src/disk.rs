@@ -25,9 +25,9 @@ pub(crate) fn fdatasync(folder: &Path, bytes: usize, times: usize) -> std::io::R
     Ok(Sorted::new(took))
 }
 
-/// Rows a second into a bare table through sqlx with `synchronous = FULL`: `batch` rows a transaction, 256 a statement.
+/// Rows a second into a bare table through sqlx with `synchronous = FULL`: `batch` rows a transaction, at most 256 a statement.
 pub(crate) async fn bare_sqlite(path: &Path, sizes: &[usize], batch: usize, for_so_long: Duration) -> Outcome<f64> {
-    const ROWS: usize = 256;
+    let rows_a_statement = batch.min(256);
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -37,15 +37,15 @@ pub(crate) async fn bare_sqlite(path: &Path, sizes: &[usize], batch: usize, for_
     let table =
         "CREATE TABLE e (g BLOB, cursor INTEGER, sender BLOB, body BLOB, PRIMARY KEY (g, cursor)) WITHOUT ROWID";
     connection.execute(table).await?;
-    let text = format!("INSERT INTO e VALUES {}", vec!["(?,?,?,?)"; ROWS].join(","));
+    let text = format!("INSERT INTO e VALUES {}", vec!["(?,?,?,?)"; rows_a_statement].join(","));
     let bodies: Vec<Vec<u8>> = sizes.iter().map(|size| vec![7; *size]).collect();
     let (group, sender) = ([1_u8; 32], [2_u8; 16]);
     let (began, mut rows) = (Instant::now(), 0_i64);
     while began.elapsed() < for_so_long {
         let mut transaction = connection.begin().await?;
-        for _ in 0..batch / ROWS {
+        for _ in 0..batch / rows_a_statement {
             let mut query = sqlx::query(AssertSqlSafe(text.clone()));
-            for _ in 0..ROWS {
+            for _ in 0..rows_a_statement {
                 let body = &bodies[rows as usize % bodies.len()];
                 query = query.bind(&group[..]).bind(rows).bind(&sender[..]).bind(&body[..]);
                 rows += 1;

@@ -15,7 +15,7 @@ const PART: &str = "1. the relay's store alone";
 /// Sizes of envelopes, in bytes.
 const SIZES: [usize; 4] = [200, 300, 400, 500];
 /// As many as the hub takes into one transaction at the most.
-const BATCH: usize = 256;
+const BATCH: usize = 192;
 /// In how many groups the senders are.
 const GROUPS: usize = 64;
 const LONG: Duration = Duration::from_secs(4);

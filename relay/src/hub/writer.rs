@@ -19,7 +19,7 @@ use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Ref
 use crate::store::{GroupRows, StoreError};
 
 /// How many requests share a transaction.
-const BATCH: usize = 256;
+const BATCH: usize = 192;
 /// How many bytes of entries share a transaction, so that nobody waits long for a flush of others' data.
 const BATCH_BYTES: usize = 4 << 20;
 /// After how long a group whose transaction failed is looked at again by itself, in milliseconds.

@@ -192,7 +192,7 @@ impl Engine {
     fn gather(&mut self, first: Input) -> Vec<Input> {
         let weigh = |input: &Input| match input {
             Input::Command(Command::Push { blobs, .. }) => blobs.iter().map(Vec::len).sum(),
-            Input::Net(_, Net::Frame(_)) => TURN_BYTES / 16,
+            Input::Net(_, Net::Frame(_)) => TURN_BYTES / 6,
             _ => 0,
         };
         let mut bytes: usize = weigh(&first);

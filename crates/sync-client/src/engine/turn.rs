@@ -27,6 +27,9 @@ const MEND_CAP: Duration = Duration::from_secs(60);
 /// When a newcomer asks again whether it has been added, in milliseconds.
 const NOT_ADDED_YET_MS: u64 = 200;
 
+/// How many entries of a frame are opened at once.
+const PART: usize = 1_024;
+
 /// Something to do once the turn is durable, or has failed.
 type After = Box<dyn FnOnce(Result<(), &SyncError>) + Send>;
 
@@ -63,6 +66,17 @@ impl Work {
     /// Whether there is nothing to write but what the core says.
     fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.pushes.is_empty() && self.advances.is_empty() && !self.forget
+    }
+
+    /// Lets a frame wait for the device. A full one in parts, as if the relay had sent smaller ones: what is stored beside the
+    /// opening of a part is about as long in coming.
+    fn queue(&mut self, frame: FromRelay) {
+        let FromRelay::Deliver(mut entries) = frame else { return self.frames.push_back(frame) };
+        while entries.len() > PART {
+            let rest = entries.split_off(PART);
+            self.frames.push_back(FromRelay::Deliver(std::mem::replace(&mut entries, rest)));
+        }
+        self.frames.push_back(FromRelay::Deliver(entries));
     }
 
     /// Stores the pushed blobs. Their ids follow one another from one random draw, so that an envelope names them with a
@@ -326,7 +340,7 @@ impl Engine {
     fn frame(&mut self, frame: FromRelay, work: &mut Work, now: u64) {
         if !self.link.as_ref().is_some_and(|link| link.newcomer) {
             if self.device.is_some() {
-                work.frames.push_back(frame);
+                work.queue(frame);
             }
             return;
         }

@@ -11,8 +11,9 @@ use super::plan::{Deletion, Step};
 use super::rows::number;
 use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, MemberRow};
 
-/// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once.
-const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+/// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once. The
+/// first is what a busy hub puts into one transaction.
+const CHUNKS: [usize; 5] = [192, 64, 16, 4, 1];
 
 /// A statement that puts rows, in a text for each of [`CHUNKS`].
 struct Bulk([String; CHUNKS.len()]);
@@ -55,6 +56,8 @@ pub(super) struct Transaction<'a> {
     pub(super) numbers: &'a Numbers,
     /// Below which cursor nothing of a deletion is left.
     pub(super) floors: &'a HashMap<Deletion, u64>,
+    /// Whether there is no other step than the present one.
+    pub(super) is_whole: bool,
     /// What was not run yet.
     pub(super) script: Script,
 }
@@ -157,8 +160,9 @@ impl Transaction<'_> {
             while rows.len() >= *size {
                 let (now, later) = rows.split_at(*size);
                 // Single rows of several tables go together. A text of many rows goes by itself: with others before it
-                // there would be too many texts to keep prepared.
-                let alone = *size > 1;
+                // there would be too many texts to keep prepared. But when it is all that a transaction does, its text
+                // comes again and again with the transaction around it.
+                let alone = *size > 1 && !(self.is_whole && rows.len() == *size);
                 if alone {
                     self.run().await?;
                 }

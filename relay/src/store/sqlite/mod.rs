@@ -170,7 +170,8 @@ impl SqliteStore {
             script.run(connection).await?;
             numbers.learn(connection, groups).await?;
         }
-        let mut transaction = Transaction { connection, texts: &self.texts, numbers, floors, script };
+        let mut transaction =
+            Transaction { connection, texts: &self.texts, numbers, floors, is_whole: steps.len() == 1, script };
         for step in steps {
             transaction.apply(step).await?;
         }

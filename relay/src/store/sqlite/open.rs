@@ -23,6 +23,10 @@ const SCHEMA: Schema = Schema {
 /// Connections that read. More would only contend for two cores' worth of page cache.
 const READERS: u32 = 4;
 
+/// How many rows a reader's thread may be ahead of who takes them. With fewer the two wake each other up all the time; the
+/// rows that are asked for fit into a frame or two as a rule.
+const ROWS_AHEAD: usize = 256;
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -78,7 +82,7 @@ pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, 
         .min_connections(1)
         // A file does not go away like a server: no question before each use.
         .test_before_acquire(false)
-        .connect_with(options.read_only(true))
+        .connect_with(options.read_only(true).row_buffer_size(ROWS_AHEAD))
         .await
         .map_err(failed)?;
     Ok(Opened { writer, readers, checkpoints })
