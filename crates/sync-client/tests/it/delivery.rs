@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sync_client::{ClientEvent, ReceiptState, StartAt};
+use sync_client::{ClientEvent, ReceiptState, StartAt, SyncClient};
 use tokio::sync::mpsc;
 
 use crate::support::*;
@@ -35,6 +35,22 @@ async fn two_devices_keep_each_other_in_sync_in_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_devices_keep_each_other_in_sync_over_quic() {
     both_ways(Way::Quic).await;
+}
+
+/// A frame of the relay holds more of such envelopes than a device opens at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_small_envelopes_come_each_once_and_in_order() {
+    let world = World::memory().await;
+    let (a, b) = (SyncClient::new(world.config("a").max_blobs_per_envelope(1)).await.unwrap(), world.device("b").await);
+    pair(&a, &b).await;
+    b.close().await;
+    let lines: Vec<String> = (0..2_500).map(|n| format!("line {n}")).collect();
+    let blobs = lines.iter().map(|line| line.clone().into_bytes()).collect();
+    let last = a.push_many("text", blobs).await.unwrap().pop().unwrap();
+    a.wait(&last, ReceiptState::Accepted, SOON).await.unwrap();
+    let b = world.device("b").await;
+    b.catch_up(SOON).await.unwrap();
+    assert_eq!(receive_texts(&b, lines.len()).await, lines);
 }
 
 #[tokio::test(flavor = "multi_thread")]
