@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iroh::Endpoint;
-use iroh::endpoint::{
-    AckFrequencyConfig, BindError, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets,
-};
+use iroh::endpoint::{BindError, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use sync_types::{ALPN, Code};
 
@@ -23,19 +21,12 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
 /// What both sides derive their attach proofs from: the label of the TLS exporter (RFC 8446 §7.5). Its context is empty.
 pub const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach";
 
-/// How many packets the other side may take in before it acknowledges one by itself (draft-ietf-quic-ack-frequency): an
-/// answer that is on its way anyway carries that along.
-const ACK_EVERY: u32 = 10;
-
 pub(super) async fn bind(
     identity: &Identity,
     listen: SocketAddr,
     limits: &ServerLimits,
 ) -> Result<Endpoint, StartError> {
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
     let transport = QuicTransportConfig::builder()
-        .ack_frequency_config(Some(acks))
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams_per_connection))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iroh::endpoint::{
-    AckFrequencyConfig, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets,
-};
+use iroh::endpoint::{NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, presets};
 use iroh::{Endpoint, EndpointAddr, PublicKey, SecretKey};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use sync_types::{ALPN, Code};
@@ -24,9 +22,6 @@ const CLOSE: Duration = Duration::from_millis(100);
 /// A relay that says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(8);
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
-/// How many packets the relay may take in before it acknowledges one by itself (draft-ietf-quic-ack-frequency): its answer
-/// carries that along.
-const ACK_EVERY: u32 = 10;
 /// After so many failures in a row the endpoint itself is suspected: it can die with a network interface.
 const SUSPECT: u32 = 3;
 
@@ -61,10 +56,7 @@ impl Quic {
 
     async fn bind(&self, loopback: bool) -> Result<Endpoint, SyncError> {
         let failed = |e: String| SyncError::new(Code::Io, format!("no socket for the way to the relay: {e}"));
-        let mut acks = AckFrequencyConfig::default();
-        acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
         let transport = QuicTransportConfig::builder()
-            .ack_frequency_config(Some(acks))
             .max_idle_timeout(Some(IDLE.try_into().map_err(|_| failed("the idle time is out of range".into()))?))
             .keep_alive_interval(KEEP_ALIVE)
             .build();
