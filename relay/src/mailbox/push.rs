@@ -135,7 +135,7 @@ impl GroupState {
             self.set_head(HeadRow { sender, head, cut: false });
         }
         // The entries themselves say what they did to counters and heads, as long as all of them are kept.
-        if kept < count || self.unsettled() >= SETTLE_EVERY {
+        if kept < count || self.since_settled() >= SETTLE_EVERY {
             self.put_counters(&mut decision.writes);
         }
         decision.notices.push(Notice::NewEntries(NewEntries { after, newest: self.counters.newest, of }));

@@ -233,7 +233,7 @@ impl GroupState {
     }
 
     /// How many cursors were given out since the counters were written.
-    pub(super) fn unsettled(&self) -> u64 {
+    pub(super) fn since_settled(&self) -> u64 {
         self.counters.newest - self.settled
     }
 

@@ -50,6 +50,9 @@ pub(crate) type Crypto = AwsLcCryptoProvider;
 const TURN_INPUTS: usize = 1_024;
 /// How many bytes of pushed blobs one turn takes, beyond the first push.
 const TURN_BYTES: usize = 8 * 1024 * 1024;
+/// How many frames of the relay one turn takes. What they bring, a mebibyte each, stays in SQLite's cache until the commit;
+/// of more, it would write pages early, read them back and write them again.
+const TURN_FRAMES: usize = 6;
 
 /// What stays the same as long as the client lives.
 pub(crate) struct Start {
@@ -192,7 +195,7 @@ impl Engine {
     fn gather(&mut self, first: Input) -> Vec<Input> {
         let weigh = |input: &Input| match input {
             Input::Command(Command::Push { blobs, .. }) => blobs.iter().map(Vec::len).sum(),
-            Input::Net(_, Net::Frame(_)) => TURN_BYTES / 6,
+            Input::Net(_, Net::Frame(_)) => TURN_BYTES / TURN_FRAMES,
             _ => 0,
         };
         let mut bytes: usize = weigh(&first);

@@ -3,10 +3,10 @@
 
 use sync_core::store::Key;
 use sync_rules::SigningKey;
-use sync_rules::envelope::{ciphertext_hash, entry_hash, sign_envelope};
+use sync_rules::envelope::{ciphertext_hash, head_of, sign_envelope};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{EntryKind, FromRelay};
-use sync_types::{DeviceId, EntryHash, GroupId, Opaque, encode};
+use sync_types::{DeviceId, GroupId, Opaque, encode};
 use zeroize::Zeroizing;
 
 use super::devices::Life;
@@ -189,6 +189,6 @@ impl World {
 /// The header of an envelope that would come next in a chain.
 fn follower(head: &Opaque) -> Option<Header> {
     let envelope = Envelope::parse(head).ok()?;
-    let hash: EntryHash = entry_hash(envelope.header_bytes, &ciphertext_hash(envelope.ciphertext), envelope.signature);
+    let hash = head_of(&envelope).hash;
     Some(Header { seq: envelope.header.seq + 1, previous: hash, class: Class::Data, ..envelope.header })
 }

@@ -159,14 +159,14 @@ impl SqliteStore {
         let Writer { connection, open, floors, numbers, .. } = writer;
         // Not by sqlx's own transactions: SQLite ends one by itself on some errors, and then sqlx would count wrong.
         *open = true;
-        let mut script = Script::default();
+        let (known, mut script) = (numbers.know(groups), Script::default());
         // A row by itself is a transaction without being told, and each statement less is a message less from SQLite's
         // thread: this is a push for which somebody waits while there is little else to do.
-        let alone = matches!(steps, [Step::Append(rows)] if rows.len() == 1) && numbers.know(groups) && !armed();
+        let alone = matches!(steps, [Step::Append(rows)] if rows.len() == 1) && known && !armed();
         if !alone {
             script.statement("BEGIN IMMEDIATE");
         }
-        if !numbers.know(groups) {
+        if !known {
             script.run(connection).await?;
             numbers.learn(connection, groups).await?;
         }
