@@ -80,6 +80,12 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it still runs: one that ended and that nobody has waited for does not.
+    pub(crate) fn runs(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    }
+
     /// The next line of stdout; `None` at its end.
     pub(crate) fn line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(LIMIT) {
@@ -194,6 +200,15 @@ impl Relay {
         self.address.split_once('@').unwrap().1
     }
 
+    /// Fails the test if the relay has ended by itself: its devices would wait for it, each to its limit.
+    #[track_caller]
+    pub(crate) fn must_run(&self) {
+        if !self.process.as_ref().is_some_and(Process::runs) {
+            let log = std::fs::read_to_string(self.folder.with_extension("log")).unwrap_or_default();
+            panic!("the relay ended by itself; its log:\n{log}");
+        }
+    }
+
     /// Ends it in order.
     pub(crate) fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
@@ -203,6 +218,7 @@ impl Relay {
 
     /// Ends it as a crash would.
     pub(crate) fn crash(&mut self) {
+        self.must_run();
         self.process.take().unwrap().kill();
     }
 

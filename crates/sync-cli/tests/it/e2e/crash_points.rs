@@ -77,7 +77,7 @@ fn of_the_relay() {
             world.relay.again();
         }
         hits.push((point, HITS));
-        settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+        settle(&mut ledger, &world);
     }
     table(&hits);
 }
@@ -94,6 +94,7 @@ fn of_a_device() {
                 break;
             }
             assert!(round < 10 * HITS, "{point} is hit too seldom");
+            world.relay.must_run();
             let count = 1 + dice.below(6);
             if round % 2 == 0 {
                 // A sender.
@@ -122,7 +123,7 @@ fn of_a_device() {
             }
         }
         hits.push((point, found));
-        settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+        settle(&mut ledger, &world);
     }
     table(&hits);
 }

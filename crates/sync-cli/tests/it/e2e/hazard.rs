@@ -75,12 +75,6 @@ pub(super) fn ended_within(process: Process, limit: Duration) -> (Option<i32>, V
     (code, lines, asked)
 }
 
-/// Whether a child that nobody has waited for still runs.
-pub(super) fn is_running(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-}
-
 /// The events of that name. A line that a crash cut short is none.
 pub(super) fn events(lines: &[String], name: &str) -> Vec<Value> {
     let all = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -156,16 +150,18 @@ impl Ledger {
     }
 }
 
-/// Pulls on all until nothing waits on any, and then looks whether each has everything of the others.
-pub(super) fn settle(ledger: &mut Ledger, devices: &[(&str, &Device)]) {
+/// Pulls on both until nothing waits on either, and then looks whether each has everything of the other.
+pub(super) fn settle(ledger: &mut Ledger, world: &World) {
+    let devices = [("a", &world.a), ("b", &world.b)];
     for round in 0.. {
         assert!(round < 50, "something goes on waiting");
+        world.relay.must_run();
         let waits = devices.iter().any(|(_, device)| {
             let status = device.status();
             status["outbox"] != 0 || status["unacknowledged"] != 0
         });
         // Behind the look at what waits: that, too, connects, and may have received the last of it.
-        for (name, device) in devices {
+        for (name, device) in &devices {
             let ran = device.run(&["pull"]).ok();
             let lines: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
             ledger.pulled(name, &lines);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::hazard::{Dice, Ledger, World, cut, ended, ended_within, events, is_running, settle};
+use super::hazard::{Dice, Ledger, World, cut, ended, ended_within, events, settle};
 use crate::harness::{Device, Process, until};
 
 /// How many moments each of the four tests takes; one counts only if it interrupted something.
@@ -49,6 +49,7 @@ fn during_pushes() {
             break;
         }
         let victim = VICTIMS[cycle % 3];
+        world.relay.must_run();
         let (sender, receiver) = if dice.below(2) == 0 { ("a", "b") } else { ("b", "a") };
         let device = |name: &str| if name == "a" { &world.a } else { &world.b };
         let (first, lines) = ledger.offer(sender, 1 + dice.below(200));
@@ -71,7 +72,7 @@ fn during_pushes() {
                 (ended(push).1, pull)
             }
             _ => {
-                tally.count(victim, is_running(push.id()) || is_running(pull.id()));
+                tally.count(victim, push.runs() || pull.runs());
                 kill_relay(&mut world);
                 (ended(push).1, ended(pull).1)
             }
@@ -80,7 +81,7 @@ fn during_pushes() {
         ledger.pulled(receiver, &pull);
     }
     tally.show("during pushes");
-    settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+    settle(&mut ledger, &world);
 }
 
 #[test]
@@ -93,6 +94,7 @@ fn during_pulls() {
             break;
         }
         let victim = VICTIMS[cycle % 3];
+        world.relay.must_run();
         // A backlog at the relay, and a sender that stays to hear what becomes of it.
         let (first, lines) = ledger.offer("a", 200 + dice.below(800));
         let push = world.a.run_with(&["push", "--lines", "--wait", "accepted"], lines.as_bytes()).ok();
@@ -101,7 +103,7 @@ fn during_pulls() {
         run.event("status");
         let pull = world.b.start(&["--timeout", "1", "pull"]);
         dice.moment(Duration::from_millis(120));
-        let interrupted = is_running(pull.id());
+        let interrupted = pull.runs();
         let pull = match victim {
             "sender" => {
                 cut(run);
@@ -121,7 +123,7 @@ fn during_pulls() {
         ledger.pulled("b", &pull);
     }
     tally.show("during pulls");
-    settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+    settle(&mut ledger, &world);
 }
 
 /// Does so many cycles in each of several worlds at once, and adds up what they counted.
@@ -138,6 +140,7 @@ fn in_worlds(test: &str, cycle: impl Fn(&mut World, &mut Dice, usize, &'static s
                     while tally.total() < MOMENTS.div_ceil(WORLDS) {
                         assert!(n < 10 * MOMENTS, "too few of the moments interrupt something");
                         let victim = victims[n % 3];
+                        world.relay.must_run();
                         let interrupted = cycle(&mut world, &mut dice, n, victim);
                         tally.count(victim, interrupted);
                         n += 1;
@@ -185,7 +188,7 @@ fn during_pairing() {
         // What is left of it when one of the three is gone ends with an error when the link is over.
         let (invite, join) = begin_pairing(&world.a, &newcomer, "5");
         dice.moment(Duration::from_millis(450));
-        let interrupted = is_running(invite.id()) || is_running(join.id());
+        let interrupted = invite.runs() || join.runs();
         match victim {
             "member" => {
                 cut(invite);
@@ -244,7 +247,7 @@ fn during_removal() {
         let mut follow = Some(newcomer.start(&["--timeout", "1", "pull", "--follow"]));
         let remove = world.a.start(&["--timeout", "5", "devices", "remove", &id]);
         dice.moment(Duration::from_millis(120));
-        let interrupted = is_running(remove.id());
+        let interrupted = remove.runs();
         match victim {
             "member" => drop(cut(remove)),
             "newcomer" => {

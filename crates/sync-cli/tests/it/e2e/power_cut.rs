@@ -92,7 +92,7 @@ fn what_a_relay_accepted_is_on_its_disk() {
     }
     println!("{CUTS} power cuts of the relay, {told} blobs accepted before them, none lost");
     assert!(told >= CUTS);
-    settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+    settle(&mut ledger, &world);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn what_a_device_pushed_is_on_its_disk() {
     println!("{CUTS} power cuts of a device, {told} blobs pushed before them, none lost");
     assert!(told >= CUTS);
     // Nor has it forgotten what it sent: it would send something else under the same number, and be refused for it.
-    settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+    settle(&mut ledger, &world);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn what_a_device_acknowledged_is_on_its_disk() {
         disk.cut_power(dice);
     }
     println!("{CUTS} power cuts of a device that pulls, {interrupted} in the middle of it");
-    settle(&mut ledger, &[("a", &world.a), ("b", &world.b)]);
+    settle(&mut ledger, &world);
 }
 
 #[test]
