@@ -9,10 +9,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::framing::{self, ReadError};
+use super::pairing::Pairings;
 use super::{Shared, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request};
 use crate::mailbox::{Refusal, Verifying};
 use crate::metrics::Gauge;
+use crate::rendezvous::PartyId;
 use crate::session::{Action, Ask, Session};
 use crate::store::StoreError;
 
@@ -43,6 +45,15 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Leaves the rendezvous when it is dropped: a connection that is cut takes its streams' work along, wherever that is.
+struct Party<'a>(&'a Pairings, PartyId);
+
+impl Drop for Party<'_> {
+    fn drop(&mut self) {
+        self.0.close(self.1);
+    }
+}
+
 /// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
 pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32])
 where
@@ -51,7 +62,7 @@ where
 {
     let inbox = Arc::new(Inbox::default());
     let mut line = shared.hub.line(inbox.clone());
-    let party = line.id();
+    let _party = Party(&shared.pairings, line.id());
     let stream = Stream {
         shared,
         session: Mutex::new(Session::new(exporter, &shared.limits.rates)),
@@ -78,7 +89,6 @@ where
             }
         }
     }
-    shared.pairings.close(party);
 }
 
 impl Stream<'_> {

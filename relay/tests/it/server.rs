@@ -310,6 +310,27 @@ async fn two_meet_in_a_rendezvous_over_one_connection_each() {
     relay.shutdown().await;
 }
 
+/// A connection that is cut ends the work on its streams wherever that happens to be.
+#[tokio::test]
+async fn whoever_loses_its_connection_leaves_the_rendezvous() {
+    let relay = Arc::new(Relay::start(RelayConfig::in_memory()).await.unwrap());
+    let slot = |side| ToRelay::OpenSlot(OpenSlot { version: VERSION, slot: [3; 16], side, ttl_seconds: 60 });
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (reader, writer) = tokio::io::split(far);
+    let served = relay.clone();
+    let serving = tokio::spawn(async move { served.serve_stream(reader, writer, [0; 32], [1; 32]).await });
+    let (reader, writer) = tokio::io::split(near);
+    let mut shows = Wire::new(Box::new(reader), Box::new(writer), [0; 32]);
+    shows.send(&slot(SlotSide::Shows)).await;
+    assert_eq!(shows.receive().await, Some(FromRelay::SlotOpened));
+    let mut scans = Wire::local(&relay);
+    scans.send(&slot(SlotSide::Scans)).await;
+    assert_eq!(scans.receive().await, Some(FromRelay::SlotOpened));
+    serving.abort();
+    assert_eq!(scans.receive().await, Some(FromRelay::SlotClosed));
+    Arc::into_inner(relay).unwrap().shutdown().await;
+}
+
 #[tokio::test]
 async fn too_many_connections_are_told_when_to_come_back() {
     let folder = tempfile::tempdir().unwrap();
