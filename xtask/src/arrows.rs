@@ -17,11 +17,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sync-cli", &["sync-client", "sync-types"]),
     ("sync-sim", &["sync-core", "sync-rules", "sync-types", "sync-relay"]),
     ("ksync-bench", &["sync-client", "sync-core", "sync-rules", "sync-types", "sync-relay"]),
+    ("tauri-plugin-0ksync", &["sync-client"]),
+    ("ksync-notes", &["tauri-plugin-0ksync"]),
+    ("ksync-testbed", &["tauri-plugin-0ksync"]),
+    ("ksync-e2e", &["sync-relay"]),
     ("xtask", &[]),
 ];
 
 /// Arrows that a crate's tests have besides: one of them is a relay's device that does not encrypt.
-const IN_TESTS: &[(&str, &[&str])] = &[("sync-cli", &["sync-relay", "sync-rules"])];
+const IN_TESTS: &[(&str, &[&str])] =
+    &[("sync-cli", &["sync-relay", "sync-rules"]), ("ksync-e2e", &["tauri-plugin-0ksync"])];
 
 /// Arrows that exist only where a feature asks for them: most clients host no relay.
 const OPTIONAL: &[(&str, &str)] = &[("sync-client", "sync-relay")];

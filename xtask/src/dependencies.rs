@@ -78,13 +78,17 @@ fn without_reason(declared: &[String], metadata: &Value, architecture: &str) -> 
     missing.map(|name| format!("ARCHITECTURE.md: its table of dependencies has no row for `{name}`")).collect()
 }
 
+/// Dependencies whose features their users choose: parts of Tauri are the app's to choose and not the plugin's, and crates of
+/// ours are built in a moment.
+const CHOOSABLE: [&str; 3] = ["tauri", "sync-client", "tauri-plugin-0ksync"];
+
 /// Requirements that a crate states for itself: versions and features stand in the workspace, so that they are the same
 /// for each crate and building one crate alone builds nothing twice.
 fn own_requirements(path: &str, manifest: &str) -> Vec<Failure> {
     section(manifest, |header| header.ends_with("dependencies") && header != "workspace.dependencies")
         .filter(|(_, name, value)| {
             let inherited = name.ends_with(".workspace") && *value == "true" || value.contains("workspace = true");
-            !inherited || value.contains("features")
+            !inherited || value.contains("features") && !CHOOSABLE.contains(name)
         })
         .map(|(line, name, _)| format!("{path}:{line}: write `{name}.workspace = true`"))
         .collect()

@@ -2,12 +2,13 @@
 
 use crate::process::{cargo, run as run_program};
 use crate::report::{Report, Tally};
-use crate::{Failure, arrows, dependencies, generate, no_arguments, setup, source};
+use crate::{Failure, arrows, dependencies, generate, no_arguments, permissions, setup, source, web};
 
 /// `cargo xtask lint`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     no_arguments(args)?;
-    setup::tools()?;
+    setup::everything()?;
+    web::build()?;
     let mut report = Report::new();
     steps(&mut report);
     report.finish()
@@ -15,6 +16,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 
 /// Each check as a step of its own.
 pub(crate) fn steps(report: &mut Report) {
+    // The build of the plugin writes into this folder, and clippy builds it.
+    let permissions_before = permissions::read();
     report.step("lint: format", || once(&["fmt", "--all", "--check"]));
     report.step("lint: arrows between crates", || none(arrows::check(&arrows::metadata()?)?));
     report.step("lint: sources", || none(source::check(&source::read()?)));
@@ -26,6 +29,7 @@ pub(crate) fn steps(report: &mut Report) {
     report.step("lint: clippy", || {
         once(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
     });
+    report.step("lint: permissions", || none(permissions::check(&permissions_before)));
     report.step("lint: generated files", || generate::check().map(|()| Tally::ONE));
 }
 

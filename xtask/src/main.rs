@@ -9,6 +9,7 @@ mod demo;
 mod dependencies;
 mod generate;
 mod lint;
+mod permissions;
 mod process;
 mod report;
 mod setup;
@@ -16,6 +17,7 @@ mod sim;
 mod source;
 mod stress;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,7 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
+    Command { name: "web", about: "build the guest API and the example app's page, and test them", run: web::command },
     Command {
         name: "stress",
         about: "a backlog of 2 GB drains; takes minutes and 10 GB of the disk",

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::process::{cargo, on_path, program, run, succeeds};
+use crate::web;
 
 /// How to see whether a package is there.
 enum Sign {
@@ -40,6 +41,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "imagemagick", sign: Program("import"), reason: "takes the screenshot" },
     Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
     Package { name: "zbar-tools", sign: Program("zbarimg"), reason: "decodes the QR from the screenshot" },
+    Package { name: "libwebkit2gtk-4.1-dev", sign: File("/usr/include/webkitgtk-4.1/webkit2/webkit2.h"), reason: "the webview of Tauri apps" },
+    Package { name: "webkit2gtk-driver", sign: Program("WebKitWebDriver"), reason: "steers windows in tests" },
     Package { name: "iproute2", sign: Program("ip"), reason: "network namespaces" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
 ];
@@ -60,10 +63,11 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-deny", version: "^0.20", reason: "licences, bans and sources of dependencies" },
 ];
 
-/// Everything: packages of the system, then tools.
+/// Everything: packages of the system, then tools, then what comes from npm.
 pub(crate) fn everything() -> Result<(), Failure> {
     packages(PACKAGES)?;
-    tools()
+    tools()?;
+    web::install()
 }
 
 /// Only what the programs are built with.

@@ -11,7 +11,18 @@ use crate::process::root;
 const MAX_LINES: usize = 600;
 
 /// Where sources lie.
-const FOLDERS: &[&str] = &["bench", "crates", "relay", "xtask", "vectors"];
+const FOLDERS: &[&str] = &[
+    "bench",
+    "crates",
+    "e2e",
+    "example-app/src",
+    "example-app/src-tauri",
+    "guest-js",
+    "plugin",
+    "relay",
+    "vectors",
+    "xtask",
+];
 
 /// Clocks, randomness and I/O that the pure crates must be handed, never take.
 #[rustfmt::skip]
@@ -73,7 +84,8 @@ fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> std::io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py" || extension == "ts")
+        {
             let name = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             files.push(SourceFile::new(name, &fs::read_to_string(&path)?));
         }

@@ -2,7 +2,7 @@
 
 use crate::process::{cargo, program, tee};
 use crate::report::{Report, Tally};
-use crate::{Failure, generate, lint, no_arguments, setup, sim};
+use crate::{Failure, generate, lint, no_arguments, setup, sim, web};
 
 /// How many simulated worlds one run of the tests plays through.
 const SEEDS: &str = "10000";
@@ -12,6 +12,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     no_arguments(args)?;
     let mut report = Report::new();
     if report.step("set-up", || setup::everything().map(|()| Tally::NONE)) {
+        // First, as cargo embeds what it builds.
+        web::steps(&mut report);
         lint::steps(&mut report);
         report.step("tests", all_tests);
         report.step("doc tests", doc_tests);

@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_named_and_not_printed() {
         let (id, device) = (BlobId([0; 16]), DeviceId([0; 16]));
-        let bytes = ReceivedBlob { id, device, channel: "c".into(), position: 1, data: vec![0xff; 1200] };
+        let bytes = ReceivedBlob { id, device, channel: "c".into(), position: 1, own: false, data: vec![0xff; 1200] };
         assert_eq!(blob(&bytes, true, str::to_owned), "c: (1,200 bytes, no text: see --json)");
         assert_eq!(blob(&ReceivedBlob { data: b"hi".to_vec(), ..bytes }, false, str::to_owned), "hi");
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::engine::{self, Command, Snapshot, Start};
 use crate::home::Home;
-use crate::store::LogReader;
+use crate::store::{LogReader, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
     ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
@@ -161,7 +161,8 @@ impl SyncClient {
         channel: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ReceivedBlob>, SyncError> {
-        self.inner.reader.unread(consumer, channel, 0, limit).await
+        let (unread_by, channel) = (Some(consumer.to_owned()), channel.map(str::to_owned));
+        self.inner.reader.read(&Wanted { channel, unread_by, own: false }, 0, limit).await
     }
 
     /// Notes durably that a consumer has had all blobs of the channel, or of every channel, up to this position.
@@ -375,6 +376,12 @@ impl SyncClient {
     /// later call gives [`Code::Closed`]; the home is free when this returns.
     pub async fn close(&self) {
         let _ = self.ask(|reply| Command::Close { reply }).await;
+    }
+
+    /// Waits until the client is closed, by [`SyncClient::close`] or because its engine has ended.
+    pub async fn closed(&self) {
+        // A view that nobody keeps up any more is as good.
+        let _ = self.inner.snapshot.clone().wait_for(|now| now.closed).await;
     }
 
     async fn own_seq(&self, id: BlobId) -> Result<u64, SyncError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::store::Wanted;
 use crate::{ClientEvent, ReceivedBlob, StartAt, SyncClient, SyncError};
 
 const BATCH: usize = 256;
@@ -17,8 +18,7 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 pub struct Subscription {
     client: SyncClient,
     consumer: String,
-    channel: Option<String>,
-    from: StartAt,
+    wanted: Wanted,
     /// The last position that was handed out.
     after: u64,
     ready: VecDeque<ReceivedBlob>,
@@ -27,7 +27,49 @@ pub struct Subscription {
 impl Subscription {
     pub(crate) fn new(client: SyncClient, consumer: &str, channel: Option<&str>, from: StartAt) -> Self {
         let (consumer, channel) = (consumer.to_owned(), channel.map(str::to_owned));
-        Self { client, consumer, channel, from, after: 0, ready: VecDeque::new() }
+        let unread_by = (from == StartAt::Position).then(|| consumer.clone());
+        Self { client, consumer, wanted: Wanted { channel, unread_by, own: false }, after: 0, ready: VecDeque::new() }
+    }
+
+    /// Hands out what this device pushed, too: for an app whose state is what the log holds.
+    #[must_use]
+    pub fn with_own(mut self) -> Self {
+        self.wanted.own = true;
+        self
+    }
+
+    /// The position of the last blob that waits for this subscription now; 0 if none does. Whoever has had it has had
+    /// everything that was there at this moment.
+    ///
+    /// # Errors
+    /// [`crate::Code::StoreCorrupt`] and [`crate::Code::Io`] if the log cannot be read.
+    pub async fn newest(&self) -> Result<u64, SyncError> {
+        let newest = self.client.inner.reader.newest(&self.wanted).await?;
+        Ok(if newest > self.after { newest } else { 0 })
+    }
+
+    /// The next blobs, at most so many, and of so many bytes unless the first is larger; waits until there is one.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    ///
+    /// # Panics
+    /// If `blobs` is 0.
+    pub async fn next_batch(&mut self, blobs: usize, bytes: usize) -> Result<Vec<ReceivedBlob>, SyncError> {
+        assert!(blobs > 0, "a batch has room for a blob");
+        let first = self.next().await?;
+        let mut size = first.data.len();
+        let mut batch = vec![first];
+        while batch.len() < blobs
+            && let Some(next) = self.ready.front()
+            && size + next.data.len() <= bytes
+            && let Some(next) = self.ready.pop_front()
+        {
+            size += next.data.len();
+            self.after = next.position;
+            batch.push(next);
+        }
+        Ok(batch)
     }
 
     /// The next blob; waits until there is one.
@@ -43,12 +85,7 @@ impl Subscription {
                 return Ok(blob);
             }
             let closed = snapshot.borrow_and_update().closed;
-            let reader = &self.client.inner.reader;
-            let channel = self.channel.as_deref();
-            let blobs = match self.from {
-                StartAt::Position => reader.unread(&self.consumer, channel, self.after, BATCH).await?,
-                StartAt::Start => reader.beyond(channel, self.after, BATCH).await?,
-            };
+            let blobs = self.client.inner.reader.read(&self.wanted, self.after, BATCH).await?;
             if blobs.is_empty() && (closed || snapshot.changed().await.is_err()) {
                 return Err(SyncError::closed());
             }
@@ -61,7 +98,7 @@ impl Subscription {
     /// # Errors
     /// As [`SyncClient::advance`].
     pub async fn ack(&self, blob: &ReceivedBlob) -> Result<(), SyncError> {
-        self.client.advance(&self.consumer, self.channel.as_deref(), blob.position).await
+        self.client.advance(&self.consumer, self.wanted.channel.as_deref(), blob.position).await
     }
 }
 

@@ -37,7 +37,7 @@ impl ReceiptState {
     }
 }
 
-/// A blob that another device pushed.
+/// A blob of the log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceivedBlob {
     /// Its id, the same on every device and however often it is handed out.
@@ -48,6 +48,8 @@ pub struct ReceivedBlob {
     pub channel: String,
     /// Its place in this device's log; rises, in each sender's order.
     pub position: u64,
+    /// Whether this device pushed it. Such blobs are handed out only where that is asked for.
+    pub own: bool,
     /// The app's bytes.
     pub data: Vec<u8>,
 }

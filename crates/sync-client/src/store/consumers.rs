@@ -20,6 +20,43 @@ pub(crate) struct LogReader {
     pool: SqlitePool,
 }
 
+/// Which blobs of the log a reader wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Of this channel only.
+    pub(crate) channel: Option<String>,
+    /// Only what this consumer has not had.
+    pub(crate) unread_by: Option<String>,
+    /// What this device pushed, too.
+    pub(crate) own: bool,
+}
+
+impl Wanted {
+    /// The rows, for a query that binds the position that they are beyond, the channel and the consumer.
+    fn rows(&self) -> String {
+        let had_of = |channel: &str| {
+            format!("coalesce((SELECT c.position FROM consumer c WHERE c.name = ?3 AND c.channel = {channel}), 0)")
+        };
+        let had_of_all = "coalesce((SELECT position FROM consumer_all WHERE name = ?3), 0)";
+        // One lower bound, where there is one for all rows: SQLite begins there instead of at the log's beginning.
+        let mut sql = String::from("blob WHERE ");
+        sql += &match (&self.unread_by, &self.channel) {
+            (None, _) => "position > ?1".to_owned(),
+            (Some(_), Some(_)) => format!("position > max(?1, {had_of_all}, {})", had_of("?2")),
+            (Some(_), None) => {
+                format!("position > max(?1, {had_of_all}) AND position > {}", had_of("blob.channel"))
+            }
+        };
+        if self.channel.is_some() {
+            sql += " AND blob.channel = ?2";
+        }
+        if !self.own {
+            sql += " AND received = 1";
+        }
+        sql
+    }
+}
+
 /// How much waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -45,60 +82,21 @@ impl LogReader {
         Self { pool }
     }
 
-    /// What a consumer has not had, beyond `after` too, in the order of positions. Own blobs are left out.
-    pub(crate) async fn unread(
-        &self,
-        consumer: &str,
-        channel: Option<&str>,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<ReceivedBlob>, SyncError> {
-        let mut connection = self.pool.acquire().await?;
-        let floor: Option<i64> = sqlx::query_scalar("SELECT position FROM consumer_all WHERE name = ?")
-            .bind(consumer)
-            .fetch_optional(&mut *connection)
-            .await?;
-        let floor = floor.unwrap_or(0).max(number(after)?);
-        match channel {
-            Some(channel) => {
-                let own: Option<i64> =
-                    sqlx::query_scalar("SELECT position FROM consumer WHERE name = ? AND channel = ?")
-                        .bind(consumer)
-                        .bind(channel)
-                        .fetch_optional(&mut *connection)
-                        .await?;
-                drop(connection);
-                self.beyond(Some(channel), own.unwrap_or(0).max(floor).unsigned_abs(), limit).await
-            }
-            None => {
-                let query = sqlx::query(
-                    "SELECT position, blob.id, coalesce(origin, sender), seq, blob.channel, data FROM blob
-                     LEFT JOIN (SELECT channel, position AS had FROM consumer WHERE name = ?1) c USING (channel)
-                     WHERE received = 1 AND position > ?2 AND position > coalesce(had, 0) ORDER BY position LIMIT ?3",
-                );
-                let rows = query.bind(consumer).bind(floor).bind(bounded(limit)).fetch_all(&mut *connection).await?;
-                hand_out(rows)
-            }
-        }
+    /// What is wanted beyond `after`, in the order of positions.
+    pub(crate) async fn read(&self, wanted: &Wanted, after: u64, limit: usize) -> Result<Vec<ReceivedBlob>, SyncError> {
+        let columns = "position, blob.id, coalesce(origin, sender), seq, blob.channel, data, received";
+        let sql = format!("SELECT {columns} FROM {} ORDER BY position LIMIT ?4", wanted.rows());
+        let limit = i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX);
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(&wanted.channel).bind(&wanted.unread_by);
+        hand_out(query.bind(limit).fetch_all(&self.pool).await?)
     }
 
-    /// What others pushed beyond a position.
-    pub(crate) async fn beyond(
-        &self,
-        channel: Option<&str>,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<ReceivedBlob>, SyncError> {
-        let filter = if channel.is_some() { "AND channel = ?3" } else { "" };
-        let sql = format!(
-            "SELECT position, id, coalesce(origin, sender), seq, channel, data FROM blob
-             WHERE received = 1 AND position > ?1 {filter} ORDER BY position LIMIT ?2"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(bounded(limit));
-        if let Some(channel) = channel {
-            query = query.bind(channel);
-        }
-        hand_out(query.fetch_all(&self.pool).await?)
+    /// The position of the last blob that is wanted; 0 if there is none.
+    pub(crate) async fn newest(&self, wanted: &Wanted) -> Result<u64, SyncError> {
+        let sql = format!("SELECT max(position) FROM {}", wanted.rows());
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(0).bind(&wanted.channel).bind(&wanted.unread_by);
+        let newest: Option<i64> = query.fetch_one(&self.pool).await?;
+        Ok(newest.unwrap_or(0).unsigned_abs())
     }
 
     /// An own blob's number: `None` if there is no such own blob, 0 while it waits to be sealed.
@@ -183,10 +181,6 @@ impl Turn<'_> {
     }
 }
 
-fn bounded(limit: usize) -> i64 {
-    i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX)
-}
-
 /// Rows as blobs, up to the bound on bytes; at least one.
 fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<ReceivedBlob>, SyncError> {
     let (mut blobs, mut bytes) = (Vec::new(), 0);
@@ -201,6 +195,7 @@ fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<ReceivedBlob>, Syn
             device: found.sender,
             channel: found.blob.channel,
             position: found.position,
+            own: !row.try_get::<bool, _>(6)?,
             data: found.blob.data,
         });
     }

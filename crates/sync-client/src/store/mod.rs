@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::SyncError;
 use crate::home::touch_private;
 
-pub(crate) use consumers::{Kept, LogReader};
+pub(crate) use consumers::{Kept, LogReader, Wanted};
 use rows::NewRow;
 use schema::SCHEMA;
 

@@ -30,6 +30,10 @@ async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
     turn.commit().await.unwrap()
 }
 
+fn wanted(unread_by: Option<&str>, channel: Option<&str>) -> Wanted {
+    Wanted { channel: channel.map(str::to_owned), unread_by: unread_by.map(str::to_owned), own: false }
+}
+
 fn texts(blobs: &[crate::ReceivedBlob]) -> Vec<String> {
     blobs.iter().map(|b| String::from_utf8(b.data.clone()).unwrap()).collect()
 }
@@ -65,7 +69,7 @@ async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
     assert_eq!(reader.counts(0, 0).await.unwrap(), Counts { outbox: 451, unacknowledged: 451 });
     assert_eq!(reader.counts(1, 0).await.unwrap(), Counts { outbox: 1, unacknowledged: 451 });
     // Own blobs are not echoed.
-    assert!(reader.beyond(None, 0, 10).await.unwrap().is_empty());
+    assert!(reader.read(&wanted(None, None), 0, 10).await.unwrap().is_empty());
 }
 
 /// What the outbox gives, by position, id and bytes.
@@ -142,13 +146,13 @@ async fn an_id_is_stored_once_and_other_bytes_under_it_are_reported() {
     let many: Vec<_> = (0..500).map(|n| blob(n, "c", "first")).collect();
     assert!(apply(&mut store, vec![receive(OTHER, 1, many.clone(), false)]).await.is_empty());
     assert!(apply(&mut store, vec![receive(OTHER, 1, many, false)]).await.is_empty());
-    assert_eq!(store.reader().beyond(None, 0, 1000).await.unwrap().len(), 500);
+    assert_eq!(store.reader().read(&wanted(None, None), 0, 1000).await.unwrap().len(), 500);
     let conflicts =
         apply(&mut store, vec![receive(ME, 2, vec![blob(3, "c", "other"), blob(600, "c", "n")], false)]).await;
     assert_eq!(conflicts, [IdConflict { id: blob(3, "", "").id, sender: ME }]);
     let conflicts = apply(&mut store, vec![receive(ME, 2, vec![blob(4, "elsewhere", "first")], false)]).await;
     assert_eq!(conflicts.len(), 1);
-    let all = store.reader().beyond(None, 0, 1000).await.unwrap();
+    let all = store.reader().read(&wanted(None, None), 0, 1000).await.unwrap();
     assert_eq!((all.len(), &*all[3].data), (501, &b"first"[..]));
     let kept = store.reader().refused().await.unwrap();
     assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 2));
@@ -228,14 +232,14 @@ async fn held_blobs_come_out_in_their_senders_order() {
         ],
     )
     .await;
-    assert!(store.reader().beyond(None, 0, 10).await.unwrap().is_empty());
+    assert!(store.reader().read(&wanted(None, None), 0, 10).await.unwrap().is_empty());
     let release = Write::Release { sender: OTHER, up_to_seq: 3 };
     let conflicts =
         apply(&mut store, vec![receive(OTHER, 1, vec![blob(11, "c", "1"), blob(33, "c", "?")], false), release]).await;
     assert_eq!(conflicts, [IdConflict { id: blob(33, "", "").id, sender: OTHER }]);
-    assert_eq!(texts(&store.reader().beyond(None, 0, 10).await.unwrap()), ["1", "?", "2", "3a", "3b"]);
+    assert_eq!(texts(&store.reader().read(&wanted(None, None), 0, 10).await.unwrap()), ["1", "?", "2", "3a", "3b"]);
     apply(&mut store, vec![Write::Release { sender: OTHER, up_to_seq: 9 }]).await;
-    assert_eq!(store.reader().beyond(None, 5, 10).await.unwrap().len(), 1);
+    assert_eq!(store.reader().read(&wanted(None, None), 5, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -296,10 +300,10 @@ async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group()
         drop(turn);
         let reader = store.reader();
         for channel in [None, Some("c")] {
-            let unread = reader.unread("app", channel, 0, 9).await.unwrap();
+            let unread = reader.read(&wanted(Some("app"), channel), 0, 9).await.unwrap();
             assert_eq!((texts(&unread), unread[0].device), (vec!["unread".to_owned()], OTHER));
         }
-        assert_eq!(texts(&reader.beyond(Some("c"), 0, 9).await.unwrap()), ["read", "unread"]);
+        assert_eq!(texts(&reader.read(&wanted(None, Some("c")), 0, 9).await.unwrap()), ["read", "unread"]);
         // Receipts are for what was pushed here.
         assert_eq!(reader.own_seq(blob(1, "", "").id).await.unwrap(), Some(0));
         assert_eq!(reader.own_seq(blob(2, "", "").id).await.unwrap(), None);
@@ -412,20 +416,26 @@ async fn a_consumer_has_a_position_for_each_channel_and_own_pushes_do_not_move_i
     turn.push(ME, vec![blob(9, "a", "mine")]);
     turn.commit().await.unwrap();
     let reader = store.reader();
-    assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a1", "b1", "a2"]);
-    assert_eq!(texts(&reader.unread("app", None, 0, 2).await.unwrap()), ["a1", "b1"]);
+    assert_eq!(texts(&reader.read(&wanted(Some("app"), None), 0, 10).await.unwrap()), ["a1", "b1", "a2"]);
+    assert_eq!(texts(&reader.read(&wanted(Some("app"), None), 0, 2).await.unwrap()), ["a1", "b1"]);
+    let all = Wanted { own: true, ..wanted(Some("app"), Some("a")) };
+    let read = reader.read(&all, 0, 10).await.unwrap();
+    assert_eq!(texts(&read), ["a1", "a2", "mine"]);
+    assert_eq!(read.iter().map(|b| b.own).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!((reader.newest(&all).await.unwrap(), reader.newest(&wanted(None, Some("b"))).await.unwrap()), (4, 2));
     let mut turn = store.begin().await;
     turn.advance("app", Some("a"), 1).await.unwrap();
     turn.advance("app", Some("a"), 0).await.unwrap();
     turn.commit().await.unwrap();
-    assert_eq!(texts(&reader.unread("app", Some("a"), 0, 10).await.unwrap()), ["a2"]);
-    assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["b1", "a2"]);
-    assert_eq!(texts(&reader.unread("second", Some("a"), 0, 10).await.unwrap()), ["a1", "a2"]);
+    assert_eq!(texts(&reader.read(&wanted(Some("app"), Some("a")), 0, 10).await.unwrap()), ["a2"]);
+    assert_eq!(texts(&reader.read(&wanted(Some("app"), None), 0, 10).await.unwrap()), ["b1", "a2"]);
+    assert_eq!(texts(&reader.read(&wanted(Some("second"), Some("a")), 0, 10).await.unwrap()), ["a1", "a2"]);
     let mut turn = store.begin().await;
     turn.advance("app", None, 2).await.unwrap();
     turn.commit().await.unwrap();
-    assert!(reader.unread("app", Some("b"), 0, 10).await.unwrap().is_empty());
-    assert_eq!(texts(&reader.unread("app", None, 0, 10).await.unwrap()), ["a2"]);
+    assert!(reader.read(&wanted(Some("app"), Some("b")), 0, 10).await.unwrap().is_empty());
+    assert_eq!(reader.newest(&wanted(Some("app"), Some("b"))).await.unwrap(), 0);
+    assert_eq!(texts(&reader.read(&wanted(Some("app"), None), 0, 10).await.unwrap()), ["a2"]);
 }
 
 #[tokio::test]
@@ -454,7 +464,7 @@ async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
     turn.push(ME, vec![large]);
     let error = turn.commit().await.unwrap_err();
     assert_eq!(error.code, Code::DiskFull);
-    assert_eq!(store.reader().beyond(None, 0, 9).await.unwrap().len(), 1);
+    assert_eq!(store.reader().read(&wanted(None, None), 0, 9).await.unwrap().len(), 1);
     let mut turn = store.begin().await;
     assert_eq!(turn.push(ME, vec![blob(3, "c", "fits")]), [2]);
     turn.commit().await.unwrap();

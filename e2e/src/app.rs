@@ -1,0 +1,268 @@
+//! An app in a window, steered through WebKit's WebDriver.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use fantoccini::elements::Element;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+use crate::{LIMIT, Screen};
+
+/// How often something that is waited for is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits until `look` gives something.
+///
+/// # Panics
+/// If that takes longer than [`LIMIT`].
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < LIMIT, "waited in vain for {what}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// An app that is about to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    program: PathBuf,
+    profile: PathBuf,
+    display: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// The app of this name from the workspace, on this screen, with a profile (its data, its cache) of its own.
+    pub fn new(program: &str, screen: &Screen, profile: &Path) -> Self {
+        let environment = vec![];
+        Self {
+            program: programs().join(program),
+            profile: profile.to_owned(),
+            display: screen.display().to_owned(),
+            environment,
+        }
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The folder with the app's data.
+    pub fn data(&self) -> PathBuf {
+        self.profile.join("data")
+    }
+
+    /// Starts it, and waits for its first window.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start(&self) -> App {
+        std::fs::create_dir_all(&self.profile).expect("the profile can be made");
+        let port = free_port();
+        let mut command = Command::new("WebKitWebDriver");
+        command.args([format!("--port={port}"), "--host=127.0.0.1".to_owned()]);
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("KSYNC_")));
+        command.env("DISPLAY", &self.display).env("TAURI_WEBVIEW_AUTOMATION", "true").env("GDK_BACKEND", "x11");
+        // There is no graphics card here.
+        command.env("WEBKIT_DISABLE_DMABUF_RENDERER", "1").env("LIBGL_ALWAYS_SOFTWARE", "1");
+        // Nobody reads the accessibility bus, and looking for it takes time.
+        command.env("NO_AT_BRIDGE", "1").env("GIO_USE_VFS", "local").env("GSETTINGS_BACKEND", "memory");
+        for (name, folder) in [("XDG_DATA_HOME", "data"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")] {
+            command.env(name, self.profile.join(folder));
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let log =
+            File::options().create(true).append(true).open(self.profile.join("log")).expect("the log can be made");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        let driver = Driver(command.spawn().expect("webkit2gtk-driver is installed"));
+        until("WebKitWebDriver", async || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
+        let mut wanted = Capabilities::new();
+        wanted.insert("webkitgtk:browserOptions".to_owned(), json!({ "binary": self.program, "args": [] }));
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(wanted);
+        let client = tokio::time::timeout(LIMIT, builder.connect(&format!("http://127.0.0.1:{port}"))).await;
+        let client = client.expect("the app starts in time").unwrap_or_else(|e| {
+            let log = std::fs::read_to_string(self.profile.join("log")).unwrap_or_default();
+            panic!("{} does not start: {e}\n{log}", self.program.display())
+        });
+        App { client, driver, profile: self.profile.clone() }
+    }
+}
+
+/// The driver's process; ends with its value, and the app with it.
+#[derive(Debug)]
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for app in self.children() {
+            let _ = Command::new("kill").args(["-KILL", &app.to_string()]).status();
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Driver {
+    /// The processes that it has started: the app.
+    fn children(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.0.id());
+        let listed = std::fs::read_to_string(path).unwrap_or_default();
+        listed.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    }
+}
+
+/// An app that runs.
+#[derive(Debug)]
+pub struct App {
+    client: Client,
+    driver: Driver,
+    profile: PathBuf,
+}
+
+impl App {
+    /// The WebDriver session, for what has no method here.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The app's process.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn id(&self) -> u32 {
+        *self.driver.children().first().expect("the app runs")
+    }
+
+    /// What the app and its driver wrote to their standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.profile.join("log")).unwrap_or_default()
+    }
+
+    /// Goes on with the window of this label.
+    ///
+    /// # Panics
+    /// If there is none in time.
+    pub async fn window(&self, label: &str) {
+        let script = "return window.__TAURI_INTERNALS__.metadata.currentWindow.label;";
+        until(&format!("the window {label}"), async || {
+            for handle in self.client.windows().await.ok()? {
+                self.client.switch_to_window(handle).await.ok()?;
+                if self.client.execute(script, vec![]).await.ok()? == label {
+                    return Some(());
+                }
+            }
+            None
+        })
+        .await;
+    }
+
+    /// Runs an asynchronous function's body in the page and gives what it returns. What it throws comes back as
+    /// `Err({ code, message })`.
+    ///
+    /// # Panics
+    /// If the page cannot be reached, or takes longer than [`LIMIT`].
+    pub async fn script(&self, body: &str, arguments: Vec<Value>) -> Result<Value, Value> {
+        let wrapped = format!(
+            "const done = arguments[arguments.length - 1]; const args = Array.from(arguments).slice(0, -1);
+             (async () => {{ {body} }})().then(
+               (value) => done({{ value: value === undefined ? null : value }}),
+               (error) => done({{ error: {{ code: error && error.code, message: String((error && error.message) || error) }} }}),
+             );"
+        );
+        let ran = tokio::time::timeout(LIMIT, self.client.execute_async(&wrapped, arguments)).await;
+        let mut result = ran.expect("the script ends in time").unwrap_or_else(|e| panic!("{e}\n{body}"));
+        match result.get_mut("error") {
+            Some(error) => Err(error.take()),
+            None => Ok(result["value"].take()),
+        }
+    }
+
+    /// [`App::script`] that has to succeed.
+    ///
+    /// # Panics
+    /// If it throws.
+    pub async fn run(&self, body: &str, arguments: Vec<Value>) -> Value {
+        self.script(body, arguments).await.unwrap_or_else(|error| panic!("{error}\n{body}\n{}", self.log()))
+    }
+
+    /// The element, waited for.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub async fn find(&self, css: &str) -> Element {
+        until(css, async || self.client.find(Locator::Css(css)).await.ok()).await
+    }
+
+    /// The text of an element that is there now.
+    pub async fn text(&self, css: &str) -> Option<String> {
+        self.client.find(Locator::Css(css)).await.ok()?.text().await.ok()
+    }
+
+    /// A picture of the page, in a file.
+    ///
+    /// # Panics
+    /// If none can be taken.
+    pub async fn picture(&self, path: &Path) {
+        let png = self.client.screenshot().await.expect("a screenshot of the page");
+        std::fs::write(path, png).expect("the picture can be written");
+    }
+
+    /// Closes its windows as a person does, and waits until its process has ended. Gives how long that took.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub async fn quit(self) -> Duration {
+        let (id, began) = (self.id(), Instant::now());
+        // The answer may not come any more.
+        for window in self.client.windows().await.unwrap_or_default() {
+            let _ = self.client.switch_to_window(window).await;
+            let _ = self.client.close_window().await;
+        }
+        until("the app's end", async || (!runs(id)).then_some(())).await;
+        began.elapsed()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+fn runs(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// The folder with the workspace's programs, which are built from the present sources once for each run of the tests.
+fn programs() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // With `--workspace` the features are those of the tests' own build, so nothing is built a second time.
+        cargo.args(["build", "--quiet", "--workspace", "--bin", "ksync-testbed", "--bin", "ksync-notes"]);
+        assert!(cargo.current_dir(&root).status().is_ok_and(|s| s.success()), "the apps do not build");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        target.join("debug")
+    })
+}

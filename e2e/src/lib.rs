@@ -1,0 +1,14 @@
+//! Real windows for tests: a screen without a monitor, apps on it that a WebDriver steers, and a relay.
+//!
+//! Everything is waited for with a limit; nothing is slept for. Every process ends with the value that stands for it.
+
+mod app;
+mod relay;
+mod screen;
+
+pub use app::{App, Launch, until};
+pub use relay::Relay;
+pub use screen::{Screen, decode};
+
+/// How long anything may take. Far more than it does: whoever meets it has failed.
+pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,0 +1,50 @@
+//! A Tauri app whose windows have one set of permissions each.
+//!
+//! `TESTBED_WINDOWS` names its windows, separated by commas: `default`, `data`, `admin` and `none` for the sets of that name, with
+//! a digit behind it for a second one, or `only-COMMAND` for one command alone. `KSYNC_RELAY` is its relay. With
+//! `TESTBED_CONSENT`, pairings want a native dialog.
+
+use tauri::{Manager, WebviewUrl, WebviewWindowBuilder};
+
+fn main() {
+    let labels = std::env::var("TESTBED_WINDOWS").unwrap_or_else(|_| "default".to_owned());
+    let mut plugin = tauri_plugin_0ksync::Builder::new();
+    if let Ok(relay) = std::env::var("KSYNC_RELAY") {
+        plugin = plugin.relay(relay);
+    }
+    if let Ok(name) = std::env::var("KSYNC_NAME") {
+        plugin = plugin.device_name(name);
+    }
+    if std::env::var_os("TESTBED_CONSENT").is_some() {
+        plugin = plugin.native_consent();
+    }
+    let app = tauri::Builder::default().plugin(plugin.build()).setup(move |app| {
+        for label in labels.split(',') {
+            app.add_capability(capability(label))?;
+            WebviewWindowBuilder::new(app, label, WebviewUrl::default())
+                .title(label)
+                .inner_size(480.0, 320.0)
+                .build()?;
+        }
+        Ok(())
+    });
+    if let Err(error) = app.run(tauri::generate_context!()) {
+        panic!("the testbed does not run: {error}");
+    }
+}
+
+/// What the window of this label may do, as a capability file would say it.
+fn capability(label: &str) -> String {
+    let own = match label.trim_end_matches(|c: char| c.is_ascii_digit()) {
+        "default" => "\"0ksync:default\"".to_owned(),
+        "data" => "\"0ksync:data\"".to_owned(),
+        "admin" => "\"0ksync:default\", \"0ksync:admin\"".to_owned(),
+        "none" => String::new(),
+        only => format!("\"0ksync:allow-{}\"", only.trim_start_matches("only-")),
+    };
+    let comma = if own.is_empty() { "" } else { ", " };
+    format!(
+        r#"{{"identifier": "of-{label}", "windows": ["{label}"],
+            "permissions": ["core:default", "core:window:allow-close"{comma}{own}]}}"#
+    )
+}

@@ -1,0 +1,5 @@
+mod notes;
+mod pages;
+mod permissions;
+mod plugin;
+mod world;

@@ -1,0 +1,125 @@
+//! Pages come and go in the middle of things: reloads, second windows, an app that is closed.
+
+use ksync_e2e::until;
+use serde_json::json;
+
+use super::world::{COLLECT, World, got, pair};
+
+#[tokio::test]
+async fn a_reload_in_the_middle_of_a_subscription_loses_nothing() {
+    let world = World::new().await;
+    let (a, b) = (world.testbed("a", "default").start().await, world.testbed("b", "default").start().await);
+    pair(&a, &b).await;
+    // A handler that stops in the middle: it takes two blobs, and never ends with the third one.
+    b.run(
+        "window.got = [];
+         await window.__TAURI__.ksync.subscribe('notes', async (blob) => {
+           if (window.got.length === 2) await new Promise(() => {});
+           window.got.push(blob.text());
+         });",
+        vec![],
+    )
+    .await;
+    for text in ["1", "2", "3", "4"] {
+        a.run(
+            "await (await window.__TAURI__.ksync.push(args[0], { channel: 'notes' })).accepted();",
+            vec![json!(text)],
+        )
+        .await;
+    }
+    got(&b, &["1", "2"]).await;
+    b.client().refresh().await.unwrap();
+    b.run(COLLECT, vec![]).await;
+    // At least once: what the page had taken may come again, and what it had not comes.
+    let all = until("the rest", async || {
+        let got = b.run("return window.got;", vec![]).await;
+        let texts: Vec<String> = serde_json::from_value(got).unwrap();
+        texts.ends_with(&["3".to_owned(), "4".to_owned()]).then_some(texts)
+    })
+    .await;
+    assert!(all == ["3", "4"] || all == ["2", "3", "4"] || all == ["1", "2", "3", "4"], "{all:?}");
+    // In the log, each is once.
+    b.run("window.got = []; await window.__TAURI__.ksync.subscribe('notes', (blob) => { window.got.push(blob.text()); }, { from: 'start' });", vec![])
+        .await;
+    got(&b, &["1", "2", "3", "4"]).await;
+}
+
+#[tokio::test]
+async fn every_window_gets_every_blob() {
+    let world = World::new().await;
+    let (a, b) = (world.testbed("a", "default").start().await, world.testbed("b", "default,default2").start().await);
+    b.window("default").await;
+    pair(&a, &b).await;
+    for window in ["default", "default2"] {
+        b.window(window).await;
+        b.run(COLLECT, vec![]).await;
+    }
+    // What one window pushes the other one gets as its device's own, if it asks for that.
+    b.run(
+        "window.own = [];
+         await window.__TAURI__.ksync.subscribe('notes', (blob) => { window.own.push([blob.text(), blob.own]); },
+                                                { own: true, consumer: 'second' });",
+        vec![],
+    )
+    .await;
+    b.window("default").await;
+    b.run("await window.__TAURI__.ksync.push('from b', { channel: 'notes' });", vec![]).await;
+    a.run("await window.__TAURI__.ksync.push('from a', { channel: 'notes' });", vec![]).await;
+    for window in ["default", "default2"] {
+        b.window(window).await;
+        got(&b, &["from a"]).await;
+    }
+    until("the other window's own push", async || {
+        (b.run("return window.own;", vec![]).await == json!([["from b", true], ["from a", false]])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_app_pushed_before_it_was_closed_or_killed_goes_at_its_next_start() {
+    let mut world = World::new().await;
+    let launch = world.testbed("a", "default");
+    let (a, b) = (launch.start().await, world.testbed("b", "default").start().await);
+    pair(&a, &b).await;
+    b.run(COLLECT, vec![]).await;
+    world.relay.stop().await;
+    a.run("await window.__TAURI__.ksync.push('closed', { channel: 'notes' });", vec![]).await;
+    a.quit().await;
+    let a = launch.start().await;
+    a.run("await window.__TAURI__.ksync.push('killed', { channel: 'notes' });", vec![]).await;
+    a.kill();
+    world.relay.again().await;
+    let a = launch.start().await;
+    got(&b, &["closed", "killed"]).await;
+    let waiting = until("nothing waits", async || {
+        let status = a.run("return await window.__TAURI__.ksync.status();", vec![]).await;
+        (status["outbox"] == 0).then_some(status)
+    })
+    .await;
+    assert_eq!(waiting["devices"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_of_a_subscription_goes_on_with_the_new_log() {
+    let world = World::new().await;
+    let app = world.testbed("a", "admin").start().await;
+    app.run(
+        "window.got = [];
+         const { ksync } = window.__TAURI__;
+         await ksync.subscribe('notes', async (blob) => {
+           window.got.push(blob.text());
+           if (blob.text() === 'hold') await new Promise((resolve) => { window.release = resolve; });
+         }, { own: true });
+         for (const text of ['before', 'hold', 'never']) await ksync.push(text, { channel: 'notes' });",
+        vec![],
+    )
+    .await;
+    got(&app, &["before", "hold"]).await;
+    app.run("await window.__TAURI__.ksync.reset(); window.release();", vec![]).await;
+    app.run("await window.__TAURI__.ksync.push('after', { channel: 'notes' });", vec![]).await;
+    until("the new log's first blob", async || {
+        let got = app.run("return window.got;", vec![]).await;
+        got.as_array().unwrap().contains(&json!("after")).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,202 @@
+import "tauri-plugin-0ksync-api/widget";
+
+import { type Member, sync, type SyncStatus } from "tauri-plugin-0ksync-api";
+
+import { ask, Dialog } from "./dialog";
+import { button, el } from "./dom";
+import { type Person, user } from "./people";
+import { initials } from "./text";
+import { deviceName } from "./words";
+
+/** What the devices page shows. */
+export interface DevicesState {
+  status: SyncStatus | undefined;
+  people: Person[];
+}
+
+/** The list of devices, with pairing, removal and leaving, in a dialog. */
+export class Devices {
+  private readonly list = el("ul", { class: "devices", "aria-label": "Devices in this group" });
+  private readonly intro = el("p", { class: "hint" });
+  private readonly actions = el("div", { class: "actions start" });
+  private readonly foot = el("div", { class: "leave" });
+  private readonly dialog: Dialog;
+  /** Those that were told to go and have not gone yet. */
+  private readonly going = new Set<string>();
+  private readonly stops: (() => void)[] = [];
+  private shown = "";
+
+  constructor(
+    private readonly state: () => DevicesState,
+    private readonly save: () => Promise<string>,
+    closed: () => void,
+  ) {
+    const body = el("div", { class: "dialog-body" }, this.intro, this.list, this.actions, this.foot);
+    this.dialog = new Dialog("Devices", body, {
+      testid: "devices",
+      closed: () => {
+        for (const stop of this.stops) stop();
+        closed();
+      },
+    });
+    void this.listen();
+    this.render();
+  }
+
+  private async listen(): Promise<void> {
+    const stop = await sync.on("changeFailed", (event) => {
+      if (!this.going.delete(event.device.id)) return;
+      this.dialog.fail(new Error(`${deviceName(event.device.name)} could not be removed (${event.code}). Try again`));
+      this.render();
+    });
+    if (this.dialog.element.isConnected) this.stops.push(stop);
+    else stop();
+  }
+
+  /** Shows how things are now. What did not change stays, with its focus. */
+  render(): void {
+    const { status, people } = this.state();
+    const members = status?.devices ?? [];
+    for (const id of this.going) if (!members.some((member) => member.id === id)) this.going.delete(id);
+    const here = new Set(people.map((person) => person.device));
+    const rows = members.map((member) => ({ member, here: here.has(member.id), going: this.going.has(member.id) }));
+    const removed = status?.trouble?.code === "REMOVED";
+    const key = JSON.stringify([rows, status?.name, status?.joining, status?.group === null, removed]);
+    if (key === this.shown) return;
+    this.shown = key;
+    this.intro.textContent = introduction(status, removed);
+    const alone: Member = { id: status?.device ?? "", name: status?.name ?? null, own: true };
+    const shown = rows.length > 0 ? rows : [{ member: alone, here: false, going: false }];
+    this.list.replaceChildren(...shown.map((row) => this.row(row.member, row.here, row.going, removed)));
+    this.actions.replaceChildren(...this.ways(status, removed));
+    this.foot.replaceChildren(...this.exits(status, removed));
+  }
+
+  private row(member: Member, here: boolean, going: boolean, removed: boolean): HTMLElement {
+    const name = member.name ?? "A device without a name";
+    const mark = el("span", { class: "avatar", "aria-hidden": "true" }, initials(name));
+    mark.style.background = user(member.id, name).color;
+    const tags = [member.own && "this device", !member.own && here && "here now", going && "being removed…"].filter(
+      (tag) => tag !== false,
+    );
+    const remove = button("Remove", () => this.remove(member), {
+      class: "button small",
+      "data-testid": "remove-device",
+      "aria-label": `Remove ${deviceName(member.name)}`,
+      disabled: going,
+    });
+    return el(
+      "li",
+      { class: "device", "data-testid": "device-item", "data-own": String(member.own), "data-here": String(here) },
+      mark,
+      el(
+        "div",
+        { class: "device-words" },
+        el("span", { class: "device-name" }, name),
+        ...tags.map((tag) => el("span", { class: "tag" }, tag)),
+      ),
+      !member.own && !removed && remove,
+    );
+  }
+
+  private ways(status: SyncStatus | undefined, removed: boolean): HTMLElement[] {
+    if (!status || removed || status.joining) return [];
+    const add = button("Add a device", () => this.pair("add"), {
+      class: "button primary",
+      "data-testid": "add-device",
+    });
+    const join = button("Join a device", () => this.pair("join"), { "data-testid": "join-device" });
+    return status.devices.length > 1 ? [add] : [add, join];
+  }
+
+  private exits(status: SyncStatus | undefined, removed: boolean): HTMLElement[] {
+    if (!status) return [];
+    if (removed) return [button("Start anew…", () => startAnew(this.save), { "data-testid": "start-anew" })];
+    if (status.joining) return [button("Give up joining", () => this.giveUp(), { "data-testid": "give-up" })];
+    if (status.devices.length < 2) return [];
+    return [
+      button("Leave this group…", () => this.leave(), { class: "button link danger-text", "data-testid": "leave" }),
+    ];
+  }
+
+  private pair(mode: "add" | "join"): void {
+    const { status } = this.state();
+    const widget = el("ksync-pair" as "div", { class: "pair", mode, name: status?.name, "data-testid": "pair" });
+    const dialog = new Dialog(mode === "add" ? "Add a device" : "Join a device", widget, {
+      testid: "pair-dialog",
+      bare: true,
+    });
+    widget.addEventListener("ksync-closed", () => dialog.close());
+    widget.focus();
+  }
+
+  private remove({ id, name }: Member): void {
+    ask({
+      title: `Remove ${deviceName(name)}?`,
+      text: [
+        "It gets no more changes and can send none: the other devices change their keys, which it does not get.",
+        "The notes that it already has stay on it. To come back, it has to be added again.",
+      ],
+      yes: "Remove it",
+      no: "Keep it",
+      testid: "confirm-remove",
+      act: async () => {
+        await sync.removeDevice(id);
+        this.going.add(id);
+        this.render();
+      },
+    });
+  }
+
+  private leave(): void {
+    ask({
+      title: "Leave this group?",
+      text: [
+        "This device forgets the group, and the notes on it are deleted here. They stay on the other devices.",
+        "Changes that the other devices have not fetched yet may be lost.",
+      ],
+      yes: "Leave and delete here",
+      no: "Stay",
+      testid: "confirm-leave",
+      before: { label: "Save a copy", act: this.save },
+      act: async () => {
+        await sync.leave();
+        this.dialog.close();
+      },
+      otherwise: {
+        label: "Delete here without telling them",
+        text: "Or leave without a word: the others keep listing this device until one of them removes it.",
+        act: async () => {
+          await sync.reset();
+          this.dialog.close();
+        },
+      },
+    });
+  }
+
+  private giveUp(): void {
+    sync.leave().catch((error: unknown) => this.dialog.fail(error));
+  }
+}
+
+function introduction(status: SyncStatus | undefined, removed: boolean): string {
+  if (removed) return "This device was removed from its group. It gets no more changes and can send none.";
+  if (status?.joining)
+    return "The pairing was agreed on. This device waits until the other one has added it; keep both connected.";
+  if (!status || status.devices.length < 2) {
+    return "The notes are only here. Add a device to have them there too, or join one that has notes: yours come along.";
+  }
+  return "These devices share the notes, encrypted from end to end. To join another group, leave this one first.";
+}
+
+/** Asks whether to delete this device, after it was removed from its group. */
+export function startAnew(save: () => Promise<string>): void {
+  ask({
+    title: "Start anew?",
+    text: ["The notes on this device are deleted, and it begins without a group. Then it can be paired again."],
+    yes: "Delete and start anew",
+    testid: "confirm-reset",
+    before: { label: "Save a copy", act: save },
+    act: () => sync.reset(),
+  });
+}

@@ -1,0 +1,134 @@
+import { button, el, iconButton } from "./dom";
+import { failure } from "./failure";
+
+/** A dialog that covers the window. Escape and its cross close it; then it is gone. */
+export class Dialog {
+  readonly element: HTMLDialogElement;
+  private readonly error = el("div", { class: "error", role: "alert", hidden: true });
+
+  /** With `bare`, what is in it has a heading and a way to close of its own. */
+  constructor(
+    title: string,
+    body: HTMLElement,
+    options: { testid?: string; bare?: boolean; closed?: () => void } = {},
+  ) {
+    const head = el(
+      "div",
+      { class: "dialog-head" },
+      el("h2", {}, title),
+      iconButton("close", "Close", () => this.close(), { "data-testid": "close-dialog" }),
+    );
+    this.element = el(
+      "dialog",
+      { class: options.bare ? "dialog bare" : "dialog", "aria-label": title, "data-testid": options.testid },
+      !options.bare && head,
+      this.error,
+      body,
+    );
+    this.element.addEventListener("close", () => {
+      this.element.remove();
+      options.closed?.();
+    });
+    // The app's own Escape goes back to the list; within a dialog it closes the dialog and nothing more.
+    this.element.addEventListener("keydown", (event) => event.stopPropagation());
+    document.body.append(this.element);
+    this.element.showModal();
+  }
+
+  close(): void {
+    this.element.close();
+  }
+
+  /** Says what went wrong and what to do. */
+  fail(error: unknown): void {
+    const { message, nextStep } = failure(error);
+    this.error.replaceChildren(el("strong", {}, message), nextStep ? ` ${nextStep}` : "");
+    this.error.hidden = false;
+  }
+
+  /** Nothing is wrong any more. */
+  clearError(): void {
+    this.error.hidden = true;
+  }
+}
+
+/** What {@link ask} asks. */
+export interface Question {
+  title: string;
+  /** What follows from a yes, a paragraph each. */
+  text: string[];
+  /** The words on the button that does it. */
+  yes: string;
+  no?: string;
+  testid: string;
+  /** Does it. While it runs the buttons rest; if it fails, the dialog stays and says why. */
+  act: () => Promise<void>;
+  /** Something else that may be done first, like saving a copy. Gives what to say about it. */
+  before?: { label: string; act: () => Promise<string> };
+  /** What else may be offered once {@link act} has failed. */
+  otherwise?: { label: string; text: string; act: () => Promise<void> };
+}
+
+/** Asks before something that cannot be taken back. */
+export function ask(question: Question): void {
+  const told = el("p", { class: "hint", role: "status" });
+  const otherwise = el("div", { class: "otherwise" });
+  const buttons: HTMLButtonElement[] = [];
+  const run = async (act: () => Promise<void>): Promise<void> => {
+    dialog.clearError();
+    for (const each of buttons) each.disabled = true;
+    try {
+      await act();
+      dialog.close();
+    } catch (error) {
+      dialog.fail(error);
+      offerOtherwise();
+    } finally {
+      for (const each of buttons) each.disabled = false;
+    }
+  };
+  const offerOtherwise = (): void => {
+    const { otherwise: other } = question;
+    if (!other || otherwise.hasChildNodes()) return;
+    const offered = button(other.label, () => void run(other.act), {
+      class: "button danger",
+      "data-testid": "otherwise",
+    });
+    buttons.push(offered);
+    otherwise.append(el("p", {}, other.text), offered);
+  };
+  const yes = button(question.yes, () => void run(question.act), {
+    class: "button danger",
+    "data-testid": question.testid,
+  });
+  const no = button(question.no ?? "Cancel", () => dialog.close(), { "data-testid": "cancel", autofocus: true });
+  buttons.push(yes);
+  const actions = el("div", { class: "actions" }, no, yes);
+  const { before } = question;
+  if (before) {
+    const save = button(before.label, () => void say(before.act, told), {
+      class: "button apart",
+      "data-testid": "save-copy",
+    });
+    actions.prepend(save);
+  }
+  const body = el(
+    "div",
+    { class: "dialog-body" },
+    ...question.text.map((text) => el("p", {}, text)),
+    told,
+    actions,
+    otherwise,
+  );
+  const dialog = new Dialog(question.title, body);
+}
+
+/** Does something and says how that went. */
+async function say(act: () => Promise<string>, told: HTMLElement): Promise<void> {
+  try {
+    told.textContent = await act();
+  } catch (error) {
+    const { message, nextStep } = failure(error);
+    told.textContent = `${message} ${nextStep}`;
+  }
+}

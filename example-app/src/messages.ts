@@ -1,0 +1,97 @@
+import { button, el, iconButton } from "./dom";
+import { deviceName } from "./words";
+
+/** Something that a message offers to do. */
+export interface Offer {
+  label: string;
+  act: () => void;
+  testid?: string;
+}
+
+/** What the strip above the notes says. */
+export interface Message {
+  tone: "info" | "trouble";
+  text: string;
+  detail?: string;
+  offers?: Offer[];
+  /** Whether a person may put it away. */
+  closable?: boolean;
+}
+
+/** What a device that was removed from its group says, with the ways on. */
+export function removal(by: string | null, save: () => void, anew: () => void): Message {
+  const who = by === null ? undefined : `${deviceName(by)} removed this device from its group.`;
+  return {
+    tone: "trouble",
+    text: who ?? "This device was removed from its group.",
+    detail: "The notes stay readable here, but nothing comes or goes any more.",
+    offers: [
+      { label: "Save a copy", act: save, testid: "save-copy-banner" },
+      { label: "Start anew…", act: anew, testid: "reset" },
+    ],
+  };
+}
+
+/** The strip above the notes. Says one thing at a time, the gravest, and each until it is over. */
+export class Banner {
+  readonly element = el("div", { class: "banners", role: "status", "aria-live": "polite" });
+  private readonly messages = new Map<string, Message>();
+
+  /** Sets or, without a message, ends what is said about a subject. */
+  set(subject: string, message?: Message): void {
+    if (message) this.messages.set(subject, message);
+    else if (!this.messages.delete(subject)) return;
+    this.render();
+  }
+
+  private render(): void {
+    const all = [...this.messages];
+    const shown = all.find(([, { tone }]) => tone === "trouble") ?? all[0];
+    if (!shown) return this.element.replaceChildren();
+    const [subject, { tone, text, detail, offers, closable }] = shown;
+    this.element.replaceChildren(
+      el(
+        "div",
+        { class: "banner", "data-tone": tone, "data-testid": "banner" },
+        el("div", { class: "banner-text" }, el("strong", {}, text), detail ? ` ${detail}` : ""),
+        el(
+          "div",
+          { class: "banner-offers" },
+          ...(offers ?? []).map(({ label, act, testid }) =>
+            button(label, act, { class: "button small", "data-testid": testid }),
+          ),
+          closable && iconButton("close", "Dismiss", () => this.set(subject)),
+        ),
+      ),
+    );
+  }
+}
+
+/** How long a passing message with something to undo stays. */
+const STAY_MS = 10_000;
+
+/** Short messages that go by themselves. */
+export class Toasts {
+  readonly element = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
+
+  show(text: string, offer?: Offer): void {
+    const gone = (): void => toast.remove();
+    const toast = el(
+      "div",
+      { class: "toast", "data-testid": "toast" },
+      el("span", {}, text),
+      offer &&
+        button(
+          offer.label,
+          () => {
+            gone();
+            offer.act();
+          },
+          { class: "button small", "data-testid": offer.testid },
+        ),
+    );
+    // One at a time: the newer message is the one that matters.
+    this.element.replaceChildren(toast);
+    window.setTimeout(gone, STAY_MS);
+  }
+}

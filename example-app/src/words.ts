@@ -1,0 +1,84 @@
+import type { SyncStatus } from "tauri-plugin-0ksync-api";
+
+/** What a statement about syncing means: done, at work, held up, nobody to sync with, or for a person to mend. */
+export type Tone = "ok" | "busy" | "waiting" | "alone" | "trouble";
+
+/** A statement for the status line. */
+export interface Words {
+  text: string;
+  tone: Tone;
+}
+
+/** What passes by itself, and how the relay is then. Everything else needs a person. */
+const PASSING: Readonly<Record<string, string>> = {
+  RELAY_UNREACHABLE: "it does not answer",
+  TIMEOUT: "it does not answer",
+  DRAINING: "it is restarting",
+  RATE_LIMITED: "it is busy",
+  TOO_MANY_CONNECTIONS: "it is busy",
+};
+
+/**
+ * Whether everything is synced, and if not why.
+ *
+ * @param status how things stand; undefined as long as that is not known
+ * @param pending how many changes are not durable on this device yet
+ */
+export function words(status: SyncStatus | undefined, pending: number): Words {
+  if (!status) return { text: "Looking how things stand…", tone: "busy" };
+  const code = status.trouble?.code;
+  if (code === "REMOVED") return { text: "This device was removed from its group", tone: "trouble" };
+  if (pending > 0) return { text: "Saving…", tone: "busy" };
+  if (status.joining) return joining(status);
+  if (status.trouble && !(status.trouble.code in PASSING)) {
+    return { text: `Not syncing: ${status.trouble.message}`, tone: "trouble" };
+  }
+  if (status.devices.length < 2) return { text: "Only on this device: add another one", tone: "alone" };
+  if (!status.connected) return offline(status);
+  if (status.wantsHistory) return { text: `Older notes are on their way from ${other(status)}`, tone: "waiting" };
+  if (!status.caughtUp) return { text: "Fetching what is new…", tone: "busy" };
+  if (status.outbox > 0) return { text: `Sending ${changes(status.outbox)}…`, tone: "busy" };
+  if (status.unacknowledged > 0)
+    return { text: `Waiting for ${other(status)} to fetch ${changes(status.unacknowledged)}`, tone: "waiting" };
+  const count = status.devices.length;
+  return { text: count === 2 ? "Everything is on both devices" : `Everything is on all ${count} devices`, tone: "ok" };
+}
+
+function joining({ trouble }: SyncStatus): Words {
+  const tone = "waiting";
+  if (!trouble || trouble.code === "NOT_MEMBER")
+    return { text: "Waiting until the other device has added this one", tone };
+  const passing = PASSING[trouble.code];
+  return passing
+    ? { text: `Waiting to be added; no word from the relay: ${passing}`, tone }
+    : { text: `Waiting to be added: ${trouble.message}`, tone: "trouble" };
+}
+
+function offline({ trouble, outbox }: SyncStatus): Words {
+  if (!trouble) return { text: "Connecting…", tone: "busy" };
+  const why = PASSING[trouble.code] ?? trouble.message;
+  if (outbox === 0)
+    return { text: `Not connected to the relay: ${why}. Nothing from this device waits.`, tone: "waiting" };
+  const safe = outbox === 1 ? "It is safe on this device." : "They are safe on this device.";
+  return {
+    text: `${changes(outbox)} ${outbox === 1 ? "waits" : "wait"} for the relay: ${why}. ${safe}`,
+    tone: "waiting",
+  };
+}
+
+function changes(count: number): string {
+  return count === 1 ? "1 change" : `${count} changes`;
+}
+
+/** Whom this device waits for. With three devices or more, the status does not say which of them. */
+function other({ devices }: SyncStatus): string {
+  const others = devices.filter((device) => !device.own);
+  const [only] = others;
+  if (others.length > 1 || !only) return "other devices";
+  return deviceName(only.name);
+}
+
+/** How a device is called in a sentence. */
+export function deviceName(name: string | null | undefined): string {
+  return name ? `«${name}»` : "a device without a name";
+}

@@ -1,0 +1,169 @@
+import { backoff, pause } from "./backoff.js";
+import type { StartAt, SubscribeOptions as WireOptions, SubscriptionInfo } from "./bindings.js";
+import { type Batch, decodeBatch, type Message, type SyncBlob } from "./blobs.js";
+import { call, callUntyped, channelFor } from "./call.js";
+import { explained } from "./errors.js";
+
+/** How long a handled blob may stay unacknowledged while its batch goes on, in milliseconds. */
+const ACK_EVERY_MS = 100;
+
+/** What a subscription hands out, and from where. */
+export interface SubscribeOptions {
+  /**
+   * `position` (the default): behind what the consumer has taken, so that nothing comes twice unless a handler failed or the
+   * app ended in the middle. `start`: everything that the log holds, again.
+   */
+  from?: StartAt;
+  /** Whose position moves. Two consumers get every blob each; two windows with one consumer too. By default `app`. */
+  consumer?: string;
+  /** Whether what this device pushed comes too. By default not. */
+  own?: boolean;
+}
+
+/**
+ * Takes a blob. The next one comes when this has resolved; if it rejects, the same one comes again after 250 ms, doubling up
+ * to 60 s, until it is taken.
+ */
+export type BlobHandler = (blob: SyncBlob) => void | Promise<void>;
+
+/** Ends a subscription when called. Nothing is handed out or tried again afterwards; a handler that runs is not interrupted. */
+export interface Subscription {
+  (): void;
+  /**
+   * Resolves when everything that was in the log at the beginning was taken: from then on it is what is new. Rejects with
+   * `CANCELLED` if the subscription is ended before. Need not be looked at.
+   */
+  readonly ready: Promise<void>;
+}
+
+/** Begins a subscription. */
+export async function subscribe(
+  channel: string | null,
+  handler: BlobHandler,
+  options: SubscribeOptions,
+): Promise<Subscription> {
+  const live = new Live(handler);
+  const blobs = channelFor<Message>((message) => live.receive(message));
+  const wire = {
+    channel,
+    consumer: options.consumer ?? null,
+    from: options.from ?? "position",
+    own: options.own ?? false,
+  } satisfies WireOptions;
+  const info = await callUntyped<SubscriptionInfo>("subscribe", { options: wire, blobs });
+  live.begin(info);
+  return Object.assign(() => live.stop(), { ready: live.ready });
+}
+
+class Live {
+  readonly ready: Promise<void>;
+  readonly #handler: BlobHandler;
+  readonly #over = new AbortController();
+  #isReady!: () => void;
+  #isNotReady!: (error: Error) => void;
+  #id = 0;
+  #until = 0n;
+  #batches: Batch[] = [];
+  #running = false;
+  #taken: { batch: number; position: string } | undefined;
+  #acking = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(handler: BlobHandler) {
+    this.#handler = handler;
+    this.ready = new Promise((resolve, reject) => {
+      this.#isReady = resolve;
+      this.#isNotReady = reject;
+    });
+    this.ready.catch(() => {});
+  }
+
+  begin(info: SubscriptionInfo): void {
+    this.#id = info.id;
+    this.#until = BigInt(info.until);
+    if (this.#until === 0n) this.#isReady();
+    // Batches may have come before the answer did.
+    void this.#run();
+  }
+
+  stop(): void {
+    if (this.#over.signal.aborted) return;
+    this.#over.abort();
+    clearTimeout(this.#timer);
+    // What was taken a moment ago is still said; if that fails, it comes again at the next start.
+    const unsaid = this.#taken;
+    const said = unsaid ? call("ack", this.#id, unsaid.batch, unsaid.position) : Promise.resolve();
+    const unsubscribe = () => call("unsubscribe", this.#id);
+    said.then(unsubscribe, unsubscribe).catch(() => {});
+    this.#isNotReady(explained("CANCELLED", "the subscription was ended", "Subscribe again to get the rest."));
+  }
+
+  receive(message: Message): void {
+    if (this.#over.signal.aborted) return;
+    this.#batches.push(decodeBatch(message));
+    if (this.#id !== 0) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    for (let batch = this.#batches.shift(); batch; batch = this.#batches.shift()) {
+      for (const blob of batch.blobs) {
+        if (!(await this.#hand(batch, blob))) break;
+      }
+      this.#ack();
+    }
+    this.#running = false;
+  }
+
+  /** Whether the blob was taken. If not, the rest of its batch is of no use. */
+  async #hand(batch: Batch, blob: SyncBlob): Promise<boolean> {
+    for (let attempts = 1; ; attempts += 1) {
+      // The plugin sends a batch early only if the log was opened anew: then the same positions may be other blobs.
+      if (this.#over.signal.aborted || this.#batches.length > 0) return false;
+      try {
+        await this.#handler(blob);
+        this.#took(batch, blob);
+        return true;
+      } catch (error) {
+        if (this.#over.signal.aborted) return false;
+        const wait = backoff(attempts);
+        this.#ack();
+        // The event cannot carry what the app threw, and nobody else would say it.
+        console.error(`0k-Sync: a handler did not take blob ${blob.id}; it comes again in ${wait} ms`, error);
+        call("handlerFailed", this.#id, blob.id, attempts, wait).catch(() => {});
+        await pause(wait, this.#over.signal);
+      }
+    }
+  }
+
+  #took(batch: Batch, blob: SyncBlob): void {
+    this.#taken = { batch: batch.number, position: blob.position };
+    if (BigInt(blob.position) >= this.#until) this.#isReady();
+    if (!this.#over.signal.aborted) this.#timer ??= setTimeout(() => this.#ack(), ACK_EVERY_MS);
+  }
+
+  #ack(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    void this.#sendAcks();
+  }
+
+  /** One acknowledgement at a time, the last position first: the ones before it say nothing more. */
+  async #sendAcks(): Promise<void> {
+    if (this.#acking) return;
+    this.#acking = true;
+    for (let failures = 0; this.#taken && !this.#over.signal.aborted; ) {
+      const taken = this.#taken;
+      try {
+        await call("ack", this.#id, taken.batch, taken.position);
+        failures = 0;
+        if (this.#taken === taken) this.#taken = undefined;
+      } catch {
+        failures += 1;
+        await pause(backoff(failures), this.#over.signal);
+      }
+    }
+    this.#acking = false;
+  }
+}

@@ -1,0 +1,172 @@
+import type { Device, Member, ReceiptInfo, ReceiptState, SyncFinding, SyncStatus } from "./bindings.js";
+import { call, callRaw, toBytes } from "./call.js";
+import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
+import {
+  accept,
+  type AcceptOptions,
+  type Invite,
+  invite,
+  type InviteOptions,
+  join,
+  type Joined,
+  type JoinOffer,
+  type JoinOptions,
+  requestJoin,
+  type RequestJoinOptions,
+} from "./pairing.js";
+import { PresenceApi } from "./presence.js";
+import { type BlobHandler, subscribe, type SubscribeOptions, type Subscription } from "./subscription.js";
+
+/** How long {@link Receipt} waits by default, in milliseconds. */
+const WAIT_MS = 30_000;
+
+/** The word that a blob is durable on this device, and the way to wait for more. */
+export interface Receipt {
+  /** The blob's id, the same on every device: 16 bytes in hex. */
+  readonly id: string;
+  /** Its place in this device's log: a decimal number up to 2^62, so compare with `BigInt`. */
+  readonly position: string;
+  /**
+   * Resolves once the blob is durable at a relay.
+   *
+   * @param options `timeoutMs`: how long to wait, by default 30,000.
+   * @throws SyncError `TIMEOUT`; it may still happen later.
+   */
+  accepted(options?: { timeoutMs?: number }): Promise<void>;
+  /**
+   * Resolves once every other device has signed that it has the blob.
+   *
+   * @param options `timeoutMs`: how long to wait, by default 30,000.
+   * @throws SyncError `TIMEOUT`; it may still happen later.
+   */
+  delivered(options?: { timeoutMs?: number }): Promise<void>;
+}
+
+/** The page's side of 0k-Sync. All of its calls reject with a `SyncError`. */
+export class Sync {
+  readonly #events = new SyncEvents();
+
+  /** What devices tell each other while they are connected, and nobody keeps: who is here, where a cursor stands. */
+  readonly presence = new PresenceApi(this.#events);
+
+  /**
+   * Gives bytes to every other device of the group. Resolves once they are durable on this device, online or not. The first
+   * push makes a group of this device alone.
+   *
+   * @param data 1 byte to 1 MiB; a string is UTF-8.
+   * @param options `channel`: a name of at most 256 bytes; there is a default channel.
+   * @throws SyncError `TOO_LARGE`, `EMPTY`, `DISK_FULL`, `REMOVED`.
+   */
+  async push(data: Uint8Array | ArrayBuffer | string, options: { channel?: string } = {}): Promise<Receipt> {
+    const { id, position } = await callRaw<ReceiptInfo>("push", toBytes(data), options.channel);
+    const wait = async (state: ReceiptState, timeoutMs = WAIT_MS) => void (await call("wait", id, state, timeoutMs));
+    return {
+      id,
+      position,
+      accepted: ({ timeoutMs } = {}) => wait("accepted", timeoutMs),
+      delivered: ({ timeoutMs } = {}) => wait("delivered", timeoutMs),
+    };
+  }
+
+  /**
+   * Hands each blob that another device pushed to `handler`, one after another, in each sender's order. Each comes at least
+   * once: the position moves when the handler has resolved.
+   *
+   * @param channel one channel, or null for all.
+   * @returns ends the subscription when called; its `ready` tells when it has caught up with the log.
+   */
+  subscribe(channel: string | null, handler: BlobHandler, options: SubscribeOptions = {}): Promise<Subscription> {
+    return subscribe(channel, handler, options);
+  }
+
+  /**
+   * Hears of what happens. `status` is told the present status at once, and again whenever it may have changed.
+   *
+   * @returns ends it when called.
+   */
+  on<T extends SyncEventType>(type: T, listener: (event: SyncEventMap[T]) => void): Promise<() => void> {
+    return this.#events.on(type, listener);
+  }
+
+  /** How things stand. */
+  status(): Promise<SyncStatus> {
+    return call("status");
+  }
+
+  /** Why it is or is not syncing, most important first. */
+  doctor(): Promise<SyncFinding[]> {
+    return call("doctor");
+  }
+
+  /** The members of the group, this device first. */
+  devices(): Promise<Member[]> {
+    return call("devices");
+  }
+
+  /**
+   * Puts a device out of the group: it gets nothing that is pushed later. The event `device` tells when that is done. Needs
+   * the permission `0ksync:admin`.
+   *
+   * @throws SyncError `UNKNOWN_DEVICE`, `NOT_IN_GROUP`, `NOT_PERMITTED`.
+   */
+  async removeDevice(id: string): Promise<void> {
+    await call("removeDevice", id);
+  }
+
+  /**
+   * Leaves the group, and deletes its keys and blobs here.
+   *
+   * @throws SyncError `RELAY_UNREACHABLE` if the others cannot be told: then nothing was deleted. `NOT_IN_GROUP`.
+   */
+  async leave(): Promise<void> {
+    await call("leave");
+  }
+
+  /** Deletes this device without telling the others, who list it until one of them removes it. Needs `0ksync:admin`. */
+  async reset(): Promise<void> {
+    await call("reset");
+  }
+
+  /**
+   * Member: shows a link and a QR for a newcomer, who takes it with {@link Sync.join}. Resolves once there is something to
+   * show.
+   *
+   * @throws SyncError `RELAY_UNREACHABLE` and what else keeps from the relay, `REMOVED`.
+   */
+  invite(options: InviteOptions = {}): Promise<Invite> {
+    return invite(options);
+  }
+
+  /**
+   * Member: takes the link that a newcomer shows ({@link Sync.requestJoin}). Resolves once it is in the group.
+   *
+   * @throws SyncError `WRONG_SIDE` for a member's link, which is for {@link Sync.join}; `LINK_INVALID`, `WRONG_APP`,
+   * `PAIRING_EXPIRED`, `PAIRING_USED`, `PAIRING_REFUSED`, `TOO_MANY_TRIES`, `NO_SUCH_PAIRING`, `PAIRING_FORGED`.
+   */
+  accept(link: string, options: AcceptOptions): Promise<Device> {
+    return accept(link, options);
+  }
+
+  /**
+   * Newcomer: takes the link that a member shows. What was pushed here comes along. Resolves once this device is in the group.
+   *
+   * @throws SyncError as {@link Sync.accept}; `WRONG_SIDE` for a newcomer's link; `ALREADY_IN_GROUP`.
+   */
+  join(link: string, options: JoinOptions): Promise<Joined> {
+    return join(link, options);
+  }
+
+  /**
+   * Newcomer: shows a link and a QR for a member, who takes it with {@link Sync.accept}. Resolves once there is something to
+   * show.
+   *
+   * @throws SyncError `ADDRESS_INVALID` if the app has only an `embedded` relay, where a newcomer has none to meet at;
+   * `ALREADY_IN_GROUP`, `RELAY_UNREACHABLE`.
+   */
+  requestJoin(options: RequestJoinOptions = {}): Promise<JoinOffer> {
+    return requestJoin(options);
+  }
+}
+
+/** The page's side of 0k-Sync. */
+export const sync: Sync = new Sync();

@@ -1,0 +1,116 @@
+import { afterEach, expect, test } from "vitest";
+
+import { sync, SyncError } from "../index.js";
+import { code, fails, plugin } from "./plugin.js";
+
+const rust = plugin();
+
+test("bytes and text cross as they are, with the channel in a header that is ASCII", async () => {
+  rust.on("push", () => ({ id: "ab", position: "9007199254740993" }));
+  const receipt = await sync.push(new Uint8Array([1, 2, 255]), { channel: "notes/é 17" });
+  await sync.push("grün");
+  await sync.push(new Uint8Array([7, 8]).buffer);
+  expect(receipt).toMatchObject({ id: "ab", position: "9007199254740993" });
+  expect(rust.args("push").map((body) => [...(body as Uint8Array)])).toEqual([
+    [1, 2, 255],
+    [103, 114, 195, 188, 110],
+    [7, 8],
+  ]);
+  expect(rust.of("push").map((call) => call.headers)).toEqual([{ "ksync-channel": "notes%2F%C3%A9%2017" }, {}, {}]);
+});
+
+test("a receipt waits for its own blob, as long as it was told", async () => {
+  rust.on("push", () => ({ id: "ab", position: "1" })).on("wait", ({ state }: { state: string }) =>
+    state === "delivered" ? fails("TIMEOUT")() : null,
+  );
+  const receipt = await sync.push("x");
+  expect(await receipt.accepted()).toBeUndefined();
+  expect(await code(receipt.delivered({ timeoutMs: 5 }))).toBe("TIMEOUT");
+  expect(rust.args("wait")).toEqual([
+    { id: "ab", state: "accepted", timeoutMs: 30_000 },
+    { id: "ab", state: "delivered", timeoutMs: 5 },
+  ]);
+});
+
+test("what a command rejects with is an error with all of its parts", async () => {
+  rust.on("push", fails("RATE_LIMITED", { retryAfterMs: 1_500 }));
+  const error = await sync.push("x").catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(SyncError);
+  expect(error).toBeInstanceOf(Error);
+  expect(error).toMatchObject({
+    code: "RATE_LIMITED",
+    retryAfterMs: 1_500,
+    message: "it failed with RATE_LIMITED. Do better.",
+    details: { nextStep: "Do better.", fault: "person" },
+  });
+  rust.on("push", fails("EMPTY"));
+  expect(await sync.push("").catch((thrown: unknown) => thrown)).not.toHaveProperty("retryAfterMs");
+});
+
+const refuse = (text: string) => () => Promise.reject(text as unknown as Error);
+
+test.each([
+  ["debug", "0ksync.remove_device not allowed. Permissions associated with this command: 0ksync:admin, 0ksync:allow-remove-device"],
+  ["release", "Command plugin:0ksync|remove_device not allowed by ACL"],
+])("a missing permission is named, and the set that holds it: %s", async (_, text) => {
+  rust.on("remove_device", refuse(text));
+  const error = await sync.removeDevice("d").catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "NOT_PERMITTED" });
+  expect((error as Error).message).toContain('"0ksync:allow-remove-device"');
+  expect((error as Error).message).toContain('Add "0ksync:admin"');
+  rust.on("status", refuse("Command plugin:0ksync|status not allowed by ACL"));
+  const everyday = await sync.status().catch((thrown: unknown) => thrown);
+  expect((everyday as Error).message).toContain('Add "0ksync:default"');
+});
+
+test.each([
+  ["plugin 0ksync not found", "tauri add 0ksync"],
+  ["0ksync.status not allowed. Plugin not found", "tauri add 0ksync"],
+  ["Command status not found", "same version"],
+  ["0ksync.status not allowed. Command not found", "same version"],
+])("an app without the plugin, or with another one, says what to do: %s", async (text, words) => {
+  rust.on("status", refuse(text));
+  const error = await sync.status().catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "NOT_INSTALLED" });
+  expect((error as Error).message).toContain(words);
+});
+
+test("what Tauri says otherwise is kept", async () => {
+  rust.on("status", refuse("invalid args `id` for command `status`."));
+  const error = await sync.status().catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "INTERNAL", details: { reason: "invalid args `id` for command `status`" } });
+});
+
+test("a channel that is no text is refused before anything is sent", async () => {
+  expect(await code(sync.push("x", { channel: "\ud800" }))).toBe("INVALID_ARGUMENT");
+  expect(rust.calls).toEqual([]);
+});
+
+test("the calls of the group reach their commands", async () => {
+  rust.on("status", () => ({ name: "Laptop" })).on("devices", () => [1]).on("doctor", () => [2]);
+  expect(await sync.status()).toEqual({ name: "Laptop" });
+  expect(await sync.devices()).toEqual([1]);
+  expect(await sync.doctor()).toEqual([2]);
+  expect(await sync.removeDevice("ab")).toBeUndefined();
+  expect(await sync.leave()).toBeUndefined();
+  expect(await sync.reset()).toBeUndefined();
+  expect(rust.calls.slice(3).map(({ command, args }) => [command, args])).toEqual([
+    ["remove_device", { id: "ab" }],
+    ["leave", {}],
+    ["reset", {}],
+  ]);
+});
+
+const { __TAURI_INTERNALS__: internals } = window as unknown as Record<string, unknown>;
+
+afterEach(() => {
+  (window as unknown as Record<string, unknown>)["__TAURI_INTERNALS__"] = internals ?? {};
+});
+
+test("outside of Tauri, that is said", async () => {
+  delete (window as unknown as Record<string, unknown>)["__TAURI_INTERNALS__"];
+  expect(await code(sync.push("x"))).toBe("NOT_INSTALLED");
+  expect(await code(sync.subscribe(null, () => {}))).toBe("NOT_INSTALLED");
+  expect(await code(sync.invite())).toBe("NOT_INSTALLED");
+  expect(await code(sync.on("status", () => {}))).toBe("NOT_INSTALLED");
+});

@@ -1,0 +1,134 @@
+const LIGHT = `
+  --_accent: var(--ksync-accent, #2a5bd7);
+  --_on-accent: var(--ksync-on-accent, #ffffff);
+  --_surface: var(--ksync-surface, #ffffff);
+  --_raised: var(--ksync-raised, #f3f5f9);
+  --_text: var(--ksync-text, #161a22);
+  --_muted: var(--ksync-muted, #525c6c);
+  --_line: var(--ksync-line, #808a9a);
+  --_hair: var(--ksync-hair, #e0e4eb);
+  --_bad: var(--ksync-bad, #b3261e);
+  --_good: var(--ksync-good, #1a7340);
+  color-scheme: light;`;
+
+const DARK = `
+  --_accent: var(--ksync-accent, #9dbbff);
+  --_on-accent: var(--ksync-on-accent, #0b1a3d);
+  --_surface: var(--ksync-surface, #171a21);
+  --_raised: var(--ksync-raised, #222731);
+  --_text: var(--ksync-text, #eef1f6);
+  --_muted: var(--ksync-muted, #a9b3c3);
+  --_line: var(--ksync-line, #7b8698);
+  --_hair: var(--ksync-hair, #303743);
+  --_bad: var(--ksync-bad, #ffb4a9);
+  --_good: var(--ksync-good, #84d8a5);
+  color-scheme: dark;`;
+
+const CSS = `
+:host { display: block; container-type: inline-size; min-width: 0; ${LIGHT} }
+:host([hidden]) { display: none; }
+@media (prefers-color-scheme: dark) { :host(:not([theme="light"])) { ${DARK} } }
+:host([theme="dark"]) { ${DARK} }
+
+* { box-sizing: border-box; }
+.card {
+  max-width: 27rem; margin: 0 auto; padding: clamp(1rem, 6cqi, 2rem);
+  background: var(--_surface); color: var(--_text);
+  border: 1px solid var(--_hair); border-radius: var(--ksync-radius, 18px);
+  font: 400 1rem/1.5 var(--ksync-font, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif);
+  overflow-wrap: anywhere; text-align: start;
+}
+.card > section { animation: in .18s ease-out; }
+h2 { margin: 0 0 .375rem; font-size: 1.375rem; line-height: 1.25; font-weight: 650; letter-spacing: -.012em; text-wrap: balance; }
+h2:focus { outline: none; }
+p { margin: 0 0 1rem; color: var(--_muted); text-wrap: pretty; }
+p strong { color: var(--_text); }
+.note { margin: 1rem 0 0; padding: .75rem 1rem; border-radius: 12px; background: var(--_raised); font-size: .9375rem; }
+.bad { color: var(--_bad); }
+.problem { margin: .5rem 0 0; font-size: .9375rem; color: var(--_bad); }
+.problem:empty { display: none; }
+
+button, input, textarea { font: inherit; color: inherit; min-height: 44px; border-radius: 12px; }
+button {
+  display: inline-flex; align-items: center; justify-content: center; padding: .55rem 1.1rem; cursor: pointer;
+  border: 1px solid transparent; background: none; font-weight: 600; text-align: center;
+  transition: background-color .12s, border-color .12s, filter .12s;
+}
+button.primary { background: var(--_accent); color: var(--_on-accent); }
+button.primary:hover { filter: brightness(1.07); }
+button.plain { border-color: var(--_line); }
+button.plain:hover { background: var(--_raised); }
+button.quiet { color: var(--_accent); padding-inline: .6rem; margin-inline: -.6rem; font-weight: 550; text-align: start; }
+button.quiet:hover { text-decoration: underline; text-underline-offset: 3px; }
+button[aria-disabled="true"] { opacity: .62; cursor: default; filter: none; }
+:is(button, input, textarea):focus-visible { outline: 3px solid var(--_accent); outline-offset: 2px; }
+
+.choices { display: grid; gap: .75rem; margin-top: 1.25rem; }
+.choice {
+  display: grid; grid-template-columns: auto 1fr; gap: .1rem 1rem; align-items: center; justify-items: start; width: 100%;
+  padding: 1rem 1.125rem; border: 1px solid var(--_hair); border-radius: 16px; background: var(--_raised); text-align: start;
+}
+.choice:hover { border-color: var(--_accent); }
+.choice svg { grid-row: span 2; width: 2rem; height: 2rem; color: var(--_accent); }
+.choice b { font-weight: 650; align-self: end; }
+.choice span { font-weight: 400; color: var(--_muted); font-size: .9375rem; line-height: 1.4; align-self: start; }
+
+label { display: block; margin: 0 0 .375rem; font-weight: 600; font-size: .9375rem; }
+input, textarea {
+  width: 100%; padding: .55rem .8rem; background: var(--_surface); border: 1px solid var(--_line); min-width: 0;
+}
+textarea { min-height: 6rem; resize: vertical; display: block; }
+.mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .8125rem; }
+input[aria-invalid="true"], textarea[aria-invalid="true"] { border-color: var(--_bad); border-width: 2px; }
+::placeholder { color: var(--_muted); opacity: 1; }
+.digits { max-width: 11rem; font-size: 1.75rem; letter-spacing: .35em; padding-inline-start: .8rem; font-variant-numeric: tabular-nums; font-weight: 600; }
+
+.actions { display: flex; flex-wrap: wrap; gap: .625rem; margin-top: 1.25rem; }
+.actions button { flex: 1 1 7rem; }
+.link { display: flex; gap: .5rem; }
+.link button { flex: none; min-width: 5.75rem; }
+.below { margin-top: 1rem; display: flex; flex-direction: column; align-items: flex-start; gap: .125rem; }
+.qr { width: min(100%, 17rem); margin: 1.25rem auto; padding: .25rem; background: #fff; border-radius: 16px; border: 1px solid var(--_hair); }
+.qr svg { display: block; width: 100%; height: auto; }
+.left { margin: .625rem 0 0; font-size: .9375rem; font-variant-numeric: tabular-nums; }
+.code { display: flex; justify-content: center; gap: clamp(.375rem, 3cqi, .75rem); margin: 1.5rem 0; }
+.code span {
+  flex: 0 1 4rem; padding: .5rem 0; text-align: center; font-size: clamp(2rem, 13cqi, 3rem); line-height: 1.25; font-weight: 650;
+  font-variant-numeric: tabular-nums; color: var(--_text); background: var(--_raised); border-radius: 14px;
+}
+.busy { display: flex; gap: .375rem; margin: 1.5rem 0; }
+.busy i { width: .625rem; height: .625rem; border-radius: 50%; background: var(--_accent); animation: pulse 1.2s ease-in-out infinite; }
+.busy i:nth-child(2) { animation-delay: .18s; }
+.busy i:nth-child(3) { animation-delay: .36s; }
+.mark { width: 3rem; height: 3rem; margin: 0 0 1rem; display: block; }
+.mark.good { color: var(--_good); }
+.mark.bad { color: var(--_bad); }
+.hidden { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+
+@container (min-width: 640px) {
+  .card.wide { max-width: 46rem; }
+  .card.wide .columns { display: grid; grid-template-columns: 18rem 1fr; gap: 2rem; align-items: start; }
+  .card.wide .qr { margin: 0; width: 100%; }
+  .card.wide h2 { margin-bottom: 1.25rem; }
+}
+@keyframes in { from { transform: translateY(6px); } }
+@keyframes pulse { 0%, 60%, 100% { opacity: .25; } 30% { opacity: 1; } }
+@media (prefers-reduced-motion: reduce) {
+  *, .card > section, .busy i { animation: none; transition: none; }
+}
+@media (forced-colors: active) {
+  button, .card, .choice { border: 1px solid ButtonText; }
+  .busy i { background: CanvasText; }
+}
+`;
+
+let sheet: CSSStyleSheet | undefined;
+
+/** The one stylesheet of all these elements. It is constructed, so that a page's security policy has nothing against it. */
+export function stylesheet(): CSSStyleSheet {
+  if (!sheet) {
+    sheet = new CSSStyleSheet();
+    sheet.replaceSync(CSS);
+  }
+  return sheet;
+}

@@ -1,0 +1,101 @@
+import { SyncError } from "../errors.js";
+
+/** What an error says to a person. */
+export interface Words {
+  /** What happened. */
+  readonly what: string;
+  /** What to do next. */
+  readonly next: string;
+}
+
+const WORDS: Readonly<Record<string, Words>> = {
+  LINK_INVALID: {
+    what: "This is not a complete pairing link",
+    next: "Copy the whole link on the other device, from “KSYNC:” to its end, and paste it again.",
+  },
+  PAIRING_EXPIRED: { what: "The code has expired", next: "Make a new code. Each one works for ten minutes." },
+  PAIRING_USED: {
+    what: "This code has been used already",
+    next: "Make a new code. Each one works once. If nobody of yours has used it, show the new one to nobody else.",
+  },
+  PAIRING_REFUSED: {
+    what: "The other device said no",
+    next: "Nothing was shared. If that was not meant, try again and agree on both devices.",
+  },
+  WRONG_CODE: { what: "These were not the right digits", next: "Type the four digits that the other device shows." },
+  WRONG_APP: {
+    what: "This link belongs to another app",
+    next: "Open the same app on both devices, and make the code there.",
+  },
+  WRONG_SIDE: {
+    what: "Both devices are waiting for the same thing",
+    next: "Choose “Add a device” on the one that has the data, and “Join a device” on the other one.",
+  },
+  TOO_MANY_TRIES: {
+    what: "The digits were wrong twice",
+    next: "This code is void now. Make a new one, and compare the digits on both screens.",
+  },
+  NO_SUCH_PAIRING: {
+    what: "The other device is no longer waiting",
+    next: "Keep the code open on the other device until both are done. Make a new one there if it was closed.",
+  },
+  PAIRING_FORGED: {
+    what: "Somebody else answered this code",
+    next: "Nothing was shared. Make a new code, and show it to nobody but your own device.",
+  },
+  RELAY_UNREACHABLE: {
+    what: "The other device cannot be reached",
+    next: "Check that both devices are online, then try again.",
+  },
+  RATE_LIMITED: { what: "There were too many attempts", next: "Wait a moment, then try again." },
+  TOO_MANY_CONNECTIONS: { what: "The relay is busy", next: "Wait a moment, then try again." },
+  DRAINING: { what: "The relay is restarting", next: "Wait a moment, then try again." },
+  TIMEOUT: { what: "The other device did not answer in time", next: "Check that it is online, then try again." },
+  ADDRESS_INVALID: {
+    what: "This device cannot show a code",
+    next: "Choose “Add a device” on the other device, and take its link here.",
+  },
+  ACCESS_DENIED: {
+    what: "The relay wants an access token",
+    next: "Ask whoever runs the relay for one, and put it into the app's settings.",
+  },
+  ALREADY_IN_GROUP: {
+    what: "This device already shares its data with others",
+    next: "To add one more device, choose “Add a device” here. To join others instead, leave your devices first.",
+  },
+  REMOVED: {
+    what: "This device was removed from your devices",
+    next: "If that was not meant, reset sync on this device, then join again.",
+  },
+  VERSION: { what: "The two apps are too far apart", next: "Update the app on both devices, then try again." },
+  SUITE: { what: "The two apps encrypt in different ways", next: "Use the same edition of the app on both devices." },
+  PROTOCOL: { what: "The other device answered nonsense", next: "Update the app on both devices, then try again." },
+  NOT_PERMITTED: {
+    what: "This window of the app may not pair devices",
+    next: "Pair in the app's main window. For the developer: its capability lacks “0ksync:default”.",
+  },
+  NOT_INSTALLED: {
+    what: "This app cannot sync here",
+    next: "For the developer: run “tauri add 0ksync”, and open the page in the app.",
+  },
+  REFUSED_HERE: { what: "The device was not added", next: "Nothing was shared with it." },
+};
+
+/** The words for an error; the plugin's own where this package has none. */
+export function wordsFor(error: unknown): Words {
+  const code = error instanceof SyncError ? error.code : "INTERNAL";
+  const known = WORDS[code];
+  if (known) return known;
+  const details = error instanceof SyncError ? error.details : undefined;
+  const reason = details?.reason ?? "Something went wrong";
+  return {
+    what: reason.charAt(0).toUpperCase() + reason.slice(1),
+    next: details?.nextStep ?? "Try again. If it stays, report it to whoever made the app.",
+  };
+}
+
+/** Milliseconds as m:ss, rounded up: at 0:00 the time is over. */
+export function clock(ms: number): string {
+  const seconds = Math.max(0, Math.ceil(ms / 1000));
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,38 @@
+//! The TypeScript of the commands and their types, for `guest-js/bindings.ts`.
+
+use tauri_specta::collect_commands;
+
+use crate::commands::{data, group, pairing};
+use crate::types::{ReceiptInfo, SubscribeOptions, SubscriptionInfo};
+
+/// Every command whose arguments are JSON. `push`, `presence` and `subscribe` move raw bytes, which have no type there; the
+/// façade calls them by hand.
+pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
+    tauri_specta::Builder::new()
+        .plugin_name("0ksync")
+        .error_handling(tauri_specta::ErrorHandlingMode::Throw)
+        .disable_serde_phases()
+        .commands(collect_commands![
+            data::wait,
+            data::ack::<tauri::Wry>,
+            data::handler_failed::<tauri::Wry>,
+            data::unsubscribe::<tauri::Wry>,
+            data::listen::<tauri::Wry>,
+            data::unlisten::<tauri::Wry>,
+            group::status,
+            group::doctor,
+            group::devices,
+            group::remove_device,
+            group::leave,
+            group::reset,
+            pairing::invite::<tauri::Wry>,
+            pairing::join::<tauri::Wry>,
+            pairing::request_join::<tauri::Wry>,
+            pairing::pairing_check::<tauri::Wry>,
+            pairing::pairing_consent::<tauri::Wry>,
+            pairing::pairing_cancel::<tauri::Wry>,
+        ])
+        .typ::<ReceiptInfo>()
+        .typ::<SubscribeOptions>()
+        .typ::<SubscriptionInfo>()
+}

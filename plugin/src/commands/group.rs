@@ -1,0 +1,50 @@
+//! The group and this device in it: status, members, leaving.
+
+use sync_client::DeviceId;
+
+use super::data::parse;
+use super::{App, Done};
+use crate::types::{Member, SyncFinding, SyncStatus};
+
+/// How things stand.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn status(app: App<'_>) -> Done<SyncStatus> {
+    Ok(app.client().await?.status().await?.into())
+}
+
+/// Why it is or is not syncing, most important first.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn doctor(app: App<'_>) -> Done<Vec<SyncFinding>> {
+    Ok(app.client().await?.doctor().await?.into_iter().map(Into::into).collect())
+}
+
+/// The members of the group, this device first.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn devices(app: App<'_>) -> Done<Vec<Member>> {
+    Ok(app.client().await?.devices().await?.into_iter().map(Into::into).collect())
+}
+
+/// Puts a device out of the group. The event `device` tells when it is done.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn remove_device(app: App<'_>, id: String) -> Done {
+    let id = parse::<DeviceId>(&id, "device")?;
+    Ok(app.client().await?.remove_device(id).await?)
+}
+
+/// Leaves the group, and deletes its keys and blobs here.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn leave(app: App<'_>) -> Done {
+    Ok(app.client().await?.leave().await?)
+}
+
+/// Deletes this device. The others still list it until one of them removes it.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn reset(app: App<'_>) -> Done {
+    Ok(app.reset().await?)
+}

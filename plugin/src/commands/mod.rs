@@ -1,0 +1,15 @@
+//! What a webview can call. Each command has a permission of its own; `permissions/` says which go together.
+
+pub(crate) mod data;
+pub(crate) mod group;
+pub(crate) mod pairing;
+
+use std::sync::Arc;
+
+use tauri::State;
+
+use crate::error::CommandError;
+use crate::state::Ksync;
+
+type App<'a> = State<'a, Arc<Ksync>>;
+type Done<T = ()> = Result<T, CommandError>;

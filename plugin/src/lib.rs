@@ -1,0 +1,193 @@
+//! 0k-Sync for Tauri: end-to-end encrypted sync between a person's devices, as `sync.push()` in the webview.
+//!
+//! ```no_run
+//! tauri::Builder::default()
+//!     .plugin(tauri_plugin_0ksync::init())
+//! #   ;
+//! ```
+//!
+//! `tauri add 0ksync` writes that line. Nothing has to be configured; `plugins.0ksync` of `tauri.conf.json` takes a
+//! [`Config`], and [`Builder`] the same in Rust. The webview's side is the npm package `tauri-plugin-0ksync-api`. An app's own
+//! commands reach the client as `app.ksync().client().await`, see [`KsyncExt`].
+
+mod commands;
+mod config;
+mod consent;
+mod error;
+mod pairings;
+mod qr;
+mod registry;
+mod state;
+mod subscriptions;
+mod types;
+
+#[cfg(feature = "specta")]
+pub mod bindings;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sync_client::{Code, SyncError};
+use tauri::plugin::TauriPlugin;
+use tauri::webview::PageLoadEvent;
+use tauri::{Manager, RunEvent, Runtime, WindowEvent};
+
+pub use config::Config;
+pub use consent::ConsentRequest;
+pub use error::{CommandError, ErrorDetails, ErrorFault};
+pub use state::Ksync;
+pub use sync_client;
+
+use commands::{data, group, pairing};
+use config::Choices;
+use consent::Consent;
+
+/// The plugin, set up by `tauri.conf.json` alone. Never fails: what keeps the client from opening is the error of each call.
+pub fn init<R: Runtime>() -> TauriPlugin<R, Option<Config>> {
+    Builder::new().build()
+}
+
+/// The client of an app, from anything that knows the app.
+pub trait KsyncExt<R: Runtime> {
+    /// The plugin's state.
+    ///
+    /// # Panics
+    /// If the plugin was not added to the app.
+    fn ksync(&self) -> &Ksync;
+}
+
+impl<R: Runtime, T: Manager<R>> KsyncExt<R> for T {
+    fn ksync(&self) -> &Ksync {
+        self.state::<Arc<Ksync>>().inner()
+    }
+}
+
+/// The plugin, set up in Rust. What is said here goes before what `tauri.conf.json` says.
+#[derive(Debug, Default)]
+pub struct Builder {
+    choices: Choices,
+    consent: Asks,
+}
+
+/// Who is asked whether a device may be paired, besides the page.
+#[derive(Debug, Default)]
+enum Asks {
+    #[default]
+    Nobody,
+    #[cfg(feature = "native-consent")]
+    Native,
+    By(Consent),
+}
+
+impl Builder {
+    /// Everything as the configuration file says, or by default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The relay's address, as [`Config::relay`].
+    #[must_use]
+    pub fn relay(mut self, address: impl Into<String>) -> Self {
+        self.choices.file.relay = Some(address.into());
+        self
+    }
+
+    /// What people call this device, as [`Config::device_name`].
+    #[must_use]
+    pub fn device_name(mut self, name: impl Into<String>) -> Self {
+        self.choices.file.device_name = Some(name.into());
+        self
+    }
+
+    /// The folder with this device's data. By default `0ksync` in the app's local data folder.
+    #[must_use]
+    pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.choices.home = Some(folder.into());
+        self
+    }
+
+    /// Pairs nothing unless a person agrees in a native dialog too, so that script in a page cannot.
+    #[cfg(feature = "native-consent")]
+    #[must_use]
+    pub fn native_consent(mut self) -> Self {
+        self.consent = Asks::Native;
+        self
+    }
+
+    /// Pairs nothing unless this agrees too: for apps with a way of their own to ask a person outside of the page.
+    #[must_use]
+    pub fn consent_by<F>(mut self, ask: impl Fn(ConsentRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.consent = Asks::By(Consent::by(ask));
+        self
+    }
+
+    /// The plugin.
+    pub fn build<R: Runtime>(self) -> TauriPlugin<R, Option<Config>> {
+        tauri::plugin::Builder::<R, Option<Config>>::new("0ksync")
+            .invoke_handler(tauri::generate_handler![
+                data::push,
+                data::presence,
+                data::wait,
+                data::subscribe,
+                data::ack,
+                data::handler_failed,
+                data::unsubscribe,
+                data::listen,
+                data::unlisten,
+                group::status,
+                group::doctor,
+                group::devices,
+                group::remove_device,
+                group::leave,
+                group::reset,
+                pairing::invite,
+                pairing::join,
+                pairing::request_join,
+                pairing::pairing_check,
+                pairing::pairing_consent,
+                pairing::pairing_cancel,
+            ])
+            .setup(move |app, api| {
+                let data = app.path().app_local_data_dir();
+                let data =
+                    data.map_err(|e| SyncError::new(Code::Io, format!("the system names no folder for data: {e}")));
+                let id = &app.config().identifier;
+                let config = data.and_then(|data| self.choices.client(api.config().as_ref(), id, &data));
+                let consent = match self.consent {
+                    Asks::Nobody => Consent::default(),
+                    #[cfg(feature = "native-consent")]
+                    Asks::Native => {
+                        // An app that uses dialogs itself may have added it already.
+                        if app.try_state::<tauri_plugin_dialog::Dialog<R>>().is_none() {
+                            app.plugin(tauri_plugin_dialog::init())?;
+                        }
+                        Consent::native(app)
+                    }
+                    Asks::By(consent) => consent,
+                };
+                let ksync = Arc::new(Ksync::new(config, consent));
+                app.manage(ksync.clone());
+                // Connects at the start, not at the first call.
+                tauri::async_runtime::spawn(async move {
+                    if let Err(error) = ksync.client().await {
+                        tracing::error!(%error, "the sync client cannot be opened; each call tries again");
+                    }
+                });
+                Ok(())
+            })
+            .on_page_load(|webview, payload| {
+                if payload.event() == PageLoadEvent::Started {
+                    webview.ksync().page_is_gone(webview.label());
+                }
+            })
+            .on_event(|app, event| match event {
+                RunEvent::WindowEvent { label, event: WindowEvent::Destroyed, .. } => app.ksync().page_is_gone(label),
+                RunEvent::Exit => tauri::async_runtime::block_on(app.ksync().exit()),
+                _ => {}
+            })
+            .build()
+    }
+}

@@ -1,0 +1,189 @@
+//! Pairings that a webview began: their steps go to it, its answers come back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sync_client::{Code, Pairing, PairingEvent, SyncError};
+use tauri::ipc::Channel;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::consent::{Consent, ConsentRequest};
+use crate::qr;
+use crate::registry::Task;
+use crate::state::Ksync;
+use crate::types::{Device, PairingStep};
+
+/// A pairing that is open in a webview. It is given up with its page.
+#[derive(Debug)]
+pub(crate) struct Open {
+    answers: mpsc::Sender<(Answer, Reply)>,
+    _task: Task,
+}
+
+/// What this device is in a pairing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// It adds another device to its group.
+    Member,
+    /// It comes into another device's group.
+    Newcomer,
+}
+
+/// What the webview says.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// These digits were typed.
+    Digits(String),
+    /// Yes or no.
+    Consent(bool),
+    /// It is given up.
+    Cancel,
+}
+
+type Reply = oneshot::Sender<Result<(), SyncError>>;
+
+/// Goes on with a pairing for a webview. Gives the number that its answers name.
+pub(crate) fn begin(
+    ksync: &Arc<Ksync>,
+    webview: &str,
+    side: Side,
+    pairing: Pairing,
+    steps: Channel<PairingStep>,
+) -> u32 {
+    let (answers, receiver) = mpsc::channel(4);
+    ksync.pairings.insert(webview, |id| {
+        let consent = ksync.consent.clone();
+        let talk = Talk { consent, side, pairing, steps, answers: receiver, newcomer: None, asking: None };
+        let (ksync, webview) = (ksync.clone(), webview.to_owned());
+        let work = async move {
+            talk.run().await;
+            ksync.pairings.remove(&webview, id);
+        };
+        Open { answers, _task: Task::spawn(work) }
+    })
+}
+
+/// Takes an answer to the pairing of this number.
+pub(crate) async fn answer(ksync: &Ksync, webview: &str, id: u32, answer: Answer) -> Result<(), SyncError> {
+    let over = || SyncError::new(Code::PairingUsed, "the pairing is over");
+    let answers = ksync.pairings.with(webview, id, |open| open.answers.clone()).ok_or_else(over)?;
+    let (reply, result) = oneshot::channel();
+    answers.send((answer, reply)).await.map_err(|_| over())?;
+    result.await.map_err(|_| over())?
+}
+
+struct Talk {
+    consent: Consent,
+    side: Side,
+    pairing: Pairing,
+    steps: Channel<PairingStep>,
+    answers: mpsc::Receiver<(Answer, Reply)>,
+    /// What the newcomer calls itself, once it has asked.
+    newcomer: Option<String>,
+    asking: Option<Asking>,
+}
+
+/// A yes of the page that waits for a person's outside of it.
+struct Asking {
+    person: Pin<Box<dyn Future<Output = Result<(), SyncError>> + Send>>,
+    answer: Answer,
+    reply: Reply,
+}
+
+impl Talk {
+    /// Until the pairing has come to something, or the webview is gone. Steps go on while the person is asked, and the page may
+    /// still give up.
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                event = self.pairing.next() => {
+                    let Some(event) = event else { return };
+                    if let PairingEvent::Request { name, .. } = &event {
+                        self.newcomer = Some(name.clone());
+                    }
+                    if self.steps.send(step(event)).is_err() {
+                        return;
+                    }
+                }
+                answer = self.answers.recv() => {
+                    let Some((answer, reply)) = answer else { return };
+                    self.answered(answer, reply).await;
+                }
+                agreed = async {
+                    match &mut self.asking {
+                        Some(asking) => asking.person.as_mut().await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    let Some(asking) = self.asking.take() else { continue };
+                    let done = match agreed {
+                        Ok(()) => self.say(asking.answer).await,
+                        Err(error) => {
+                            self.pairing.cancel().await;
+                            Err(error)
+                        }
+                    };
+                    // The page that asked may be gone.
+                    let _ = asking.reply.send(done);
+                }
+            }
+        }
+    }
+
+    async fn answered(&mut self, answer: Answer, reply: Reply) {
+        let is_yes = matches!(answer, Answer::Digits(_) | Answer::Consent(true));
+        // A newcomer's person was asked before the pairing began.
+        if !is_yes || self.side == Side::Newcomer {
+            if matches!(answer, Answer::Cancel | Answer::Consent(false)) {
+                self.asking = None;
+            }
+            let done = self.say(answer).await;
+            let _ = reply.send(done);
+            return;
+        }
+        // Digits that came before the request would be kept until they are asked for, and nobody would have seen the name.
+        let refusal = match (&self.newcomer, &self.asking) {
+            (None, _) => "no device has asked to be added yet",
+            (Some(_), Some(_)) => "the person is being asked already",
+            (Some(name), None) => {
+                let (consent, request) = (self.consent.clone(), ConsentRequest::Add { name: name.clone() });
+                let person = Box::pin(async move { consent.ask(request).await });
+                self.asking = Some(Asking { person, answer, reply });
+                return;
+            }
+        };
+        let _ = reply.send(Err(SyncError::new(Code::InvalidArgument, refusal)));
+    }
+
+    async fn say(&mut self, answer: Answer) -> Result<(), SyncError> {
+        match answer {
+            Answer::Digits(digits) => self.pairing.type_check(&digits).await,
+            Answer::Consent(yes) => self.pairing.consent(yes).await,
+            Answer::Cancel => {
+                self.pairing.cancel().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn step(event: PairingEvent) -> PairingStep {
+    match event {
+        PairingEvent::Uri { uri, expires_at } => {
+            // A link is far shorter than what a QR code holds.
+            let svg = qr::svg(&uri).unwrap_or_default();
+            PairingStep::Uri { uri, svg, expires_at: (expires_at * 1_000).to_string() }
+        }
+        PairingEvent::Check(code) => PairingStep::Check { code },
+        PairingEvent::TypeCheck => PairingStep::TypeCheck,
+        PairingEvent::Request { name, needs_check } => PairingStep::Request { name, needs_check },
+        PairingEvent::Agreed => PairingStep::Agreed,
+        PairingEvent::Joined { group, device } => {
+            PairingStep::Joined { group: group.to_string(), device: device.to_string() }
+        }
+        PairingEvent::Added { device, name } => {
+            PairingStep::Added { device: Device { id: device.to_string(), name: Some(name) } }
+        }
+        PairingEvent::Failed(error) => PairingStep::Failed { error: error.into() },
+    }
+}

@@ -1,0 +1,120 @@
+//! What the plugin keeps while the app runs: the client, and what webviews hold open.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sync_client::{Code, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
+use tokio::sync::{Mutex, broadcast};
+
+use crate::consent::Consent;
+use crate::pairings::Open;
+use crate::registry::{Registry, Task};
+use crate::subscriptions::Live;
+use crate::types::SyncEvent;
+
+/// How many events a listener may be behind before it is told that it missed some.
+const EVENTS: usize = 1_024;
+
+/// The plugin's state, for commands of the app's own: `app.ksync()` of [`crate::KsyncExt`].
+#[derive(Debug)]
+pub struct Ksync {
+    config: Result<SyncConfig, SyncError>,
+    client: Mutex<Option<SyncClient>>,
+    exiting: AtomicBool,
+    events: broadcast::Sender<SyncEvent>,
+    pub(crate) consent: Consent,
+    pub(crate) listeners: Registry<Task>,
+    pub(crate) subscriptions: Registry<Live>,
+    pub(crate) pairings: Registry<Open>,
+}
+
+impl Ksync {
+    pub(crate) fn new(config: Result<SyncConfig, SyncError>, consent: Consent) -> Self {
+        Self {
+            config,
+            client: Mutex::default(),
+            exiting: AtomicBool::new(false),
+            events: broadcast::channel(EVENTS).0,
+            consent,
+            listeners: Registry::default(),
+            subscriptions: Registry::default(),
+            pairings: Registry::default(),
+        }
+    }
+
+    /// The client. The first call opens it; one that could not be opened is tried again by the next call.
+    ///
+    /// # Errors
+    /// As [`SyncClient::new`]; [`Code::AddressInvalid`] for the configured relay; [`Code::Closed`] while the app exits.
+    pub async fn client(&self) -> Result<SyncClient, SyncError> {
+        let config = self.config.clone()?;
+        let mut held = self.client.lock().await;
+        if let Some(client) = &*held {
+            return Ok(client.clone());
+        }
+        if self.exiting.load(Ordering::Acquire) {
+            return Err(SyncError::new(Code::Closed, "the app is exiting"));
+        }
+        let client = SyncClient::new(config).await?;
+        let (mut events, tell) = (client.events(), self.events.clone());
+        tauri::async_runtime::spawn(async move {
+            while let Some(event) = events.next().await {
+                if let Some(event) = SyncEvent::from_client(event) {
+                    // Nobody has to listen.
+                    let _ = tell.send(event);
+                }
+            }
+        });
+        *held = Some(client.clone());
+        Ok(client)
+    }
+
+    /// The relay that is set.
+    pub(crate) fn relay(&self) -> Result<RelayAddress, SyncError> {
+        Ok(self.config.clone()?.relay.unwrap_or(RelayAddress::Embedded))
+    }
+
+    /// Deletes this device: its keys, its blobs and what its embedded relay keeps. What is called next has a new one.
+    ///
+    /// # Errors
+    /// As [`SyncClient::reset`].
+    pub async fn reset(&self) -> Result<(), SyncError> {
+        let config = self.config.clone()?;
+        let mut held = self.client.lock().await;
+        if let Some(client) = held.take() {
+            client.close().await;
+        }
+        SyncClient::reset(&config).await?;
+        drop(held);
+        self.tell(SyncEvent::Reset);
+        Ok(())
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<SyncEvent> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn tell(&self, event: SyncEvent) {
+        // Nobody has to listen.
+        let _ = self.events.send(event);
+    }
+
+    /// The webview shows another page, or is gone: nobody listens there any more.
+    pub(crate) fn page_is_gone(&self, webview: &str) {
+        self.listeners.remove_all_of(webview);
+        self.subscriptions.remove_all_of(webview);
+        self.pairings.remove_all_of(webview);
+    }
+
+    /// Sends what waits, as far as that goes in [`limits::FLUSH_ON_CLOSE`]. All of it is on the disk, and what is left goes
+    /// at the next start.
+    pub(crate) async fn exit(&self) {
+        self.exiting.store(true, Ordering::Release);
+        let flush = async {
+            if let Some(client) = self.client.lock().await.take() {
+                client.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(limits::FLUSH_ON_CLOSE, flush).await;
+    }
+}

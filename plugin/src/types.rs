@@ -1,0 +1,467 @@
+//! What crosses to the webview. Numbers that may outgrow 2^53 cross as decimal strings; bytes apart from presence cross raw.
+
+use serde::{Deserialize, Serialize};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, Status};
+
+use crate::error::CommandError;
+
+/// The word that a blob is durable on this device.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+pub(crate) struct ReceiptInfo {
+    /// The blob's id, the same on every device.
+    pub(crate) id: String,
+    /// Its place in this device's log, as a decimal number.
+    pub(crate) position: String,
+}
+
+impl From<Receipt> for ReceiptInfo {
+    fn from(receipt: Receipt) -> Self {
+        Self { id: receipt.id.to_string(), position: receipt.position.to_string() }
+    }
+}
+
+/// How far a pushed blob has come.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ReceiptState {
+    /// Durable on this device.
+    Queued,
+    /// Durable at the relay.
+    Accepted,
+    /// Signed for by every member.
+    Delivered,
+}
+
+impl From<ReceiptState> for sync_client::ReceiptState {
+    fn from(state: ReceiptState) -> Self {
+        match state {
+            ReceiptState::Queued => Self::Queued,
+            ReceiptState::Accepted => Self::Accepted,
+            ReceiptState::Delivered => Self::Delivered,
+        }
+    }
+}
+
+/// A device of the group, as people know it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+pub(crate) struct Device {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its name, once it has said one.
+    pub(crate) name: Option<String>,
+}
+
+impl From<DeviceRef> for Device {
+    fn from(device: DeviceRef) -> Self {
+        Self { id: device.id.to_string(), name: device.name }
+    }
+}
+
+/// A member of the group.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+pub(crate) struct Member {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its name, once it has said one.
+    pub(crate) name: Option<String>,
+    /// Whether it is this device.
+    pub(crate) own: bool,
+}
+
+impl From<DeviceInfo> for Member {
+    fn from(device: DeviceInfo) -> Self {
+        Self { id: device.id.to_string(), name: device.name, own: device.own }
+    }
+}
+
+/// How things stand.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SyncStatus {
+    /// The group; null before the first push, invite or join.
+    pub(crate) group: Option<String>,
+    /// This device in it.
+    pub(crate) device: Option<String>,
+    /// What this device is called.
+    pub(crate) name: String,
+    /// Whether a relay has this device attached.
+    pub(crate) connected: bool,
+    /// Whether everything that waited at the relay is in the log.
+    pub(crate) caught_up: bool,
+    /// The relays of the group, without tokens.
+    pub(crate) relays: Vec<String>,
+    /// Whether this device hosts its group's relay and runs it now.
+    pub(crate) hosting: bool,
+    /// How many blobs no relay has accepted yet.
+    pub(crate) outbox: u32,
+    /// How many own blobs not every member has signed for.
+    pub(crate) unacknowledged: u32,
+    /// The members, this device first.
+    pub(crate) devices: Vec<Member>,
+    /// The version of membership and keys, as a decimal number.
+    pub(crate) epoch: String,
+    /// Whether history is still on its way.
+    pub(crate) wants_history: bool,
+    /// Why it is not syncing; null when all is well.
+    pub(crate) trouble: Option<Trouble>,
+    /// Whether a pairing was agreed on, and this device waits until the other one has added it.
+    pub(crate) joining: bool,
+}
+
+/// Why it is not syncing.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Trouble {
+    /// For programs.
+    pub(crate) code: String,
+    /// For people, without a full stop.
+    pub(crate) message: String,
+    /// What to do, as a sentence.
+    pub(crate) next_step: String,
+}
+
+impl From<Status> for SyncStatus {
+    fn from(status: Status) -> Self {
+        let relays = status.relays.iter().map(|relay| relay.without_token().to_string());
+        Self {
+            group: status.group.map(|id| id.to_string()),
+            device: status.device.map(|id| id.to_string()),
+            name: status.name,
+            connected: status.connected,
+            caught_up: status.caught_up,
+            relays: relays.collect(),
+            hosting: status.hosting,
+            outbox: count(status.outbox),
+            unacknowledged: count(status.unacknowledged),
+            devices: status.devices.into_iter().map(Into::into).collect(),
+            epoch: status.epoch.to_string(),
+            wants_history: status.wants_history,
+            trouble: status.trouble.map(|trouble| Trouble {
+                code: trouble.code.as_str().to_owned(),
+                message: trouble.message,
+                next_step: trouble.code.next_step().to_owned(),
+            }),
+            joining: status.joining,
+        }
+    }
+}
+
+/// One thing to know about why it is or is not syncing.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SyncFinding {
+    /// What it is about; null for something that is as it should be.
+    pub(crate) code: Option<String>,
+    /// In a few words.
+    pub(crate) title: String,
+    /// In a sentence or two.
+    pub(crate) detail: String,
+    /// What to do; empty when there is nothing to do.
+    pub(crate) next_step: String,
+}
+
+impl From<Finding> for SyncFinding {
+    fn from(finding: Finding) -> Self {
+        Self {
+            code: finding.code.map(|code| code.as_str().to_owned()),
+            title: finding.title,
+            detail: finding.detail,
+            next_step: finding.next_step,
+        }
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum StartAt {
+    /// Behind what the consumer has taken.
+    #[default]
+    Position,
+    /// At the first blob that the log holds.
+    Start,
+}
+
+impl From<StartAt> for sync_client::StartAt {
+    fn from(start: StartAt) -> Self {
+        match start {
+            StartAt::Position => Self::Position,
+            StartAt::Start => Self::Start,
+        }
+    }
+}
+
+/// What a subscription hands out.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct SubscribeOptions {
+    /// One channel; all of them if there is none.
+    pub(crate) channel: Option<String>,
+    /// Whose position it moves; by default `app`.
+    pub(crate) consumer: Option<String>,
+    /// Where it begins.
+    pub(crate) from: StartAt,
+    /// Whether this device's own blobs are handed out too.
+    pub(crate) own: bool,
+}
+
+/// A subscription that has begun.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+pub(crate) struct SubscriptionInfo {
+    /// For `ack`, `handler_failed` and `unsubscribe`.
+    pub(crate) id: u32,
+    /// The position of the last blob that waited for it when it began, as a decimal number; `0` if none did.
+    pub(crate) until: String,
+}
+
+/// Something that happened. Holds no secret, and an app's data only in `presence`.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum SyncEvent {
+    /// The relay has this device attached.
+    Connected,
+    /// The connection is over; the client comes back by itself.
+    Disconnected {
+        /// Why.
+        code: String,
+        /// What happened, without a full stop.
+        message: String,
+        /// When the next try is.
+        retry_after_ms: u32,
+    },
+    /// Everything that waited at the relay is in the log.
+    CaughtUp,
+    /// New blobs are in the log.
+    Arrived,
+    /// Some pushed blobs are durable at the relay.
+    Accepted,
+    /// Some pushed blobs were signed for by every member.
+    Delivered,
+    /// A device came into the group, left it, or said its name.
+    Device {
+        /// What happened to it.
+        change: DeviceChange,
+        /// Which device.
+        device: Device,
+        /// Who did it, if somebody else did.
+        by: Option<Device>,
+    },
+    /// This device has joined a group.
+    Joined {
+        /// Which.
+        group: String,
+        /// What this device is in it.
+        device: String,
+    },
+    /// This device has left its group.
+    Left {
+        /// Which.
+        group: String,
+    },
+    /// This device was removed from its group.
+    Removed {
+        /// By whom.
+        by: Device,
+    },
+    /// The device here was deleted; what runs on is a new one.
+    Reset,
+    /// All history that this device asked for has come.
+    Synced,
+    /// Something that arrived was not applied as it is.
+    Unusual {
+        /// What became of it.
+        outcome: String,
+        /// Whose it claims to be.
+        device: Option<Device>,
+    },
+    /// A change of the group was undone.
+    ChangeRejected {
+        /// Who could not apply it.
+        by: Device,
+        /// Who made it.
+        committer: Device,
+    },
+    /// A change of the group that this device wanted was given up.
+    ChangeFailed {
+        /// The device that was to be added or removed.
+        device: Device,
+        /// Why.
+        code: String,
+    },
+    /// The relay refused something.
+    Refused {
+        /// Why.
+        code: String,
+        /// When it is tried again; 0 when never.
+        retry_after_ms: u32,
+    },
+    /// Sending has stopped for good.
+    Halted {
+        /// Why.
+        code: String,
+    },
+    /// Another device's presence.
+    Presence {
+        /// Whose.
+        device: Device,
+        /// On which channel.
+        channel: String,
+        /// What it says; empty when it is gone.
+        data: Vec<u8>,
+    },
+    /// Two different blobs carry one id. The first is in the log.
+    IdConflict {
+        /// The id.
+        id: String,
+        /// Who sent the second.
+        device: Device,
+    },
+    /// A handler did not take a blob. It gets it again.
+    HandlerFailed {
+        /// The consumer.
+        consumer: String,
+        /// The blob.
+        id: String,
+        /// How often it was handed out.
+        attempts: u32,
+        /// When it is handed out again.
+        retry_after_ms: u32,
+    },
+    /// The database could not be written.
+    StoreFailed {
+        /// Why.
+        code: String,
+    },
+    /// This listener was too slow, and so many events are missing.
+    Lagged {
+        /// How many.
+        missed: u32,
+    },
+}
+
+/// What happened to a device.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum DeviceChange {
+    /// It came into the group.
+    Added,
+    /// It was taken out of the group.
+    Removed,
+    /// It said its name.
+    Named,
+}
+
+impl SyncEvent {
+    /// The client's event for the webview; `None` for one that this build does not know.
+    pub(crate) fn from_client(event: ClientEvent) -> Option<Self> {
+        use ClientEvent as Client;
+        let device = |change, device: DeviceRef, by: Option<DeviceRef>| Self::Device {
+            change,
+            device: device.into(),
+            by: by.map(Into::into),
+        };
+        let name = |code: sync_client::Code| code.as_str().to_owned();
+        Some(match event {
+            Client::Connected => Self::Connected,
+            Client::Disconnected { code, message, retry_after_ms } => {
+                Self::Disconnected { code: name(code), message, retry_after_ms: count(retry_after_ms) }
+            }
+            Client::CaughtUp => Self::CaughtUp,
+            Client::Arrived => Self::Arrived,
+            Client::Accepted => Self::Accepted,
+            Client::Delivered => Self::Delivered,
+            Client::DeviceAdded { device: d, by } => device(DeviceChange::Added, d, Some(by)),
+            Client::DeviceRemoved { device: d, by } => device(DeviceChange::Removed, d, Some(by)),
+            Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
+            Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },
+            Client::Left { group, .. } => Self::Left { group: group.to_string() },
+            Client::Removed { by } => Self::Removed { by: by.into() },
+            Client::Synced => Self::Synced,
+            Client::Unusual { outcome, device } => {
+                Self::Unusual { outcome: outcome.as_str().to_owned(), device: device.map(Into::into) }
+            }
+            Client::CommitRejected { by, committer } => {
+                Self::ChangeRejected { by: by.into(), committer: committer.into() }
+            }
+            Client::ChangeFailed { device, code } => Self::ChangeFailed { device: device.into(), code: name(code) },
+            Client::Refused { code, retry_after_ms } => {
+                Self::Refused { code: name(code), retry_after_ms: count(retry_after_ms) }
+            }
+            Client::Halted { code } => Self::Halted { code: name(code) },
+            Client::Presence { device, channel, data } => Self::Presence { device: device.into(), channel, data },
+            Client::IdConflict { id, device } => Self::IdConflict { id: id.to_string(), device: device.into() },
+            Client::HandlerFailed { consumer, id, attempts, retry_after_ms } => {
+                Self::HandlerFailed { consumer, id: id.to_string(), attempts, retry_after_ms: count(retry_after_ms) }
+            }
+            Client::StoreFailed { code } => Self::StoreFailed { code: name(code) },
+            Client::Lagged(missed) => Self::Lagged { missed: count(missed) },
+            _ => return None,
+        })
+    }
+}
+
+/// What happens in a pairing. Goes to the window that began it, and to no other.
+#[derive(Clone, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum PairingStep {
+    /// Show this link, as the QR or as text.
+    Uri {
+        /// The link.
+        uri: String,
+        /// The link as a QR code.
+        svg: String,
+        /// When it is worth nothing any more, in milliseconds since the Unix epoch, as a decimal number.
+        expires_at: String,
+    },
+    /// Show these four digits; the person types them on the other device.
+    Check {
+        /// The digits.
+        code: String,
+    },
+    /// Ask for the four digits that the other device shows.
+    TypeCheck,
+    /// Ask whether this newcomer may join.
+    Request {
+        /// What it calls itself.
+        name: String,
+        /// Whether yes is said by typing its four digits.
+        needs_check: bool,
+    },
+    /// Newcomer: the member has agreed, and this device now waits until it is added.
+    Agreed,
+    /// Newcomer: this device is in the group. The last step.
+    Joined {
+        /// The group.
+        group: String,
+        /// What this device is in it.
+        device: String,
+    },
+    /// Member: the newcomer is in the group. The last step.
+    Added {
+        /// The newcomer.
+        device: Device,
+    },
+    /// It came to nothing. The last step.
+    Failed {
+        /// Why.
+        error: CommandError,
+    },
+}
+
+/// A count for JavaScript, which stops rising at 2^32.
+pub(crate) fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
