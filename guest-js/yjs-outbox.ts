@@ -59,9 +59,10 @@ export class Outbox {
     return this.#own.delete(id);
   }
 
-  /** Tries once more to store what is pending. */
-  async close(): Promise<void> {
+  /** Tries once more to store what is pending, or lets it go. */
+  async close(discard: boolean): Promise<void> {
     this.#over.abort();
+    if (discard) this.#updates = [];
     await this.#last;
   }
 

@@ -54,8 +54,8 @@ export interface ProviderOptions {
 /**
  * Keeps a document in this device's log, and the same as on the other devices.
  *
- * After the events `left` and `reset` there is another log, which knows nothing of the document: destroy the provider, and make
- * a new one over a new document (or load the page again). Changes to the old one would be pushed without what they stand on.
+ * After the events `left` and `reset` there is another log, which knows nothing of the document: destroy the provider with
+ * `discard`, and make a new one over a new document (or load the page again). Changes to the old one would be pushed without what they stand on.
  */
 export class KsyncProvider {
   /** The document. */
@@ -114,15 +114,17 @@ export class KsyncProvider {
   /**
    * Ends the provider: the document stays, and is no longer kept the same. Says to the others that this device is gone from
    * it. Resolves once what was pending is stored, or could not be at this last attempt.
+   *
+   * @param options.discard lets go what is pending: for `left` and `reset`, after which it would go into the next log.
    */
-  async destroy(): Promise<void> {
+  async destroy(options: { discard?: boolean } = {}): Promise<void> {
     if (this.#over.signal.aborted) return;
     this.#over.abort();
     this.doc.off("update", this.#changed);
     this.doc.off("destroy", this.#docDestroyed);
     this.#awarenessLink?.destroy();
     this.#subscription.then((stop) => stop()).catch(() => {});
-    await this.#outbox.close();
+    await this.#outbox.close(options.discard ?? false);
   }
 
   readonly #docDestroyed = () => void this.destroy();

@@ -19,9 +19,10 @@ export class Session {
   /** Whether the notes of the log are in the document. */
   loaded = false;
 
+  /** Ends it. What is pending goes with it: it belongs to a log that is gone. */
   destroy(): void {
     this.notes.destroy();
-    void this.provider.destroy();
+    void this.provider.destroy({ discard: true });
     this.awareness.destroy();
     this.doc.destroy();
   }

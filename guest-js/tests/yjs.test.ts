@@ -214,6 +214,18 @@ test("after destroy the document is left alone, and what was pending is tried on
   expect(b.text.toString()).not.toContain("unheard");
 });
 
+test("destroyed with discard, a provider lets go what was pending: it belongs to a log that is gone", async () => {
+  rust.on("push", fails("IO"));
+  const { provider, text } = document();
+  text.insert(0, "of the old group");
+  await settle();
+  expect(provider.pending).toBe(1);
+  rust.on("push", (bytes: Uint8Array) => log.append(bytes));
+  await provider.destroy({ discard: true });
+  expect(provider.pending).toBe(0);
+  expect(stored()).toBe("");
+});
+
 test("destroying the document destroys the provider", async () => {
   const { doc, provider } = document();
   await provider.loaded;
