@@ -159,16 +159,26 @@ impl App {
     /// If there is none in time.
     pub async fn window(&self, label: &str) {
         let script = "return window.__TAURI_INTERNALS__.metadata.currentWindow.label;";
-        until(&format!("the window {label}"), async || {
-            for handle in self.client.windows().await.ok()? {
-                self.client.switch_to_window(handle).await.ok()?;
-                if self.client.execute(script, vec![]).await.ok()? == label {
-                    return Some(());
+        let mut seen = Vec::new();
+        let look = async {
+            loop {
+                seen.clear();
+                for handle in self.client.windows().await.unwrap_or_default() {
+                    // Not each one answers at once: pages are being loaded, windows closed.
+                    let found = match self.client.switch_to_window(handle).await {
+                        Ok(()) => self.client.execute(script, vec![]).await,
+                        Err(error) => Err(error),
+                    };
+                    match found {
+                        Ok(found) if found == label => return,
+                        found => seen.push(found.map_or_else(|error| error.to_string(), |other| other.to_string())),
+                    }
                 }
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-            None
-        })
-        .await;
+        };
+        let found = tokio::time::timeout(LIMIT, look).await;
+        assert!(found.is_ok(), "there is no window {label}, but {seen:?}; {}", self.log());
     }
 
     /// Runs an asynchronous function's body in the page and gives what it returns. What it throws comes back as

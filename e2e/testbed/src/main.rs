@@ -1,10 +1,11 @@
 //! A Tauri app whose windows have one set of permissions each.
 //!
 //! `TESTBED_WINDOWS` names its windows, separated by commas: `default`, `data`, `admin` and `none` for the sets of that name, with
-//! a digit behind it for a second one, or `only-COMMAND` for one command alone. `KSYNC_RELAY` is its relay. With
-//! `TESTBED_CONSENT`, pairings want a native dialog.
+//! a digit behind it for a second one, or `only-COMMAND` for one command alone. All but the first one open at the event
+//! `open-windows`: WebKit's driver now and then loses an app whose windows open while it makes its session. `KSYNC_RELAY` is the
+//! app's relay. With `TESTBED_CONSENT`, pairings want a native dialog.
 
-use tauri::{Manager, WebviewUrl, WebviewWindowBuilder};
+use tauri::{AppHandle, Listener, Manager, WebviewUrl, WebviewWindowBuilder};
 
 fn main() {
     let labels = std::env::var("TESTBED_WINDOWS").unwrap_or_else(|_| "default".to_owned());
@@ -19,18 +20,25 @@ fn main() {
         plugin = plugin.native_consent();
     }
     let app = tauri::Builder::default().plugin(plugin.build()).setup(move |app| {
-        for label in labels.split(',') {
-            app.add_capability(capability(label))?;
-            WebviewWindowBuilder::new(app, label, WebviewUrl::default())
-                .title(label)
-                .inner_size(480.0, 320.0)
-                .build()?;
-        }
+        let mut labels = labels.split(',').map(str::to_owned).collect::<Vec<_>>().into_iter();
+        open(app.handle(), &labels.next().unwrap_or_default())?;
+        let handle = app.handle().clone();
+        app.once_any("open-windows", move |_| {
+            for label in labels {
+                open(&handle, &label).unwrap_or_else(|error| panic!("the window {label} does not open: {error}"));
+            }
+        });
         Ok(())
     });
     if let Err(error) = app.run(tauri::generate_context!()) {
         panic!("the testbed does not run: {error}");
     }
+}
+
+fn open(app: &AppHandle, label: &str) -> tauri::Result<()> {
+    app.add_capability(capability(label))?;
+    WebviewWindowBuilder::new(app, label, WebviewUrl::default()).title(label).inner_size(480.0, 320.0).build()?;
+    Ok(())
 }
 
 /// What the window of this label may do, as a capability file would say it.

@@ -1,5 +1,7 @@
 //! What the tests share: a relay and apps, and two pages that pair.
 
+use std::path::PathBuf;
+
 use ksync_e2e::{App, Launch, Relay, Screen, until};
 use serde_json::json;
 
@@ -17,9 +19,25 @@ impl World {
         Self { screen: Screen::start(1280, 900), relay, folder }
     }
 
-    pub(super) fn testbed(&self, name: &str, windows: &str) -> Launch {
+    pub(super) fn testbed(&self, name: &str, windows: &str) -> Testbed {
         let launch = Launch::new("ksync-testbed", &self.screen, &self.folder.path().join(name));
-        launch.env("KSYNC_RELAY", self.relay.address()).env("KSYNC_NAME", name).env("TESTBED_WINDOWS", windows)
+        let launch = launch.env("KSYNC_RELAY", self.relay.address()).env("KSYNC_NAME", name);
+        Testbed(launch.env("TESTBED_WINDOWS", windows))
+    }
+}
+
+/// The testbed app with its windows.
+pub(super) struct Testbed(Launch);
+
+impl Testbed {
+    pub(super) async fn start(&self) -> App {
+        let app = self.0.start().await;
+        app.run("await window.__TAURI__.event.emit('open-windows');", vec![]).await;
+        app
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.0.data()
     }
 }
 
