@@ -1,7 +1,5 @@
 //! What the tests share: a relay and apps, and two pages that pair.
 
-use std::path::PathBuf;
-
 use ksync_e2e::{App, Launch, Relay, Screen, until};
 use serde_json::json;
 
@@ -34,10 +32,6 @@ impl Testbed {
         let app = self.0.start().await;
         app.run("await window.__TAURI__.event.emit('open-windows');", vec![]).await;
         app
-    }
-
-    pub(super) fn data(&self) -> PathBuf {
-        self.0.data()
     }
 }
 
