@@ -1,7 +1,7 @@
 // Builds dist-js/ (what npm gets) and guest-js/api-iife.js (what the Rust crate puts into pages). The same sources give the same
 // bytes: no name has a hash, and nothing here reads a clock.
 import { execFileSync } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -41,6 +41,11 @@ for (const [format, extension] of [["es", "js"], ["cjs", "cjs"]]) {
 // TypeScript 7 is a program without an API.
 const compiler = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin/tsc");
 execFileSync(process.execPath, [compiler, "--project", join(here, "tsconfig.build.json")], { stdio: "inherit" });
+// Whoever calls require() needs declarations of that kind: TypeScript takes the others for a module that only import can load.
+for (const name of readdirSync(out, { recursive: true }).filter((name) => name.endsWith(".d.ts"))) {
+  const text = readFileSync(join(out, name), "utf8").replaceAll(/(from "\.[^"]*|import\("\.[^"]*)\.js"/g, '$1.cjs"');
+  writeFileSync(join(out, name.replace(/\.d\.ts$/, ".d.cts")), text);
+}
 
 await build({
   ...common,

@@ -3,8 +3,9 @@ import type { CommandError, ErrorDetails } from "./bindings.js";
 /**
  * What every call of this package rejects with.
  *
- * `code` is one of `docs/errors.md`, or one of three that only the page knows: `NOT_PERMITTED` (the window's capability lacks
- * a permission), `NOT_INSTALLED` (no Tauri, or no plugin, or one of another version) and `CANCELLED` (this page gave it up).
+ * `code` is one of `docs/errors.md`. Among them are four that only the page knows: `NOT_PERMITTED` (the window's capability lacks
+ * a permission), `NOT_INSTALLED` (no Tauri, or no plugin, or one of another version), `CANCELLED` (this page gave it up) and
+ * `INVALID_UPDATE` (what a Yjs document was sent is no update).
  * `message` is for people and ends with the next step.
  */
 export class SyncError extends Error {

@@ -61,11 +61,6 @@ impl Launch {
         self
     }
 
-    /// The folder with the app's data.
-    pub fn data(&self) -> PathBuf {
-        self.profile.join("data")
-    }
-
     /// Starts it, and waits for its first window.
     ///
     /// # Panics

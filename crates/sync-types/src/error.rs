@@ -212,8 +212,17 @@ mod tests {
             let next = code.next_step().replace('|', "\\|");
             text += &format!("| {} | `{code}` | {fault} | {next} |\n", *code as u16);
         }
-        text
+        text + PAGE
     }
+
+    /// What never leaves a page of an app, and so has no number.
+    const PAGE: &str = "\n\
+        Four more are made by the guest API, `tauri-plugin-0ksync-api`, and are known only there:\n\n\
+        | code | fault | what to do |\n|---|---|---|\n\
+        | `NOT_PERMITTED` | caller | Add the permission that the message names to the capability of this window. |\n\
+        | `NOT_INSTALLED` | caller | Install the plugin in the app, in the version of the package, and open the page in the app. |\n\
+        | `CANCELLED` | caller | This page gave it up itself. Start again if that was not meant. |\n\
+        | `INVALID_UPDATE` | caller | Push nothing else to a channel that a Yjs document uses. |\n";
 
     #[test]
     fn golden_errors_table() {

@@ -1,4 +1,4 @@
-// The quick start of README.md, compiled by `npm run check`. Not run.
+// All that an app does with the package, compiled by `npm run check`. Not run.
 import { sync } from "tauri-plugin-0ksync-api";
 import "tauri-plugin-0ksync-api/widget";
 import { KsyncProvider } from "tauri-plugin-0ksync-api/yjs";
