@@ -13,6 +13,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
+use crate::hands::{Hands, Key};
 use crate::{LIMIT, Screen};
 
 /// How often something that is waited for is looked at.
@@ -45,13 +46,13 @@ pub struct Launch {
 impl Launch {
     /// The app of this name from the workspace, on this screen, with a profile (its data, its cache) of its own.
     pub fn new(program: &str, screen: &Screen, profile: &Path) -> Self {
-        let environment = vec![];
-        Self {
-            program: programs().join(program),
-            profile: profile.to_owned(),
-            display: screen.display().to_owned(),
-            environment,
-        }
+        Self::of(&programs().join(program), screen, profile)
+    }
+
+    /// The app that this program is.
+    pub fn of(program: &Path, screen: &Screen, profile: &Path) -> Self {
+        let (program, profile) = (program.to_owned(), profile.to_owned());
+        Self { program, profile, display: screen.display().to_owned(), environment: vec![] }
     }
 
     /// Sets a variable of its environment.
@@ -94,7 +95,7 @@ impl Launch {
             let log = std::fs::read_to_string(self.profile.join("log")).unwrap_or_default();
             panic!("{} does not start: {e}\n{log}", self.program.display())
         });
-        App { client, driver, profile: self.profile.clone() }
+        App { client, driver, profile: self.profile.clone(), display: self.display.clone() }
     }
 }
 
@@ -105,7 +106,7 @@ struct Driver(Child);
 impl Drop for Driver {
     fn drop(&mut self) {
         for app in self.children() {
-            let _ = Command::new("kill").args(["-KILL", &app.to_string()]).status();
+            let _ = Command::new("kill").args(["-KILL", &app.to_string()]).stderr(Stdio::null()).status();
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -127,6 +128,7 @@ pub struct App {
     client: Client,
     driver: Driver,
     profile: PathBuf,
+    display: String,
 }
 
 impl App {
@@ -227,17 +229,36 @@ impl App {
         std::fs::write(path, png).expect("the picture can be written");
     }
 
+    /// Waits for a window of the app that is no page, by its title, and presses a key in it, after a look or at once.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub async fn press_in(&self, title: &str, key: Key, after: Duration) {
+        let (hands, process) = (Hands::at(&self.display), self.id());
+        let window = until(title, async || hands.window_of(process, title)).await;
+        tokio::time::sleep(after).await;
+        hands.press(window, key);
+        until("the window's end", async || (hands.window_of(process, title) != Some(window)).then_some(())).await;
+    }
+
+    /// Whether the app shows a window of this title.
+    ///
+    /// # Panics
+    /// If the screen is gone.
+    pub fn shows(&self, title: &str) -> bool {
+        Hands::at(&self.display).window_of(self.id(), title).is_some()
+    }
+
     /// Closes its windows as a person does, and waits until its process has ended. Gives how long that took.
     ///
     /// # Panics
     /// If it does not end in time.
     pub async fn quit(self) -> Duration {
-        let (id, began) = (self.id(), Instant::now());
-        // The answer may not come any more.
-        for window in self.client.windows().await.unwrap_or_default() {
-            let _ = self.client.switch_to_window(window).await;
-            let _ = self.client.close_window().await;
-        }
+        let id = self.id();
+        // Not through the driver: that ends the app with its last window, as a crash would.
+        let hands = Hands::at(&self.display);
+        let began = Instant::now();
+        hands.close_all_of(id);
         until("the app's end", async || (!runs(id)).then_some(())).await;
         began.elapsed()
     }

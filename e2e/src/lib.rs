@@ -3,11 +3,17 @@
 //! Everything is waited for with a limit; nothing is slept for. Every process ends with the value that stands for it.
 
 mod app;
+pub mod exits;
+mod hands;
+mod line;
 pub mod notes;
+pub mod pages;
 mod relay;
 mod screen;
 
 pub use app::{App, Launch, until};
+pub use hands::Key;
+pub use line::{Line, Mode};
 pub use relay::Relay;
 pub use screen::{Screen, decode};
 

@@ -4,8 +4,15 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "native-consent")]
+use std::time::{Duration, Instant};
 
 use sync_client::{Code, SyncError};
+
+/// A yes that comes sooner was meant for what was there before the dialog: a page may open it while somebody types. It is asked again.
+/// Browsers wait before they take an answer to a permission prompt, for the same reason.
+#[cfg(feature = "native-consent")]
+const TIME_TO_READ: Duration = Duration::from_secs(1);
 
 /// What the person is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,21 +61,36 @@ impl Consent {
     /// The native dialog of the platform, on top of the app's windows.
     #[cfg(feature = "native-consent")]
     pub(crate) fn native<R: tauri::Runtime>(app: &tauri::AppHandle<R>) -> Self {
-        use tauri_plugin_dialog::{DialogExt, MessageDialogButtons, MessageDialogKind};
+        use tauri::Manager as _;
+        use tauri_plugin_dialog::{Dialog, DialogExt, MessageDialogButtons, MessageDialogKind};
         let app = app.clone();
         Self::by(move |request| {
             let app = app.clone();
             async move {
-                let (tell, told) = tokio::sync::oneshot::channel();
-                let yes = if request == ConsentRequest::Join { "Connect" } else { "Add" };
-                let buttons = MessageDialogButtons::OkCancelCustom(yes.to_owned(), "Refuse".to_owned());
-                let title = app.package_info().name.clone();
-                let dialog = app.dialog().message(request.to_string()).title(title);
-                dialog.kind(MessageDialogKind::Warning).buttons(buttons).show(move |answer| {
-                    // The page that asked may be gone.
-                    let _ = tell.send(answer);
-                });
-                told.await.unwrap_or(false)
+                // An app that uses dialogs itself has added this already. It cannot be added while plugins are set up: Tauri holds
+                // the lock on all of them then.
+                if app.try_state::<Dialog<R>>().is_none()
+                    && let Err(error) = app.plugin(tauri_plugin_dialog::init())
+                {
+                    tracing::error!(%error, "there are no dialogs, so nobody can be asked: it counts as a no");
+                    return false;
+                }
+                loop {
+                    let (tell, told) = tokio::sync::oneshot::channel();
+                    let yes = if request == ConsentRequest::Join { "Connect" } else { "Add" };
+                    let buttons = MessageDialogButtons::OkCancelCustom(yes.to_owned(), "Refuse".to_owned());
+                    let title = app.package_info().name.clone();
+                    let dialog = app.dialog().message(request.to_string()).title(title);
+                    let shown = Instant::now();
+                    dialog.kind(MessageDialogKind::Warning).buttons(buttons).show(move |answer| {
+                        // The page that asked may be gone.
+                        let _ = tell.send(answer);
+                    });
+                    let answer = told.await.unwrap_or(false);
+                    if !answer || shown.elapsed() >= TIME_TO_READ {
+                        return answer;
+                    }
+                }
             }
         })
     }

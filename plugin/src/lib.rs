@@ -159,13 +159,7 @@ impl Builder {
                 let consent = match self.consent {
                     Asks::Nobody => Consent::default(),
                     #[cfg(feature = "native-consent")]
-                    Asks::Native => {
-                        // An app that uses dialogs itself may have added it already.
-                        if app.try_state::<tauri_plugin_dialog::Dialog<R>>().is_none() {
-                            app.plugin(tauri_plugin_dialog::init())?;
-                        }
-                        Consent::native(app)
-                    }
+                    Asks::Native => Consent::native(app),
                     Asks::By(consent) => consent,
                 };
                 let ksync = Arc::new(Ksync::new(config, consent));

@@ -115,8 +115,8 @@ impl Ksync {
         self.pairings.remove_all_of(webview);
     }
 
-    /// Sends what waits, as far as that goes in [`limits::FLUSH_ON_CLOSE`]. All of it is on the disk, and what is left goes
-    /// at the next start.
+    /// Sends what waits, as far as that goes in [`limits::FLUSH_ON_CLOSE`], and stops, in at most [`limits::CLOSE`]. All of it is on the
+    /// disk, and what is left goes at the next start.
     pub(crate) async fn exit(&self) {
         self.exiting.store(true, Ordering::Release);
         let flush = async {
@@ -124,7 +124,7 @@ impl Ksync {
                 client.close().await;
             }
         };
-        let _ = tokio::time::timeout(limits::FLUSH_ON_CLOSE, flush).await;
+        let _ = tokio::time::timeout(limits::CLOSE, flush).await;
     }
 }
 

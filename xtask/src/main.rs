@@ -10,6 +10,7 @@ mod demo;
 mod dependencies;
 mod generate;
 mod lint;
+mod new_app;
 mod permissions;
 mod process;
 mod relay;
@@ -18,6 +19,7 @@ mod setup;
 mod sim;
 mod source;
 mod stress;
+mod tauri_add;
 mod test;
 mod web;
 
@@ -54,6 +56,11 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
+    Command {
+        name: "tauri-add",
+        about: "a new Tauri app, `tauri add 0ksync` from registries on this machine, and sync.push() in its window",
+        run: tauri_add::run,
+    },
     Command { name: "web", about: "build the guest API and the example app's page, and test them", run: web::command },
     Command {
         name: "stress",
@@ -86,9 +93,9 @@ fn main() -> ExitCode {
 fn help() -> String {
     let mut text = String::from("cargo xtask COMMAND\n\n");
     for command in COMMANDS {
-        text += &format!("  {:<6}  {}\n", command.name, command.about);
+        text += &format!("  {:<9}  {}\n", command.name, command.about);
     }
-    text + "  help    show this list\n"
+    text + "  help       show this list\n"
 }
 
 /// What could not be done, and why.

@@ -15,12 +15,6 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
     let mut command = Command::new(name);
     command.args(args).current_dir(root()).stdin(Stdio::null());
-    command
-}
-
-/// The cargo that started this program, and so the same toolchain.
-pub(crate) fn cargo(args: &[&str]) -> Command {
-    let mut command = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args);
     // `cargo run` describes the package xtask to us in these; whoever is started from here must not take it for its own.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -29,6 +23,11 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// The cargo that started this program, and so the same toolchain.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
 }
 
 /// Builds programs of the workspace and gives the folder that they are in.

@@ -30,6 +30,8 @@ use Sign::{File, Module, Program};
 const TO_BUILD: usize = 2;
 /// How many of them building and picturing windows needs; the tests need all.
 const FOR_WINDOWS: usize = 8;
+/// How many of them trying an app in a network of its own needs.
+const FOR_NEW_APPS: usize = 9;
 
 #[rustfmt::skip]
 const PACKAGES: &[Package] = &[
@@ -41,11 +43,11 @@ const PACKAGES: &[Package] = &[
     Package { name: "fonts-dejavu-core", sign: File("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"), reason: "what windows are written in, and the block characters of a terminal's QR" },
     Package { name: "imagemagick", sign: Program("import"), reason: "takes screenshots" },
     Package { name: "zbar-tools", sign: Program("zbarimg"), reason: "decodes the QR from a screenshot" },
+    Package { name: "iproute2", sign: Program("ip"), reason: "network namespaces" },
     Package { name: "python3", sign: File(PYTHON), reason: "the independent check of the vectors" },
     Package { name: "python3-cryptography", sign: Module("cryptography"), reason: "primitives of that check" },
     Package { name: "xterm", sign: Program("xterm"), reason: "the terminal that shows it" },
     Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
-    Package { name: "iproute2", sign: Program("ip"), reason: "network namespaces" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
 ];
 
@@ -80,6 +82,12 @@ pub(crate) fn to_build() -> Result<(), Failure> {
 /// What windows are built with, shown on and pictured with, and what comes from npm.
 pub(crate) fn for_windows() -> Result<(), Failure> {
     packages(&PACKAGES[..FOR_WINDOWS])?;
+    web::install()
+}
+
+/// The same, and what shuts an app in with itself.
+pub(crate) fn for_new_apps() -> Result<(), Failure> {
+    packages(&PACKAGES[..FOR_NEW_APPS])?;
     web::install()
 }
 

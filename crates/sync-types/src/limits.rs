@@ -60,7 +60,9 @@ pub const SELF_UPDATE_ENVELOPES: u64 = 65_536;
 /// How long a former member's last commits are kept for it.
 pub const FORMER_MEMBER_RETENTION: Duration = Duration::from_secs(180 * 24 * 3600);
 /// How long closing may take to send what waits.
-pub const FLUSH_ON_CLOSE: Duration = Duration::from_millis(500);
+pub const FLUSH_ON_CLOSE: Duration = Duration::from_millis(300);
+/// How long an app's exit may wait for closing, all in all. With the end of the window and of the process it stays below 500 ms.
+pub const CLOSE: Duration = Duration::from_millis(400);
 /// How many bytes of its own sealed envelopes a device sends before the relay has accepted them.
 pub const IN_FLIGHT_BYTES: usize = 8 * MIB;
 /// How long a newcomer waits for history from one member before it asks another, while connected.

@@ -274,9 +274,9 @@ impl Engine {
             s.closed = true;
             s.online = false;
         });
-        self.start.dialer.close().await;
         self.hosting.stop().await;
         self.store.close().await;
+        self.start.dialer.close().await;
         // Free before anybody who waits for the end is told.
         drop(self.home);
         for reply in self.closing.into_iter().flat_map(|c| c.replies) {

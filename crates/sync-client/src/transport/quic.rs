@@ -18,7 +18,7 @@ use crate::SyncError;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long closing may wait for a peer to hear of it.
-const CLOSE: Duration = Duration::from_millis(100);
+const CLOSE: Duration = Duration::from_millis(50);
 /// A relay that says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(8);
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
@@ -121,12 +121,13 @@ impl Quic {
     }
 
     pub(crate) async fn close(&self) {
-        for slot in [&self.loopback, &self.network] {
+        let close = async |slot: &Mutex<Slot>| {
             if let Some(endpoint) = slot.lock().await.endpoint.take() {
                 // A peer that does not answer is not waited for: it finds out by itself.
                 let _ = timeout(CLOSE, endpoint.close()).await;
             }
-        }
+        };
+        tokio::join!(close(&self.loopback), close(&self.network));
     }
 }
 

@@ -1,3 +1,5 @@
+mod consent;
+mod exit;
 mod notes;
 mod pages;
 mod permissions;

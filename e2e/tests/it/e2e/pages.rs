@@ -1,9 +1,10 @@
 //! Pages come and go in the middle of things: reloads, second windows, an app that is closed.
 
+use ksync_e2e::pages::{COLLECT, pair};
 use ksync_e2e::until;
 use serde_json::json;
 
-use super::world::{COLLECT, World, got, pair};
+use super::world::{World, got};
 
 #[tokio::test]
 async fn a_reload_in_the_middle_of_a_subscription_loses_nothing() {

@@ -1,8 +1,9 @@
 //! The plugin from a page, through `window.__TAURI__.ksync`, without a widget or an app around it.
 
+use ksync_e2e::pages::{COLLECT, pair};
 use serde_json::json;
 
-use super::world::{COLLECT, World, got, pair};
+use super::world::{World, got};
 
 #[tokio::test]
 async fn two_pages_pair_and_keep_each_other_in_sync() {

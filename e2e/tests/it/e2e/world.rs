@@ -1,4 +1,4 @@
-//! What the tests share: a relay and apps, and two pages that pair.
+//! What the tests share: a relay, a screen and apps.
 
 use ksync_e2e::{App, Launch, Relay, Screen, until};
 use serde_json::json;
@@ -15,6 +15,11 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let relay = Relay::start(&folder.path().join("relay")).await;
         Self { screen: Screen::start(1280, 900), relay, folder }
+    }
+
+    /// The same, and its pairings want a native dialog.
+    pub(super) fn testbed_that_asks(&self, name: &str) -> Testbed {
+        Testbed(self.testbed(name, "default").0.env("TESTBED_CONSENT", "yes"))
     }
 
     pub(super) fn testbed(&self, name: &str, windows: &str) -> Testbed {
@@ -34,38 +39,6 @@ impl Testbed {
         app
     }
 }
-
-/// Pairs two apps in their pages: the first one shows, the second one takes the link.
-pub(super) async fn pair(member: &App, newcomer: &App) {
-    let uri = member
-        .run(
-            "window.invite = await window.__TAURI__.ksync.invite();
-             window.asked = new Promise((resolve) => window.invite.onRequest(resolve));
-             return window.invite.uri;",
-            vec![],
-        )
-        .await;
-    newcomer
-        .run(
-            "window.digits = new Promise((resolve) => {
-               window.joined = window.__TAURI__.ksync.join(args[0], { onCheck: resolve });
-             });",
-            vec![uri],
-        )
-        .await;
-    let digits = newcomer.run("return await window.digits;", vec![]).await;
-    member
-        .run(
-            "const request = await window.asked; await request.accept(args[0]); await window.invite.done;",
-            vec![digits],
-        )
-        .await;
-    newcomer.run("await window.joined;", vec![]).await;
-}
-
-/// Collects what a page is handed in `window.got`.
-pub(super) const COLLECT: &str = "window.got = [];
-    window.stop = await window.__TAURI__.ksync.subscribe('notes', async (blob) => { window.got.push(blob.text()); }, args[0] || {});";
 
 pub(super) async fn got(app: &App, texts: &[&str]) {
     let wanted = json!(texts);

@@ -1,0 +1,75 @@
+//! `tauri-add`: what a Tauri developer does who reads README. New apps, `tauri add 0ksync`, and `sync.push()` in their windows.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::new_app::{NewApp, Registries, folder_outside};
+use crate::process::{build, root, run as run_program};
+use crate::{Failure, no_arguments, setup, web};
+
+/// The last command line that installs a plugin's npm package by itself; from the next one on, a person does.
+const EARLIER_CLI: &str = "@tauri-apps/cli@2.11.5";
+/// A frontend developer's first line, and a way in for whoever tries the app from outside.
+pub(crate) const PAGE: &str = "import { sync } from \"tauri-plugin-0ksync-api\";\nObject.assign(window, { sync });";
+/// One version that both registries have: `tauri add sql` takes the newest of each, and the two are not published together.
+const SQL: [&str; 2] = ["tauri-plugin-sql@=2.5.0", "@tauri-apps/plugin-sql@2.5.0"];
+const SQL_PAGE: &str = "import Database from \"@tauri-apps/plugin-sql\";\nObject.assign(window, { Database });";
+
+/// `cargo xtask tauri-add`
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    no_arguments(args)?;
+    let began = Instant::now();
+    say("Set-up, and the packages of this repository in registries on this machine");
+    setup::for_new_apps()?;
+    web::build()?;
+    let programs = build(&["ksync-added"])?;
+    let folder = folder_outside("ksync-tauri-add")?;
+    let registries = Registries::start(&folder)?;
+
+    say("A new app, with an earlier command line of Tauri");
+    let earlier = NewApp::create(&registries, &folder, "earlier", "vanilla-ts")?;
+    earlier.npm_install(&["--save-dev", EARLIER_CLI])?;
+    earlier.tauri_add("0ksync")?;
+    if !earlier.has_api()? {
+        return Err(format!("{EARLIER_CLI} did not install the npm package"));
+    }
+
+    say("A new app in plain JavaScript, with today's command line and no other edit");
+    let target = root().join("target/tauri-add");
+    let plain = NewApp::create(&registries, &folder, "plain", "vanilla")?;
+    plain.tauri_add("0ksync")?;
+    try_out(&programs, &plain.build(&target, false)?, &folder.join("plain-devices"), &[])?;
+
+    say("A new app in TypeScript, with the npm package");
+    let typed = NewApp::create(&registries, &folder, "typed", "vanilla-ts")?;
+    typed.tauri_add("0ksync")?;
+    typed.install_api()?;
+    typed.write_page(PAGE)?;
+    try_out(&programs, &typed.build(&target, false)?, &folder.join("typed-devices"), &[])?;
+
+    say("A new app, with tauri-plugin-sql on SQLite beside it");
+    let beside = NewApp::create(&registries, &folder, "beside-sql", "vanilla-ts")?;
+    beside.tauri_add("sql")?;
+    beside.cargo_add(&[SQL[0], "--features", "sqlite"])?;
+    beside.npm_install(&[SQL[1]])?;
+    beside.tauri_add("0ksync")?;
+    beside.install_api()?;
+    beside.write_page(PAGE)?;
+    beside.write_page(SQL_PAGE)?;
+    try_out(&programs, &beside.build(&target, false)?, &folder.join("beside-sql-devices"), &["--sql"])?;
+    println!("\nDone in {:.0} s. The apps lie in {}.", began.elapsed().as_secs_f64(), folder.display());
+    Ok(())
+}
+
+fn say(text: &str) {
+    println!("\n=== {text}");
+}
+
+/// Two devices run the program, in a network that has nothing but loopback.
+fn try_out(programs: &Path, app: &Path, folder: &Path, options: &[&str]) -> Result<(), Failure> {
+    let script = "ip link set lo up && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "sh", "-c", script, "sh"]).arg(programs.join("ksync-added"));
+    run_program(command.args([folder, app]).args(options))
+}
