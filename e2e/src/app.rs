@@ -220,13 +220,12 @@ impl App {
         self.client.find(Locator::Css(css)).await.ok()?.text().await.ok()
     }
 
-    /// A picture of the page, in a file.
+    /// A picture of its screen, in a file. The driver's own pictures are not used: now and then one never comes.
     ///
     /// # Panics
     /// If none can be taken.
-    pub async fn picture(&self, path: &Path) {
-        let png = self.client.screenshot().await.expect("a screenshot of the page");
-        std::fs::write(path, png).expect("the picture can be written");
+    pub fn picture(&self, path: &Path) {
+        crate::screen::picture(&self.display, path);
     }
 
     /// Waits for a window of the app that is no page, by its title, and presses a key in it, after a look or at once.
@@ -267,6 +266,11 @@ impl App {
     pub fn kill(self) {
         drop(self);
     }
+}
+
+/// The selector of what programs call this.
+pub(crate) fn test(id: &str) -> String {
+    format!("[data-testid={id}]")
 }
 
 fn runs(id: u32) -> bool {

@@ -10,6 +10,7 @@ pub mod notes;
 pub mod pages;
 mod relay;
 mod screen;
+pub mod widget;
 
 pub use app::{App, Launch, until};
 pub use hands::Key;

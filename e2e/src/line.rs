@@ -35,7 +35,7 @@ pub struct Line {
     address: String,
     own: SocketAddr,
     mode: watch::Sender<Mode>,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
 }
 
 enum Order {
@@ -52,7 +52,7 @@ impl Line {
     /// If that cannot be made. Whoever makes a network namespace is root, or is run by `unshare --map-root-user`.
     pub async fn to_relay_in(folder: &Path) -> Self {
         let (mode, seen) = watch::channel(Mode::Fine);
-        let (orders, taken) = mpsc::unbounded_channel();
+        let (orders, taken) = mpsc::channel(1);
         let (tell, told) = oneshot::channel();
         let folder = folder.to_owned();
         // The thread's sockets, and those of every thread that it starts, are in its network.
@@ -62,7 +62,7 @@ impl Line {
         let socket = near_end(None);
         let own = socket.local_addr().expect("it is bound");
         let line = Self { address: format!("{pin}@{own}"), own, mode, orders };
-        line.order(Order::Open(socket));
+        line.order(Order::Open(socket)).await;
         line
     }
 
@@ -79,15 +79,15 @@ impl Line {
         let before = self.mode.send_replace(mode);
         if mode == Mode::Dead {
             let (closed, done) = oneshot::channel();
-            self.order(Order::Close(closed));
+            self.order(Order::Close(closed)).await;
             done.await.expect("the line closes");
         } else if before == Mode::Dead {
-            self.order(Order::Open(near_end(Some(self.own))));
+            self.order(Order::Open(near_end(Some(self.own)))).await;
         }
     }
 
-    fn order(&self, order: Order) {
-        assert!(self.orders.send(order).is_ok(), "the relay has ended");
+    async fn order(&self, order: Order) {
+        assert!(self.orders.send(order).await.is_ok(), "the relay has ended");
     }
 }
 
@@ -103,7 +103,7 @@ fn far_end(
     folder: &Path,
     tell: oneshot::Sender<String>,
     mode: watch::Receiver<Mode>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut orders: mpsc::Receiver<Order>,
 ) {
     unshare(CloneFlags::CLONE_NEWNET).expect("this makes a network namespace, and so runs as root");
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();

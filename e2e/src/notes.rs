@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use fantoccini::elements::Element;
 use serde_json::json;
 
-use crate::{App, Launch, Relay, Screen, decode, until};
+use crate::app::test;
+use crate::{App, Launch, Relay, Screen, decode, until, widget};
 
 /// A device with 0k Notes on it, and a screen of its own.
 #[derive(Debug)]
@@ -47,10 +47,6 @@ impl Device {
     }
 }
 
-fn test(id: &str) -> String {
-    format!("[data-testid={id}]")
-}
-
 /// Clicks once nothing lies over it: WebKit's driver would click whatever does.
 ///
 /// # Panics
@@ -85,20 +81,6 @@ pub async fn close_dialog(app: &App) {
     .await;
 }
 
-/// An element inside of the pairing widget.
-///
-/// # Panics
-/// If it does not come in time.
-pub async fn widget(app: &App, id: &str) -> Element {
-    let script = "return document.querySelector('ksync-pair')?.shadowRoot.querySelector(arguments[0]) ?? null;";
-    until(&format!("{id} in the widget"), async || {
-        let found = app.client().execute(script, vec![json!(test(id))]).await.ok()?;
-        let id = found.as_object()?.values().next()?.as_str()?.to_owned();
-        Some(Element::from_element_id(app.client().clone(), id.into()))
-    })
-    .await
-}
-
 /// Pairs as two people do: the one device shows, a camera reads its screen, four digits are carried back. `picture` is where the
 /// screenshot is put.
 ///
@@ -109,30 +91,23 @@ pub async fn pair(member: &Device, member_app: &App, newcomer_app: &App, picture
         click(app, "devices-button").await;
         click(app, way).await;
     }
-    widget(member_app, "qr").await;
+    widget::part(member_app, "qr").await;
     let link = until("a QR code on the screen", async || {
         member.screen.picture(picture);
         decode(picture).into_iter().next()
     })
     .await;
-    widget(newcomer_app, "paste").await.send_keys(&link).await.expect("the driver does it");
-    widget(newcomer_app, "connect").await.click().await.expect("the driver does it");
-    let digits = widget(newcomer_app, "digits").await;
-    let digits = until("four digits", async || {
-        let shown: String = digits.text().await.ok()?.chars().filter(char::is_ascii_digit).collect();
-        (shown.len() == 4).then_some(shown)
-    })
-    .await;
-    widget(member_app, "digit-input").await.send_keys(&digits).await.expect("the driver does it");
-    widget(member_app, "add").await.click().await.expect("the driver does it");
+    widget::connect(newcomer_app, &link).await;
+    let digits = widget::digits(newcomer_app).await;
+    widget::accept(member_app, &digits).await;
     for app in [member_app, newcomer_app] {
-        widget(app, "done").await;
+        widget::part(app, "done").await;
         click_done(app).await;
     }
 }
 
 async fn click_done(app: &App) {
-    widget(app, "done").await.click().await.expect("the driver does it");
+    widget::press(app, "done").await;
     // The devices page lies under the pairing.
     close_dialog(app).await;
 }

@@ -18,6 +18,12 @@ impl Drop for Screen {
     }
 }
 
+/// A picture of the whole of this screen.
+pub(crate) fn picture(display: &str, path: &Path) {
+    let taken = Command::new("import").args(["-display", display, "-window", "root"]).arg(path).status();
+    assert!(taken.is_ok_and(|status| status.success()), "no screenshot");
+}
+
 impl Screen {
     /// A screen of this size in pixels.
     ///
@@ -53,8 +59,7 @@ impl Screen {
     /// # Panics
     /// If none can be taken.
     pub fn picture(&self, path: &Path) {
-        let taken = Command::new("import").args(["-display", &self.display, "-window", "root"]).arg(path).status();
-        assert!(taken.is_ok_and(|status| status.success()), "no screenshot");
+        picture(&self.display, path);
     }
 }
 

@@ -340,9 +340,6 @@ test.each([
   ["RELAY_UNREACHABLE", "cannot be reached", "online"],
   ["RATE_LIMITED", "too many attempts", "Wait"],
   ["ALREADY_IN_GROUP", "already shares", "leave"],
-  ["REMOVED", "was removed", "reset sync"],
-  ["VERSION", "too far apart", "Update"],
-  ["SUITE", "different ways", "same edition"],
   ["ACCESS_DENIED", "access token", "Ask"],
   ["DRAINING", "restarting", "Wait"],
 ])("%s says what happened and what to do", async (code, what, next) => {
@@ -362,6 +359,20 @@ test("an error without words of ours says the plugin's", async () => {
   await settle();
   expect(widget.text("error")).toBe("It failed with STORE_CORRUPT");
   expect(widget.text("error-next")).toBe("Do better.");
+  await widget.click("close");
+  expect(widget.closed).toBe(1);
+});
+
+test.each([
+  ["REMOVED", "was removed", "reset sync"],
+  ["VERSION", "too far apart", "Update"],
+  ["SUITE", "different ways", "same edition"],
+])("%s says what to do elsewhere, and offers no second attempt", async (code, what, next) => {
+  rust.on("join", fails(code));
+  const widget = await connecting("join");
+  expect(widget.text("error")).toContain(what);
+  expect(widget.text("error-next")).toContain(next);
+  expect(() => widget.get("again")).toThrow();
   await widget.click("close");
   expect(widget.closed).toBe(1);
 });

@@ -1,7 +1,7 @@
 import { SyncError } from "../errors.js";
 import { button, drawing, form, h } from "./dom.js";
 import type { Flow, Screen } from "./flow.js";
-import { clock, type Words, wordsFor } from "./words.js";
+import { clock, isFinal, type Words, wordsFor } from "./words.js";
 
 /** A screen as elements. */
 export interface View {
@@ -279,7 +279,10 @@ function error({ words, code, again }: At<"error">, flow: Flow): View {
     mark: mark(code === "REFUSED_HERE" ? "good" : "bad"),
     body: [
       h("p", { "data-testid": "error-next", "data-code": code }, words.next),
-      actions(button("again", "primary", "Try again", again), button("close", "plain", "Close", () => flow.close())),
+      actions(
+        isFinal(code) ? undefined : button("again", "primary", "Try again", again),
+        button("close", isFinal(code) ? "primary" : "plain", "Close", () => flow.close()),
+      ),
     ],
   };
 }
@@ -288,7 +291,7 @@ function text(words: Words["next"]): HTMLElement {
   return h("p", {}, words);
 }
 
-function actions(...buttons: HTMLElement[]): HTMLElement {
+function actions(...buttons: (HTMLElement | undefined)[]): HTMLElement {
   return h("div", { class: "actions" }, ...buttons);
 }
 

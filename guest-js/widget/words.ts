@@ -37,7 +37,7 @@ const WORDS: Readonly<Record<string, Words>> = {
   },
   NO_SUCH_PAIRING: {
     what: "The other device is no longer waiting",
-    next: "Keep the code open on the other device until both are done. Make a new one there if it was closed.",
+    next: "Keep the code open on the other device until both are done. Make a new one there if it was closed, or is ten minutes old.",
   },
   PAIRING_FORGED: {
     what: "Somebody else answered this code",
@@ -80,6 +80,14 @@ const WORDS: Readonly<Record<string, Words>> = {
   },
   REFUSED_HERE: { what: "The device was not added", next: "Nothing was shared with it." },
 };
+
+/** What no second attempt mends: something has to be done elsewhere first. */
+const FINAL: ReadonlySet<string> = new Set(["REMOVED", "VERSION", "SUITE", "NOT_PERMITTED", "NOT_INSTALLED"]);
+
+/** Whether trying again would end in the same error. */
+export function isFinal(code: string): boolean {
+  return FINAL.has(code);
+}
 
 /** The words for an error; the plugin's own where this package has none. */
 export function wordsFor(error: unknown): Words {

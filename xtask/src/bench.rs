@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use crate::process::{build_release, program, run as run_program};
-use crate::{Failure, setup};
+use crate::{Failure, bench_app, setup};
 
-/// `cargo xtask bench …`; arguments go to the benchmarks as they are.
+/// `cargo xtask bench …`; `app` is for windows, other arguments go to the benchmarks as they are.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    if args == ["app"] {
+        return bench_app::run();
+    }
     setup::to_build()?;
     let began = Instant::now();
     eprintln!("Building for release; the first time that takes some minutes.");

@@ -6,6 +6,7 @@
 mod app;
 mod arrows;
 mod bench;
+mod bench_app;
 mod demo;
 mod dependencies;
 mod generate;
@@ -52,7 +53,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "gen", about: "write the generated files anew; --check only compares them", run: generate::run },
     Command {
         name: "bench",
-        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json",
+        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `app` for windows",
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },

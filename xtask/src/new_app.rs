@@ -146,6 +146,19 @@ impl<'a> NewApp<'a> {
         Ok(target.join(if release { "release" } else { "debug" }).join(&self.name))
     }
 
+    /// Fetches what the app's crate depends on.
+    pub(crate) fn fetch(&self) -> Result<(), Failure> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        run(self.command(cargo, &["fetch", "--quiet"]).current_dir(self.folder.join("src-tauri")))
+    }
+
+    /// Copies a program that was built into the app's folder, out of the way of the next build.
+    pub(crate) fn keep(&self, program: &Path) -> Result<PathBuf, Failure> {
+        let kept = self.folder.join(&self.name);
+        fs::copy(program, &kept).map_err(|e| failed("keep the program", e))?;
+        Ok(kept)
+    }
+
     fn command(&self, name: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
         let mut command = program(name, args);
         self.registries.asked_by(&mut command).current_dir(&self.folder);

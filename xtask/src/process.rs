@@ -140,3 +140,10 @@ mod tests {
         assert!(failure.contains("no-such-program x"), "{failure}");
     }
 }
+
+/// Runs a program in a network of its own that has nothing but loopback.
+pub(crate) fn alone(name: &Path, args: &[&Path]) -> Result<(), Failure> {
+    let script = "ip link set lo up && exec \"$@\"";
+    let mut command = program("unshare", &["--map-root-user", "--net", "sh", "-c", script, "sh"]);
+    run(command.arg(name).args(args))
+}

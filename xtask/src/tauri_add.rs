@@ -1,11 +1,10 @@
 //! `tauri-add`: what a Tauri developer does who reads README. New apps, `tauri add 0ksync`, and `sync.push()` in their windows.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use crate::new_app::{NewApp, Registries, folder_outside};
-use crate::process::{build, root, run as run_program};
+use crate::process::{alone, build, root};
 use crate::{Failure, no_arguments, setup, web};
 
 /// The last command line that installs a plugin's npm package by itself; from the next one on, a person does.
@@ -23,7 +22,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     say("Set-up, and the packages of this repository in registries on this machine");
     setup::for_new_apps()?;
     web::build()?;
-    let programs = build(&["ksync-added"])?;
+    let tries = build(&["ksync-added"])?.join("ksync-added");
     let folder = folder_outside("ksync-tauri-add")?;
     let registries = Registries::start(&folder)?;
 
@@ -39,14 +38,14 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let target = root().join("target/tauri-add");
     let plain = NewApp::create(&registries, &folder, "plain", "vanilla")?;
     plain.tauri_add("0ksync")?;
-    try_out(&programs, &plain.build(&target, false)?, &folder.join("plain-devices"), &[])?;
+    alone(&tries, &[&folder.join("plain-devices"), &plain.build(&target, false)?])?;
 
     say("A new app in TypeScript, with the npm package");
     let typed = NewApp::create(&registries, &folder, "typed", "vanilla-ts")?;
     typed.tauri_add("0ksync")?;
     typed.install_api()?;
     typed.write_page(PAGE)?;
-    try_out(&programs, &typed.build(&target, false)?, &folder.join("typed-devices"), &[])?;
+    alone(&tries, &[&folder.join("typed-devices"), &typed.build(&target, false)?])?;
 
     say("A new app, with tauri-plugin-sql on SQLite beside it");
     let beside = NewApp::create(&registries, &folder, "beside-sql", "vanilla-ts")?;
@@ -57,19 +56,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     beside.install_api()?;
     beside.write_page(PAGE)?;
     beside.write_page(SQL_PAGE)?;
-    try_out(&programs, &beside.build(&target, false)?, &folder.join("beside-sql-devices"), &["--sql"])?;
+    alone(&tries, &[&folder.join("beside-sql-devices"), &beside.build(&target, false)?, Path::new("--sql")])?;
     println!("\nDone in {:.0} s. The apps lie in {}.", began.elapsed().as_secs_f64(), folder.display());
     Ok(())
 }
 
 fn say(text: &str) {
     println!("\n=== {text}");
-}
-
-/// Two devices run the program, in a network that has nothing but loopback.
-fn try_out(programs: &Path, app: &Path, folder: &Path, options: &[&str]) -> Result<(), Failure> {
-    let script = "ip link set lo up && exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--net", "sh", "-c", script, "sh"]).arg(programs.join("ksync-added"));
-    run_program(command.args([folder, app]).args(options))
 }

@@ -30,18 +30,25 @@ async fn try_out(folder: &Path, program: &Path, sql: bool) {
     let screen = Screen::start(1280, 900);
     let start = async |name: &str| Launch::of(program, &screen, &folder.join(name)).start().await;
     let (a, b) = (start("first").await, start("second").await);
+    let wanted = if sql { "window.Database" } else { "(window.sync ?? window.__TAURI__?.ksync)" };
+    for app in [&a, &b] {
+        // The driver's session begins before the app's page does.
+        let there = async || (app.run(&format!("return !!{wanted};"), vec![]).await == true).then_some(());
+        until("the app's page", there).await;
+    }
     if sql {
         let version = "const db = await window.Database.load('sqlite:own.db'); return await db.select('SELECT sqlite_version() AS v');";
         println!("tauri-plugin-sql answers {}", a.run(version, vec![]).await);
     }
     let receipt =
-        a.run("const { id } = await window.sync.push('hello', { channel: 'notes' }); return id;", vec![]).await;
+        a.run("const { id } = await (window.sync ?? window.__TAURI__.ksync).push('hello', { channel: 'notes' }); return id;", vec![]).await;
     assert!(receipt.as_str().is_some_and(|id| !id.is_empty()), "the receipt has no id: {receipt}");
     println!("sync.push() gave a receipt, {receipt}");
     pages::pair(&a, &b).await;
     println!("two copies are paired, and neither was told of a relay");
     b.run(pages::COLLECT, vec![]).await;
-    a.run("await window.sync.push('after the pairing', { channel: 'notes' });", vec![]).await;
+    a.run("await (window.sync ?? window.__TAURI__.ksync).push('after the pairing', { channel: 'notes' });", vec![])
+        .await;
     until("what was pushed after the pairing", async || {
         let got = b.run("return window.got;", vec![]).await;
         got.as_array()?.contains(&json!("after the pairing")).then_some(())

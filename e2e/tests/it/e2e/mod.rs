@@ -4,4 +4,5 @@ mod notes;
 mod pages;
 mod permissions;
 mod plugin;
+mod widget;
 mod world;

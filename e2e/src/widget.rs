@@ -1,0 +1,127 @@
+//! `<ksync-pair>` as a person uses it, and what a page can be told of its accessibility.
+
+use fantoccini::elements::Element;
+use serde_json::{Value, json};
+
+use crate::app::test;
+use crate::{App, until};
+
+/// Fills the page with the element alone, in one of its modes or with its first question.
+///
+/// # Panics
+/// If the page does not have it.
+pub async fn begin(app: &App, mode: Option<&str>) {
+    let defined = "return customElements.get('ksync-pair') !== undefined;";
+    // The driver's session begins before the app's page does.
+    until("the element", async || (app.client().execute(defined, vec![]).await.ok()? == true).then_some(())).await;
+    let script = "const element = document.createElement('ksync-pair');
+                  if (args[0]) element.setAttribute('mode', args[0]);
+                  const [main, title] = ['main', 'h1'].map((tag) => document.createElement(tag));
+                  title.textContent = 'Your devices';
+                  main.append(title, element);
+                  document.body.replaceChildren(main);
+                  document.body.style.overflow = 'auto';
+                  element.focus();";
+    app.run(script, vec![json!(mode)]).await;
+}
+
+/// A part of it.
+///
+/// # Panics
+/// If it does not come in time.
+pub async fn part(app: &App, id: &str) -> Element {
+    let script = "return document.querySelector('ksync-pair')?.shadowRoot.querySelector(arguments[0]) ?? null;";
+    until(&format!("{id} in the widget"), async || {
+        let found = app.client().execute(script, vec![json!(test(id))]).await.ok()?;
+        let id = found.as_object()?.values().next()?.as_str()?.to_owned();
+        Some(Element::from_element_id(app.client().clone(), id.into()))
+    })
+    .await
+}
+
+/// Presses a button of it.
+///
+/// # Panics
+/// If that cannot be done in time.
+pub async fn press(app: &App, id: &str) {
+    until(&format!("a press on {id}"), async || part(app, id).await.click().await.ok()).await;
+}
+
+/// What it asks to be typed.
+///
+/// # Panics
+/// If it does not ask for it in time.
+pub async fn enter(app: &App, id: &str, text: &str) {
+    until(&format!("typing into {id}"), async || {
+        let field = part(app, id).await;
+        field.clear().await.ok()?;
+        field.send_keys(text).await.ok()
+    })
+    .await;
+}
+
+/// The link that it shows.
+///
+/// # Panics
+/// If it shows none in time.
+pub async fn link(app: &App) -> String {
+    let shown = part(app, "link").await.prop("value").await.expect("the driver does it");
+    shown.expect("the link's field has a value")
+}
+
+/// Takes the other device's link.
+///
+/// # Panics
+/// If it does not ask for one in time.
+pub async fn connect(app: &App, link: &str) {
+    enter(app, "paste", link).await;
+    press(app, "connect").await;
+}
+
+/// The digits that it shows.
+///
+/// # Panics
+/// If it shows none in time.
+pub async fn digits(app: &App) -> String {
+    let shown = part(app, "digits").await;
+    until("four digits", async || {
+        let shown: String = shown.text().await.ok()?.chars().filter(char::is_ascii_digit).collect();
+        (shown.len() == 4).then_some(shown)
+    })
+    .await
+}
+
+/// Types the digits of a newcomer, and says yes.
+///
+/// # Panics
+/// If it does not ask for them in time.
+pub async fn accept(app: &App, digits: &str) {
+    enter(app, "digit-input", digits).await;
+    press(app, "add").await;
+}
+
+/// The code of the error that it shows.
+///
+/// # Panics
+/// If it shows none in time.
+pub async fn error(app: &App) -> String {
+    let next = part(app, "error-next").await;
+    next.attr("data-code").await.expect("the driver does it").expect("an error has a code")
+}
+
+/// What axe, which is given as a program's text, finds wrong with the page: one line for each.
+///
+/// # Panics
+/// If it cannot be run.
+pub async fn accessibility(app: &App, axe: &str) -> Vec<String> {
+    let there = app.client().execute("return typeof window.axe;", vec![]).await.expect("the driver does it");
+    if there != "object" {
+        // In the page's own world, and past its security policy, as the driver's scripts are.
+        app.client().execute(&format!("{axe}; window.axe = axe;"), vec![]).await.expect("axe can be loaded");
+    }
+    let script = "const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
+                  return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html).join(' ')}`);";
+    let found = app.run(script, vec![]).await;
+    let Value::Array(found) = found else { panic!("axe gave {found}") };
+    found.iter().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()
+}
