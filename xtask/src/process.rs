@@ -120,6 +120,13 @@ fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
     format!("cannot start `{}`: {error}", words(command))
 }
 
+/// Runs a program in a network of its own that has nothing but loopback.
+pub(crate) fn alone(name: &Path, args: &[&Path]) -> Result<(), Failure> {
+    let script = "ip link set lo up && exec \"$@\"";
+    let mut command = program("unshare", &["--map-root-user", "--net", "sh", "-c", script, "sh"]);
+    run(command.arg(name).args(args))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,11 +146,4 @@ mod tests {
         let failure = run(&mut program("no-such-program", &["x"])).expect_err("there is none");
         assert!(failure.contains("no-such-program x"), "{failure}");
     }
-}
-
-/// Runs a program in a network of its own that has nothing but loopback.
-pub(crate) fn alone(name: &Path, args: &[&Path]) -> Result<(), Failure> {
-    let script = "ip link set lo up && exec \"$@\"";
-    let mut command = program("unshare", &["--map-root-user", "--net", "sh", "-c", script, "sh"]);
-    run(command.arg(name).args(args))
 }
