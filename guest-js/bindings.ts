@@ -174,7 +174,7 @@ export type StartAt =
 export type SubscribeOptions = {
 	/**  One channel; all of them if there is none. */
 	channel?: string | null,
-	/**  Whose position it moves; by default `app`. */
+	/**  Whose position it moves; by default the webview's own. */
 	consumer?: string | null,
 	/**  Where it begins. */
 	from?: StartAt,

@@ -14,7 +14,12 @@ export interface SubscribeOptions {
    * app ended in the middle. `start`: everything that the log holds, again.
    */
   from?: StartAt;
-  /** Whose position moves. Two consumers get every blob each; two windows with one consumer too. By default `app`. */
+  /**
+   * Whose position moves: at most 256 bytes. By default each window's own, so that every window gets every blob. Windows that name the same
+   * consumer share its position: what one of them takes while another one is closed or reloads does not come there. One
+   * consumer cannot take a channel twice in two ways (all channels beside one of them, or with `own` and without): that
+   * rejects with `INVALID_ARGUMENT`.
+   */
   consumer?: string;
   /** Whether what this device pushed comes too. By default not. */
   own?: boolean;

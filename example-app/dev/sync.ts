@@ -78,7 +78,7 @@ export const sync: Pick<Sync, "on" | "status" | "doctor" | "devices" | "removeDe
     const waiting = {
       code: null,
       title: "waiting to be sent",
-      detail: `${outbox} blobs are on this device alone`,
+      detail: `${outbox} changes are on this device alone`,
       nextStep: "",
     };
     return outbox > 0 ? [first, waiting] : [first];

@@ -332,7 +332,7 @@ test.each([
   ["LINK_INVALID", "not a complete pairing link", "Copy the whole link"],
   ["PAIRING_EXPIRED", "expired", "new code"],
   ["PAIRING_USED", "used already", "new code"],
-  ["PAIRING_REFUSED", "said no", "try again"],
+  ["PAIRING_REFUSED", "It was refused", "try again"],
   ["WRONG_APP", "another app", "same app on both"],
   ["TOO_MANY_TRIES", "wrong twice", "new one"],
   ["NO_SUCH_PAIRING", "no longer waiting", "Keep the code open"],
@@ -348,6 +348,7 @@ test.each([
   expect(widget.screen).toBe("error");
   expect(widget.text("error")).toContain(what);
   expect(widget.text("error-next")).toContain(next);
+  expect(widget.text("live")).toContain(next);
   await widget.click("again");
   expect(widget.screen).toBe("join");
   expect(widget.get<HTMLTextAreaElement>("paste").value).toBe(["LINK_INVALID", "WRONG_APP"].includes(code) ? "KSYNC:XYZ" : "");

@@ -97,7 +97,7 @@ export class KsyncPair extends Base {
     const title = this.#render(next);
     this.#focus = next.focus ?? title;
     if (mayFocus) this.#focus.focus();
-    say(next.title);
+    say(next.said ?? next.title);
     if (next.tick) {
       this.#ticking = setInterval(next.tick, 1_000);
       next.tick();

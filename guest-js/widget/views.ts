@@ -9,6 +9,8 @@ export interface View {
   readonly name: string;
   /** The heading. */
   readonly title: string;
+  /** What those hear who do not see it, if it is more than the heading. */
+  readonly said?: string;
   /** What stands above it. */
   readonly mark?: Node;
   /** What is under it. */
@@ -276,6 +278,7 @@ function error({ words, code, again }: At<"error">, flow: Flow): View {
   return {
     name: "error",
     title: words.what,
+    said: `${words.what}. ${words.next}`,
     mark: mark(code === "REFUSED_HERE" ? "good" : "bad"),
     body: [
       h("p", { "data-testid": "error-next", "data-code": code }, words.next),

@@ -19,8 +19,8 @@ const WORDS: Readonly<Record<string, Words>> = {
     next: "Make a new code. Each one works once. If nobody of yours has used it, show the new one to nobody else.",
   },
   PAIRING_REFUSED: {
-    what: "The other device said no",
-    next: "Nothing was shared. If that was not meant, try again and agree on both devices.",
+    what: "It was refused",
+    next: "Nothing was shared. If that was not meant, wait a moment, try again, and agree on both devices.",
   },
   WRONG_CODE: { what: "These were not the right digits", next: "Type the four digits that the other device shows." },
   WRONG_APP: {

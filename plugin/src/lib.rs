@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod consent;
 mod error;
+mod pages;
 mod pairings;
 mod qr;
 mod registry;
@@ -178,8 +179,8 @@ impl Builder {
                 }
             })
             .on_event(|app, event| match event {
-                RunEvent::WindowEvent { label, event: WindowEvent::Destroyed, .. } => app.ksync().page_is_gone(label),
-                RunEvent::Exit => tauri::async_runtime::block_on(app.ksync().exit()),
+                RunEvent::WindowEvent { label, event: WindowEvent::Destroyed, .. } => app.ksync().window_is_gone(label),
+                RunEvent::Exit => app.state::<Arc<Ksync>>().inner().clone().exit(),
                 _ => {}
             })
             .build()

@@ -8,6 +8,7 @@ use tauri::ipc::Channel;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consent::{Consent, ConsentRequest};
+use crate::pages::Page;
 use crate::qr;
 use crate::registry::Task;
 use crate::state::Ksync;
@@ -42,25 +43,29 @@ pub(crate) enum Answer {
 
 type Reply = oneshot::Sender<Result<(), SyncError>>;
 
-/// Goes on with a pairing for a webview. Gives the number that its answers name.
+/// Goes on with a pairing for a page. Gives the number that its answers name.
+///
+/// # Errors
+/// [`Code::Closed`] if the page is gone; [`Code::InvalidArgument`] if it has too many already. Then the pairing is given up.
 pub(crate) fn begin(
     ksync: &Arc<Ksync>,
-    webview: &str,
+    page: &Page,
     side: Side,
     pairing: Pairing,
     steps: Channel<PairingStep>,
-) -> u32 {
+) -> Result<u32, SyncError> {
     let (answers, receiver) = mpsc::channel(4);
-    ksync.pairings.insert(webview, |id| {
-        let consent = ksync.consent.clone();
-        let talk = Talk { consent, side, pairing, steps, answers: receiver, newcomer: None, asking: None };
-        let (ksync, webview) = (ksync.clone(), webview.to_owned());
+    let consent = ksync.consent.clone();
+    let talk = Talk { consent, side, pairing, steps, answers: receiver, newcomer: None, digits: false, asking: None };
+    let begun = |id| {
+        let (ksync, webview) = (ksync.clone(), page.webview().to_owned());
         let work = async move {
             talk.run().await;
             ksync.pairings.remove(&webview, id);
         };
         Open { answers, _task: Task::spawn(work) }
-    })
+    };
+    ksync.pages.still(page, || ksync.pairings.insert(page.webview(), |_| Ok(()), begun))?
 }
 
 /// Takes an answer to the pairing of this number.
@@ -80,6 +85,8 @@ struct Talk {
     answers: mpsc::Receiver<(Answer, Reply)>,
     /// What the newcomer calls itself, once it has asked.
     newcomer: Option<String>,
+    /// Whether digits were asked for.
+    digits: bool,
     asking: Option<Asking>,
 }
 
@@ -98,8 +105,13 @@ impl Talk {
             tokio::select! {
                 event = self.pairing.next() => {
                     let Some(event) = event else { return };
-                    if let PairingEvent::Request { name, .. } = &event {
-                        self.newcomer = Some(name.clone());
+                    match &event {
+                        PairingEvent::Request { name, needs_check } => {
+                            self.newcomer = Some(name.clone());
+                            self.digits |= *needs_check;
+                        }
+                        PairingEvent::TypeCheck => self.digits = true,
+                        _ => {}
                     }
                     if self.steps.send(step(event)).is_err() {
                         return;
@@ -131,6 +143,11 @@ impl Talk {
     }
 
     async fn answered(&mut self, answer: Answer, reply: Reply) {
+        // They would be kept until they are asked for: nobody can have read them yet, and nobody would have seen the name.
+        if matches!(answer, Answer::Digits(_)) && !self.digits {
+            let _ = reply.send(Err(SyncError::new(Code::InvalidArgument, "no digits have been asked for yet")));
+            return;
+        }
         let is_yes = matches!(answer, Answer::Digits(_) | Answer::Consent(true));
         // A newcomer's person was asked before the pairing began.
         if !is_yes || self.side == Side::Newcomer {
@@ -141,12 +158,21 @@ impl Talk {
             let _ = reply.send(done);
             return;
         }
-        // Digits that came before the request would be kept until they are asked for, and nobody would have seen the name.
         let refusal = match (&self.newcomer, &self.asking) {
             (None, _) => "no device has asked to be added yet",
             (Some(_), Some(_)) => "the person is being asked already",
             (Some(name), None) => {
-                let (consent, request) = (self.consent.clone(), ConsentRequest::Add { name: name.clone() });
+                let digits = match &answer {
+                    // No device shows such digits: no reason to ask.
+                    Answer::Digits(digits) if !are_digits(digits) => {
+                        let done = self.say(answer).await;
+                        let _ = reply.send(done);
+                        return;
+                    }
+                    Answer::Digits(digits) => Some(digits.trim().to_owned()),
+                    _ => None,
+                };
+                let (consent, request) = (self.consent.clone(), ConsentRequest::Add { name: name.clone(), digits });
                 let person = Box::pin(async move { consent.ask(request).await });
                 self.asking = Some(Asking { person, answer, reply });
                 return;
@@ -165,6 +191,12 @@ impl Talk {
             }
         }
     }
+}
+
+/// Whether a check code may look like this.
+fn are_digits(text: &str) -> bool {
+    let text = text.trim();
+    text.len() == 4 && text.bytes().all(|c| c.is_ascii_digit())
 }
 
 fn step(event: PairingEvent) -> PairingStep {

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sync_client::{Code, SyncError};
+
 /// Things of webviews by a number. Only the webview that opened a thing reaches it.
 #[derive(Debug)]
 pub(crate) struct Registry<T> {
+    what: &'static str,
+    most: usize,
     inner: Mutex<Inner<T>>,
 }
 
@@ -15,26 +19,39 @@ struct Inner<T> {
     entries: HashMap<u32, (String, T)>,
 }
 
-impl<T> Default for Registry<T> {
-    fn default() -> Self {
-        Self { inner: Mutex::new(Inner { next: 1, entries: HashMap::new() }) }
-    }
-}
-
 impl<T> Registry<T> {
+    /// No webview has more than so many of these at a time.
+    pub(crate) fn of(what: &'static str, most: usize) -> Self {
+        Self { what, most, inner: Mutex::new(Inner { next: 1, entries: HashMap::new() }) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         // Nothing in here panics half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what `make` makes under a new number.
-    pub(crate) fn insert(&self, webview: &str, make: impl FnOnce(u32) -> T) -> u32 {
+    /// Keeps what `make` makes under a new number, unless it says why not, or there are too many.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if the webview has as many as it may; those of `allow`, which sees all that is there.
+    pub(crate) fn insert(
+        &self,
+        webview: &str,
+        allow: impl Fn(&T) -> Result<(), SyncError>,
+        make: impl FnOnce(u32) -> T,
+    ) -> Result<u32, SyncError> {
         let mut inner = self.lock();
+        if inner.entries.values().filter(|(owner, _)| owner == webview).count() >= self.most {
+            let (what, most) = (self.what, self.most);
+            let message = format!("this page has {most} {what} open, which is the most; one has to end first");
+            return Err(SyncError::new(Code::InvalidArgument, message));
+        }
+        inner.entries.values().try_for_each(|(_, thing)| allow(thing))?;
         let id = inner.next;
         inner.next = inner.next.wrapping_add(1);
         let thing = make(id);
         inner.entries.insert(id, (webview.to_owned(), thing));
-        id
+        Ok(id)
     }
 
     /// What this webview opened under the number.
@@ -91,8 +108,9 @@ mod tests {
 
     #[test]
     fn a_thing_belongs_to_the_webview_that_opened_it() {
-        let registry = Registry::default();
-        let (a, b) = (registry.insert("main", |_| "a"), registry.insert("other", |_| "b"));
+        let registry = Registry::of("things", 2);
+        let open = |webview, thing| registry.insert(webview, |_| Ok(()), |_| thing).unwrap();
+        let (a, b) = (open("main", "a"), open("other", "b"));
         assert_ne!(a, b);
         assert_eq!(registry.with("main", a, |thing| *thing), Some("a"));
         assert_eq!(registry.with("other", a, |thing| *thing), None);
@@ -101,5 +119,18 @@ mod tests {
         registry.remove_all_of("main");
         assert!(registry.with("main", a, |_| ()).is_none());
         assert!(registry.with("other", b, |_| ()).is_some());
+    }
+    #[test]
+    fn a_webview_has_so_many_and_no_more() {
+        let registry = Registry::of("things", 2);
+        let open = |webview| registry.insert(webview, |_| Ok(()), |_| ());
+        let first = open("main").unwrap();
+        open("main").unwrap();
+        let refused = open("main").unwrap_err();
+        assert_eq!(refused.code, Code::InvalidArgument);
+        assert!(refused.message.contains("2 things"), "{refused}");
+        open("other").unwrap();
+        registry.remove("main", first);
+        open("main").unwrap();
     }
 }

@@ -1,11 +1,13 @@
 //! What the plugin keeps while the app runs: the client, and what webviews hold open.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sync_client::{Code, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
 use tokio::sync::{Mutex, broadcast};
 
 use crate::consent::Consent;
+use crate::pages::Pages;
 use crate::pairings::Open;
 use crate::registry::{Registry, Task};
 use crate::subscriptions::Live;
@@ -13,6 +15,11 @@ use crate::types::SyncEvent;
 
 /// How many events a listener may be behind before it is told that it missed some.
 const EVENTS: usize = 1_024;
+
+/// How much a page may have open at a time: far more than one needs, and less than what slows the app down.
+const SUBSCRIPTIONS: usize = 1_024;
+const LISTENERS: usize = 64;
+const PAIRINGS: usize = 4;
 
 /// The plugin's state, for commands of the app's own: `app.ksync()` of [`crate::KsyncExt`].
 #[derive(Debug)]
@@ -24,6 +31,7 @@ pub struct Ksync {
     resets: AtomicU64,
     events: broadcast::Sender<SyncEvent>,
     pub(crate) consent: Consent,
+    pub(crate) pages: Pages,
     pub(crate) listeners: Registry<Task>,
     pub(crate) subscriptions: Registry<Live>,
     pub(crate) pairings: Registry<Open>,
@@ -38,9 +46,10 @@ impl Ksync {
             resets: AtomicU64::new(0),
             events: broadcast::channel(EVENTS).0,
             consent,
-            listeners: Registry::default(),
-            subscriptions: Registry::default(),
-            pairings: Registry::default(),
+            pages: Pages::default(),
+            listeners: Registry::of("listeners", LISTENERS),
+            subscriptions: Registry::of("subscriptions", SUBSCRIPTIONS),
+            pairings: Registry::of("pairings", PAIRINGS),
         }
     }
 
@@ -50,15 +59,27 @@ impl Ksync {
     /// As [`SyncClient::new`]; [`Code::AddressInvalid`] for the configured relay; [`Code::Closed`] while the app exits, and
     /// for a call that waited while the device was reset: it was meant for the old one.
     pub async fn client(&self) -> Result<SyncClient, SyncError> {
-        let config = self.config.clone()?;
         let resets = self.resets.load(Ordering::Acquire);
         let mut held = self.client.lock().await;
         if self.resets.load(Ordering::Acquire) != resets {
             return Err(SyncError::new(Code::Closed, "this device was reset while the call waited"));
         }
-        if let Some(client) = &*held {
+        self.open(&mut held).await
+    }
+
+    /// The client, whatever was reset meanwhile: for what goes on with the next one's log.
+    ///
+    /// # Errors
+    /// As [`Ksync::client`]; [`Code::Closed`] only while the app exits.
+    pub(crate) async fn next_client(&self) -> Result<SyncClient, SyncError> {
+        self.open(&mut *self.client.lock().await).await
+    }
+
+    async fn open(&self, held: &mut Option<SyncClient>) -> Result<SyncClient, SyncError> {
+        if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
+        let config = self.config.clone()?;
         if self.exiting.load(Ordering::Acquire) {
             return Err(SyncError::new(Code::Closed, "the app is exiting"));
         }
@@ -108,23 +129,38 @@ impl Ksync {
         let _ = self.events.send(event);
     }
 
-    /// The webview shows another page, or is gone: nobody listens there any more.
+    /// The webview shows another page: nobody listens there any more.
     pub(crate) fn page_is_gone(&self, webview: &str) {
+        self.pages.turned(webview);
+        self.end_all_of(webview);
+    }
+
+    /// The window is gone, with each webview in it.
+    pub(crate) fn window_is_gone(&self, window: &str) {
+        for webview in self.pages.left(window) {
+            self.end_all_of(&webview);
+        }
+    }
+
+    fn end_all_of(&self, webview: &str) {
         self.listeners.remove_all_of(webview);
         self.subscriptions.remove_all_of(webview);
         self.pairings.remove_all_of(webview);
     }
 
     /// Sends what waits, as far as that goes in [`limits::FLUSH_ON_CLOSE`], and stops, in at most [`limits::CLOSE`]. All of it is on the
-    /// disk, and what is left goes at the next start.
-    pub(crate) async fn exit(&self) {
+    /// disk, and what is left goes at the next start. Blocks, on a thread that may belong to a runtime of the app's own.
+    pub(crate) fn exit(self: Arc<Self>) {
         self.exiting.store(true, Ordering::Release);
-        let flush = async {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        tauri::async_runtime::spawn(async move {
             if let Some(client) = self.client.lock().await.take() {
                 client.close().await;
             }
-        };
-        let _ = tokio::time::timeout(limits::CLOSE, flush).await;
+            // Too late for one who waits no longer.
+            let _ = tell.send(());
+        });
+        let _ = told.recv_timeout(limits::CLOSE);
     }
 }
 
@@ -144,5 +180,29 @@ mod tests {
         let again = ksync.client().await.unwrap();
         assert_eq!(again.status().await.unwrap().outbox, 0);
         again.close().await;
+    }
+    #[tokio::test]
+    async fn a_client_that_has_ended_is_opened_again() {
+        let home = tempfile::tempdir().unwrap();
+        let ksync = Ksync::new(Ok(SyncConfig::at(home.path())), Consent::default());
+        let client = ksync.client().await.unwrap();
+        let before = client.push(b"before".to_vec()).await.unwrap();
+        client.close().await;
+        let again = ksync.client().await.unwrap();
+        let after = again.push(b"after".to_vec()).await.unwrap();
+        assert!(after.position > before.position, "{after:?} is not behind {before:?}");
+        again.close().await;
+    }
+
+    // `#[tokio::main]` around an app calls this on a thread of a runtime.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn an_app_with_a_runtime_of_its_own_exits_and_frees_its_home() {
+        let home = tempfile::tempdir().unwrap();
+        let config = SyncConfig::at(home.path());
+        let ksync = Arc::new(Ksync::new(Ok(config.clone()), Consent::default()));
+        ksync.client().await.unwrap();
+        ksync.clone().exit();
+        assert_eq!(ksync.client().await.unwrap_err().code, Code::Closed);
+        SyncClient::new(config).await.unwrap().close().await;
     }
 }

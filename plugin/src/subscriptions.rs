@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use sync_client::{Code, DEFAULT_CONSUMER, ReceivedBlob, Subscription, SyncClient, SyncError};
+use sync_client::{Code, DEFAULT_CONSUMER, ReceivedBlob, StartAt, Subscription, SyncClient, SyncError};
 use tauri::ipc::{Channel, InvokeResponseBody};
 use tokio::sync::watch;
 
+use crate::pages::Page;
 use crate::registry::Task;
 use crate::state::Ksync;
 use crate::types::{SubscribeOptions, SubscriptionInfo, SyncEvent};
@@ -19,13 +20,45 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// How long a subscription waits before it tries again to read a log that could not be read.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How long it waits before it asks for the next client, when one has ended: no hurry where each of them ends at once.
+const NEXT_CLIENT: Duration = Duration::from_millis(100);
+
 /// A subscription of a webview.
 #[derive(Debug)]
 pub(crate) struct Live {
-    consumer: String,
-    channel: Option<String>,
+    wants: Wants,
     progress: Arc<watch::Sender<Progress>>,
     _task: Task,
+}
+
+/// Whose position a subscription moves, and past what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wants {
+    consumer: String,
+    channel: Option<String>,
+    own: bool,
+}
+
+impl Wants {
+    /// A consumer has one position for what it takes of a channel. If one page took more of it than another, the position would
+    /// pass blobs that the other one has not had.
+    fn go_with(&self, other: &Self) -> Result<(), SyncError> {
+        let apart = matches!((&self.channel, &other.channel), (Some(a), Some(b)) if a != b);
+        if self.consumer != other.consumer || apart || self == other {
+            return Ok(());
+        }
+        let name = |wants: &Self| {
+            let channel = wants.channel.as_ref().map_or("all channels".to_owned(), |name| format!("channel {name:?}"));
+            channel + if wants.own { " with this device's own" } else { "" }
+        };
+        let message = format!(
+            "the consumer {:?} has taken {} already, and {} on top of it would share its position; give it a `consumer` of its own",
+            self.consumer,
+            name(other),
+            name(self),
+        );
+        Err(SyncError::new(Code::InvalidArgument, message))
+    }
 }
 
 /// How far a webview is.
@@ -35,60 +68,67 @@ struct Progress {
     client: SyncClient,
     /// The number of the batch that the webview has now.
     batch: u32,
+    /// The last position in it.
+    last: u64,
     /// The last position that it has taken.
     taken: u64,
 }
 
 impl Progress {
     fn of(client: SyncClient) -> Self {
-        Self { client, batch: 0, taken: 0 }
+        Self { client, batch: 0, last: 0, taken: 0 }
     }
 }
 
 /// Begins to hand out blobs.
 pub(crate) async fn begin(
     ksync: &Arc<Ksync>,
-    webview: &str,
+    page: &Page,
     options: SubscribeOptions,
     out: Channel<InvokeResponseBody>,
 ) -> Result<SubscriptionInfo, SyncError> {
     let client = ksync.client().await?;
-    let consumer = options.consumer.clone().unwrap_or_else(|| DEFAULT_CONSUMER.to_owned());
-    let subscription = open(&client, &consumer, &options)?;
+    // A window of its own has a position of its own: what one window has taken while another one was gone still comes there.
+    let consumer = options.consumer.unwrap_or_else(|| format!("{DEFAULT_CONSUMER}/{}", page.webview()));
+    let wants = Wants { consumer, channel: options.channel, own: options.own };
+    let work = Work {
+        ksync: ksync.clone(),
+        wants: wants.clone(),
+        from: options.from.into(),
+        out,
+        progress: Arc::new(watch::channel(Progress::of(client.clone())).0),
+    };
+    let subscription = work.open(&client)?;
     let until = subscription.newest().await?.to_string();
-    let (ksync_of_task, progress) = (ksync.clone(), Arc::new(watch::channel(Progress::of(client)).0));
-    let id = ksync.subscriptions.insert(webview, |_| {
-        let channel = options.channel.clone();
-        let work = Work { ksync: ksync_of_task, consumer: consumer.clone(), options, out, progress: progress.clone() };
-        Live { consumer, channel, progress, _task: Task::spawn(work.run(subscription)) }
-    });
+    let allow = |live: &Live| wants.go_with(&live.wants);
+    let begun =
+        |_| Live { wants: wants.clone(), progress: work.progress.clone(), _task: Task::spawn(work.run(subscription)) };
+    let id = ksync.pages.still(page, || ksync.subscriptions.insert(page.webview(), allow, begun))??;
     Ok(SubscriptionInfo { id, until })
-}
-
-fn open(client: &SyncClient, consumer: &str, options: &SubscribeOptions) -> Result<Subscription, SyncError> {
-    let subscription = client.subscribe(consumer, options.channel.as_deref(), options.from.into())?;
-    Ok(if options.own { subscription.with_own() } else { subscription })
 }
 
 /// The webview has taken everything of this batch up to this position. A consumer that several pages share moves only as far as
 /// all of them have come: each handler gets each blob.
 pub(crate) async fn taken(ksync: &Ksync, webview: &str, id: u32, batch: u32, position: u64) -> Result<(), SyncError> {
     let found = ksync.subscriptions.with(webview, id, |live| {
+        let mut beyond = false;
         let moved = live.progress.send_if_modified(|progress| {
-            let moves = progress.batch == batch && progress.taken < position;
+            beyond = progress.batch == batch && position > progress.last;
+            let moves = !beyond && progress.batch == batch && progress.taken < position;
             if moves {
                 progress.taken = position;
             }
             moves
         });
+        if beyond {
+            return Err(SyncError::new(Code::InvalidArgument, "this page has not been given so much"));
+        }
         // Of the client that the batch came from: the next one's log has other blobs at these positions.
-        moved.then(|| (live.progress.borrow().client.clone(), live.consumer.clone(), live.channel.clone()))
+        Ok(moved.then(|| (live.progress.borrow().client.clone(), live.wants.clone())))
     });
-    let Some((client, consumer, channel)) = found.ok_or_else(unknown)? else { return Ok(()) };
-    let all = ksync
-        .subscriptions
-        .least(|live| (live.consumer == consumer && live.channel == channel).then(|| live.progress.borrow().taken));
-    client.advance(&consumer, channel.as_deref(), all.unwrap_or(position)).await
+    let Some((client, wants)) = found.ok_or_else(unknown)?? else { return Ok(()) };
+    let all = ksync.subscriptions.least(|live| (live.wants == wants).then(|| live.progress.borrow().taken));
+    client.advance(&wants.consumer, wants.channel.as_deref(), all.unwrap_or(position)).await
 }
 
 /// A handler of the webview did not take a blob, and gets it again.
@@ -100,7 +140,7 @@ pub(crate) fn failed(
     attempts: u32,
     retry_after_ms: u32,
 ) -> Result<(), SyncError> {
-    let consumer = ksync.subscriptions.with(webview, id, |live| live.consumer.clone()).ok_or_else(unknown)?;
+    let consumer = ksync.subscriptions.with(webview, id, |live| live.wants.consumer.clone()).ok_or_else(unknown)?;
     ksync.tell(SyncEvent::HandlerFailed { consumer, id: blob, attempts, retry_after_ms });
     Ok(())
 }
@@ -111,8 +151,8 @@ fn unknown() -> SyncError {
 
 struct Work {
     ksync: Arc<Ksync>,
-    consumer: String,
-    options: SubscribeOptions,
+    wants: Wants,
+    from: StartAt,
     out: Channel<InvokeResponseBody>,
     progress: Arc<watch::Sender<Progress>>,
 }
@@ -124,7 +164,7 @@ impl Work {
                 // The webview does not listen any more.
                 Ok(()) => return,
                 // A reset closes the client, and the next one has a log of its own.
-                Err(error) if error.code == Code::Closed => {}
+                Err(error) if error.code == Code::Closed => tokio::time::sleep(NEXT_CLIENT).await,
                 Err(error) => {
                     tracing::warn!(%error, "a subscription cannot read the log; it tries again");
                     tokio::time::sleep(RETRY).await;
@@ -133,15 +173,23 @@ impl Work {
             subscription = loop {
                 match self.again().await {
                     Ok(open) => break open,
+                    // The app exits.
+                    Err(error) if error.code == Code::Closed => return,
                     Err(_) => tokio::time::sleep(RETRY).await,
                 }
             };
         }
     }
 
+    fn open(&self, client: &SyncClient) -> Result<Subscription, SyncError> {
+        let Wants { consumer, channel, own } = &self.wants;
+        let subscription = client.subscribe(consumer, channel.as_deref(), self.from)?;
+        Ok(if *own { subscription.with_own() } else { subscription })
+    }
+
     async fn again(&self) -> Result<Subscription, SyncError> {
-        let client = self.ksync.client().await?;
-        let subscription = open(&client, &self.consumer, &self.options)?;
+        let client = self.ksync.next_client().await?;
+        let subscription = self.open(&client)?;
         self.progress.send_modify(|progress| {
             *progress = Progress { batch: progress.batch.wrapping_add(1), ..Progress::of(client) };
         });
@@ -158,6 +206,7 @@ impl Work {
             let mut number = 0;
             self.progress.send_modify(|progress| {
                 progress.batch = progress.batch.wrapping_add(1);
+                progress.last = last;
                 number = progress.batch;
             });
             if self.out.send(InvokeResponseBody::Raw(message(number, &batch))).is_err() {
@@ -234,5 +283,132 @@ mod tests {
         assert_eq!((&heads[0]["own"], &heads[1]["own"]), (&false.into(), &true.into()));
         assert_eq!(heads[1]["position"], "2");
         assert_eq!(&message[8 + length..], b"abc");
+    }
+    /// A page that takes what it is given when told to.
+    struct Taker {
+        ksync: Arc<Ksync>,
+        webview: &'static str,
+        id: u32,
+        batches: std::sync::mpsc::Receiver<(u32, u64)>,
+    }
+
+    impl Taker {
+        async fn subscribe(
+            ksync: &Arc<Ksync>,
+            webview: &'static str,
+            options: SubscribeOptions,
+        ) -> Result<Self, SyncError> {
+            let (tell, batches) = std::sync::mpsc::channel();
+            let out = Channel::new(move |body| {
+                let InvokeResponseBody::Raw(bytes) = body else { panic!("bytes") };
+                let number = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+                let length = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+                let heads: Vec<serde_json::Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+                let last = heads.last().unwrap()["position"].as_str().unwrap().parse().unwrap();
+                // The test may be over.
+                let _ = tell.send((number, last));
+                Ok(())
+            });
+            let page = ksync.pages.of(webview, webview);
+            let id = begin(ksync, &page, options, out).await?.id;
+            Ok(Self { ksync: ksync.clone(), webview, id, batches })
+        }
+
+        async fn next(&self) -> (u32, u64) {
+            loop {
+                match self.batches.try_recv() {
+                    Ok(batch) => return batch,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        }
+
+        async fn ack(&self, (batch, position): (u32, u64)) -> Result<(), SyncError> {
+            taken(&self.ksync, self.webview, self.id, batch, position).await
+        }
+    }
+
+    fn own(channel: Option<&str>) -> SubscribeOptions {
+        SubscribeOptions { channel: channel.map(str::to_owned), own: true, ..SubscribeOptions::default() }
+    }
+
+    struct World {
+        _home: tempfile::TempDir,
+        ksync: Arc<Ksync>,
+    }
+
+    fn world() -> World {
+        let home = tempfile::tempdir().unwrap();
+        let config = sync_client::SyncConfig::at(home.path());
+        World { ksync: Arc::new(Ksync::new(Ok(config), crate::consent::Consent::default())), _home: home }
+    }
+
+    impl World {
+        async fn push(&self, text: &str) {
+            self.ksync.client().await.unwrap().push_to("notes", text.as_bytes().to_vec()).await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_one_window_took_while_another_one_reloaded_still_comes_there() {
+        let world = world();
+        let (a, b) = (
+            Taker::subscribe(&world.ksync, "a", own(None)).await.unwrap(),
+            Taker::subscribe(&world.ksync, "b", own(None)).await.unwrap(),
+        );
+        world.push("1").await;
+        let (first, _) = (a.next().await, b.next().await);
+        world.ksync.page_is_gone("b");
+        a.ack(first).await.unwrap();
+        let b = Taker::subscribe(&world.ksync, "b", own(None)).await.unwrap();
+        assert_eq!(b.next().await.1, first.1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_consumer_that_would_pass_what_another_page_has_not_had_is_refused() {
+        let world = world();
+        let named = |channel, own| SubscribeOptions {
+            channel: Option::<&str>::map(channel, str::to_owned),
+            consumer: Some("db".to_owned()),
+            own,
+            ..SubscribeOptions::default()
+        };
+        let _notes = Taker::subscribe(&world.ksync, "main", named(Some("notes"), false)).await.unwrap();
+        for overlapping in [named(None, false), named(Some("notes"), true)] {
+            let refused = Taker::subscribe(&world.ksync, "other", overlapping).await.err().unwrap();
+            assert_eq!(refused.code, Code::InvalidArgument);
+            assert!(refused.message.contains("`consumer` of its own"), "{refused}");
+        }
+        // The same again, another channel, and another consumer are fine.
+        for fine in [named(Some("notes"), false), named(Some("tasks"), true), own(None)] {
+            Taker::subscribe(&world.ksync, "other", fine).await.unwrap();
+        }
+        let mut long = own(None);
+        long.consumer = Some("c".repeat(257));
+        assert_eq!(Taker::subscribe(&world.ksync, "other", long).await.err().unwrap().code, Code::InvalidArgument);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_page_cannot_take_what_it_was_not_given() {
+        let world = world();
+        let page = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+        world.push("1").await;
+        let (batch, position) = page.next().await;
+        assert_eq!(page.ack((batch, position + 1)).await.unwrap_err().code, Code::InvalidArgument);
+        world.ksync.page_is_gone("main");
+        let page = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+        let again = page.next().await;
+        assert_eq!(again.1, position);
+        page.ack(again).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_page_that_goes_while_it_subscribes_leaves_nothing_behind() {
+        let world = world();
+        let page = world.ksync.pages.of("main", "main");
+        world.ksync.window_is_gone("main");
+        let late = begin(&world.ksync, &page, own(None), Channel::new(|_| Ok(()))).await;
+        assert_eq!(late.unwrap_err().code, Code::Closed);
+        assert_eq!(world.ksync.subscriptions.least(|_| Some(0)), None);
     }
 }

@@ -206,7 +206,7 @@ impl From<StartAt> for sync_client::StartAt {
 pub(crate) struct SubscribeOptions {
     /// One channel; all of them if there is none.
     pub(crate) channel: Option<String>,
-    /// Whose position it moves; by default `app`.
+    /// Whose position it moves; by default the webview's own.
     pub(crate) consumer: Option<String>,
     /// Where it begins.
     pub(crate) from: StartAt,

@@ -92,7 +92,7 @@ impl SyncClient {
     /// # Errors
     /// As [`SyncClient::push_to`].
     pub async fn push_many(&self, channel: &str, blobs: Vec<Vec<u8>>) -> Result<Vec<Receipt>, SyncError> {
-        check_channel(channel)?;
+        check_length("channel", channel)?;
         for blob in &blobs {
             if blob.is_empty() {
                 return Err(SyncError::new(Code::Empty, "a blob is empty"));
@@ -170,6 +170,7 @@ impl SyncClient {
     /// # Errors
     /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
     pub async fn advance(&self, consumer: &str, channel: Option<&str>, position: u64) -> Result<(), SyncError> {
+        check_length("consumer", consumer)?;
         let (consumer, channel) = (consumer.to_owned(), channel.map(str::to_owned));
         self.ask(|reply| Command::Advance { consumer, channel, position, reply }).await
     }
@@ -177,9 +178,10 @@ impl SyncClient {
     /// A stream of what others push, for a consumer that says itself what it has had: at least once, in order.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`].
+    /// [`Code::InvalidArgument`] for a consumer or a channel beyond [`limits::CHANNEL_BYTES`].
     pub fn subscribe(&self, consumer: &str, channel: Option<&str>, from: StartAt) -> Result<Subscription, SyncError> {
-        channel.map_or(Ok(()), check_channel)?;
+        check_length("consumer", consumer)?;
+        channel.map_or(Ok(()), |channel| check_length("channel", channel))?;
         Ok(Subscription::new(self.clone(), consumer, channel, from))
     }
 
@@ -299,7 +301,7 @@ impl SyncClient {
     /// # Errors
     /// [`Code::NotInGroup`], [`Code::RelayUnreachable`] while not connected, [`Code::InvalidArgument`].
     pub async fn presence_set(&self, channel: &str, data: impl Into<Vec<u8>>) -> Result<(), SyncError> {
-        check_channel(channel)?;
+        check_length("channel", channel)?;
         let (channel, data) = (channel.to_owned(), data.into());
         if data.len() > limits::PRESENCE_BYTES {
             return Err(SyncError::new(Code::TooLarge, "presence has at most 1,024 bytes"));
@@ -348,6 +350,16 @@ impl SyncClient {
         Pairing::show(self.inner.clone(), Side::Newcomer, place, limits::PAIRING_TTL).await
     }
 
+    /// Whether this device may join a group now, and with this link, if there is one already: for an app that asks a person
+    /// before it begins.
+    ///
+    /// # Errors
+    /// [`Code::LinkInvalid`]; [`Code::AlreadyInGroup`]; [`Code::Closed`].
+    pub async fn may_join(&self, link: Option<&str>) -> Result<(), SyncError> {
+        link.map_or(Ok(()), |link| parse_link(link).map(drop))?;
+        self.ask(|reply| Command::MayJoin { reply }).await.map(drop)
+    }
+
     async fn newcomer_name(&self, name: Option<&str>) -> Result<String, SyncError> {
         if let Some(name) = name {
             sync_core::pairing::check_name(name).map_err(|e| SyncError::new(Code::InvalidArgument, e))?;
@@ -382,6 +394,11 @@ impl SyncClient {
     pub async fn closed(&self) {
         // A view that nobody keeps up any more is as good.
         let _ = self.inner.snapshot.clone().wait_for(|now| now.closed).await;
+    }
+
+    /// Whether the client is closed, and its home free.
+    pub fn is_closed(&self) -> bool {
+        self.inner.commands.is_closed()
     }
 
     async fn own_seq(&self, id: BlobId) -> Result<u64, SyncError> {
@@ -419,9 +436,9 @@ impl Events {
     }
 }
 
-fn check_channel(channel: &str) -> Result<(), SyncError> {
-    if channel.len() > limits::CHANNEL_BYTES {
-        return Err(SyncError::new(Code::InvalidArgument, "a channel's name has at most 256 bytes"));
+fn check_length(what: &str, name: &str) -> Result<(), SyncError> {
+    if name.len() > limits::CHANNEL_BYTES {
+        return Err(SyncError::new(Code::InvalidArgument, format!("a {what}'s name has at most 256 bytes")));
     }
     Ok(())
 }

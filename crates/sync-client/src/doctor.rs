@@ -42,18 +42,18 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
         list.push(Finding { next_step: "Invite a device.".into(), ..fine("alone", detail) });
     }
     if status.outbox > 0 {
-        list.push(fine("waiting to be sent", format!("{} blobs are on this device alone", status.outbox)));
+        list.push(fine("waiting to be sent", format!("{} on this device alone", changes(status.outbox))));
     }
     if status.unacknowledged > status.outbox {
         let count = status.unacknowledged - status.outbox;
-        let detail = format!("{count} blobs are at the relay, and not every other device has fetched them");
+        let detail = format!("{} at the relay, and not every other device has fetched all", changes(count));
         list.push(Finding {
             next_step: "Bring the other devices online.".into(),
             ..fine("waiting for others", detail)
         });
     }
     if status.wants_history {
-        let detail = "blobs from before this device joined are still to come from another device";
+        let detail = "what was there before this device joined is still to come from another device";
         list.push(Finding { next_step: "Bring another device online.".into(), ..fine("history is missing", detail) });
     }
     for kept in refused {
@@ -75,6 +75,11 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
         list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
     }
     list
+}
+
+/// So many blobs, in a person's words.
+fn changes(count: u64) -> String {
+    if count == 1 { "1 change is".to_owned() } else { format!("{count} changes are") }
 }
 
 #[cfg(test)]
@@ -110,9 +115,11 @@ mod tests {
         assert_eq!(list[0].code, Some(Code::RelayUnreachable));
         assert!(list[0].next_step.contains("network"));
         let all: String = list.iter().map(|f| f.detail.as_str()).collect();
-        assert!(
-            all.contains("3 blobs") && all.contains("2 blobs") && all.contains("history") || all.contains("before")
-        );
+        for words in ["3 changes are on this device", "2 changes are at the relay", "before this device joined"] {
+            assert!(all.contains(words), "{words}: {all}");
+        }
+        let one: String = findings(&Status { outbox: 1, ..status() }, &[]).into_iter().map(|f| f.detail).collect();
+        assert!(one.contains("1 change is on this device"), "{one}");
         assert_eq!(list.last().unwrap().code, Some(Code::Equivocation));
         let none = findings(&Status { group: None, ..status() }, &[]);
         assert_eq!(none[0].code, Some(Code::NotInGroup));

@@ -50,7 +50,8 @@ pub(crate) async fn subscribe<R: Runtime>(
     options: SubscribeOptions,
     blobs: Channel<InvokeResponseBody>,
 ) -> Done<SubscriptionInfo> {
-    Ok(subscriptions::begin(&app, webview.label(), options, blobs).await?)
+    let page = app.pages.calling(&webview);
+    Ok(subscriptions::begin(&app, &page, options, blobs).await?)
 }
 
 /// Everything of this batch up to this position was taken.
@@ -94,7 +95,7 @@ pub(crate) async fn unsubscribe<R: Runtime>(webview: Webview<R>, app: App<'_>, s
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn listen<R: Runtime>(webview: Webview<R>, app: App<'_>, events: Channel<SyncEvent>) -> Done<u32> {
-    let mut receiver = app.events();
+    let (page, mut receiver) = (app.pages.calling(&webview), app.events());
     let work = async move {
         loop {
             let event = match receiver.recv().await {
@@ -107,7 +108,8 @@ pub(crate) async fn listen<R: Runtime>(webview: Webview<R>, app: App<'_>, events
             }
         }
     };
-    Ok(app.listeners.insert(webview.label(), |_| Task::spawn(work)))
+    let kept = app.pages.still(&page, || app.listeners.insert(page.webview(), |_| Ok(()), |_| Task::spawn(work)))?;
+    Ok(kept?)
 }
 
 /// Ends what `listen` began. One that has ended is as good.

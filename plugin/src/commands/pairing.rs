@@ -21,13 +21,14 @@ pub(crate) async fn invite<R: Runtime>(
     ttl_ms: Option<u32>,
     steps: Channel<PairingStep>,
 ) -> Done<u32> {
+    let page = app.pages.calling(&webview);
     let client = app.client().await?;
     let pairing = match (link, ttl_ms) {
         (Some(link), _) => client.take(&link).await?,
         (None, Some(ms)) => client.invite(InviteOptions::with_ttl(Duration::from_millis(ms.into()))).await?,
         (None, None) => client.invite(InviteOptions::default()).await?,
     };
-    Ok(pairings::begin(&app, webview.label(), Side::Member, pairing, steps))
+    Ok(pairings::begin(&app, &page, Side::Member, pairing, steps)?)
 }
 
 /// Newcomer: takes the link that a member shows. Gives the pairing's number.
@@ -40,9 +41,11 @@ pub(crate) async fn join<R: Runtime>(
     name: Option<String>,
     steps: Channel<PairingStep>,
 ) -> Done<u32> {
+    let page = app.pages.calling(&webview);
+    app.client().await?.may_join(Some(&link)).await?;
     app.consent.ask(ConsentRequest::Join).await?;
     let pairing = app.client().await?.join(&link, name.as_deref()).await?;
-    Ok(pairings::begin(&app, webview.label(), Side::Newcomer, pairing, steps))
+    Ok(pairings::begin(&app, &page, Side::Newcomer, pairing, steps)?)
 }
 
 /// Newcomer: shows a link for a member to take, at this relay or else at the one that is set. Gives the pairing's number.
@@ -55,6 +58,7 @@ pub(crate) async fn request_join<R: Runtime>(
     name: Option<String>,
     steps: Channel<PairingStep>,
 ) -> Done<u32> {
+    let page = app.pages.calling(&webview);
     let relay = match relay {
         Some(text) => {
             let address = text.parse::<RelayAddress>();
@@ -62,9 +66,10 @@ pub(crate) async fn request_join<R: Runtime>(
         }
         None => app.relay()?,
     };
+    app.client().await?.may_join(None).await?;
     app.consent.ask(ConsentRequest::Join).await?;
     let pairing = app.client().await?.join_show(&relay, name.as_deref()).await?;
-    Ok(pairings::begin(&app, webview.label(), Side::Newcomer, pairing, steps))
+    Ok(pairings::begin(&app, &page, Side::Newcomer, pairing, steps)?)
 }
 
 /// The person typed these digits from the other device's screen.

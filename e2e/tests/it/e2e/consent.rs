@@ -67,7 +67,7 @@ async fn ends_with(app: &App, end: &str) {
 #[tokio::test]
 async fn script_in_a_page_cannot_complete_an_invite() {
     let world = World::new().await;
-    let a = world.testbed_that_asks("Laptop").start().await;
+    let a = world.testbed_that_asks("Laptop", "default").start().await;
     let b = world.testbed("Phone", "default").start().await;
 
     let uri = invite_and_accept_by_script(&a).await;
@@ -81,6 +81,19 @@ async fn script_in_a_page_cannot_complete_an_invite() {
     assert!(!answers.as_array().unwrap().contains(&json!("done")), "a yes of the page was taken: {answers}");
     assert_eq!(devices(&a).await, json!(1));
 
+    // Who has just said no is not asked again at once, however often the page tries.
+    let uri = invite_and_accept_by_script(&a).await;
+    join_with_help(&a, &b, uri).await;
+    ends_with(&b, "PAIRING_REFUSED").await;
+    assert!(!a.shows(DIALOG));
+    assert_eq!(devices(&a).await, json!(1));
+}
+
+#[tokio::test]
+async fn a_person_who_has_read_the_dialog_can_agree() {
+    let world = World::new().await;
+    let a = world.testbed_that_asks("Laptop", "default,default2").start_alone().await;
+    let b = world.testbed("Phone", "default").start().await;
     let uri = invite_and_accept_by_script(&a).await;
     join_with_help(&a, &b, uri).await;
     // Somebody was typing as it came. That is no answer, and it is asked again.
@@ -88,13 +101,18 @@ async fn script_in_a_page_cannot_complete_an_invite() {
     a.press_in(DIALOG, Key::Enter, A_LOOK).await;
     ends_with(&b, "joined").await;
     assert_eq!(devices(&a).await, json!(2));
+    // A window that opens afterwards has the platform's own dialogs for its page.
+    a.run("await window.__TAURI__.event.emit('open-windows');", vec![]).await;
+    a.window("default2").await;
+    let confirm = a.run("return String(window.confirm);", vec![]).await;
+    assert!(confirm.as_str().unwrap().contains("[native code]"), "{confirm}");
 }
 
 #[tokio::test]
 async fn script_in_a_page_cannot_join_another_group() {
     let world = World::new().await;
     let a = world.testbed("Laptop", "default").start().await;
-    let b = world.testbed_that_asks("Phone").start().await;
+    let b = world.testbed_that_asks("Phone", "default").start().await;
     let uri = a.run("return (window.invite = await window.__TAURI__.ksync.invite()).uri;", vec![]).await;
     let join = "window.end = null;
                 window.__TAURI__.ksync.join(args[0], { onCheck() { window.end = 'asked for digits'; } })

@@ -74,6 +74,18 @@ async fn every_window_gets_every_blob() {
         (b.run("return window.own;", vec![]).await == json!([["from b", true], ["from a", false]])).then_some(())
     })
     .await;
+    // While the second one reloads, the first one takes more. It comes to the second one all the same.
+    b.client().refresh().await.unwrap();
+    a.run("await window.__TAURI__.ksync.push('meanwhile', { channel: 'notes' });", vec![]).await;
+    b.window("default").await;
+    got(&b, &["from a", "meanwhile"]).await;
+    b.window("default2").await;
+    b.run(COLLECT, vec![]).await;
+    until("what came meanwhile", async || {
+        let got = b.run("return window.got;", vec![]).await;
+        (got.as_array().unwrap().last() == Some(&json!("meanwhile"))).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

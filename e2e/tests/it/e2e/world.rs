@@ -18,8 +18,8 @@ impl World {
     }
 
     /// The same, and its pairings want a native dialog.
-    pub(super) fn testbed_that_asks(&self, name: &str) -> Testbed {
-        Testbed(self.testbed(name, "default").0.env("TESTBED_CONSENT", "yes"))
+    pub(super) fn testbed_that_asks(&self, name: &str, windows: &str) -> Testbed {
+        Testbed(self.testbed(name, windows).0.env("TESTBED_CONSENT", "yes"))
     }
 
     pub(super) fn testbed(&self, name: &str, windows: &str) -> Testbed {
@@ -34,9 +34,14 @@ pub(super) struct Testbed(Launch);
 
 impl Testbed {
     pub(super) async fn start(&self) -> App {
-        let app = self.0.start().await;
+        let app = self.start_alone().await;
         app.run("await window.__TAURI__.event.emit('open-windows');", vec![]).await;
         app
+    }
+
+    /// Its first window; the others open when it emits `open-windows`.
+    pub(super) async fn start_alone(&self) -> App {
+        self.0.start().await
     }
 }
 
