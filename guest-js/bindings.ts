@@ -105,6 +105,11 @@ export type Member = {
 	name: string | null,
 	/**  Whether it is this device. */
 	own: boolean,
+	/**
+	 *  When something new from it last came here, in milliseconds since the Unix epoch, as a decimal number; null for this
+	 *  device.
+	 */
+	lastSeen: string | null,
 };
 
 /**  What happens in a pairing. Goes to the window that began it, and to no other. */
@@ -242,6 +247,18 @@ by: Device } |
 outcome: string; 
 /**  Whose it claims to be. */
 device: Device | null } | 
+/**  Other devices hold what neither the relay nor any of them has brought here. */
+{ type: "withheld"; 
+/**  Who pushed it. */
+device: Device; 
+/**  How many envelopes are missing. */
+count: number } | 
+/**  Nothing new has come from a device for two weeks: it is off, or kept away from this one. */
+{ type: "stalePeer"; 
+/**  Which. */
+device: Device; 
+/**  When something last came, in milliseconds since the Unix epoch, as a decimal number. */
+since: string } | 
 /**  A change of the group was undone. */
 { type: "changeRejected"; 
 /**  Who could not apply it. */
@@ -335,6 +352,8 @@ export type SyncStatus = {
 	epoch: string,
 	/**  Whether history is still on its way. */
 	wantsHistory: boolean,
+	/**  How many envelopes other devices are known to have pushed that nobody has brought here. */
+	withheld: number,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */

@@ -207,6 +207,12 @@ def control_messages():
     assert unpack(runs[0][2]) == load("bodies")["packed"]["blobs"]
     assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
     assert control.number(1) == 4
+    assert (control.number(1), control.number(8), control.take(16)) == (5, 3, b"\x01" * 16)
+    assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
+    assert (control.number(1), control.take(16), control.number(8)) == (6, b"\x01" * 16, 3)
+    assert each(control.vector(), lambda r: r.vector()) == [b"an envelope"]
+    heads = each(control.vector(), lambda r: (r.number(8), r.take(32), r.vector(), r.take(32), r.take(64)))
+    assert heads == [(5, b"\x06" * 32, b"a header", b"\x07" * 32, b"\x08" * 64)]
     control.end()
 
 

@@ -1,8 +1,8 @@
 import type { Member, SyncStatus } from "tauri-plugin-0ksync-api";
 
-const desk: Member = { id: "0a1b2c3d", name: "Desk", own: true };
-const laptop: Member = { id: "77cc99aa", name: "Laptop", own: false };
-const phone: Member = { id: "5151eefa", name: "Anna's Pixel 9", own: false };
+const desk: Member = { id: "0a1b2c3d", name: "Desk", own: true, lastSeen: null };
+const laptop: Member = { id: "77cc99aa", name: "Laptop", own: false, lastSeen: String(Date.now()) };
+const phone: Member = { id: "5151eefa", name: "Anna's Pixel 9", own: false, lastSeen: String(Date.now() - 9 * 86_400_000) };
 
 const synced: SyncStatus = {
   group: "9f",
@@ -17,6 +17,7 @@ const synced: SyncStatus = {
   devices: [desk, laptop, phone],
   epoch: "4",
   wantsHistory: false,
+  withheld: 0,
   trouble: null,
   joining: false,
 };
@@ -33,6 +34,7 @@ const scenes: Record<string, Partial<SyncStatus>> = {
   waiting: { devices: [desk, laptop], unacknowledged: 2 },
   offline: { connected: false, outbox: 3, unacknowledged: 3, trouble: unreachable },
   joining: { group: null, device: null, devices: [], joining: true, connected: false },
+  withheld: { withheld: 2 },
   history: { devices: [desk, laptop], wantsHistory: true },
   removed: {
     connected: false,

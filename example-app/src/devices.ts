@@ -6,7 +6,7 @@ import { ask, Dialog } from "./dialog";
 import { button, el } from "./dom";
 import { type Person, user } from "./people";
 import { initials } from "./text";
-import { deviceName } from "./words";
+import { deviceName, lastHeard } from "./words";
 
 /** What the devices page shows. */
 export interface DevicesState {
@@ -65,7 +65,7 @@ export class Devices {
     if (key === this.shown) return;
     this.shown = key;
     this.intro.textContent = introduction(status, removed);
-    const alone: Member = { id: status?.device ?? "", name: status?.name ?? null, own: true };
+    const alone: Member = { id: status?.device ?? "", name: status?.name ?? null, own: true, lastSeen: null };
     const shown = rows.length > 0 ? rows : [{ member: alone, here: false, going: false }];
     this.list.replaceChildren(...shown.map((row) => this.row(row.member, row.here, row.going, removed)));
     this.actions.replaceChildren(...this.ways(status, removed));
@@ -76,9 +76,12 @@ export class Devices {
     const name = member.name ?? "A device without a name";
     const mark = el("span", { class: "avatar", "aria-hidden": "true" }, initials(name));
     mark.style.background = user(member.id, name).color;
-    const tags = [member.own && "this device", !member.own && here && "here now", going && "being removed…"].filter(
-      (tag) => tag !== false,
-    );
+    const silent = !here && member.lastSeen !== null && lastHeard(Number(member.lastSeen), Date.now());
+    const tags = [
+      member.own && "this device",
+      !member.own && here && "here now",
+      going ? "being removed…" : silent,
+    ].filter((tag) => typeof tag === "string");
     const remove = button("Remove", () => this.remove(member), {
       class: "button small",
       "data-testid": "remove-device",

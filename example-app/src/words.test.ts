@@ -1,11 +1,11 @@
 import type { Member, SyncStatus } from "tauri-plugin-0ksync-api";
 import { describe, expect, it } from "vitest";
 
-import { words } from "./words";
+import { lastHeard, words } from "./words";
 
-const here: Member = { id: "a", name: "Desk", own: true };
-const laptop: Member = { id: "b", name: "Laptop", own: false };
-const phone: Member = { id: "c", name: null, own: false };
+const here: Member = { id: "a", name: "Desk", own: true, lastSeen: null };
+const laptop: Member = { id: "b", name: "Laptop", own: false, lastSeen: "1000" };
+const phone: Member = { id: "c", name: null, own: false, lastSeen: "1000" };
 
 const synced: SyncStatus = {
   group: "g",
@@ -20,6 +20,7 @@ const synced: SyncStatus = {
   devices: [here, laptop],
   epoch: "2",
   wantsHistory: false,
+  withheld: 0,
   trouble: null,
   joining: false,
 };
@@ -44,6 +45,7 @@ describe("the status line", () => {
       { connected: false },
       { caughtUp: false },
       { wantsHistory: true },
+      { withheld: 1 },
       { outbox: 1 },
       { unacknowledged: 1 },
       { devices: [here] },
@@ -84,6 +86,9 @@ describe("the status line", () => {
     expect(said({ unacknowledged: 2, devices: [here, laptop, phone] })).toBe(
       "waiting: Waiting for other devices to fetch 2 changes",
     );
+    expect(said({ withheld: 3 })).toBe(
+      "trouble: The relay keeps changes of another device back: bring that device online",
+    );
     expect(said({ wantsHistory: true })).toBe("waiting: Older notes are on their way from «Laptop»");
   });
 
@@ -110,5 +115,15 @@ describe("the status line", () => {
   it("gives the reason of what needs a person", () => {
     const trouble = { code: "FORKED", message: "the relay showed two histories", nextStep: "Reset one side." };
     expect(said({ trouble })).toBe("trouble: Not syncing: the relay showed two histories");
+  });
+});
+
+describe("when a device was last heard of", () => {
+  it("says so after a day", () => {
+    const day = 86_400_000;
+    expect(lastHeard(0, day - 1)).toBeUndefined();
+    expect(lastHeard(0, day)).toBe("last heard of yesterday");
+    expect(lastHeard(0, 9.5 * day)).toBe("last heard of 9 days ago");
+    expect(lastHeard(5 * day, day), "the clock was set back").toBeUndefined();
   });
 });

@@ -63,6 +63,7 @@ impl From<DeviceRef> for Device {
 /// A member of the group.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Member {
     /// Its id.
     pub(crate) id: String,
@@ -70,11 +71,19 @@ pub(crate) struct Member {
     pub(crate) name: Option<String>,
     /// Whether it is this device.
     pub(crate) own: bool,
+    /// When something new from it last came here, in milliseconds since the Unix epoch, as a decimal number; null for this
+    /// device.
+    pub(crate) last_seen: Option<String>,
 }
 
 impl From<DeviceInfo> for Member {
     fn from(device: DeviceInfo) -> Self {
-        Self { id: device.id.to_string(), name: device.name, own: device.own }
+        Self {
+            id: device.id.to_string(),
+            name: device.name,
+            own: device.own,
+            last_seen: device.last_seen.map(|at| at.to_string()),
+        }
     }
 }
 
@@ -107,6 +116,8 @@ pub(crate) struct SyncStatus {
     pub(crate) epoch: String,
     /// Whether history is still on its way.
     pub(crate) wants_history: bool,
+    /// How many envelopes other devices are known to have pushed that nobody has brought here.
+    pub(crate) withheld: u32,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
@@ -142,6 +153,7 @@ impl From<Status> for SyncStatus {
             devices: status.devices.into_iter().map(Into::into).collect(),
             epoch: status.epoch.to_string(),
             wants_history: status.wants_history,
+            withheld: count(status.withheld),
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
@@ -285,6 +297,20 @@ pub(crate) enum SyncEvent {
         /// Whose it claims to be.
         device: Option<Device>,
     },
+    /// Other devices hold what neither the relay nor any of them has brought here.
+    Withheld {
+        /// Who pushed it.
+        device: Device,
+        /// How many envelopes are missing.
+        count: u32,
+    },
+    /// Nothing new has come from a device for two weeks: it is off, or kept away from this one.
+    StalePeer {
+        /// Which.
+        device: Device,
+        /// When something last came, in milliseconds since the Unix epoch, as a decimal number.
+        since: String,
+    },
     /// A change of the group was undone.
     ChangeRejected {
         /// Who could not apply it.
@@ -392,6 +418,10 @@ impl SyncEvent {
             Client::Unusual { outcome, device } => {
                 Self::Unusual { outcome: outcome.as_str().to_owned(), device: device.map(Into::into) }
             }
+            Client::Withheld { device, count: missing } => {
+                Self::Withheld { device: device.into(), count: count(missing) }
+            }
+            Client::StalePeer { device, since } => Self::StalePeer { device: device.into(), since: since.to_string() },
             Client::CommitRejected { by, committer } => {
                 Self::ChangeRejected { by: by.into(), committer: committer.into() }
             }

@@ -31,6 +31,9 @@ const IN_TESTS: &[(&str, &[&str])] =
 /// Arrows that exist only where a feature asks for them: most clients host no relay.
 const OPTIONAL: &[(&str, &str)] = &[("sync-client", "sync-relay")];
 
+/// The feature by which defences can be switched off, and the crate that may ask for it: nothing that ships depends on that one.
+const CONTROLS: (&str, &str) = ("controls", "sync-sim");
+
 /// Crates without I/O: nothing that they are built from may know a socket, a database or a scheduler.
 pub(crate) const PURE: &[&str] = &["sync-types", "sync-rules", "sync-core"];
 
@@ -74,6 +77,9 @@ fn forbidden(metadata: &Value) -> Vec<Failure> {
                 && IN_TESTS.iter().any(|(crate_name, more)| *crate_name == name && more.contains(&target));
             if members.contains(&target) && !allowed.contains(&target) && !in_tests {
                 findings.push(format!("{name} depends on {target}: the design has no such arrow"));
+            }
+            if name != CONTROLS.1 && list(dependency, "features").any(|feature| feature == CONTROLS.0) {
+                findings.push(format!("{name} lets defences be switched off: only {} may", CONTROLS.1));
             }
             let built_in = dependency["kind"].is_null() && dependency["optional"] == false;
             if OPTIONAL.contains(&(name, target)) && built_in {
@@ -139,6 +145,16 @@ mod tests {
         assert_eq!(client(false, Value::Null), 1);
         assert_eq!(client(true, Value::Null), 0);
         assert_eq!(client(false, json!("dev")), 0);
+    }
+
+    #[test]
+    fn defences_can_be_switched_off_by_the_attacks_alone() {
+        let asking = |name: &str| {
+            let arrow = json!({ "name": "sync-rules", "features": ["controls"] });
+            let asking = json!({ "name": name, "dependencies": [arrow] });
+            forbidden(&json!({ "packages": [asking, package("sync-rules", &[])] })).len()
+        };
+        assert_eq!((asking("sync-sim"), asking("sync-core")), (0, 1));
     }
 
     #[test]

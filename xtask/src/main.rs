@@ -58,6 +58,11 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },
     Command {
+        name: "attacks",
+        about: "named attacks on real devices and the real relay: expected, seen, and what each does without its defence",
+        run: sim::attacks,
+    },
+    Command {
         name: "tauri-add",
         about: "a new Tauri app, `tauri add 0ksync` from registries on this machine, and sync.push() in its window",
         run: tauri_add::run,

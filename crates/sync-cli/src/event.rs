@@ -80,6 +80,14 @@ pub(crate) enum Event<'a> {
         outcome: &'static str,
         device: Option<Device<'a>>,
     },
+    Withheld {
+        device: Device<'a>,
+        count: u64,
+    },
+    StalePeer {
+        device: Device<'a>,
+        since: u64,
+    },
     CommitRejected {
         by: Device<'a>,
         committer: Device<'a>,
@@ -139,6 +147,7 @@ pub(crate) struct StatusLine<'a> {
     caught_up: bool,
     hosting: bool,
     wants_history: bool,
+    withheld: u64,
     trouble: Option<Trouble<'a>>,
     joining: bool,
 }
@@ -155,17 +164,25 @@ pub(crate) struct Device<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     own: Option<bool>,
+    /// In milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen: Option<u64>,
 }
 
 impl<'a> From<&'a DeviceRef> for Device<'a> {
     fn from(device: &'a DeviceRef) -> Self {
-        Self { id: device.id.to_string(), name: device.name.as_deref(), own: None }
+        Self { id: device.id.to_string(), name: device.name.as_deref(), own: None, last_seen: None }
     }
 }
 
 impl<'a> From<&'a DeviceInfo> for Device<'a> {
     fn from(device: &'a DeviceInfo) -> Self {
-        Self { id: device.id.to_string(), name: device.name.as_deref(), own: Some(device.own) }
+        Self {
+            id: device.id.to_string(),
+            name: device.name.as_deref(),
+            own: Some(device.own),
+            last_seen: device.last_seen,
+        }
     }
 }
 
@@ -197,6 +214,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             caught_up: status.caught_up,
             hosting: status.hosting,
             wants_history: status.wants_history,
+            withheld: status.withheld,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
         }))
@@ -243,6 +261,8 @@ impl<'a> Event<'a> {
             ClientEvent::Unusual { outcome, device } => {
                 Self::Unusual { outcome: outcome.as_str(), device: device.as_ref().map(Device::from) }
             }
+            ClientEvent::Withheld { device, count } => Self::Withheld { device: device.into(), count: *count },
+            ClientEvent::StalePeer { device, since } => Self::StalePeer { device: device.into(), since: *since },
             ClientEvent::CommitRejected { by, committer } => {
                 Self::CommitRejected { by: by.into(), committer: committer.into() }
             }

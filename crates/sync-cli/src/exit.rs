@@ -54,6 +54,9 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::CommitRejected
         | Code::Forked
         | Code::RolledBack
+        | Code::Withheld
+        | Code::StalePeer
+        | Code::SplitView
         | Code::PairingForged
         | Code::StoreCorrupt
         | Code::IdConflict => Exit::Integrity,
@@ -96,7 +99,19 @@ mod tests {
         (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
         (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
-        (6, &["FORKED", "ROLLED_BACK", "PAIRING_FORGED", "STORE_CORRUPT", "ID_CONFLICT"]),
+        (
+            6,
+            &[
+                "FORKED",
+                "ROLLED_BACK",
+                "WITHHELD",
+                "STALE_PEER",
+                "SPLIT_VIEW",
+                "PAIRING_FORGED",
+                "STORE_CORRUPT",
+                "ID_CONFLICT",
+            ],
+        ),
         (7, &["QUOTA", "RATE_LIMITED", "TOO_MANY_CONNECTIONS"]),
     ];
 

@@ -6,6 +6,7 @@ use clap::Parser;
 use sync_client::{Code, SyncError};
 
 mod cli;
+mod clock;
 mod commands;
 mod event;
 mod exit;

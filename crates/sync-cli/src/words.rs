@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
+use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
 
+use crate::clock::now_ms;
 use crate::out::plain;
 
 /// How much of an id people see.
@@ -80,6 +81,13 @@ fn headline(status: &Status) -> String {
     if !status.caught_up {
         return "Fetching what waits at the relay.".into();
     }
+    if status.withheld > 0 {
+        let what = count(status.withheld, "envelope");
+        return format!(
+            "{what} of other devices should be here, and nobody brings them. {}",
+            Code::Withheld.next_step()
+        );
+    }
     if status.wants_history {
         return "Waiting for blobs from before this device joined: another device has to be online to hand them on."
             .into();
@@ -97,8 +105,23 @@ fn headline(status: &Status) -> String {
 
 /// One line of the list of devices.
 pub(crate) fn member(device: &DeviceInfo) -> String {
-    let own = if device.own { "  (this device)" } else { "" };
-    format!("{}  {}{own}", device.id, device.name.as_deref().map_or("(no name yet)".into(), plain))
+    let more = match device.last_seen {
+        _ if device.own => "  (this device)".into(),
+        Some(at) => format!("  (last heard of {})", ago(at, now_ms())),
+        None => String::new(),
+    };
+    format!("{}  {}{more}", device.id, device.name.as_deref().map_or("(no name yet)".into(), plain))
+}
+
+/// How long ago that was, as people say it.
+fn ago(at: u64, now: u64) -> String {
+    let minutes = now.saturating_sub(at) / 60_000;
+    match minutes {
+        0 => "just now".into(),
+        1..60 => format!("{} ago", count(minutes, "minute")),
+        60..1440 => format!("{} ago", count(minutes / 60, "hour")),
+        _ => format!("{} ago", count(minutes / 1440, "day")),
+    }
 }
 
 /// A finding with its next step.
@@ -145,6 +168,17 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
             }
             format!("Something from {from} was not accepted ({}); see doctor.", outcome.as_str().replace('_', " "))
         }
+        ClientEvent::Withheld { device: from, count } => {
+            let what = self::count(*count, "envelope");
+            format!(
+                "{what} from {} should be here, and nobody brings them. {}",
+                device(from),
+                Code::Withheld.next_step()
+            )
+        }
+        ClientEvent::StalePeer { device: about, since } => {
+            format!("Nothing has come from {} for long: the last was {}.", device(about), ago(*since, now_ms()))
+        }
         ClientEvent::CommitRejected { by, committer } => {
             format!("A change by {} was undone, since {} could not apply it.", device(committer), device(by))
         }
@@ -164,10 +198,10 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_client::{BlobId, Code, GroupId, SyncTrouble};
+    use sync_client::{BlobId, GroupId, SyncTrouble};
 
     fn info(byte: u8, name: &str, own: bool) -> DeviceInfo {
-        DeviceInfo { id: DeviceId([byte; 16]), name: Some(name.into()), own }
+        DeviceInfo { id: DeviceId([byte; 16]), name: Some(name.into()), own, last_seen: None }
     }
 
     fn fine() -> Status {
@@ -184,6 +218,7 @@ mod tests {
             devices: vec![info(1, "laptop", true), info(2, "phone", false)],
             epoch: 2,
             wants_history: false,
+            withheld: 0,
             trouble: None,
             joining: false,
         }
@@ -198,6 +233,7 @@ mod tests {
             (Status { unacknowledged: 2, ..fine() }, "2 blobs wait at the relay until"),
             (Status { devices: vec![info(1, "laptop", true)], ..fine() }, "alone"),
             (Status { wants_history: true, ..fine() }, "before this device joined"),
+            (Status { withheld: 2, ..fine() }, "2 envelopes of other devices should be here"),
             (Status { caught_up: false, ..fine() }, "Fetching"),
             (Status { outbox: 1, ..fine() }, "Sending: 1 blob to go."),
             (Status { connected: false, outbox: 1, ..fine() }, "has not answered yet"),
@@ -217,6 +253,15 @@ mod tests {
         let name = Some("a\x1b[2J".to_owned());
         let text = member(&DeviceInfo { name, ..info(1, "", false) });
         assert!(!text.contains('\x1b'), "{text:?}");
+    }
+
+    #[test]
+    fn how_long_ago_a_device_was_heard_of() {
+        let minute = 60_000;
+        for (passed, wanted) in [(0, "just now"), (1, "1 minute ago"), (150, "2 hours ago"), (3000, "2 days ago")] {
+            assert_eq!(ago(0, passed * minute), wanted);
+        }
+        assert_eq!(ago(9, 0), "just now", "the clock was set back");
     }
 
     #[test]

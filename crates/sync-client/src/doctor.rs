@@ -1,10 +1,13 @@
 //! Why it is or is not syncing, in words.
 
 use sync_core::Outcome;
-use sync_types::Code;
+use sync_types::{Code, limits};
 
 use crate::store::Kept;
 use crate::{Finding, Status};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+const STALE_DAYS: u64 = limits::STALE_PEER.as_secs() / (24 * 3600);
 
 fn found(code: Code, title: &str, detail: impl Into<String>) -> Finding {
     Finding { code: Some(code), title: title.into(), detail: detail.into(), next_step: code.next_step().into() }
@@ -15,7 +18,7 @@ fn fine(title: &str, detail: impl Into<String>) -> Finding {
 }
 
 /// The findings, what stands in the way first.
-pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
+pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Finding> {
     let mut list = Vec::new();
     if status.joining {
         let title = "waiting to be added to a group";
@@ -56,6 +59,18 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
         let detail = "what was there before this device joined is still to come from another device";
         list.push(Finding { next_step: "Bring another device online.".into(), ..fine("history is missing", detail) });
     }
+    if status.withheld > 0 {
+        let detail =
+            format!("{} of other devices are known to exist, and nobody brings them", envelopes(status.withheld));
+        list.push(found(Code::Withheld, "something is withheld", detail));
+    }
+    for device in &status.devices {
+        let name = device.name.clone().unwrap_or_else(|| device.id.to_string());
+        if let Some(days) = device.last_seen.map(|at| now.saturating_sub(at) / DAY_MS).filter(|d| *d >= STALE_DAYS) {
+            let detail = format!("nothing has come from {name} for {days} days");
+            list.push(found(Code::StalePeer, "a device is silent", detail));
+        }
+    }
     for kept in refused {
         let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
         if kept.outcome == Outcome::HistoryLost.as_str() {
@@ -66,6 +81,7 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
         }
         let code = match kept.outcome.as_str() {
             "equivocation" => Code::Equivocation,
+            "split_view" => Code::SplitView,
             "forged" => Code::BadSignature,
             "bad_commit" => Code::CommitRefused,
             "id_conflict" => Code::IdConflict,
@@ -75,6 +91,10 @@ pub(crate) fn findings(status: &Status, refused: &[Kept]) -> Vec<Finding> {
         list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
     }
     list
+}
+
+fn envelopes(count: u64) -> String {
+    if count == 1 { "1 envelope".to_owned() } else { format!("{count} envelopes") }
 }
 
 /// So many blobs, in a person's words.
@@ -101,6 +121,7 @@ mod tests {
             devices: vec![],
             epoch: 1,
             wants_history: true,
+            withheld: 2,
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
             joining: false,
         }
@@ -110,7 +131,7 @@ mod tests {
     fn what_stands_in_the_way_comes_first_and_says_what_to_do() {
         let kept = Kept { outcome: "equivocation".into(), sender: None, count: 2 };
         let lost = Kept { outcome: Outcome::HistoryLost.as_str().into(), sender: None, count: 1 };
-        let list = findings(&status(), &[lost, kept]);
+        let list = findings(&status(), &[lost, kept], 0);
         assert!(list.iter().any(|f| f.title == "history is lost" && !f.next_step.is_empty()));
         assert_eq!(list[0].code, Some(Code::RelayUnreachable));
         assert!(list[0].next_step.contains("network"));
@@ -118,10 +139,10 @@ mod tests {
         for words in ["3 changes are on this device", "2 changes are at the relay", "before this device joined"] {
             assert!(all.contains(words), "{words}: {all}");
         }
-        let one: String = findings(&Status { outbox: 1, ..status() }, &[]).into_iter().map(|f| f.detail).collect();
+        let one: String = findings(&Status { outbox: 1, ..status() }, &[], 0).into_iter().map(|f| f.detail).collect();
         assert!(one.contains("1 change is on this device"), "{one}");
         assert_eq!(list.last().unwrap().code, Some(Code::Equivocation));
-        let none = findings(&Status { group: None, ..status() }, &[]);
+        let none = findings(&Status { group: None, ..status() }, &[], 0);
         assert_eq!(none[0].code, Some(Code::NotInGroup));
     }
 }

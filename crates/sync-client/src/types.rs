@@ -89,6 +89,8 @@ pub struct DeviceInfo {
     pub name: Option<String>,
     /// Whether it is this device.
     pub own: bool,
+    /// When something new from it last came here, in milliseconds since the Unix epoch; `None` for this device.
+    pub last_seen: Option<u64>,
 }
 
 /// Something that happened. Never holds a secret.
@@ -161,6 +163,20 @@ pub enum ClientEvent {
         outcome: Outcome,
         /// Whose it claims to be.
         device: Option<DeviceRef>,
+    },
+    /// Other devices hold what neither the relay nor any of them has brought here.
+    Withheld {
+        /// Who pushed it.
+        device: DeviceRef,
+        /// How many envelopes are missing.
+        count: u64,
+    },
+    /// Nothing new has come from a device for two weeks: it is off, or kept away from this one.
+    StalePeer {
+        /// Which.
+        device: DeviceRef,
+        /// When something last came, in milliseconds since the Unix epoch.
+        since: u64,
     },
     /// A change of the group was undone.
     CommitRejected {
@@ -251,6 +267,8 @@ pub struct Status {
     pub epoch: u64,
     /// Whether history is still on its way.
     pub wants_history: bool,
+    /// How many envelopes other devices are known to have pushed that nobody has brought here.
+    pub withheld: u64,
     /// Why it is not syncing, as a sentence; `None` when all is well.
     pub trouble: Option<SyncTrouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.

@@ -1,6 +1,8 @@
 //! What a device tells the world: outcomes of what arrived, and events for the app.
 
-use sync_types::{Code, DeviceId};
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use sync_types::frame::Head;
+use sync_types::{Code, DeviceId, Opaque};
 
 /// What became of an entry that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,11 +31,17 @@ pub enum Outcome {
     Undone,
     /// History that was asked for, and that no member of the group has: it went with the last device that held it.
     HistoryLost,
+    /// A member holds another envelope under a number than this device does: somebody shows them different things.
+    SplitView,
+    /// A member sent it again because the relay had not handed it out.
+    Repaired,
+    /// A member claimed to hold envelopes that their own sender says there never were.
+    FalseClaim,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Gap,
@@ -46,6 +54,9 @@ impl Outcome {
         Self::BadCommit,
         Self::Undone,
         Self::HistoryLost,
+        Self::SplitView,
+        Self::Repaired,
+        Self::FalseClaim,
     ];
 
     /// The outcome's name, as in events and in the store.
@@ -63,8 +74,21 @@ impl Outcome {
             Self::BadCommit => "bad_commit",
             Self::Undone => "undone",
             Self::HistoryLost => "history_lost",
+            Self::SplitView => "split_view",
+            Self::Repaired => "repaired",
+            Self::FalseClaim => "false_claim",
         }
     }
+}
+
+/// Two envelopes that one sender signed and that exclude each other: the bytes of a refused entry of
+/// [`Outcome::Equivocation`]. Anybody who has the sender's key can verify both.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Evidence {
+    /// What this device held first.
+    pub first: Option<Head>,
+    /// The whole envelope that came later, with the same number or a predecessor that is not the first.
+    pub second: Opaque,
 }
 
 /// Something that an app or a person may want to know. Never holds a secret.
@@ -120,6 +144,20 @@ pub enum Event {
         outcome: Outcome,
         /// Whose it claims to be.
         sender: Option<DeviceId>,
+    },
+    /// Other members hold envelopes that neither the relay nor any of them has brought here.
+    Withheld {
+        /// Whose envelopes they are.
+        sender: DeviceId,
+        /// How many are missing.
+        count: u64,
+    },
+    /// Nothing new has come from a member for [`sync_types::limits::STALE_PEER`]: it is off, or kept away from this device.
+    StalePeer {
+        /// Which.
+        device: DeviceId,
+        /// When something last came, in milliseconds since the Unix epoch.
+        since: u64,
     },
     /// A commit was undone, because a member could not apply it.
     CommitRejected {

@@ -8,7 +8,8 @@ use sha2::Sha256;
 use sync_rules::SigningKey;
 use sync_rules::envelope::{ciphertext_hash, entry_hash, sign_envelope};
 use sync_types::body::{pad, unpad};
-use sync_types::{DecodeError, DeviceId, EntryHash, Envelope, GroupId, Header, LABEL_PREFIX, encode};
+use sync_types::frame::{Head, Signature};
+use sync_types::{DecodeError, DeviceId, Envelope, GroupId, Header, LABEL_PREFIX, Opaque, encode};
 use zeroize::Zeroizing;
 
 /// Why an envelope does not open.
@@ -26,8 +27,8 @@ pub enum OpenError {
 pub struct SealedEnvelope {
     /// The whole envelope.
     pub bytes: Vec<u8>,
-    /// Its hash, which the sender's next envelope names.
-    pub hash: EntryHash,
+    /// The same without its ciphertext. The sender's next envelope names its hash.
+    pub head: Head,
 }
 
 /// The AEAD key for one sender in one epoch: HKDF-Expand (RFC 5869 §2.3) of the epoch's exporter secret.
@@ -57,10 +58,14 @@ pub fn seal(group: GroupId, header: &Header, plain: &[u8], secret: &[u8; 32], si
         .expect("a body is bounded far below the cipher's limit");
     let ct_hash = ciphertext_hash(&ciphertext);
     let signature = sign_envelope(signer, &group, &header_bytes, &ct_hash);
-    SealedEnvelope {
+    let head = Head {
+        seq: header.seq,
         hash: entry_hash(&header_bytes, &ct_hash, &signature),
-        bytes: Envelope::assemble(&header_bytes, &ciphertext, &signature),
-    }
+        header: Opaque(header_bytes),
+        ciphertext_hash: ct_hash,
+        signature: Signature(signature),
+    };
+    SealedEnvelope { bytes: Envelope::assemble(&head.header, &ciphertext, &signature), head }
 }
 
 /// Opens an envelope whose signature and place in the chain were checked.

@@ -227,6 +227,15 @@ pub enum Read {
         /// How many bytes at the most, beyond the first.
         max_bytes: usize,
     },
+    /// Own sealed envelopes between two numbers, both included: the first that is still there, then as many as fit.
+    Repair {
+        /// The first number.
+        from_seq: u64,
+        /// The last number.
+        to_seq: u64,
+        /// How many bytes at the most, beyond the first.
+        max_bytes: usize,
+    },
     /// Blobs of the log whose (sender, seq) is in one of the spans, beyond a position: at least one, then as many as fit.
     History {
         /// Which senders and numbers.
@@ -267,6 +276,8 @@ pub enum Answer {
     Outbox(Vec<LogBlob>),
     /// For [`Read::Sealed`]: number and envelope.
     Sealed(Vec<(u64, Opaque)>),
+    /// For [`Read::Repair`]: number and envelope.
+    Repair(Vec<(u64, Opaque)>),
     /// For [`Read::History`].
     History(Vec<LogBlob>),
     /// For [`Read::Gap`].

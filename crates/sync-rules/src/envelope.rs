@@ -1,7 +1,7 @@
 //! What an envelope's signature and hash cover. Relay and members compute both from the bytes that travelled.
 
 use sync_types::frame::{Head, Signature};
-use sync_types::{EntryHash, Envelope, GroupId, Opaque};
+use sync_types::{EntryHash, Envelope, GroupId, Header, Opaque};
 
 use crate::hash::labelled;
 use crate::sign::{BadSignature, SigningKey, sign, verify};
@@ -61,6 +61,14 @@ pub fn head_of(envelope: &Envelope<'_>) -> Head {
         ciphertext_hash,
         signature: Signature(*envelope.signature),
     }
+}
+
+/// Verifies a sender's head: its header is one of that number, its hash is right, and the sender has signed it.
+pub fn verify_head(group: &GroupId, head: &Head, public_key: &[u8; 32]) -> Option<Header> {
+    let header = Header::parse(&head.header).ok().filter(|header| header.seq == head.seq)?;
+    let hash = entry_hash(&head.header, &head.ciphertext_hash, &head.signature.0);
+    let signed = verify_parts(group, &head.header, &head.ciphertext_hash, &head.signature.0, public_key);
+    (hash == head.hash && signed.is_ok()).then_some(header)
 }
 
 /// Verifies the signature of a whole envelope.

@@ -5,6 +5,7 @@
 //! No I/O, no clock, no storage.
 
 pub mod attach;
+pub mod defence;
 pub mod envelope;
 pub mod hash;
 pub mod mls;
@@ -12,6 +13,7 @@ pub mod observer;
 pub mod sign;
 pub mod statement;
 
+pub use defence::Defence;
 pub use hash::{device_id, labelled};
 pub use observer::{Observe, ObserveError, Observed, Observer, Step};
 pub use sign::{BadSignature, SigningKey, check_key, sign, verify};

@@ -1,14 +1,19 @@
 //! A device's store as `sync_core::store` describes it, in ordered maps. A crash before a commit is a clone put back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sync_core::Outcome;
-use sync_core::store::{Answer, Key, LogBlob, Read, Write};
+use sync_core::store::{Answer, Key, LogBlob, Read, RefusedEntry, Write};
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::body::Blob;
 use sync_types::{BlobId, DeviceId, Opaque};
 use zeroize::Zeroizing;
 
 use crate::mutation::Mutation;
+
+/// How many refused entries are kept.
+const KEPT: usize = 16;
 
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
@@ -23,6 +28,8 @@ pub(crate) struct Disk {
     pub(crate) sealed: BTreeMap<u64, Opaque>,
     gap: BTreeMap<(DeviceId, u64), Opaque>,
     pub(crate) refused: BTreeMap<Outcome, u64>,
+    /// The last of them.
+    pub(crate) kept: VecDeque<RefusedEntry>,
     /// Positions, from 1 and never used again.
     next_position: u64,
     pub(crate) conflicts: u64,
@@ -65,7 +72,7 @@ impl Disk {
     /// Takes a blob into the log, unless its id is known.
     fn take(&mut self, sender: DeviceId, seq: u64, blob: Blob) {
         match self.blob(blob.id) {
-            Some(known) if self.mutation != Some(Mutation::NoDeduplication) => {
+            Some(known) if self.mutation != Some(Mutation::NoDeduplication) && stands(Defence::BlobIds) => {
                 self.conflicts += u64::from(known.blob != blob);
             }
             _ => drop(self.append(sender, seq, blob)),
@@ -110,7 +117,11 @@ impl Disk {
             Write::Release { sender, up_to_seq } => self.release(sender, up_to_seq),
             Write::BufferGap { sender, seq, envelope } => drop(self.gap.insert((sender, seq), envelope)),
             Write::DropGap { sender, seq } => drop(self.gap.remove(&(sender, seq))),
-            Write::Refused(entry) => *self.refused.entry(entry.outcome).or_default() += 1,
+            Write::Refused(entry) => {
+                *self.refused.entry(entry.outcome).or_default() += 1;
+                self.kept.truncate(KEPT - 1);
+                self.kept.push_front(*entry);
+            }
         }
     }
 
@@ -143,6 +154,10 @@ impl Disk {
             Read::Sealed { from_seq, max_bytes } => {
                 let rows = self.sealed.range(from_seq..).map(|(seq, envelope)| (*seq, envelope.clone()));
                 Answer::Sealed(within(rows, *max_bytes, |row| row.1.len()))
+            }
+            Read::Repair { from_seq, to_seq, max_bytes } => {
+                let rows = self.sealed.range(from_seq..=to_seq).map(|(seq, envelope)| (*seq, envelope.clone()));
+                Answer::Repair(within(rows, *max_bytes, |row| row.1.len()))
             }
             Read::History { spans, after_position, max_bytes, max_blobs } => {
                 let wanted = |row: &&LogBlob| {

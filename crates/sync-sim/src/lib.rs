@@ -5,6 +5,7 @@
 //! them are streams that break, disks that die in the middle, and a clock that only the world moves. Nothing in a world
 //! depends on anything but its seed, so a failure is replayed by it, step for step.
 
+pub mod attacks;
 mod counters;
 pub mod crypto;
 mod dice;

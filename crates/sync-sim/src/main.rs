@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use sync_sim::{Mutation, Run, Trace, run, run_seed};
+use sync_sim::{Mutation, Run, Trace, attacks, run, run_seed};
 
 /// Simulated devices and a relay: every seed is a world of its own.
 #[derive(Parser)]
@@ -33,10 +33,16 @@ struct Args {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Play the named attacks instead, each with its defences and without, and print the table.
+    #[arg(long)]
+    attacks: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.attacks {
+        return attacks();
+    }
     if let Some(seed) = args.seed {
         return one(seed, &args);
     }
@@ -71,6 +77,28 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn attacks() -> ExitCode {
+    let mut good = true;
+    println!("{:<10} {:<38} {:<38} without the defence", "by", "attack", "expected, and seen");
+    for attack in attacks::all() {
+        let report = attack.play();
+        let defences: Vec<String> = attack.defences.iter().map(|defence| format!("{defence:?}")).collect();
+        let control = report.control.as_ref().err().map_or("NO HARM", String::as_str);
+        println!(
+            "{:<10} {:<38} {:<38} {}: {control}",
+            attack.by.as_str(),
+            attack.name,
+            attack.expected,
+            defences.join(", ")
+        );
+        if !report.is_as_expected(&attack) {
+            good = false;
+            println!("           WRONG: {:?}", report.seen);
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn one(seed: u64, args: &Args) -> ExitCode {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
+use mls_rs::CryptoProvider;
 use sync_relay::mailbox::{
     Attachment, CommitContext, Decision, GroupState, Limits, NewEntries, Notice, Proof, Refusal, Stated, Verifying,
     View,
@@ -49,9 +50,9 @@ pub(crate) enum Synced {
 }
 
 /// Remembers what the observer saw in the last commit, for the model.
-struct Watching(Observer<InsecureCrypto>, Mutex<Option<Step>>);
+struct Watching<P>(Observer<P>, Mutex<Option<Step>>);
 
-impl Observe for Watching {
+impl<P: CryptoProvider + Clone + Send + Sync> Observe for Watching<P> {
     fn found(&self, group_info: &[u8]) -> Result<Observed, ObserveError> {
         self.0.found(group_info)
     }
@@ -85,12 +86,12 @@ struct Item {
     op: Option<Op>,
 }
 
-pub(crate) struct Relay {
+pub(crate) struct Relay<P: CryptoProvider + Clone + Send + Sync = InsecureCrypto> {
     store: MemoryStore,
     groups: BTreeMap<GroupId, GroupState>,
     clients: BTreeMap<ConnId, Client>,
     pending: Vec<Item>,
-    observer: Watching,
+    observer: Watching<P>,
     pub(crate) model: BTreeMap<GroupId, model::Group>,
     pub(crate) out: Vec<Out>,
     /// What the checks found wrong, by the invariant's name.
@@ -106,14 +107,14 @@ pub(crate) const CHECK_HELD: usize = 0;
 pub(crate) const CHECK_CURSORS: usize = 1;
 pub(crate) const CHECK_CUT: usize = 2;
 
-impl Relay {
-    pub(crate) fn new(seed: u64, portion: usize, mutation: Option<Mutation>) -> Self {
+impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
+    pub(crate) fn new(crypto: P, portion: usize, mutation: Option<Mutation>) -> Self {
         Self {
             store: MemoryStore::new(),
             groups: BTreeMap::new(),
             clients: BTreeMap::new(),
             pending: Vec::new(),
-            observer: Watching(Observer::new(InsecureCrypto::from_seed(seed)), Mutex::new(None)),
+            observer: Watching(Observer::new(crypto), Mutex::new(None)),
             model: BTreeMap::new(),
             out: Vec::new(),
             faults: Vec::new(),

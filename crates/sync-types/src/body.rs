@@ -3,6 +3,7 @@
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
 use crate::envelope::padded_len;
+use crate::frame::Head;
 use crate::{BlobId, DecodeError, DeviceId, EntryHash, Opaque, codec, limits};
 
 /// A sender's chain up to some envelope: "I hold everything of `sender` up to `seq`, whose hash is `hash`".
@@ -65,6 +66,10 @@ impl Body {
                         && spans(&history.complete)
                         && history.runs.iter().all(|run| 0 < run.seq && run.seq < limits::NUMBER)
                 }
+                Control::Nack(nack) => nack.number < limits::NUMBER && spans(&nack.spans),
+                Control::Repair(repair) => {
+                    repair.number < limits::NUMBER && repair.heads.iter().all(|head| head.seq < limits::NUMBER)
+                }
             })
     }
 }
@@ -88,6 +93,10 @@ pub enum Control {
     History(History) = 3u8,
     /// "I am leaving: remove me."
     Leaving = 4u8,
+    /// "These should have come, and have not."
+    Nack(Nack) = 5u8,
+    /// Envelopes sent again, because somebody said [`Control::Nack`].
+    Repair(Repair) = 6u8,
 }
 
 /// Asks one device for blobs that the asker has no keys for.
@@ -123,6 +132,30 @@ pub struct HistoryRun {
     pub seq: u64,
     /// The blobs, as [`pack`] writes them.
     pub blobs: Opaque,
+}
+
+/// Says which envelopes the relay should have handed out and has not. Their senders send them again, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Nack {
+    /// The asker's number for it.
+    pub number: u64,
+    /// Who should say besides, by [`Repair::heads`], how far it knows these chains. All zero for nobody.
+    pub holder: DeviceId,
+    /// What is missing.
+    pub spans: Vec<Span>,
+}
+
+/// An answer to a [`Nack`].
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Repair {
+    /// Who asked.
+    pub asker: DeviceId,
+    /// The asker's number.
+    pub number: u64,
+    /// Envelopes as they were first sent, in the order of their numbers.
+    pub envelopes: Vec<Opaque>,
+    /// The ends of chains, each signed by its own sender, so that nobody's word has to be taken for them.
+    pub heads: Vec<Head>,
 }
 
 /// What rides in a newcomer's Welcome: where each sender's chain stood when its sponsor added it.

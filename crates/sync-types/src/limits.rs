@@ -67,3 +67,15 @@ pub const CLOSE: Duration = Duration::from_millis(400);
 pub const IN_FLIGHT_BYTES: usize = 8 * MIB;
 /// How long a newcomer waits for history from one member before it asks another, while connected.
 pub const HISTORY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what a relay should have handed out is waited for before its senders are asked to send it again.
+pub const REPAIR_AFTER: Duration = Duration::from_secs(2);
+/// How long each step of a repair waits for an answer.
+pub const REPAIR_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a repair that nobody could help with rests before it begins again.
+pub const REPAIR_AGAIN: Duration = Duration::from_secs(3600);
+/// How often a device states its whole frontier while it is connected.
+pub const BEACON_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// How long ago the last beacon has to be for another one on connecting.
+pub const BEACON_REST: Duration = Duration::from_secs(3600);
+/// How long nothing may have been heard of a member before it is called stale.
+pub const STALE_PEER: Duration = Duration::from_secs(14 * 24 * 3600);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sync_rules::{Observe, attach};
+use sync_rules::defence::stands;
+use sync_rules::{Defence, Observe, attach};
 use sync_types::frame::{About, Attach, Attached};
 use sync_types::{Code, DeviceId, Suite};
 
@@ -158,7 +159,7 @@ impl GroupState {
         if self.is_provisional_newcomer(member) || self.is_provisionally_removed(member) {
             return Err(self.provisional_refusal(about));
         }
-        if member.removed.is_some() {
+        if member.removed.is_some() && stands(Defence::CurrentMember) {
             return Err(Refusal::new(about, Code::Removed, "the device was removed from the group"));
         }
         Ok(member)
@@ -166,6 +167,8 @@ impl GroupState {
 }
 
 fn check_proof(key: &[u8; 32], request: &Attach, proof: &Proof) -> Result<(), Refusal> {
-    attach::check(key, request.group, &proof.exporter, &proof.signature)
+    let holds = attach::check(key, request.group, &proof.exporter, &proof.signature);
+    holds
+        .or_else(|error| if stands(Defence::AttachProof) { Err(error) } else { Ok(()) })
         .map_err(|_| Refusal::new(About::Session, Code::BadSignature, "the proof of membership does not hold"))
 }

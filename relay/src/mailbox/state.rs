@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::frame::EntryKind;
 use sync_types::{DeviceId, EntryHash, GroupId, limits};
 
@@ -158,7 +160,8 @@ impl GroupState {
             Some(removal) if Some(removal.cursor) == provisional => {
                 View { after, until: removal.cursor - 1, commits_only: false }
             }
-            Some(removal) => View { after, until: removal.cursor, commits_only: true },
+            Some(removal) if stands(Defence::RemovedView) => View { after, until: removal.cursor, commits_only: true },
+            Some(_) => View { after, until: u64::MAX, commits_only: false },
             // Without its Welcome it can read nothing, and that waits until the commit is final.
             None if self.is_provisional_newcomer(member) => View { after, until: 0, commits_only: false },
             None => View { after, until: u64::MAX, commits_only: false },

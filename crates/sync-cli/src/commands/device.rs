@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_beginning_of_an_id_is_enough_if_only_one_has_it() {
-        let device = |byte| DeviceInfo { id: DeviceId([byte; 16]), name: None, own: false };
+        let device = |byte| DeviceInfo { id: DeviceId([byte; 16]), name: None, own: false, last_seen: None };
         let list = [device(0xa1), device(0xa2), device(0xb1)];
         assert_eq!(named(&list, "B").unwrap(), list[2].id);
         assert_eq!(named(&list, &list[0].id.to_string()).unwrap(), list[0].id);

@@ -9,6 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::Context;
 use crate::cli::{Invite, Join};
+use crate::clock::now_ms;
 use crate::event::Event;
 use crate::input::{self, Line};
 use crate::out::{Done, Failure, plain};
@@ -332,8 +333,6 @@ fn ticks() -> Interval {
     ticks
 }
 
-#[expect(clippy::disallowed_methods, reason = "only for the countdown: the client decides when the link is over")]
 fn seconds_until(unix: u64) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Duration::from_secs(unix).saturating_sub(now)
+    Duration::from_secs(unix).saturating_sub(Duration::from_millis(now_ms()))
 }

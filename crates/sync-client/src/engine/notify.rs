@@ -56,6 +56,8 @@ impl Engine {
             Event::Unusual { outcome, sender } => {
                 ClientEvent::Unusual { outcome, device: sender.map(|id| self.named(id)) }
             }
+            Event::Withheld { sender, count } => ClientEvent::Withheld { device: self.named(sender), count },
+            Event::StalePeer { device, since } => ClientEvent::StalePeer { device: self.named(device), since },
             Event::CommitRejected { by, committer } => {
                 ClientEvent::CommitRejected { by: self.named(by), committer: self.named(committer) }
             }
@@ -149,8 +151,12 @@ impl Engine {
             relays,
             outbox: 0,
             unacknowledged: 0,
-            devices: members.into_iter().map(|m| DeviceInfo { id: m.device, name: m.name, own: m.own }).collect(),
+            devices: members
+                .into_iter()
+                .map(|m| DeviceInfo { id: m.device, name: m.name, own: m.own, last_seen: m.last_seen })
+                .collect(),
             epoch: device.map_or(0, Device::epoch),
+            withheld: status.as_ref().map_or(0, |s| s.withheld),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),

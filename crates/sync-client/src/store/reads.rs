@@ -42,19 +42,10 @@ impl Turn<'_> {
                 Ok(Answer::History(self.history(&spans, after_position, max_bytes, max_blobs).await?))
             }
             Read::Sealed { from_seq, max_bytes } => {
-                let mut rows = sqlx::query("SELECT seq, envelope FROM sealed WHERE seq >= ? ORDER BY seq")
-                    .bind(number(from_seq)?)
-                    .fetch(self.settled().await?);
-                let (mut found, mut bytes) = (Vec::new(), 0);
-                while let Some(row) = rows.try_next().await? {
-                    let envelope: Vec<u8> = row.try_get(1)?;
-                    bytes += envelope.len();
-                    if !found.is_empty() && bytes > max_bytes {
-                        break;
-                    }
-                    found.push((row.try_get::<i64, _>(0)?.unsigned_abs(), Opaque(envelope)));
-                }
-                Ok(Answer::Sealed(found))
+                Ok(Answer::Sealed(self.sealed_envelopes(from_seq, i64::MAX, max_bytes).await?))
+            }
+            Read::Repair { from_seq, to_seq, max_bytes } => {
+                Ok(Answer::Repair(self.sealed_envelopes(from_seq, number(to_seq)?, max_bytes).await?))
             }
             Read::Gap { sender, seq } => {
                 let envelope: Option<Vec<u8>> =
@@ -66,6 +57,29 @@ impl Turn<'_> {
                 Ok(Answer::Gap(envelope.map(Opaque)))
             }
         }
+    }
+
+    /// Own envelopes that fit, with their numbers.
+    async fn sealed_envelopes(
+        &mut self,
+        from_seq: u64,
+        to_seq: i64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Opaque)>, SyncError> {
+        let mut rows = sqlx::query("SELECT seq, envelope FROM sealed WHERE seq BETWEEN ? AND ? ORDER BY seq")
+            .bind(number(from_seq)?)
+            .bind(to_seq)
+            .fetch(self.settled().await?);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await? {
+            let envelope: Vec<u8> = row.try_get(1)?;
+            bytes += envelope.len();
+            if !found.is_empty() && bytes > max_bytes {
+                break;
+            }
+            found.push((row.try_get::<i64, _>(0)?.unsigned_abs(), Opaque(envelope)));
+        }
+        Ok(found)
     }
 
     /// The fresh rows that fit.

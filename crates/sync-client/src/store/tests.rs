@@ -59,6 +59,9 @@ async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
         panic!()
     };
     assert_eq!(blobs.iter().map(|b| b.position).collect::<Vec<_>>(), [451]);
+    let again = Read::Repair { from_seq: 1, to_seq: 1, max_bytes: 0 };
+    let Answer::Repair(again) = turn.read(again).await.unwrap() else { panic!() };
+    assert_eq!(again, [(1, vec![5; 30].into())]);
     let Answer::Sealed(sealed) = turn.read(Read::Sealed { from_seq: 1, max_bytes: 0 }).await.unwrap() else { panic!() };
     assert_eq!(sealed, [(1, vec![5; 30].into())]);
     turn.commit().await.unwrap();

@@ -1,6 +1,8 @@
 //! Changes of the group: making them, applying them in the relay's order, undoing one that a member could not apply.
 
 use mls_rs::CryptoProvider;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_reject, verify_reject};
 use sync_types::body::{Baseline, Reached};
@@ -11,7 +13,7 @@ use super::Device;
 use super::records::{Before, Intent, Pending, RefusedCommit};
 use crate::event::{Event, Outcome};
 use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
-use crate::store::Key;
+use crate::store::{Key, Write};
 
 /// How long a refused change waits when the relay names no time, in milliseconds.
 const RETRY_MS: u64 = 100;
@@ -236,13 +238,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Identity);
             return;
         }
+        self.alive(applied.committer, now);
         self.cut_off(&applied);
         let ended = applied.epoch - 1;
         if let Some(key) = self.epochs.get_mut(&ended) {
             key.ended_at = Some(now);
             self.dirty.insert(Key::Epoch(ended));
         }
-        if let Err(error) = self.begin_epoch() {
+        if let Err(error) = self.begin_epoch(now) {
             self.halt(error.code());
             return;
         }
@@ -255,7 +258,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let by = applied.committer;
         self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
         self.events.extend(applied.removed.iter().map(|device| Event::DeviceRemoved { device: *device, by }));
-        self.retry_receipts();
+        self.retry_receipts(now);
         self.expire_epochs(now);
     }
 
@@ -270,9 +273,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let seq = last.map_or(peer.seq, |r| r.seq);
             peer.member = false;
             peer.cut = Some(seq);
+            peer.heard = seq;
+            let beyond = peer.gaps.split_off(peer.gaps.partition_point(|gap| *gap <= seq));
+            self.counts[Outcome::RemovedSender as usize] += beyond.len() as u64;
+            self.writes.extend(beyond.into_iter().map(|seq| Write::DropGap { sender: *device, seq }));
             let forked = peer.seq > seq || last.is_some_and(|r| r.seq == peer.seq && r.hash != peer.hash);
             self.dirty.insert(Key::Peer(*device));
-            if forked {
+            if forked && stands(Defence::CutFork) {
                 self.halt(Code::Forked);
             }
         }
@@ -281,7 +288,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Says to all that this device cannot apply a commit, so that the relay takes it back.
     fn reject(&mut self, error: &ApplyError, bytes: &[u8]) {
         let Ok(commit) = CommitMessage::parse(bytes) else { return };
-        if !error.deserves_reject() {
+        if !error.deserves_reject() || !stands(Defence::Reject) {
             return;
         }
         let mut reject = Reject {

@@ -1,8 +1,8 @@
 //! Messages between engines.
 
 use mls_rs::CryptoProvider;
-use sync_types::DeviceId;
 use sync_types::body::{Control, Reached};
+use sync_types::{DeviceId, EntryHash};
 
 use super::{Device, records::Intent};
 use crate::event::Event;
@@ -16,6 +16,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // A name that cannot be shown is left out; the id is shown then.
                 if std::str::from_utf8(&name).is_ok_and(|text| check_name(text).is_ok())
                     && let Some(peer) = self.peers.get_mut(&sender)
+                    && peer.name != name
                 {
                     peer.name = name;
                     self.dirty.insert(Key::Peer(sender));
@@ -24,17 +25,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             Control::HistoryRequest(request) => self.history_requested(sender, request),
             Control::History(history) => self.history_arrived(sender, history, now),
+            Control::Nack(nack) => self.nack_arrived(sender, &nack),
+            Control::Repair(repair) => self.repair_arrived(sender, repair),
             Control::Leaving => self.want_change(Intent::Remove(sender)),
         }
     }
 
-    /// Another member says that it holds this much of a sender.
-    pub(super) fn heard_of(&mut self, reached: &Reached) {
-        if let Some(peer) = self.peers.get_mut(&reached.sender)
-            && reached.seq > peer.heard
-        {
-            peer.heard = reached.seq;
+    /// Another member says that it holds this much of a sender. Gives whether it holds another envelope than this device
+    /// under the last number here.
+    pub(super) fn heard_of(&mut self, member: DeviceId, reached: &Reached) -> bool {
+        let Some(peer) = self.peers.get_mut(&reached.sender) else { return false };
+        if reached.seq > peer.heard {
+            (peer.heard, peer.heard_from) = (reached.seq, member);
             self.dirty.insert(Key::Peer(reached.sender));
         }
+        let is_known = |hash: EntryHash| hash != EntryHash::default();
+        reached.seq == peer.seq && reached.hash != peer.hash && is_known(reached.hash) && is_known(peer.hash)
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use mls_rs::CryptoProvider;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
-use sync_types::body::{Body, unpack};
+use sync_types::body::{Body, Control, unpack};
 use sync_types::envelope::{Class, Envelope};
-use sync_types::frame::{Entry, EntryKind};
-use sync_types::{Code, DeviceId, EntryHash, Opaque, decode};
+use sync_types::frame::{Entry, EntryKind, Head, Signature};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode};
 
 use super::Device;
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Evidence, Outcome};
 use crate::seal::open;
 use crate::store::{Key, RefusedEntry, Write};
 
@@ -35,6 +37,16 @@ impl<'a> Read<'a> {
         let hash = entry_hash(envelope.header_bytes, &ciphertext_hash, envelope.signature);
         Some(Self { cursor, bytes, envelope, ciphertext_hash, hash, verified: false })
     }
+
+    fn head(&self) -> Head {
+        Head {
+            seq: self.envelope.header.seq,
+            hash: self.hash,
+            header: Opaque(self.envelope.header_bytes.to_vec()),
+            ciphertext_hash: self.ciphertext_hash,
+            signature: Signature(*self.envelope.signature),
+        }
+    }
 }
 
 impl<P: CryptoProvider + Clone> Device<P> {
@@ -44,7 +56,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn deliver(&mut self, entries: Vec<Entry>, now: u64) {
-        let entries: Vec<Entry> = entries.into_iter().filter(|e| e.cursor > self.relay.cursor).collect();
+        let entries: Vec<Entry> =
+            entries.into_iter().filter(|e| e.cursor > self.relay.cursor || !stands(Defence::Cursor)).collect();
         if !entries.is_sorted_by(|a, b| a.cursor < b.cursor) {
             self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
             return;
@@ -61,7 +74,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Relay);
     }
 
-    fn envelopes(&mut self, entries: &[Entry], now: u64) {
+    pub(super) fn envelopes(&mut self, entries: &[Entry], now: u64) {
         let mut run: Vec<Read<'_>> = Vec::with_capacity(entries.len());
         for entry in entries {
             match Read::new(entry.cursor, &entry.bytes) {
@@ -79,6 +92,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 Outcome::Gap | Outcome::Unreadable => {
                     self.count(outcome);
                     self.events.push(Event::Unusual { outcome, sender: Some(sender) });
+                }
+                Outcome::Equivocation => {
+                    let first = self.peers.get(&sender).and_then(|p| p.head.clone());
+                    let evidence = encode(&Evidence { first, second: Opaque(read.bytes.to_vec()) });
+                    self.refuse(outcome, read.cursor, Some(sender), &evidence, now);
                 }
                 _ => self.refuse(outcome, read.cursor, Some(sender), read.bytes, now),
             }
@@ -112,7 +130,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let envelope = &read.envelope;
         self.peers.get(&envelope.header.sender).filter(|p| p.may_be_verified()).is_some_and(|peer| {
             let parts = (envelope.header_bytes, &read.ciphertext_hash, envelope.signature);
-            verify_parts(&self.group, parts.0, parts.1, parts.2, &peer.key).is_ok()
+            !stands(Defence::EnvelopeSignature)
+                || verify_parts(&self.group, parts.0, parts.1, parts.2, &peer.key).is_ok()
         })
     }
 
@@ -122,23 +141,27 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if header.class == Class::Ephemeral {
             return Outcome::Forged;
         }
-        if peer.cut.is_some_and(|cut| header.seq > cut) {
+        if peer.cut.is_some_and(|cut| header.seq > cut) && stands(Defence::Cut) {
             return Outcome::RemovedSender;
         }
-        if header.seq < peer.seq || (header.seq == peer.seq && read.hash == peer.hash) {
+        let known = header.seq < peer.seq || (header.seq == peer.seq && read.hash == peer.hash);
+        if known && stands(Defence::Duplicates) {
             return Outcome::Duplicate;
         }
         if !read.verified && !self.signature_holds(read) {
             return Outcome::Forged;
         }
-        if header.seq == peer.seq || (header.seq == peer.seq + 1 && header.previous != peer.hash) {
+        let forks = header.seq == peer.seq || (header.seq == peer.seq + 1 && header.previous != peer.hash);
+        if forks && stands(Defence::Chain) {
             return Outcome::Equivocation;
         }
         if header.epoch < peer.epoch {
             return Outcome::Forged;
         }
-        if header.seq > peer.seq + 1 || header.epoch > self.membership.epoch() {
+        let early = header.seq > peer.seq + 1 && stands(Defence::Chain);
+        if early || header.epoch > self.membership.epoch() {
             self.buffer_gap(read);
+            self.look_for_repair(read);
             return Outcome::Gap;
         }
         self.next_in_chain(read, now)
@@ -156,34 +179,55 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
+    /// Who sends again what is missing says so behind the hole. That alone is read before its turn.
+    fn look_for_repair(&mut self, read: &Read<'_>) {
+        let header = &read.envelope.header;
+        let Some(key) = self.epochs.get(&header.epoch).filter(|key| key.tag == header.epoch_tag) else { return };
+        if header.class != Class::Control || !self.peers.get(&header.sender).is_some_and(|p| p.member) {
+            return;
+        }
+        let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
+        for control in body.filter(Body::is_bounded).map(|body| body.control).unwrap_or_default() {
+            match control {
+                Control::Nack(nack) => self.nack_arrived(header.sender, &nack),
+                Control::Repair(repair) => self.repair_arrived(header.sender, repair),
+                _ => {}
+            }
+        }
+    }
+
     /// Takes the envelope that continues its sender's chain.
     fn next_in_chain(&mut self, read: &Read<'_>, now: u64) -> Outcome {
         let header = &read.envelope.header;
         let Some(key) = self.epochs.get(&header.epoch) else {
-            self.advance(read);
+            self.advance(read, now);
             self.want(header.sender, header.seq, now);
             return Outcome::Unreadable;
         };
         if key.tag != header.epoch_tag {
             self.halt(Code::Forked);
-            self.advance(read);
+            self.advance(read, now);
             return Outcome::Undecodable;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
         let body = body.filter(Body::is_bounded);
         let blobs = body.as_ref().and_then(|b| unpack(&b.blobs).ok());
         let (Some(body), Some(blobs)) = (body, blobs) else {
-            self.advance(read);
+            if stands(Defence::PassOver) {
+                self.advance(read, now);
+            }
             return Outcome::Undecodable;
         };
-        self.advance(read);
+        self.advance(read, now);
         let (sender, seq) = (header.sender, header.seq);
         if self.before.as_ref().is_some_and(|b| b.epoch == header.epoch) {
             // The relay takes nothing of a provisional epoch, so the commit is confirmed.
             self.drop_before();
         }
         for reached in &body.seen {
-            self.heard_of(reached);
+            if self.heard_of(sender, reached) && stands(Defence::SplitView) {
+                self.refuse(Outcome::SplitView, read.cursor, Some(sender), read.bytes, now);
+            }
         }
         if !blobs.is_empty() {
             let hold = self.has_hole_before(sender, seq);
@@ -198,10 +242,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         Outcome::Accepted
     }
 
-    fn advance(&mut self, read: &Read<'_>) {
+    fn advance(&mut self, read: &Read<'_>, now: u64) {
         let header = &read.envelope.header;
+        self.alive(header.sender, now);
         let Some(peer) = self.peers.get_mut(&header.sender) else { return };
         (peer.seq, peer.hash, peer.epoch) = (header.seq, read.hash, header.epoch);
+        peer.head = Some(read.head());
         if let Ok(index) = peer.gaps.binary_search(&header.seq) {
             peer.gaps.remove(index);
             self.writes.push(Write::DropGap { sender: header.sender, seq: header.seq });
@@ -213,17 +259,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// A buffered envelope whose turn has come.
     pub(super) fn ready_gap(&self) -> Option<(DeviceId, u64)> {
-        let ready = |p: &super::records::Peer| p.gaps.first().copied().filter(|seq| *seq <= p.seq + 1);
+        let jumps = |id: &DeviceId| self.session.as_ref().is_some_and(|s| s.repairs.jumping.contains(id));
         // While its epoch is unknown it stays where it is; commits make it ready.
-        self.peers
-            .iter()
-            .filter(|(id, _)| !self.waiting_for_epoch.contains(id))
-            .find_map(|(id, peer)| ready(peer).map(|seq| (*id, seq)))
+        self.peers.iter().filter(|(id, _)| !self.waiting_for_epoch.contains(id)).find_map(|(id, peer)| {
+            let ready = |seq: &u64| *seq <= peer.seq + 1 || jumps(id);
+            peer.gaps.first().copied().filter(ready).map(|seq| (*id, seq))
+        })
     }
 
     pub(super) fn gap_read(&mut self, envelope: Option<Opaque>, now: u64) {
         let Some((sender, seq)) = self.ready_gap() else { return };
         let read = envelope.as_ref().and_then(|bytes| Read::new(self.relay.cursor, bytes));
+        if let Some(read) = &read {
+            self.jump_to(&read.envelope.header, now);
+        }
         let outcome = read.as_ref().map_or(Outcome::Forged, |read| self.envelope(read, now));
         if outcome == Outcome::Gap {
             self.waiting_for_epoch.insert(sender);

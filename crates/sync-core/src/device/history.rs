@@ -49,15 +49,34 @@ impl<P: CryptoProvider + Clone> Device<P> {
             .filter(|w| !w.asked && w.lacking.is_empty() && w.span.sender == sender && w.span.to + 1 == seq);
         match grown {
             Some(want) => want.span.to = seq,
-            None => self.wants.list.push(Want {
-                span: Span { sender, from: seq, to: seq },
-                asked: false,
-                lacking: Vec::new(),
-            }),
+            None => {
+                let span = Span { sender, from: seq, to: seq };
+                self.wants.list.push(Want { span, asked: false, lacking: Vec::new() });
+            }
         }
+        self.wanted(sender, now);
+    }
+
+    /// Envelopes that never came: their blobs are asked for.
+    pub(super) fn want_span(&mut self, span: Span, now: u64) {
+        if self.membership.settings().history != HistoryPolicy::None {
+            self.wants.list.push(Want { span, asked: false, lacking: Vec::new() });
+            self.wanted(span.sender, now);
+        }
+    }
+
+    /// Something of this sender's was passed over, and with it whatever it said there of history.
+    fn wanted(&mut self, passed_over: DeviceId, now: u64) {
+        if passed_over == self.wants.holder {
+            self.wants.valid_from = self.wants.number + 1;
+            self.wants.list.iter_mut().for_each(|want| want.asked = false);
+        }
+        // It may have handed something on to others, so that they lack it no more.
+        self.wants.list.iter_mut().for_each(|want| want.lacking.clear());
         self.dirty.insert(Key::Wants);
         if let Some(session) = &mut self.session {
             session.history_at = now;
+            session.history_silences = 0;
         }
     }
 
@@ -111,7 +130,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             self.dirty.insert(Key::Wants);
         }
-        self.session_mut().history_at = now;
+        let session = self.session_mut();
+        session.history_at = now;
+        session.history_silences += 1;
     }
 
     pub(super) fn history_requested(&mut self, asker: DeviceId, request: HistoryRequest) {
@@ -229,12 +250,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         if let Some(session) = &mut self.session {
             session.history_at = now;
+            session.history_silences = 0;
         }
         for run in history.runs {
             self.history_run(run);
         }
-        for span in history.complete {
-            self.fill(&span);
+        if history.number >= self.wants.valid_from {
+            history.complete.iter().for_each(|span| self.fill(span));
         }
     }
 
@@ -311,6 +333,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let members: Vec<DeviceId> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
         let gone = |w: &&Want| members.iter().all(|member| w.lacking.contains(member));
         let lost: Vec<Span> = self.wants.list.iter().filter(gone).map(|w| w.span).collect();
+        // One that asked for it may have it by now, and its answer may be kept from here: it is asked once more.
+        let silences = self.session.as_ref().map_or(0, |session| session.history_silences);
+        if silences < members.len() || (!members.is_empty() && !self.lacking().is_empty()) {
+            return;
+        }
         for span in lost {
             self.refuse(Outcome::HistoryLost, self.relay.cursor, Some(span.sender), &encode(&span), now);
             self.fill(&span);

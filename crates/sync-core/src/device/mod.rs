@@ -17,17 +17,19 @@ mod joining;
 mod queries;
 mod receipts;
 mod records;
+mod repair;
 mod send;
 mod session;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
-use sync_rules::SigningKey;
-use sync_types::body::{Control, Reached};
+use sync_rules::defence::stands;
+use sync_rules::{Defence, SigningKey};
+use sync_types::body::{Control, Reached, Repair, Span};
 use sync_types::frame::ToRelay;
-use sync_types::{Code, DecodeError, DeviceId, GroupId, Opaque, encode, limits, settings::Settings};
+use sync_types::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, encode, limits, settings::Settings};
 use zeroize::Zeroizing;
 
 use crate::event::{Event, Outcome};
@@ -40,6 +42,7 @@ pub use queries::{DeviceStatus, MemberInfo};
 
 use history::Pause;
 use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
+use repair::Repaired;
 use session::Session;
 
 /// Why a call on a device failed. Nothing was changed.
@@ -141,6 +144,16 @@ pub struct Device<P: CryptoProvider + Clone> {
     paused: BTreeMap<(DeviceId, u64), Pause>,
 
     session: Option<Session>,
+    /// Own envelopes that are to be sent again: to whom, by which number of the asker's, and which.
+    repairing: BTreeMap<DeviceId, (u64, Span)>,
+    /// What was last asked for, and its number.
+    nacked: (u64, Vec<Span>),
+    /// Answers that need nothing read.
+    answers: Vec<Repair>,
+    /// What answers brought.
+    repaired: VecDeque<Repaired>,
+    /// Members of whom was told that nothing comes from them.
+    stale: BTreeSet<DeviceId>,
     /// Whether blobs may wait in the outbox.
     outbox_waits: bool,
     /// Senders that the next acknowledgement has to speak of.
@@ -191,7 +204,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         };
         let mut device = Self::bare(key, identity, membership, crypto);
         device.chain.updated_at = now;
-        device.begin_epoch()?;
+        device.chain.beacon_at = now;
+        device.begin_epoch(now)?;
         for key in [Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Intents, Key::Wants] {
             device.dirty.insert(key);
         }
@@ -217,6 +231,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             jobs: BTreeMap::new(),
             paused: BTreeMap::new(),
             session: None,
+            repairing: BTreeMap::new(),
+            nacked: (0, Vec::new()),
+            answers: Vec::new(),
+            repaired: VecDeque::new(),
+            stale: BTreeSet::new(),
             outbox_waits: true,
             unstated: BTreeSet::new(),
             unseen: BTreeSet::new(),
@@ -421,18 +440,28 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// Where every chain stands that this device knows, its own included.
+    /// Where every chain stands that this device knows, its own included. That of a former member ends at its cut, even where
+    /// this device lacks something before: it is history for a newcomer, whoever has it.
     fn frontier(&self) -> Vec<Reached> {
         let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
-        let others = self.peers.iter().map(|(id, p)| Reached { sender: *id, seq: p.seq, hash: p.hash });
+        let others = self.peers.iter().map(|(id, p)| match p.cut {
+            Some(cut) if cut > p.seq => Reached { sender: *id, seq: cut, hash: EntryHash::default() },
+            _ => Reached { sender: *id, seq: p.seq, hash: p.hash },
+        });
         std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
     }
 
     /// Takes up the present epoch: its key, and members that are new.
-    fn begin_epoch(&mut self) -> Result<(), MembershipError> {
+    fn begin_epoch(&mut self, now: u64) -> Result<(), MembershipError> {
         let epoch = self.membership.epoch();
         let authenticator = self.membership.authenticator()?;
-        let secret = self.membership.take_exporter()?;
+        let mut secret = self.membership.take_exporter()?;
+        if !stands(Defence::FreshEpochKey)
+            && self.before.as_ref().is_some_and(|before| !before.removed.is_empty())
+            && let Some((_, before)) = self.epochs.last_key_value()
+        {
+            *secret = before.secret;
+        }
         let mut tag = [0; 8];
         tag.copy_from_slice(&authenticator[..8]);
         self.epochs.insert(epoch, EpochKey { secret: *secret, tag, ended_at: None });
@@ -441,7 +470,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for member in self.membership.members() {
             if member.device != self.me {
                 let owes_from = self.chain.seq + 1;
-                let peer = self.peers.entry(member.device).or_insert_with(|| Peer { owes_from, ..Peer::default() });
+                let fresh = || Peer { owes_from, alive_at: now, ..Peer::default() };
+                let peer = self.peers.entry(member.device).or_insert_with(fresh);
                 peer.member = true;
                 peer.key = member.key;
                 self.dirty.insert(Key::Peer(member.device));
@@ -453,14 +483,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Messages to the other engines that are due.
     fn due_control(&mut self, now: u64) -> Vec<Control> {
         let mut control = Vec::new();
+        if let Some(beacon) = self.due_beacon(now) {
+            control.push(beacon);
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
         if !self.chain.announced {
             control.push(Control::Name(self.identity.name.clone()));
             self.chain.announced = true;
             self.dirty.insert(Key::Chain);
         }
+        // What cannot be repaired becomes history in the course of it.
+        control.extend(self.due_nack(now).map(Control::Nack));
         if let Some(request) = self.due_history_request(now) {
             control.push(Control::HistoryRequest(request));
         }
+        // One at a time, so that it fits.
+        control.extend(self.answers.pop().map(Control::Repair));
         if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
             control.push(Control::Leaving);
         }

@@ -16,6 +16,8 @@ pub struct MemberInfo {
     pub name: Option<String>,
     /// Whether it is this device.
     pub own: bool,
+    /// When something new that it signed last came here, in milliseconds since the Unix epoch; `None` for this device.
+    pub last_seen: Option<u64>,
 }
 
 /// Where a device stands.
@@ -37,6 +39,8 @@ pub struct DeviceStatus {
     pub wants: usize,
     /// How many envelopes of others a member claims to hold that have not come here.
     pub behind: u64,
+    /// How many envelopes of others neither the relay nor any member has brought, although they exist.
+    pub withheld: u64,
     /// Whether a change of the group is under way.
     pub changing: bool,
     /// Why sending stopped for good.
@@ -105,11 +109,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The members in the order of their ids, this device first.
     pub fn members(&self) -> Vec<MemberInfo> {
-        let own = MemberInfo { device: self.me, name: Some(self.name()), own: true };
-        let others = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| MemberInfo {
+        let own = MemberInfo { device: self.me, name: Some(self.name()), own: true, last_seen: None };
+        let others = self.peers.iter().filter(|(_, p)| p.member).map(|(id, peer)| MemberInfo {
             device: *id,
             name: self.name_of(*id),
             own: false,
+            last_seen: Some(peer.alive_at),
         });
         std::iter::once(own).chain(others).collect()
     }
@@ -140,7 +145,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             accepted_seq: self.chain.accepted,
             delivered_seq: self.chain.delivered,
             wants: self.wants.list.len(),
-            behind: self.peers.values().map(|p| p.heard.saturating_sub(p.seq)).fold(0, u64::saturating_add),
+            behind: self.behind(),
+            withheld: self.withheld(),
             changing: self.pending.is_some() || self.before.is_some() || !self.intents.list.is_empty(),
             halted: self.identity.halted(),
             removed: self.is_removed(),

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mls_rs::CryptoProvider;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_rules::statement::{sign_acknowledgement, verify_acknowledgement};
 use sync_types::body::{Reached, Span};
 use sync_types::frame::{Acknowledge, Acknowledgement, Signature, ToRelay};
@@ -66,7 +68,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Another member's acknowledgement. One that does not verify is worth nothing.
-    pub(super) fn receipt(&mut self, bytes: &[u8]) {
+    pub(super) fn receipt(&mut self, bytes: &[u8], now: u64) {
         let Ok(statement) = decode::<Acknowledgement>(bytes) else { return };
         let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else {
             if let Some(session) = self.session.as_mut().filter(|s| s.early_receipts.len() < limits::MEMBERS) {
@@ -80,21 +82,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let hole = statement.holes.iter().filter(|s| s.sender == self.me).map(|s| s.from).min();
         let signed_below = hole.unwrap_or(u64::MAX).min(mine.seq + 1);
-        if signed_below <= peer.signed_below || verify_acknowledgement(&self.group, &statement, &peer.key).is_err() {
+        let signed = || verify_acknowledgement(&self.group, &statement, &peer.key).is_ok();
+        if signed_below <= peer.signed_below || (stands(Defence::ReceiptSignature) && !signed()) {
             return;
         }
         if let Some(peer) = self.peers.get_mut(&statement.device) {
             peer.signed_below = signed_below;
         }
+        self.alive(statement.device, now);
         self.dirty.insert(Key::Peer(statement.device));
         self.count_delivered();
     }
 
     /// Looks again at the receipts that came before their signers were known.
-    pub(super) fn retry_receipts(&mut self) {
+    pub(super) fn retry_receipts(&mut self, now: u64) {
         let early = self.session.as_mut().map(|s| std::mem::take(&mut s.early_receipts)).unwrap_or_default();
         for receipt in early {
-            self.receipt(&receipt);
+            self.receipt(&receipt, now);
         }
     }
 

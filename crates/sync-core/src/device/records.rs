@@ -2,6 +2,7 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_types::body::Span;
+use sync_types::frame::Head;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque};
 use zeroize::Zeroize;
 
@@ -50,6 +51,10 @@ pub(super) struct Chain {
     pub(super) announced: bool,
     /// Whether this device asked to be removed.
     pub(super) leaving: bool,
+    /// The last envelope, without its ciphertext.
+    pub(super) head: Option<Head>,
+    /// When the last beacon was sealed, in milliseconds.
+    pub(super) beacon_at: u64,
 }
 
 /// Where the relay stands.
@@ -90,8 +95,13 @@ pub(super) struct Peer {
     pub(super) owes_from: u64,
     /// What it has signed for of this device's own envelopes: everything below.
     pub(super) signed_below: u64,
-    /// The highest of its envelopes that another member claims to hold.
+    /// The highest of its envelopes that another member claims to hold, and who that is.
     pub(super) heard: u64,
+    pub(super) heard_from: DeviceId,
+    /// The chain's end as its sender signed it; `None` where that is only known from a baseline.
+    pub(super) head: Option<Head>,
+    /// When something new that it signed last came here, in milliseconds.
+    pub(super) alive_at: u64,
 }
 
 impl Peer {
@@ -179,6 +189,8 @@ pub(super) struct Wants {
     pub(super) holder: DeviceId,
     /// The number of the last request.
     pub(super) number: u64,
+    /// What an answer to an earlier request calls complete is not: a part of it was passed over.
+    pub(super) valid_from: u64,
 }
 
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]

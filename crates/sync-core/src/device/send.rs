@@ -2,6 +2,8 @@
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_rules::envelope::verify_envelope;
 use sync_types::body::{Body, Control, Presence, Reached, pack};
 use sync_types::envelope::{Class, Envelope, Header};
@@ -14,7 +16,7 @@ use crate::seal::{nonce, open, seal};
 use crate::store::{Answer, Key, LogBlob, Read, Write};
 
 /// How many senders one envelope speaks of as newly seen. More wait for the next.
-const SEEN: usize = 32;
+const SEEN: usize = limits::MEMBERS;
 
 /// What a blob costs in an envelope besides its bytes and its channel: id, lengths, and in history the run that it is in.
 const BLOB_OVERHEAD: usize = 64;
@@ -51,6 +53,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !self.may_seal(now) {
             return None;
         }
+        if let Some(read) = self.repair_read() {
+            return Some(read);
+        }
         if let Some(read) = self.history_read(now) {
             return Some(read);
         }
@@ -62,6 +67,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match answer {
             Answer::Gap(envelope) => self.gap_read(envelope, now),
             Answer::Sealed(envelopes) => self.resend(envelopes),
+            Answer::Repair(found) => self.answer_nack(found, rng),
             Answer::History(rows) => self.answer_history(&rows, now, rng),
             Answer::Outbox(rows) => self.seal_outbox(&rows, rng),
         }
@@ -88,7 +94,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let key = &self.epochs[&header.epoch];
         let sealed = seal(self.group, &header, &encode(&body), &key.secret, &self.key);
         self.chain.seq = header.seq;
-        self.chain.hash = sealed.hash;
+        self.chain.hash = sealed.head.hash;
+        self.chain.head = Some(sealed.head);
         self.chain.epoch = header.epoch;
         self.chain.since_update += 1;
         self.dirty.insert(Key::Chain);
@@ -182,7 +189,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn open_presence(&self, bytes: &[u8]) -> Option<(sync_types::DeviceId, Presence)> {
         let envelope = Envelope::parse(bytes).ok().filter(|e| e.header.class == Class::Ephemeral)?;
         let sender = envelope.header.sender;
-        let peer = self.peers.get(&sender).filter(|p| p.member)?;
+        let peer = self.peers.get(&sender).filter(|p| p.member || !stands(Defence::PresenceMember))?;
         let key = self.epochs.get(&envelope.header.epoch).filter(|k| k.tag == envelope.header.epoch_tag)?;
         verify_envelope(&self.group, &envelope, &peer.key).ok()?;
         let plain = open(self.group, &envelope, &key.secret).ok()?;

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::attach;
-use sync_rules::envelope::{entry_hash, verify_parts};
-use sync_types::envelope::Header;
+use sync_rules::envelope::verify_head;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::{Code, Opaque, VERSION, limits};
 
+use super::repair::Repairs;
 use super::{Device, DeviceError};
 use crate::event::Event;
 use crate::store::Key;
@@ -43,7 +43,11 @@ pub(super) struct Session {
     pub(super) acknowledge_after: u64,
     /// When history was asked for or last came, in milliseconds.
     pub(super) history_at: u64,
+    /// How many members have been asked for history since and have said nothing.
+    pub(super) history_silences: usize,
     pub(super) leaving_due: bool,
+    pub(super) repairs: Repairs,
+    pub(super) beacon_due: bool,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: Vec<Opaque>,
 }
@@ -111,6 +115,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn handle_disconnected(&mut self) {
         self.session = None;
         self.sends.clear();
+        // Whoever lacks something asks again.
+        self.repairing.clear();
+        self.answers.clear();
         // What waited for another write to go along with has its last chance now.
         self.dirty.append(&mut self.lazy);
         self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
@@ -125,14 +132,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::Attached(attached) => self.attached(&attached, now),
             FromRelay::Deliver(entries) => self.deliver(entries, now),
             FromRelay::Accepted(seq) => self.accepted(seq),
-            FromRelay::Receipt(statement) => self.receipt(&statement),
+            FromRelay::Receipt(statement) => self.receipt(&statement, now),
             FromRelay::Confirmed(epoch) => self.confirmed(epoch),
             FromRelay::Presence(bytes) => self.presence_arrived(&bytes),
             FromRelay::Refused(refused) => self.refused(&refused, now),
             FromRelay::GoingAway(retry_after_ms) => {
                 self.events.push(Event::Disconnect { code: Code::Draining, retry_after_ms });
             }
-            FromRelay::CaughtUp(cursor) => self.caught_up(cursor),
+            FromRelay::CaughtUp(cursor) => self.caught_up(cursor, now),
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::SlotOpened | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => self.protocol_broken(),
@@ -145,6 +152,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
+        self.tell_stale(now);
+        self.watch_beacon(now, limits::BEACON_EVERY);
         self.expire_epochs(now);
         self.rotate_history_holder(now);
         self.end_pauses(now);
@@ -159,6 +168,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
+        times.extend([self.repair_at(), self.stale_at(), self.beacon_at()]);
         times.into_iter().flatten().min()
     }
 
@@ -190,7 +200,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.events.push(Event::Online);
     }
 
-    fn caught_up(&mut self, cursor: u64) {
+    fn caught_up(&mut self, cursor: u64, now: u64) {
         let session = self.session_mut();
         session.caught_up = true;
         let confirmed = session.confirmed_epoch;
@@ -211,6 +221,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
         }
         self.events.push(Event::CaughtUp);
+        self.watch_beacon(now, limits::BEACON_REST);
+        self.tell_stale(now);
     }
 
     fn accepted(&mut self, seq: u64) {
@@ -247,7 +259,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // Frames behind the refused one are refused for its sake, and know of no time.
                 session.push_after = session.push_after.max(now + wait);
             }
-            About::Commit => self.commit_refused(code, now, retry),
+            About::Commit => {
+                if let Some(head) = &refused.head {
+                    self.head_claimed(head);
+                }
+                self.commit_refused(code, now, retry);
+            }
             About::Acknowledge if retry > 0 => {
                 let session = self.session_mut();
                 session.acknowledge_after = now + retry;
@@ -267,11 +284,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// relay cannot make this device believe that it was rolled back.
     fn head_holds(&mut self, head: Option<&Head>) -> bool {
         let Some(head) = head else { return true };
-        let header = Header::parse(&head.header).ok().filter(|h| h.sender == self.me && h.seq == head.seq);
-        let hash = entry_hash(&head.header, &head.ciphertext_hash, &head.signature.0);
-        let parts = (&head.header, &head.ciphertext_hash, &head.signature.0);
-        let signed = verify_parts(&self.group, parts.0, parts.1, parts.2, &self.key.public()).is_ok();
-        if header.is_none() || hash != head.hash || !signed {
+        if verify_head(&self.group, head, &self.key.public()).is_none_or(|header| header.sender != self.me) {
             self.protocol_broken();
             return false;
         }
@@ -321,13 +334,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 }
             }
         }
+        self.take_repaired(now);
+        self.watch_repairs(now);
         self.give_up_lost_history(now);
         self.make_change(now);
-        if self.may_seal(now) && !self.is_alone() {
+        while self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);
-            if !control.is_empty() {
-                self.seal_control(control, rng);
+            if control.is_empty() {
+                break;
             }
+            self.seal_control(control, rng);
         }
     }
 }

@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 use sync_core::seal::{open, seal, sender_key};
 use sync_rules::statement::{sign_acknowledgement, sign_reject};
 use sync_rules::{SigningKey, attach, device_id, labelled};
-use sync_types::body::{Blob, Body, Control, History, HistoryRequest, HistoryRun, Reached, Span, pack, pad};
+use sync_types::body::{
+    Blob, Body, Control, History, HistoryRequest, HistoryRun, Nack, Reached, Repair, Span, pack, pad,
+};
 use sync_types::envelope::{Class, Header, padded_len};
-use sync_types::frame::{self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, FromRelay, Reject, ToRelay};
+use sync_types::frame::{
+    self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, FromRelay, Head, Reject, Signature, ToRelay,
+};
 use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, decode, encode};
 
 use crate::golden;
@@ -71,6 +75,23 @@ fn golden_bodies() {
             complete: vec![Span { sender: DeviceId([3; 16]), from: 4, to: 5 }],
         }),
         Control::Leaving,
+        Control::Nack(Nack {
+            number: 3,
+            holder: DeviceId([1; 16]),
+            spans: vec![Span { sender: DeviceId([3; 16]), from: 4, to: 5 }],
+        }),
+        Control::Repair(Repair {
+            asker: DeviceId([1; 16]),
+            number: 3,
+            envelopes: vec![Opaque(b"an envelope".to_vec())],
+            heads: vec![Head {
+                seq: 5,
+                hash: EntryHash([6; 32]),
+                header: Opaque(b"a header".to_vec()),
+                ciphertext_hash: EntryHash([7; 32]),
+                signature: Signature([8; 64]),
+            }],
+        }),
     ];
     let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
     let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();
@@ -117,7 +138,7 @@ fn golden_envelope() {
             "header": hex(envelope.header_bytes),
             "plain": hex(&plain),
             "envelope": hex(&sealed.bytes),
-            "hash": sealed.hash.to_string(),
+            "hash": sealed.head.hash.to_string(),
         }),
     );
 }
@@ -125,7 +146,7 @@ fn golden_envelope() {
 #[test]
 fn golden_statements() {
     let key = key();
-    let zero = frame::Signature([0; 64]);
+    let zero = Signature([0; 64]);
     let mut statement = Acknowledgement {
         device: key.device_id(),
         frontier: vec![reached(7)],
@@ -150,8 +171,7 @@ fn golden_statements() {
 
 #[test]
 fn golden_frames() {
-    let attach =
-        Attach { version: 1, group: GROUP, device: DeviceId([1; 16]), stored: 42, proof: frame::Signature([2; 64]) };
+    let attach = Attach { version: 1, group: GROUP, device: DeviceId([1; 16]), stored: 42, proof: Signature([2; 64]) };
     let to: Vec<(&str, ToRelay)> = vec![
         ("attach", ToRelay::Attach(attach)),
         ("push", ToRelay::Push(vec![Opaque(vec![1, 2, 3]), Opaque(vec![4])])),

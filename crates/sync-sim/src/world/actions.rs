@@ -159,7 +159,8 @@ impl World {
     }
 
     fn leave(&mut self, host: usize) {
-        if self.hosts[host].active().is_some_and(|d| !d.is_alone()) && self.may_go(host) && self.dice.chance(500) {
+        let may = !self.hosts[host].sabotaged && self.may_go(host);
+        if self.hosts[host].active().is_some_and(|d| !d.is_alone()) && may && self.dice.chance(500) {
             self.hosts[host].doomed = true;
             self.counters.add("action leave");
             self.note(|_| format!("device {host} leaves"));

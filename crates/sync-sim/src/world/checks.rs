@@ -79,15 +79,17 @@ impl World {
         if group.is_some_and(|group| self.split.contains(&group)) {
             return;
         }
-        let lies = self.hosts.iter().any(|h| h.lied && h.last_group == group);
+        let lies = group.is_some_and(|group| self.lied.contains(&group));
         let fits = match outcome {
-            Outcome::Forged | Outcome::Equivocation => self.weather.hostile,
-            Outcome::RemovedSender => self.weather.hostile,
+            Outcome::Equivocation | Outcome::RemovedSender => self.weather.hostile,
             // Behind a lie that became final lie epochs that who noticed it cannot follow; it is about to halt.
-            Outcome::Gap => self.weather.hostile || lies,
+            Outcome::Forged | Outcome::Gap => self.weather.hostile || lies,
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::BadCommit | Outcome::Undone => lies,
+            Outcome::Repaired => self.weather.drops,
+            // Nobody in these worlds lies about what it holds.
+            Outcome::SplitView | Outcome::FalseClaim => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
         };
         if !fits {
@@ -262,6 +264,11 @@ impl World {
                 }
                 due += 1;
                 let lacks = |to: &&usize| !self.hosts[**to].sabotaged && !self.hosts[**to].disk.has(row.blob.id);
+                let told = |to: &usize| self.hosts[*to].disk.refused.contains_key(&Outcome::HistoryLost);
+                if members.iter().all(|to| lacks(&to)) && members.iter().any(told) {
+                    // It went with its sender before anybody else could read it.
+                    continue;
+                }
                 if let Some(to) = members.iter().find(lacks) {
                     fault = Some(format!("device {to} lacks {:?}, number {} of device {source}", row.blob.id, row.seq));
                 }

@@ -58,8 +58,6 @@ pub(super) struct Host {
     pub(super) doomed: bool,
     /// Its keys were tampered with: what it writes nobody reads, and the reverse.
     pub(super) sabotaged: bool,
-    /// Who pushes next makes a lying commit.
-    pub(super) lied: bool,
     pub(super) pairing: bool,
     /// Every id that the device has in its group, by itself when it runs, by its disk when not.
     pub(super) last_id: Option<DeviceId>,
@@ -113,7 +111,6 @@ impl World {
             leaving: false,
             doomed: false,
             sabotaged: false,
-            lied: false,
             pairing: false,
             last_id: None,
             last_group: None,
@@ -267,6 +264,10 @@ impl World {
             (h.last_id, h.last_group) = (Some(device.id()), Some(device.group()));
         }
         self.note(|_| format!("device {host} starts"));
+        // It may have died before it told.
+        if let Some(code) = self.hosts[host].device().and_then(|device| device.status().halted) {
+            self.halted(host, code);
+        }
         self.check_kept(host);
         self.settle(host);
         self.after(1, Ev::Connect(host));
@@ -411,7 +412,7 @@ impl World {
     /// A device that stops for good has a reason, and nothing honest is one.
     fn halted(&mut self, host: usize, code: Code) {
         let group = self.hosts[host].last_group;
-        let lies = self.hosts.iter().any(|h| h.lied && h.last_group == group);
+        let lies = group.is_some_and(|group| self.lied.contains(&group));
         match group {
             // A lie became final because nobody was there to reject it in time. That is on record; the group is over.
             Some(group) if lies && code == Code::Forked => {
@@ -510,5 +511,8 @@ fn outcome_counter(outcome: Outcome) -> &'static str {
         Outcome::BadCommit => "outcome bad_commit",
         Outcome::Undone => "outcome undone",
         Outcome::HistoryLost => "outcome history_lost",
+        Outcome::SplitView => "outcome split_view",
+        Outcome::Repaired => "outcome repaired",
+        Outcome::FalseClaim => "outcome false_claim",
     }
 }

@@ -133,6 +133,21 @@ impl World {
         FromRelay::Deliver(entries)
     }
 
+    /// The relay keeps an envelope back from one device, for ever.
+    pub(super) fn maybe_withhold(&mut self, host: usize, frame: FromRelay) -> FromRelay {
+        let FromRelay::Deliver(mut entries) = frame else { return frame };
+        if self.weather.drops && !self.quiet && self.dice.chance(100) {
+            let envelopes: Vec<usize> =
+                (0..entries.len()).filter(|i| entries[*i].kind == EntryKind::Envelope).collect();
+            if let Some(index) = self.dice.pick(&envelopes).copied() {
+                let entry = entries.remove(index);
+                self.counters.add("hostile withheld");
+                self.note(|_| format!("the relay withholds {} from device {host}", entry.cursor));
+            }
+        }
+        FromRelay::Deliver(entries)
+    }
+
     /// A member makes a commit with a wrong confirmation tag, which only members can notice.
     pub(super) fn lie(&mut self, host: usize) {
         let Some(device) = self.hosts[host].active() else { return };
@@ -157,7 +172,7 @@ impl World {
         if lied {
             self.counters.add("hostile lying commit");
             self.note(|_| format!("device {host} lies in a commit"));
-            self.hosts[host].lied = true;
+            self.lied.insert(group);
         }
         self.settle(host);
     }
@@ -169,7 +184,8 @@ impl World {
         let wants = self.hosts.iter().any(|h| {
             h.disk.state.contains_key(&Key::Joining) || h.pairing || h.device().is_some_and(|d| d.status().wants > 0)
         });
-        if wants || self.hosts.iter().any(|h| h.sabotaged || h.is_up() != h.device().is_some()) {
+        let leaving = self.hosts[host].leaving;
+        if wants || leaving || self.hosts.iter().any(|h| h.sabotaged || h.is_up() != h.device().is_some()) {
             return;
         }
         self.die(host, "by sabotage");

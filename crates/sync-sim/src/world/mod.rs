@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
-use sync_types::{BlobId, DeviceId, GroupId};
+use sync_types::{BlobId, DeviceId, GroupId, limits};
 
 use crate::counters::Counters;
+use crate::crypto::InsecureCrypto;
 use crate::dice::Dice;
 use crate::mutation::Mutation;
 use crate::relay::{ConnId, Cut, Out, Relay, Synced};
@@ -114,6 +115,8 @@ struct Weather {
     hostile: bool,
     /// Whether a hostile relay swaps envelopes, or else has a stolen key. Both together could do real harm.
     swaps: bool,
+    /// Whether the relay keeps envelopes back from one device.
+    drops: bool,
     liars: bool,
     sabotage: bool,
     jumps: u64,
@@ -140,6 +143,8 @@ pub(crate) struct World {
     pushed: Vec<Pushed>,
     /// Groups whose members a liar has set apart: what they do from then on is their own affair.
     split: BTreeSet<GroupId>,
+    /// Groups in which a member has made a lying commit.
+    lied: BTreeSet<GroupId>,
     /// Envelopes that a hostile relay made up, by whom they name.
     quiet: bool,
     mutation: Option<Mutation>,
@@ -159,12 +164,16 @@ impl World {
             crash: *dice.pick(&[0, 4, 12, 30]).unwrap_or(&0),
             hostile,
             swaps: dice.chance(500),
+            drops: false,
             liars: dice.chance(200),
             sabotage: hostile && dice.chance(300),
             jumps: if dice.chance(400) { 3 } else { 0 },
         };
+        // An envelope made with a stolen key would take the place of one that was kept back.
+        let drops = hostile && weather.swaps && !weather.sabotage && dice.chance(500);
+        let weather = Weather { drops, ..weather };
         let portion = *dice.pick(&[1 << 20, 4096, 1500]).unwrap_or(&4096);
-        let relay = Relay::new(dice.number(), portion, mutation);
+        let relay = Relay::new(InsecureCrypto::from_seed(dice.number()), portion, mutation);
         let mut world = Self {
             seed,
             now: 1_750_000_000_000 + dice.below(DAY),
@@ -185,6 +194,7 @@ impl World {
             pairings: BTreeMap::new(),
             pushed: Vec::new(),
             split: BTreeSet::new(),
+            lied: BTreeSet::new(),
             quiet: false,
             mutation,
             counters: Counters::default(),
@@ -233,6 +243,12 @@ impl World {
     fn rest(&mut self) {
         self.note(|_| "--- from here on, peace".into());
         self.quiet = true;
+        if self.weather.drops {
+            // What was kept back shows at the latest by the beacons.
+            self.now += limits::BEACON_REST.as_millis() as u64;
+            let open: Vec<ConnId> = self.conns.keys().copied().collect();
+            open.into_iter().for_each(|conn| self.break_conn(conn));
+        }
         self.relay_cut = None;
         if !self.relay_up {
             self.after(1, Ev::RelayStart);

@@ -66,6 +66,7 @@ impl World {
         let Some(host) = self.conns.get(&conn).filter(|c| !c.closing).map(|c| c.host) else { return };
         self.check_sent(host, &frame);
         let frame = self.maybe_reorder(host, frame);
+        let frame = self.maybe_withhold(host, frame);
         let delay = self.delay();
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let bytes = frame::write(&frame);

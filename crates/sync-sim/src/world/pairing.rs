@@ -28,8 +28,7 @@ impl World {
     pub(super) fn pair(&mut self, sponsor: usize, newcomer: usize) -> bool {
         let now = self.now;
         let n = &self.hosts[newcomer];
-        let sponsors = self.pairings.values().any(|p| p.sponsor == newcomer);
-        if n.pairing || n.sabotaged || sponsors || !self.is_free(newcomer, sponsor) {
+        if n.pairing || n.sabotaged || !self.is_free(newcomer, sponsor) {
             return false;
         }
         let h = &mut self.hosts[newcomer];
@@ -61,7 +60,10 @@ impl World {
             Life::Member(device) => device.is_alone() && !device.is_adding(),
             Life::Down | Life::Newcomer(_) => false,
         };
-        free && self.hosts[sponsor].active().is_some()
+        // As long as somebody may take an offer of its own group, it goes over to no other.
+        let sponsors = self.pairings.values().any(|p| p.sponsor == newcomer);
+        free && !sponsors
+            && self.hosts[sponsor].active().is_some()
             && (self.hosts[sponsor].last_group != n.last_group || n.device().is_some_and(Device::is_removed))
     }
 

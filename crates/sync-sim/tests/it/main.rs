@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
+
 use sync_sim::{Mutation, Run, Trace, run, run_seed};
 
 const RUN: Run = Run { from: 0, seeds: 300, jobs: 2, mutation: None, keep_going: false };

@@ -1,0 +1,108 @@
+//! The defences, by name. Each check that stops an attack asks here whether it stands.
+//!
+//! It always does, and the question costs nothing, unless the feature `controls` is on, which only the attack tests turn on:
+//! they switch one defence off and see that the attack succeeds then. A defence whose absence changes nothing is not tested.
+
+/// A check that stops an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Defence {
+    /// A receiver verifies its sender's signature on each envelope, or on a later one that commits to it.
+    EnvelopeSignature,
+    /// An envelope continues its sender's chain by number and hash.
+    Chain,
+    /// What a chain lacks is asked of its sender, then of the other members.
+    Repair,
+    /// A delivery counts by the receiver's signature, not by the relay's word.
+    ReceiptSignature,
+    /// What a device applied once it does not apply again.
+    Duplicates,
+    /// Entries that a device has stored already are not looked at.
+    Cursor,
+    /// A store takes each blob id once.
+    BlobIds,
+    /// A claim that a sender disproves is dropped.
+    FalseClaims,
+    /// Devices compare what they hold under one number.
+    SplitView,
+    /// What cannot be read is passed over, and blocks nothing.
+    PassOver,
+    /// A member that cannot apply a commit has it undone.
+    Reject,
+    /// Nothing beyond a removed device's cut counts.
+    Cut,
+    /// Whoever has more of a removed device than the cut says so.
+    CutFork,
+    /// Presence is for members.
+    PresenceMember,
+    /// Each epoch has a key of its own, from secrets that a removed device does not have.
+    FreshEpochKey,
+    /// The relay takes envelopes, acknowledgements and commits from present members alone.
+    CurrentMember,
+    /// The relay shows a removed device commits up to its removal, and nothing else.
+    RemovedView,
+    /// Whoever attaches proves that it has a member's key.
+    AttachProof,
+}
+
+impl Defence {
+    /// Every defence.
+    pub const ALL: &'static [Self] = &[
+        Self::EnvelopeSignature,
+        Self::Chain,
+        Self::Repair,
+        Self::ReceiptSignature,
+        Self::Duplicates,
+        Self::Cursor,
+        Self::BlobIds,
+        Self::FalseClaims,
+        Self::SplitView,
+        Self::PassOver,
+        Self::Reject,
+        Self::Cut,
+        Self::CutFork,
+        Self::PresenceMember,
+        Self::FreshEpochKey,
+        Self::CurrentMember,
+        Self::RemovedView,
+        Self::AttachProof,
+    ];
+}
+
+/// Whether the defence stands: always, outside of the attack tests.
+#[cfg(not(feature = "controls"))]
+#[inline(always)]
+pub const fn stands(_: Defence) -> bool {
+    true
+}
+
+#[cfg(feature = "controls")]
+pub use controls::{stands, without};
+
+#[cfg(feature = "controls")]
+mod controls {
+    use std::cell::Cell;
+
+    use super::Defence;
+
+    thread_local! {
+        static OFF: Cell<&'static [Defence]> = const { Cell::new(&[]) };
+    }
+
+    /// Whether the defence stands on this thread.
+    pub fn stands(defence: Defence) -> bool {
+        !OFF.get().contains(&defence)
+    }
+
+    /// Runs an attack on this thread with some defences switched off.
+    pub fn without<T>(defences: &'static [Defence], attack: impl FnOnce() -> T) -> T {
+        struct Restore;
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                OFF.set(&[]);
+            }
+        }
+        let _restore = Restore;
+        OFF.set(defences);
+        attack()
+    }
+}

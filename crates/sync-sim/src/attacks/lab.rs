@@ -1,0 +1,388 @@
+//! A small world for one attack: real devices with real cryptography, the real relay, and somebody hostile between them.
+//! Frames arrive at once and in order; time passes when the attack says so.
+
+use std::collections::VecDeque;
+
+use mls_rs_crypto_awslc::AwsLcCryptoProvider;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use sync_core::seal::seal;
+use sync_core::store::Key;
+use sync_core::{Device, Event, Joining, NewDevice, Outcome};
+use sync_rules::envelope::head_of;
+use sync_rules::{SigningKey, attach, mls};
+use sync_types::body::{Blob, Body};
+use sync_types::envelope::{Class, Envelope, Header};
+use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
+use sync_types::settings::Settings;
+use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, encode};
+
+use crate::disk::Disk;
+use crate::relay::{ConnId, Out, Relay};
+
+type Crypto = AwsLcCryptoProvider;
+
+/// Changes what is on its way: it is given who it is for or from, and gives what arrives instead.
+pub(super) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
+
+/// Everybody on the way of an attack. Devices are known by their place.
+pub(super) struct Lab {
+    pub(super) relay: Relay<Crypto>,
+    pub(super) parties: Vec<Party>,
+    pub(super) now: u64,
+    pub(super) down: Tamper<FromRelay>,
+    pub(super) up: Tamper<ToRelay>,
+    wires: VecDeque<Wire>,
+    conns: u64,
+    blobs: u64,
+}
+
+/// One device.
+pub(super) struct Party {
+    pub(super) device: Device<Crypto>,
+    pub(super) disk: Disk,
+    /// Everything that it has told.
+    pub(super) events: Vec<Event>,
+    rng: ChaCha20Rng,
+    conn: Option<ConnId>,
+}
+
+enum Wire {
+    Up(ConnId, ToRelay),
+    Down(ConnId, FromRelay),
+    Closed(ConnId),
+}
+
+/// How many frames one attack may cause.
+const MOST_FRAMES: usize = 20_000;
+
+impl Lab {
+    /// So many devices in one group, online and at rest.
+    pub(super) fn with(devices: usize) -> Self {
+        let mut lab = Self {
+            relay: Relay::new(mls::crypto(), 1 << 20, None),
+            parties: Vec::new(),
+            now: 1_800_000_000_000,
+            down: Box::new(|_, frame| vec![frame]),
+            up: Box::new(|_, frame| vec![frame]),
+            wires: VecDeque::new(),
+            conns: 0,
+            blobs: 0,
+        };
+        lab.found();
+        for _ in 1..devices {
+            lab.add();
+        }
+        lab
+    }
+
+    /// A device founds a group of its own.
+    pub(super) fn found(&mut self) -> usize {
+        let mut rng = self.rng();
+        let settings = Settings { app_id: b"attacks".to_vec(), ..Settings::default() };
+        let new = NewDevice { name: format!("device {}", self.parties.len()), settings };
+        let device = Device::found(new, mls::crypto(), self.now, &mut rng).expect("a group can be founded");
+        self.party(device, rng)
+    }
+
+    /// The first device takes another one in.
+    pub(super) fn add(&mut self) -> usize {
+        let mut rng = self.rng();
+        let name = format!("device {}", self.parties.len());
+        let (mut joining, package) =
+            Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
+        joining.take_offer(self.parties[0].device.offer(self.now));
+        self.call(0, |device, now, rng| {
+            device.add(package, &name, now, rng).expect("the sponsor may add");
+        });
+        self.run();
+        let conn = self.open();
+        let frame = joining.attach(&exporter(conn)).expect("there is an offer");
+        self.wires.push_back(Wire::Up(conn, frame));
+        let mut device = None;
+        while let Some(wire) = self.wires.pop_front() {
+            match wire {
+                Wire::Down(to, frame) if to == conn => {
+                    device = device.or_else(|| joining.handle_frame(&frame, self.now, &mut rng).expect("a Welcome"));
+                }
+                wire => self.carry(wire),
+            }
+        }
+        self.relay.ended(conn);
+        self.party(device.expect("the Welcome waits at the relay"), rng)
+    }
+
+    fn rng(&self) -> ChaCha20Rng {
+        ChaCha20Rng::from_seed([self.parties.len() as u8 + 1; 32])
+    }
+
+    fn party(&mut self, device: Device<Crypto>, rng: ChaCha20Rng) -> usize {
+        let (disk, events) = (Disk::new(None), Vec::new());
+        self.parties.push(Party { device, disk, events, rng, conn: None });
+        let party = self.parties.len() - 1;
+        self.settle(party);
+        self.connect(party);
+        self.run();
+        party
+    }
+
+    pub(super) fn id(&self, party: usize) -> DeviceId {
+        self.parties[party].device.id()
+    }
+
+    pub(super) fn group(&self, party: usize) -> GroupId {
+        self.parties[party].device.group()
+    }
+
+    /// The device's signing key, as its own disk has it: a stolen key.
+    pub(super) fn key(&self, party: usize) -> SigningKey {
+        let row = &self.parties[party].disk.state[&Key::Identity];
+        SigningKey::from_seed(row[1..33].try_into().expect("the seed stands behind the version"))
+    }
+
+    fn open(&mut self) -> ConnId {
+        self.conns += 1;
+        self.relay.open(self.conns, exporter(self.conns));
+        self.conns
+    }
+
+    pub(super) fn connect(&mut self, party: usize) {
+        let conn = self.open();
+        self.parties[party].conn = Some(conn);
+        self.call(party, |device, _, _| device.handle_connected(&exporter(conn), None).expect("a device can attach"));
+    }
+
+    pub(super) fn disconnect(&mut self, party: usize) {
+        if let Some(conn) = self.parties[party].conn.take() {
+            self.relay.ended(conn);
+            self.call(party, |device, _, _| device.handle_disconnected());
+            self.run();
+        }
+    }
+
+    /// The process ends, and another takes up what is on the disk.
+    pub(super) fn restart(&mut self, party: usize) {
+        self.disconnect(party);
+        let rows = self.parties[party].disk.rows();
+        self.parties[party].device =
+            Device::load(rows, mls::crypto()).expect("the disk can be read").expect("a device is on it");
+        self.connect(party);
+        self.run();
+    }
+
+    /// Somebody attaches with a device's key, beside or instead of the device. Gives what the relay answers.
+    pub(super) fn attach_with_key_of(&mut self, party: usize) -> (ConnId, Vec<FromRelay>) {
+        let conn = self.open();
+        let (group, device, key) = (self.group(party), self.id(party), self.key(party));
+        let proof = Signature(attach::prove(&key, group, &exporter(conn)));
+        (conn, self.raw(conn, ToRelay::Attach(Attach { version: VERSION, group, device, stored: 0, proof })))
+    }
+
+    /// A frame that no device of ours would send. Gives what the relay answers.
+    pub(super) fn raw(&mut self, conn: ConnId, frame: ToRelay) -> Vec<FromRelay> {
+        let mut answers = Vec::new();
+        self.wires.push_back(Wire::Up(conn, frame));
+        while let Some(wire) = self.wires.pop_front() {
+            match wire {
+                Wire::Down(to, frame) if to == conn => answers.push(frame),
+                wire => self.carry(wire),
+            }
+        }
+        answers
+    }
+
+    /// The app pushes a text.
+    pub(super) fn push(&mut self, party: usize, text: &str) {
+        self.write(party, text);
+        self.run();
+    }
+
+    /// The same; what is sent is only on its way.
+    pub(super) fn write(&mut self, party: usize, text: &str) {
+        let blob = self.text(text);
+        let sender = self.id(party);
+        self.parties[party].disk.push(sender, vec![blob]);
+        self.call(party, |device, _, _| device.handle_pushed());
+    }
+
+    /// An envelope in a device's name, under an epoch's key that it has: what somebody with its disk can make.
+    pub(super) fn seal(&self, party: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
+        self.seal_as(party, party, epoch, last, body)
+    }
+
+    /// The same in the name of another, whose key it does not have.
+    pub(super) fn seal_as(&self, party: usize, name: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
+        let row = &self.parties[party].disk.state[&Key::Epoch(epoch)];
+        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
+        let header = Header {
+            version: VERSION,
+            suite: Suite::XWing as u8,
+            class: if body.control.is_empty() { Class::Data } else { Class::Control },
+            epoch,
+            epoch_tag: row[32..40].try_into().expect("behind it the tag"),
+            sender: self.id(name),
+            seq: last.map_or(0, |head| head.seq) + 1,
+            previous: last.map(|head| head.hash).unwrap_or_default(),
+            nonce: [self.blobs as u8; 24],
+        };
+        seal(self.group(party), &header, &encode(body), &secret, &self.key(party)).bytes
+    }
+
+    /// The last envelope of a device that the relay has taken.
+    pub(super) fn last_of(&self, party: usize) -> Option<(Vec<u8>, Head)> {
+        let model = &self.relay.model[&self.group(party)];
+        let seq = model.heads.get(&self.id(party))?;
+        let bytes = &model.placed[&(self.id(party), *seq)].bytes;
+        Some((bytes.0.clone(), head_of(&Envelope::parse(bytes).expect("the relay takes no other"))))
+    }
+
+    /// A relay in league puts an envelope into the log as if it had been pushed.
+    pub(super) fn inject(&mut self, party: usize, envelope: &[u8]) {
+        let (group, sender) = (self.group(party), self.id(party));
+        self.relay.inject(group, EntryKind::Envelope, sender, envelope);
+        self.run();
+    }
+
+    /// A blob that no app has pushed.
+    pub(super) fn text(&mut self, text: &str) -> Blob {
+        self.blobs += 1;
+        let id = BlobId(u128::from(self.blobs << 20).to_be_bytes());
+        Blob { id, channel: "notes".into(), data: text.as_bytes().to_vec() }
+    }
+
+    /// What the app has in its log, in its order, with whom it is from.
+    pub(super) fn log(&self, party: usize) -> Vec<(DeviceId, String)> {
+        let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
+        self.parties[party].disk.log.values().map(|row| (row.sender, text(&row.blob.data))).collect()
+    }
+
+    pub(super) fn has(&self, party: usize, text: &str) -> bool {
+        self.log(party).iter().any(|(_, there)| there == text)
+    }
+
+    /// What a device keeps of this outcome.
+    pub(super) fn evidence(&self, party: usize, outcome: Outcome) -> Option<&[u8]> {
+        let kept = &self.parties[party].disk.kept;
+        kept.iter().find(|entry| entry.outcome == outcome).map(|entry| &entry.bytes.0[..])
+    }
+
+    /// The first device removes another, and all have seen it.
+    pub(super) fn remove(&mut self, party: usize) {
+        let device = self.id(party);
+        self.call(0, |first, now, rng| first.remove(device, now, rng).expect("it is a member"));
+        self.run();
+        self.pass(11_000);
+    }
+
+    /// Whether a device met this outcome.
+    pub(super) fn met(&self, party: usize, outcome: Outcome) -> bool {
+        self.parties[party].device.outcome_counts()[outcome as usize] > 0
+    }
+
+    pub(super) fn call(&mut self, party: usize, call: impl FnOnce(&mut Device<Crypto>, u64, &mut ChaCha20Rng)) {
+        let p = &mut self.parties[party];
+        call(&mut p.device, self.now, &mut p.rng);
+        self.settle(party);
+    }
+
+    /// One transaction of a device, and what it sends then.
+    fn settle(&mut self, party: usize) {
+        let p = &mut self.parties[party];
+        while let Some(read) = p.device.next_read(self.now) {
+            p.disk.apply(p.device.take_writes());
+            p.device.handle_read(p.disk.read(&read), self.now, &mut p.rng);
+        }
+        p.disk.apply(p.device.take_writes());
+        let sends = p.device.take_sends();
+        let events = p.device.take_events();
+        let ended = events.iter().any(|e| matches!(e, Event::Disconnect { .. }));
+        p.events.extend(events);
+        let Some(conn) = p.conn else { return };
+        for frame in sends {
+            self.wires.extend((self.up)(party, frame).into_iter().map(|frame| Wire::Up(conn, frame)));
+        }
+        if ended {
+            self.wires.push_back(Wire::Closed(conn));
+        }
+    }
+
+    /// Lets everything arrive that is on its way.
+    pub(super) fn run(&mut self) {
+        let mut frames = 0;
+        self.relay_turn();
+        while let Some(wire) = self.wires.pop_front() {
+            self.carry(wire);
+            frames += 1;
+            assert!(frames < MOST_FRAMES, "the attack makes devices and relay talk without end");
+        }
+    }
+
+    fn carry(&mut self, wire: Wire) {
+        let party = |lab: &Self, conn| lab.parties.iter().position(|p| p.conn == Some(conn));
+        match wire {
+            Wire::Up(conn, frame) => {
+                let size = sync_types::frame::write(&frame).len();
+                self.relay.frame(conn, frame, size, self.now);
+            }
+            Wire::Down(conn, frame) => {
+                let Some(to) = party(self, conn) else { return };
+                for frame in (self.down)(to, frame) {
+                    self.call(to, |device, now, rng| device.handle_frame(frame, now, rng));
+                }
+            }
+            Wire::Closed(conn) => {
+                if let Some(to) = party(self, conn) {
+                    self.parties[to].conn = None;
+                    self.relay.ended(conn);
+                    self.call(to, |device, _, _| device.handle_disconnected());
+                }
+            }
+        }
+        self.relay_turn();
+    }
+
+    fn relay_turn(&mut self) {
+        while self.relay.has_pending() {
+            self.relay.sync(None);
+        }
+        for out in std::mem::take(&mut self.relay.out) {
+            self.wires.push_back(match out {
+                Out::Send(conn, frame) => Wire::Down(conn, frame),
+                Out::Close(conn) => Wire::Closed(conn),
+            });
+        }
+    }
+
+    /// Time passes. Everybody's timers come in their order; who was disconnected comes back.
+    pub(super) fn pass(&mut self, millis: u64) {
+        let until = self.now + millis;
+        loop {
+            self.run();
+            let next =
+                self.parties.iter().filter_map(|p| p.device.next_timeout()).chain(self.relay.next_timeout()).min();
+            let Some(at) = next.filter(|at| *at <= until) else { break };
+            self.now = self.now.max(at) + 1;
+            self.relay.timeout(self.now);
+            for party in 0..self.parties.len() {
+                self.call(party, |device, now, rng| device.handle_timeout(now, rng));
+            }
+        }
+        self.now = until;
+    }
+
+    /// Who has lost its connection opens another.
+    pub(super) fn reconnect(&mut self) {
+        for party in 0..self.parties.len() {
+            if self.parties[party].conn.is_none() {
+                self.connect(party);
+            }
+        }
+        self.run();
+    }
+}
+
+fn exporter(conn: ConnId) -> [u8; 32] {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&conn.to_be_bytes());
+    bytes
+}
