@@ -42,6 +42,22 @@ pub enum Defence {
     RemovedView,
     /// Whoever attaches proves that it has a member's key.
     AttachProof,
+    /// A person types the digits that the newcomer shows.
+    CheckCode,
+    /// Wrong digits end a pairing at the second try.
+    CheckCodeTries,
+    /// Who scans a link compares the shower's keys with it.
+    Fingerprint,
+    /// A second device at one link ends the pairing of both.
+    SecondScanner,
+    /// A link's time ends by the shower's clock.
+    Expiry,
+    /// Every byte of a link is bound into the handshake.
+    Prologue,
+    /// A link belongs to one app.
+    AppTag,
+    /// Messages of a pairing have the length that their place allows.
+    HandshakeLength,
 }
 
 impl Defence {
@@ -65,6 +81,14 @@ impl Defence {
         Self::CurrentMember,
         Self::RemovedView,
         Self::AttachProof,
+        Self::CheckCode,
+        Self::CheckCodeTries,
+        Self::Fingerprint,
+        Self::SecondScanner,
+        Self::Expiry,
+        Self::Prologue,
+        Self::AppTag,
+        Self::HandshakeLength,
     ];
 }
 

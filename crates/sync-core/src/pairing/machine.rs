@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::link::{Link, LinkSecret, RelayHint, Side};
 use sync_types::{Code, Suite, limits};
 use zeroize::Zeroizing;
@@ -99,7 +101,7 @@ impl Pairing {
     /// the app id is out of bounds.
     pub fn scan(link: Link, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
-        if link.app != derive::app_tag(app_id) {
+        if link.app != derive::app_tag(app_id) && stands(Defence::AppTag) {
             return Err(PairingError::WrongApp);
         }
         if link.shows == side {
@@ -120,7 +122,10 @@ impl Pairing {
         statics: Statics,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self> {
-        let prologue = link.to_bytes()?;
+        let mut prologue = link.to_bytes()?;
+        if !stands(Defence::Prologue) {
+            prologue.clear();
+        }
         let psk = derive::psk(link.secret.as_bytes());
         let handshake = Handshake::new(role == Role::Scans, statics, &psk, &prologue, rng);
         Ok(Self {
@@ -167,7 +172,7 @@ impl Pairing {
     /// Takes the next message of the other side. Messages come in the order in which they were sent.
     pub fn handle_message(&mut self, bytes: &[u8], now_ms: u64) -> Result<()> {
         self.enter(now_ms)?;
-        if bytes.len() > limits::PAIRING_MESSAGE_BYTES {
+        if bytes.len() > limits::PAIRING_MESSAGE_BYTES && stands(Defence::HandshakeLength) {
             return self.fail(PairingError::Peer("a message larger than a rendezvous takes"));
         }
         match Frame::decode(bytes) {
@@ -201,6 +206,9 @@ impl Pairing {
             _ => 5,
         };
         if self.role == Role::Shows && number == 1 && next > 1 {
+            if !stands(Defence::SecondScanner) {
+                return Ok(());
+            }
             return self.fail(PairingError::Used);
         }
         if number != next {
@@ -277,10 +285,10 @@ impl Pairing {
         if typed.len() != code.len() || !typed.bytes().all(|c| c.is_ascii_digit()) {
             return Err(PairingError::WrongCode { tries_left: self.tries_left });
         }
-        if bool::from(typed.as_bytes().ct_eq(code.as_bytes())) {
+        if bool::from(typed.as_bytes().ct_eq(code.as_bytes())) || !stands(Defence::CheckCode) {
             return Ok(());
         }
-        self.tries_left = self.tries_left.saturating_sub(1);
+        self.tries_left = self.tries_left.saturating_sub(u8::from(stands(Defence::CheckCodeTries)));
         match self.tries_left {
             0 => self.fail(PairingError::TooManyTries),
             tries_left => Err(PairingError::WrongCode { tries_left }),
@@ -291,7 +299,7 @@ impl Pairing {
     pub(super) fn enter(&mut self, now_ms: u64) -> Result<()> {
         self.check_open()?;
         match self.deadline_ms {
-            Some(deadline) if now_ms >= deadline => self.fail(PairingError::Expired),
+            Some(deadline) if now_ms >= deadline && stands(Defence::Expiry) => self.fail(PairingError::Expired),
             _ => Ok(()),
         }
     }
@@ -374,7 +382,8 @@ fn advance(
         handshake.read(message)?;
         *number += 1;
         // The second message brings the shower's static keys; the third would tell ours.
-        if *number == 3 && !handshake.remote_fingerprint().is_some_and(|f| bool::from(f.ct_eq(fingerprint))) {
+        let compares = *number == 3 && stands(Defence::Fingerprint);
+        if compares && !handshake.remote_fingerprint().is_some_and(|f| bool::from(f.ct_eq(fingerprint))) {
             return Err(PairingError::Forged);
         }
     }

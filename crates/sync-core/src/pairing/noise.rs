@@ -11,6 +11,8 @@ use clatter::traits::Handshaker;
 use clatter::transportstate::TransportState;
 use clatter::{HybridHandshakeCore, HybridHandshakeParams};
 use rand_core::CryptoRng;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use zeroize::Zeroizing;
 
 use super::adapters::{ChaChaPoly, DhKeys, Drawn, KemKeys, MlKem, Sha, X25519};
@@ -131,10 +133,11 @@ impl Handshake {
         if self.0.is_finished() || self.0.is_write_turn() {
             return Err(Error::Turn);
         }
-        if message.len() > MAX_MESSAGE_LEN {
+        let bounded = stands(Defence::HandshakeLength);
+        if bounded && message.len() > MAX_MESSAGE_LEN {
             return Err(Error::TooLarge);
         }
-        if message.len() != self.0.get_next_message_overhead()? {
+        if bounded && message.len() != self.0.get_next_message_overhead()? {
             return Err(Error::Malformed);
         }
         self.0.read_message(message, &mut [])?;

@@ -12,6 +12,7 @@ use super::lab::Lab;
 use super::{Attack, By, MINUTE, SECOND, Seen, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
+    attack("attach as another device", "refused by the relay", &[Defence::AttachProof], attach_as_another),
     attack("pull after removal", "shown the removal and nothing behind", &[Defence::RemovedView], pull),
     attack("push after removal", "refused by the relay", &[Defence::CurrentMember, Defence::Cut], push),
     attack("push after removal, relay in league", "beyond the cut", &[Defence::Cut], push_in_league),
@@ -47,6 +48,14 @@ fn next(lab: &mut Lab, text: &str) -> Result<Vec<u8>, String> {
     let (_, last) = lab.last_of(MALLORY).ok_or("it has said its name")?;
     let body = Body { blobs: pack([&lab.text(text)]), ..Body::default() };
     Ok(lab.seal(MALLORY, epoch, Some(&last), &body))
+}
+
+fn attach_as_another() -> Seen {
+    let mut lab = removed();
+    let (_, answers) = lab.attach_as(0, &lab.key(MALLORY));
+    let attached = answers.iter().any(|frame| matches!(frame, FromRelay::Attached(_)));
+    harm(!attached, "whoever knows a device's id is that device")?;
+    Ok("refused by the relay")
 }
 
 fn pull() -> Seen {

@@ -172,9 +172,14 @@ impl Lab {
 
     /// Somebody attaches with a device's key, beside or instead of the device. Gives what the relay answers.
     pub(super) fn attach_with_key_of(&mut self, party: usize) -> (ConnId, Vec<FromRelay>) {
+        self.attach_as(party, &self.key(party))
+    }
+
+    /// The same with some key.
+    pub(super) fn attach_as(&mut self, party: usize, key: &SigningKey) -> (ConnId, Vec<FromRelay>) {
         let conn = self.open();
-        let (group, device, key) = (self.group(party), self.id(party), self.key(party));
-        let proof = Signature(attach::prove(&key, group, &exporter(conn)));
+        let (group, device) = (self.group(party), self.id(party));
+        let proof = Signature(attach::prove(key, group, &exporter(conn)));
         (conn, self.raw(conn, ToRelay::Attach(Attach { version: VERSION, group, device, stored: 0, proof })))
     }
 

@@ -6,7 +6,10 @@
 mod former;
 mod lab;
 mod member;
+mod pairing;
 mod relay;
+
+use std::panic::catch_unwind;
 
 use sync_rules::Defence;
 use sync_rules::defence::without;
@@ -20,6 +23,8 @@ pub enum By {
     FormerMember,
     /// A device of the group.
     Member,
+    /// Somebody at a pairing who does not belong there.
+    Pairing,
 }
 
 impl By {
@@ -29,6 +34,7 @@ impl By {
             Self::Relay => "relay",
             Self::FormerMember => "ex-member",
             Self::Member => "member",
+            Self::Pairing => "pairing",
         }
     }
 }
@@ -62,7 +68,9 @@ pub struct Report {
 impl Attack {
     /// Plays the attack, with its defences and without.
     pub fn play(&self) -> Report {
-        Report { seen: (self.scene)(), control: without(self.defences, self.scene) }
+        let control = catch_unwind(|| without(self.defences, self.scene));
+        let control = control.unwrap_or_else(|_| Err("the process panics".to_owned()));
+        Report { seen: (self.scene)(), control }
     }
 }
 
@@ -75,7 +83,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    [relay::ATTACKS, former::ATTACKS, member::ATTACKS].concat()
+    [relay::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS].concat()
 }
 
 const SECOND: u64 = 1000;

@@ -1,5 +1,6 @@
 //! Every named attack ends as expected, and does harm where its defence is switched off.
 
+use sync_rules::Defence;
 use sync_sim::attacks;
 
 #[test]
@@ -12,4 +13,11 @@ fn every_attack_is_stopped_by_the_defence_that_is_said_to_stop_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_defence_is_without_an_attack() {
+    let tried: Vec<Defence> = attacks::all().iter().flat_map(|attack| attack.defences).copied().collect();
+    let idle: Vec<_> = Defence::ALL.iter().filter(|defence| !tried.contains(defence)).collect();
+    assert!(idle.is_empty(), "nothing attacks where these stand: {idle:?}");
 }
