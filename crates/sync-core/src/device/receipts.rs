@@ -113,6 +113,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if delivered > self.chain.delivered {
             self.chain.delivered = delivered;
             self.chain.accepted = self.chain.accepted.max(delivered);
+            if let Some(session) = &mut self.session {
+                // The relay may have taken it from the connection before, and refused it on this one.
+                session.has_all_up_to(delivered);
+            }
             self.dirty.insert(Key::Chain);
             self.writes.push(Write::DropSealed { up_to_seq: delivered });
             self.events.push(Event::Delivered { seq: delivered });

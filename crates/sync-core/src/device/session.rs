@@ -71,6 +71,12 @@ impl Session {
         }
     }
 
+    /// Everybody has what there is up to this number: it is not sent again.
+    pub(super) fn has_all_up_to(&mut self, seq: u64) {
+        self.arrived_up_to(seq);
+        self.next_send = self.next_send.max(seq + 1);
+    }
+
     /// What is on its way has to be sent again, from this number on.
     fn send_again(&mut self, from: u64) {
         self.in_flight.clear();

@@ -334,6 +334,38 @@ fn history_that_cannot_be_read_waits_and_the_outbox_goes_on() {
     assert!(phone.device.take_events().contains(&Event::Synced));
 }
 
+/// The relay refused it on this connection, and took it from the one before.
+#[test]
+fn what_all_have_signed_for_is_not_sent_again() {
+    let mut laptop = Lone::online();
+    let mut phone = laptop.add_phone();
+    laptop.device.take_sends();
+    assert!(matches!(laptop.device.next_read(NOW), Some(Read::Outbox { .. })));
+    laptop.device.handle_read(Answer::Outbox(vec![row(1, "notes", b"hello".to_vec())]), NOW, &mut laptop.rng);
+    let Some(ToRelay::Push(sent)) = laptop.device.take_sends().pop() else { panic!("it is sent") };
+    let (seq, envelope) = (1, sent[0].clone());
+    // It arrives, but its answer does not.
+    laptop.device.handle_disconnected();
+    laptop.attach(None);
+    assert!(matches!(laptop.device.next_read(NOW), Some(Read::Sealed { from_seq, .. }) if from_seq == seq));
+    laptop.device.handle_read(Answer::Sealed(vec![(seq, envelope.clone())]), NOW, &mut laptop.rng);
+    laptop.store();
+    laptop.device.take_sends();
+    laptop.hear_refusal(About::Push, Code::Internal, None);
+    phone.hear_entry(EntryKind::Envelope, &envelope);
+    phone.store();
+    for frame in phone.device.take_sends() {
+        if let ToRelay::Acknowledge(acknowledge) = frame {
+            laptop.hear(FromRelay::Receipt(acknowledge.statement));
+        }
+    }
+    assert_eq!(laptop.device.delivered_seq(), seq);
+    let later = NOW + 60_000;
+    laptop.device.handle_timeout(later, &mut laptop.rng);
+    assert!(!matches!(laptop.device.next_read(later), Some(Read::Sealed { .. })), "it is not there any more");
+    assert_eq!(laptop.device.status().halted, None);
+}
+
 #[test]
 fn history_that_cannot_be_read_for_one_device_comes_to_the_next() {
     let mut laptop = Lone::online();
