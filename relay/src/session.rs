@@ -53,6 +53,8 @@ pub enum Ask {
     Presence(Opaque),
     /// [`crate::mailbox::GroupState::welcome_stored`].
     WelcomeStored,
+    /// [`crate::mailbox::GroupState::group_info`].
+    GroupInfo,
     /// [`crate::rendezvous::Rendezvous::open`].
     OpenSlot(OpenSlot),
     /// [`crate::rendezvous::Rendezvous::message`].
@@ -167,6 +169,7 @@ impl Session {
             (Stage::Attached(_), ToRelay::Reject(bytes)) => vec![Action::Ask(Ask::Reject(bytes))],
             (Stage::Attached(_), ToRelay::Presence(envelope)) => vec![Action::Ask(Ask::Presence(envelope))],
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
+            (Stage::Attached(_), ToRelay::GroupInfo) => vec![Action::Ask(Ask::GroupInfo)],
             (_, _) => self.close(&refuse(Code::Protocol, "this frame is not allowed here")),
         }
     }
@@ -300,12 +303,14 @@ impl Session {
             ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored => About::Acknowledge,
             ToRelay::Commit(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
+            ToRelay::GroupInfo => About::GroupInfo,
             ToRelay::OpenSlot(_) | ToRelay::SlotMessage(_) | ToRelay::CloseSlot => About::Slot,
         };
         let limited = |wait| Refusal::new(about, Code::RateLimited, "too much in too short a time").retry_after(wait);
         let own = match frame {
             ToRelay::Presence(_) => Some(&mut self.presence),
-            ToRelay::Commit(_) | ToRelay::Create(_) => Some(&mut self.commits),
+            // A GroupInfo is as large as a commit, and asked for to make one.
+            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo => Some(&mut self.commits),
             // Apart, so that who has made many commits can still reject another's.
             ToRelay::Reject(_) => Some(&mut self.rejects),
             _ => None,

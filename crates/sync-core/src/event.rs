@@ -117,6 +117,20 @@ pub enum Event {
         /// Who added it.
         by: DeviceId,
     },
+    /// A device took a new key, and with it a new id: it was restored from a copy, or could not follow the group.
+    DeviceReplaced {
+        /// Its id before.
+        old: DeviceId,
+        /// Its id now.
+        device: DeviceId,
+    },
+    /// This device took a new key, and with it a new id. Its connection is over; it attaches again under the new one.
+    KeyReplaced {
+        /// Its id before.
+        old: DeviceId,
+        /// Why: [`Code::RolledBack`] or [`Code::OutOfStep`].
+        code: Code,
+    },
     /// A device was taken out of the group.
     DeviceRemoved {
         /// Which.
@@ -187,9 +201,10 @@ pub enum Event {
         /// When to come back, in milliseconds.
         retry_after_ms: u32,
     },
-    /// Sending stopped for good; see the code's next step.
+    /// Sending stopped; see the code's next step.
     Halted {
-        /// [`Code::Forked`] or [`Code::RolledBack`].
+        /// [`Code::Forked`] or [`Code::Cloned`], for good; [`Code::RolledBack`] or [`Code::OutOfStep`], until
+        /// [`Event::KeyReplaced`].
         code: Code,
     },
     /// Another member's presence.

@@ -46,6 +46,8 @@ pub enum Key {
     Job(DeviceId, u64),
     /// A pairing that succeeded, until the Welcome is here.
     Joining,
+    /// The commit by which this device takes a new key, until it is seen in the log.
+    Replacement,
 }
 
 impl Key {
@@ -64,6 +66,7 @@ impl Key {
             Self::Peer(device) => (10, device.0.to_vec()),
             Self::Job(device, number) => (11, [&device.0[..], &number.to_be_bytes()].concat()),
             Self::Joining => (12, vec![]),
+            Self::Replacement => (13, vec![]),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -90,6 +93,7 @@ impl Key {
                 Some(Self::Job(DeviceId::from_slice(device)?, u64::from_be_bytes(number.try_into().ok()?)))
             }
             12 => plain(Self::Joining),
+            13 => plain(Self::Replacement),
             _ => None,
         }
     }
@@ -108,6 +112,16 @@ pub enum Write {
     Reoffer {
         /// The device that this one is in the new group.
         sender: DeviceId,
+    },
+    /// This device goes on under another id. Own blobs of higher numbers than this, and those that wait, are the new id's and
+    /// wait to be sealed; *sealed* is emptied.
+    Rekeyed {
+        /// The device under its old key.
+        old: DeviceId,
+        /// The device under its new key.
+        new: DeviceId,
+        /// The last number of the old key whose blobs stay the old key's.
+        kept_seq: u64,
     },
     /// Keep an own envelope. Own blobs without a seq up to this position take this seq.
     Sealed {
@@ -170,6 +184,7 @@ impl fmt::Debug for Write {
             Self::Delete(key) => write!(f, "Delete({key:?})"),
             Self::ClearGroup => f.write_str("ClearGroup"),
             Self::Reoffer { sender } => write!(f, "Reoffer({sender:?})"),
+            Self::Rekeyed { old, new, kept_seq } => write!(f, "Rekeyed({old:?}, {new:?}, {kept_seq})"),
             Self::Sealed { seq, envelope, up_to_position } => {
                 write!(f, "Sealed({seq}, {envelope:?}, up to {up_to_position:?})")
             }
@@ -304,6 +319,7 @@ mod tests {
             Key::Peer(device),
             Key::Job(device, 3),
             Key::Joining,
+            Key::Replacement,
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }

@@ -42,6 +42,10 @@ pub enum Defence {
     RemovedView,
     /// Whoever attaches proves that it has a member's key.
     AttachProof,
+    /// A key takes another's place in the group only by that one's word.
+    ReplaceKeyProof,
+    /// Whoever has seen a removal is led to no state of the group in which it has not happened.
+    SeenRemovals,
     /// A person types the digits that the newcomer shows.
     CheckCode,
     /// Wrong digits end a pairing at the second try.
@@ -81,6 +85,8 @@ impl Defence {
         Self::CurrentMember,
         Self::RemovedView,
         Self::AttachProof,
+        Self::ReplaceKeyProof,
+        Self::SeenRemovals,
         Self::CheckCode,
         Self::CheckCodeTries,
         Self::Fingerprint,

@@ -8,7 +8,7 @@ mod rules;
 pub(crate) use commit::message;
 pub use commit::{CommitMessage, NotACommit};
 pub use identity::{Identity, InvalidIdentity, member, seated};
-pub use rules::{Rules, Violation, violation};
+pub use rules::{Rules, Violation, judges, violation};
 
 use mls_rs::{
     CipherSuite, Extension, ExtensionList,
@@ -33,7 +33,7 @@ pub const SETTINGS: ExtensionType = ExtensionType::new(SETTINGS_EXTENSION);
 /// The extension of a welcome's GroupInfo that holds the newcomer's baseline.
 pub const BASELINE: ExtensionType = ExtensionType::new(BASELINE_EXTENSION);
 
-/// The proposal that every member declares, so that an external commit can be allowed by it one day.
+/// The proposal that every member declares, and that alone lets an external commit in.
 pub const EXTERNAL_PROOF: ProposalType = ProposalType::new(EXTERNAL_PROOF_PROPOSAL);
 
 /// The cryptography of real groups. It offers [`CIPHER_SUITE`] alone.

@@ -15,7 +15,8 @@ use mls_rs::{
 use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
 
 use crate::mls::{
-    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, seated, settings,
+    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, judges, seated,
+    settings,
 };
 
 /// Follows groups by their public messages.
@@ -59,6 +60,9 @@ pub struct Step {
     pub after: Observed,
     /// Who made the commit.
     pub committer: DeviceId,
+    /// Whose place the committer takes, if the commit replaces a member's key. It is among [`Step::removed`], and the
+    /// committer among [`Step::added`].
+    pub replaced: Option<DeviceId>,
     /// Who came, with the public keys.
     pub added: Vec<(DeviceId, [u8; 32])>,
     /// Who went.
@@ -118,7 +122,7 @@ impl ObserveError {
     /// What the device is told.
     pub fn code(&self) -> Code {
         match self {
-            Self::NotACommit(NotACommit::External | NotACommit::NoPath | NotACommit::LeafExtensions) => {
+            Self::NotACommit(NotACommit::Sender | NotACommit::NoPath | NotACommit::LeafExtensions) => {
                 Code::CommitRefused
             }
             Self::NotACommit(_) | Self::NotAGroupInfo | Self::OtherGroup | Self::Future { .. } => Code::Protocol,
@@ -145,13 +149,43 @@ impl<P: CryptoProvider + Clone> Observer<P> {
     }
 
     fn client(&self) -> ExternalClient<Config<P>> {
+        let (rules, identity) = judges();
         ExternalClient::builder()
             .crypto_provider(self.crypto.clone())
-            .identity_provider(Identity)
-            .mls_rules(Rules)
+            .identity_provider(identity)
+            .mls_rules(rules)
             .extension_type(SETTINGS)
             .custom_proposal_types([EXTERNAL_PROOF])
             .build()
+    }
+}
+
+/// What a device has to know of a group's state to take a new key there.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The group.
+    pub observed: Observed,
+    /// The confirmed transcript hash (RFC 9420 §8.2).
+    pub transcript: Vec<u8>,
+    /// The place in the tree of the device that was asked for, if it is a member.
+    pub leaf: Option<u32>,
+    /// The message.
+    pub message: MlsMessage,
+}
+
+impl<P: CryptoProvider + Clone> Observer<P> {
+    /// Reads a GroupInfo that holds the tree, and looks a member up in it. Checks signature, tree and rules; that the state
+    /// is the newest one, nobody can see from it.
+    pub fn inspect(&self, group_info: &[u8], device: DeviceId) -> Result<Inspected, ObserveError> {
+        let message = group_info_message(group_info)?;
+        let group = self.client().observe_group(message.clone(), None, None).map_err(ObserveError::from)?;
+        let of = |m: &mls_rs::group::Member| seated(&m.signing_identity).is_ok_and(|(id, _)| id == device);
+        Ok(Inspected {
+            observed: observed(&group)?,
+            transcript: group.group_context().confirmed_transcript_hash.to_vec(),
+            leaf: group.roster().members_iter().find(of).map(|m| m.index),
+            message,
+        })
     }
 }
 
@@ -170,6 +204,7 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
 
         let commit = CommitMessage::parse(commit)?;
         check_place(&commit, &before)?;
+        let external = commit.sender.is_none();
         let info = group_info_message(group_info)?;
 
         let ExternalReceivedMessage::Commit(done) = group.process_incoming_message(commit.message)? else {
@@ -188,9 +223,13 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
         let after = observed(&group)?;
         let committer = group.roster().member_with_index(done.committer).map_err(ObserveError::from)?;
         let (committer, _) = seated(&committer.signing_identity).map_err(Violation::from)?;
+        let removed: Vec<DeviceId> =
+            before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
         Ok(Step {
             added: after.members.iter().filter(|m| !before.members.contains(m)).copied().collect(),
-            removed: before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect(),
+            // The rules let an external commit do nothing but this.
+            replaced: removed.first().copied().filter(|_| external),
+            removed,
             before,
             after,
             committer,

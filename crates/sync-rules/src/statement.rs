@@ -1,12 +1,14 @@
-//! Statements that members sign outside envelopes: acknowledgements and rejects.
+//! Statements that members sign outside envelopes: acknowledgements, rejects, and that a key replaces another.
 
-use sync_types::frame::{Acknowledgement, Reject, Signature};
-use sync_types::{GroupId, encode};
+use sync_types::frame::{Acknowledgement, Reject, ReplaceKey, Signature};
+use sync_types::{DeviceId, GroupId, Opaque, encode};
 
 use crate::sign::{BadSignature, SigningKey, sign, verify};
 
+
 const ACKNOWLEDGEMENT: &str = "acknowledgement";
 const REJECT: &str = "reject";
+const REPLACE_KEY: &str = "replace key";
 
 /// What an acknowledgement's signature covers: the group, then every field before the signature.
 fn acknowledgement_content(group: &GroupId, statement: &Acknowledgement) -> Vec<u8> {
@@ -15,6 +17,38 @@ fn acknowledgement_content(group: &GroupId, statement: &Acknowledgement) -> Vec<
 
 fn reject_content(group: &GroupId, reject: &Reject) -> Vec<u8> {
     [&group.0[..], &encode(&reject.device), &encode(&reject.epoch), &encode(&reject.commit_hash)].concat()
+}
+
+/// Where in a group's history a key is replaced: at no other place is the word for it worth anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The group.
+    pub group: &'a GroupId,
+    /// The epoch that the replacement ends.
+    pub epoch: u64,
+    /// Its confirmed transcript hash (RFC 9420 §8.2).
+    pub transcript: &'a [u8],
+}
+
+fn replace_key_content(place: Place<'_>, old: &DeviceId, new_key: &[u8; 32]) -> Vec<u8> {
+    let transcript = encode(&Opaque(place.transcript.to_vec()));
+    [&place.group.0[..], &encode(&place.epoch), &transcript, &encode(old), new_key].concat()
+}
+
+/// The old key's word that the new one takes its place.
+pub fn sign_replace_key(old: &SigningKey, place: Place<'_>, new_key: &[u8; 32]) -> ReplaceKey {
+    let id = old.device_id();
+    ReplaceKey { old: id, signature: Signature(sign(old, REPLACE_KEY, &replace_key_content(place, &id, new_key))) }
+}
+
+/// Verifies such a word against the old key.
+pub fn verify_replace_key(
+    proof: &ReplaceKey,
+    place: Place<'_>,
+    new_key: &[u8; 32],
+    old_key: &[u8; 32],
+) -> Result<(), BadSignature> {
+    verify(old_key, REPLACE_KEY, &replace_key_content(place, &proof.old, new_key), &proof.signature.0)
 }
 
 /// Puts the signature into an acknowledgement.
@@ -68,5 +102,22 @@ mod tests {
         assert_eq!(verify_reject(&group, &reject, &key.public()), Ok(()));
         reject.epoch = 5;
         assert_eq!(verify_reject(&group, &reject, &key.public()), Err(BadSignature));
+    }
+
+    #[test]
+    fn a_word_for_a_new_key_holds_at_one_place_and_for_one_key() {
+        let (old, new) = (SigningKey::from_seed(&[7; 32]), SigningKey::from_seed(&[8; 32]).public());
+        let group = GroupId([1; 32]);
+        let place = Place { group: &group, epoch: 4, transcript: b"history" };
+        let proof = sign_replace_key(&old, place, &new);
+        assert_eq!(verify_replace_key(&proof, place, &new, &old.public()), Ok(()));
+        let bad = Err(BadSignature);
+        assert_eq!(verify_replace_key(&proof, Place { group: &GroupId([2; 32]), ..place }, &new, &old.public()), bad);
+        assert_eq!(verify_replace_key(&proof, Place { epoch: 5, ..place }, &new, &old.public()), bad);
+        assert_eq!(verify_replace_key(&proof, Place { transcript: b"another", ..place }, &new, &old.public()), bad);
+        assert_eq!(verify_replace_key(&proof, place, &old.public(), &old.public()), bad);
+        assert_eq!(verify_replace_key(&proof, place, &new, &new), bad);
+        let posed = ReplaceKey { old: DeviceId([9; 16]), ..proof };
+        assert_eq!(verify_replace_key(&posed, place, &new, &old.public()), bad);
     }
 }

@@ -100,6 +100,14 @@ impl Disk {
                     self.waiting.insert(*position);
                 }
             }
+            Write::Rekeyed { old, new, kept_seq } => {
+                self.sealed.clear();
+                let beyond = |row: &&mut LogBlob| row.sender == old && (row.seq == 0 || row.seq > kept_seq);
+                for row in self.log.values_mut().filter(beyond) {
+                    (row.sender, row.seq) = (new, 0);
+                    self.waiting.insert(row.position);
+                }
+            }
             Write::Sealed { seq, envelope, up_to_position } => {
                 self.sealed.insert(seq, envelope);
                 while let Some(position) = self.waiting.first().copied().filter(|p| Some(*p) <= up_to_position) {

@@ -31,6 +31,8 @@ pub(crate) enum Op {
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) committer: DeviceId,
+    /// Who brought it: the committer, or the one whose place it takes.
+    pub(crate) carrier: DeviceId,
     pub(crate) epoch: u64,
     pub(crate) added: Vec<DeviceId>,
     pub(crate) removed: Vec<DeviceId>,
@@ -40,6 +42,7 @@ impl From<&Step> for Change {
     fn from(step: &Step) -> Self {
         Self {
             committer: step.committer,
+            carrier: step.replaced.unwrap_or(step.committer),
             epoch: step.after.epoch,
             added: step.added.iter().map(|(device, _)| *device).collect(),
             removed: step.removed.clone(),
@@ -155,7 +158,7 @@ impl Group {
     }
 
     fn committed(&mut self, change: Change, attached: &BTreeSet<DeviceId>, now: u64) {
-        let cursor = self.append(EntryKind::Commit, change.committer);
+        let cursor = self.append(EntryKind::Commit, change.carrier);
         let acknowledged = self.members.get(&change.committer).map_or(0, |m| m.acknowledged);
         for device in &change.added {
             let member = Member { acknowledged, added: cursor, joined_epoch: change.epoch, removed: None };

@@ -242,6 +242,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::Reject(bytes) => (About::Acknowledge, state.reject(device, &bytes), Some(Op::Rejected { by: device })),
             Ask::Presence(envelope) => (About::Presence, state.presence(device, envelope), None),
             Ask::WelcomeStored => (About::Acknowledge, state.welcome_stored(device), None),
+            Ask::GroupInfo => (About::GroupInfo, state.group_info(device), None),
             Ask::Attach(..) | Ask::Create(..) | Ask::OpenSlot(_) | Ask::SlotMessage(_) | Ask::CloseSlot => return,
         };
         match result {

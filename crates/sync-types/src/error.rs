@@ -107,13 +107,18 @@ codes! {
     /// The group has two histories.
     Forked = 37, "FORKED", Person, "The relay showed devices different histories, so sending stopped. Reset one side and pair it again.";
     /// The relay has more of this device's own envelopes than the device remembers.
-    RolledBack = 38, "ROLLED_BACK", Device, "This device's data is older than what it had sent: it was restored from a copy. Reset it and pair it again.";
+    RolledBack = 38, "ROLLED_BACK", Device, "This device's data is older than what it had sent: it was restored from a copy. It takes a new key and fetches what it lacks by itself; keep it and another device online.";
     /// Other members hold envelopes that neither the relay nor any of them has brought here.
     Withheld = 39, "WITHHELD", Relay, "The relay keeps something from this device. Bring the device that pushed it online; if it stays, use another relay.";
     /// Nothing has come from a member for long.
     StalePeer = 40, "STALE_PEER", Person, "Bring that device online. If it is online and syncing, the relay keeps its changes back: use another relay.";
     /// A member holds something else under a number than this device.
     SplitView = 41, "SPLIT_VIEW", Peer, "Devices were shown different things. Compare what they hold; a device that signed both has to be removed.";
+
+    /// Another copy of this device has taken a new key, so this one is in the group no more.
+    Cloned = 42, "CLONED", Person, "A copy of this device's data runs elsewhere and has taken its place. Reset this device and pair it again; if you know of no copy, remove the other one.";
+    /// This device could not follow a change of its group that the others have made.
+    OutOfStep = 43, "OUT_OF_STEP", Device, "This device could not follow a change of its group. It takes a new key and fetches what it lacks by itself; keep it and another device online.";
 
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";

@@ -37,6 +37,9 @@ pub enum ToRelay {
     SlotMessage(Opaque) = 10u8,
     /// Leave the rendezvous and burn it.
     CloseSlot = 11u8,
+    /// Ask for the GroupInfo of the newest epoch, to make an external commit by. Answered by [`FromRelay::GroupInfo`] or
+    /// [`FromRelay::Refused`].
+    GroupInfo = 12u8,
 }
 
 /// From a relay to a device.
@@ -69,6 +72,8 @@ pub enum FromRelay {
     SlotClosed = 12u8,
     /// Everything that was there when the session began has been delivered, up to this cursor. Sent once a session.
     CaughtUp(u64) = 13u8,
+    /// The GroupInfo of the newest final epoch, ratchet tree included, as the member that began the epoch signed it.
+    GroupInfo(Opaque) = 14u8,
 }
 
 /// Proves membership.
@@ -116,7 +121,7 @@ pub struct Attached {
     pub provisional: u8,
     /// The last envelope of this device that the relay accepted.
     pub head: Option<Head>,
-    /// The cursor up to which this device has acknowledged.
+    /// The cursor up to which this device has acknowledged; 0 if it never has.
     pub acknowledged: u64,
     /// The cursor of the newest entry in the group.
     pub newest: u64,
@@ -209,6 +214,23 @@ pub struct Cut {
     pub last: Vec<Reached>,
 }
 
+/// What lets an external commit in: the custom proposal [`crate::settings::EXTERNAL_PROOF_PROPOSAL`] in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum ExternalProof {
+    /// A member takes another key, and its old leaf goes with the same commit.
+    ReplaceKey(ReplaceKey) = 1u8,
+}
+
+/// A member's word, by its old key, that another one takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct ReplaceKey {
+    /// The device under its old key.
+    pub old: DeviceId,
+    /// The old key's signature over group, epoch, confirmed transcript hash, old id and new public key.
+    pub signature: Signature,
+}
+
 /// A member's word that it could not apply a provisional commit.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Reject {
@@ -283,6 +305,8 @@ pub enum About {
     Presence = 5u8,
     /// A rendezvous; it is over.
     Slot = 6u8,
+    /// A [`ToRelay::GroupInfo`].
+    GroupInfo = 7u8,
 }
 
 /// The list of a [`ToRelay::Push`]. An empty envelope is one byte on the wire and 24 in memory, so they are counted while they

@@ -77,5 +77,7 @@ pub const REPAIR_AGAIN: Duration = Duration::from_secs(3600);
 pub const BEACON_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long ago the last beacon has to be for another one on connecting.
 pub const BEACON_REST: Duration = Duration::from_secs(3600);
+/// How long after a device took a new key it takes no other on somebody's bare word.
+pub const REPLACE_KEY_REST: Duration = Duration::from_secs(3600);
 /// How long nothing may have been heard of a member before it is called stale.
 pub const STALE_PEER: Duration = Duration::from_secs(14 * 24 * 3600);

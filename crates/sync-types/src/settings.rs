@@ -10,8 +10,8 @@ pub const SETTINGS_EXTENSION: u16 = 0xf0c5;
 /// The number of the GroupInfo extension that holds a newcomer's [`crate::body::Baseline`] (private use).
 pub const BASELINE_EXTENSION: u16 = 0xf0c6;
 
-/// The number of the custom MLS proposal that alone will make an external commit acceptable (private use). Every member
-/// declares it from the first day.
+/// The number of the custom MLS proposal that alone makes an external commit acceptable (private use); it holds a
+/// [`crate::frame::ExternalProof`]. Every member declares it from the first day.
 pub const EXTERNAL_PROOF_PROPOSAL: u16 = 0xf0c7;
 
 /// Settings that every member of a group agrees on.

@@ -61,6 +61,8 @@ pub(crate) enum Request {
     Presence(Opaque),
     /// To forget its Welcome.
     WelcomeStored,
+    /// To have the GroupInfo.
+    GroupInfo,
     /// It is gone.
     Detach,
     /// Nobody's request: something is due in this group.
@@ -180,7 +182,7 @@ impl Request {
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),
-            Self::Attach { .. } | Self::WelcomeStored | Self::Detach | Self::Timeout(_) => 0,
+            Self::Attach { .. } | Self::WelcomeStored | Self::GroupInfo | Self::Detach | Self::Timeout(_) => 0,
         }
     }
 }

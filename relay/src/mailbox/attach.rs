@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use sync_rules::defence::stands;
 use sync_rules::{Defence, Observe, attach};
-use sync_types::frame::{About, Attach, Attached};
-use sync_types::{Code, DeviceId, Suite};
+use sync_types::frame::{About, Attach, Attached, FromRelay};
+use sync_types::{Code, DeviceId, Opaque, Suite};
 
 use super::{Decision, GroupState, NUMBER_MAX, Refusal, View};
 use crate::store::{Bytes, Counters, GroupRow, GroupRows, MemberRow, Write};
@@ -96,9 +96,9 @@ impl GroupState {
         Ok((state, Decision { writes, ..Decision::default() }))
     }
 
-    /// Making a group that exists already: an attach for its members, `GROUP_EXISTS` for everybody else.
+    /// Making a group that exists already: an attach for its members and former members, `GROUP_EXISTS` for everybody else.
     pub fn create_again(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
-        if !self.is_member(request.device) {
+        if !self.members.contains_key(&request.device) {
             return Err(Refusal::new(About::Session, Code::GroupExists, "a group with this id exists"));
         }
         self.attach(request, proof)
@@ -132,13 +132,25 @@ impl GroupState {
                 epoch: self.group.epoch,
                 provisional: u8::from(self.group.provisional.is_some()),
                 head: self.heads.get(&request.device).map(|h| h.head.clone()),
-                acknowledged: member.acknowledged,
+                // Where it began is not its own word.
+                acknowledged: Some(member.acknowledged).filter(|a| *a > member.start).unwrap_or_default(),
                 newest: self.counters.newest,
             },
             welcome_waits: !newcomer && member.removed.is_none() && self.welcomes.contains_key(&request.device),
             receipts: by_acknowledger.into_values().cloned().collect(),
             view: View { after: view.after.max(request.stored), ..view },
         })
+    }
+
+    /// The GroupInfo of the newest final epoch, for a member that takes a new key by it. `PROVISIONAL` while the last commit
+    /// may be undone.
+    pub fn group_info(&self, device: DeviceId) -> Result<Decision, Refusal> {
+        self.current_member(device, About::GroupInfo)?;
+        if self.group.provisional.is_some() {
+            return Err(self.provisional_refusal(About::GroupInfo));
+        }
+        let reply = FromRelay::GroupInfo(Opaque(self.group.group_info.to_vec()));
+        Ok(Decision { reply: Some(reply), ..Decision::default() })
     }
 
     /// The newcomer has stored its Welcome: it is forgotten. Repeating it is harmless.

@@ -70,7 +70,7 @@ impl GroupState {
     }
 
     fn check_step(&self, device: DeviceId, step: &Step) -> Result<(), Refusal> {
-        if step.committer != device {
+        if step.committer != device && step.replaced != Some(device) {
             return Err(refuse(Code::CommitRefused, "a commit is brought by the device that made it"));
         }
         let next = self.group.epoch.checked_add(1).filter(|next| *next <= NUMBER_MAX);
@@ -157,8 +157,10 @@ impl GroupState {
         self.group.provisional = Some(before);
         self.waits.clear();
 
-        // What the sponsor has acknowledged is in the newcomer's baseline; whatever it may lack still reaches both.
-        let start = self.members.get(&device).map_or(0, |sponsor| sponsor.acknowledged);
+        // What the sponsor has acknowledged is in the newcomer's baseline; whatever it may lack still reaches both. Who takes a
+        // new key has none, and gets whatever is left.
+        let sponsor = self.members.get(&device).filter(|_| step.replaced.is_none());
+        let start = sponsor.map_or(0, |sponsor| sponsor.acknowledged);
         for (newcomer, key) in step.added {
             let row = MemberRow { device: newcomer, key, added: cursor, start, acknowledged: start, removed: None };
             decision.writes.push(Write::PutMember(group, row.clone()));
@@ -198,7 +200,10 @@ impl GroupState {
 
 fn check_welcomes<'a>(request: &'a Commit, step: &Step) -> Result<BTreeMap<DeviceId, &'a Opaque>, Refusal> {
     let welcomes: BTreeMap<DeviceId, &Opaque> = request.welcomes.iter().map(|w| (w.device, &w.welcome)).collect();
-    let added: BTreeSet<DeviceId> = step.added.iter().map(|(device, _)| *device).collect();
+    // Who comes by an external commit has the keys already.
+    let by_itself = step.replaced.map(|_| step.committer);
+    let added: BTreeSet<DeviceId> =
+        step.added.iter().map(|(device, _)| *device).filter(|device| Some(*device) != by_itself).collect();
     let complete = welcomes.keys().eq(&added) && welcomes.len() == request.welcomes.len();
     if !complete || welcomes.values().any(|w| w.is_empty()) {
         return Err(refuse(Code::CommitRefused, "a commit brings one Welcome for each device that it adds"));

@@ -187,6 +187,7 @@ impl Stream<'_> {
             Ask::Reject(bytes) => Request::Reject(bytes),
             Ask::Presence(envelope) => Request::Presence(envelope),
             Ask::WelcomeStored => Request::WelcomeStored,
+            Ask::GroupInfo => Request::GroupInfo,
             Ask::OpenSlot(request) => {
                 if let Err(refusal) = self.shared.pairings.open(line.id(), &request, &inbox) {
                     self.inbox.put(Event::Refused(refusal));

@@ -119,7 +119,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let ordered = self.pending.as_ref().map(|pending| pending.intent.clone());
         let given_up = |intent: &&Intent| ordered.as_ref() != Some(intent);
-        for intent in self.intents.list.iter().filter(given_up).cloned().collect::<Vec<_>>() {
+        // A newcomer waits for a commit of this key; any other change may be made under the next.
+        let lasts = |intent: &&Intent| self.replaces_key().is_none() || matches!(intent, Intent::Add(_));
+        for intent in self.intents.list.iter().filter(given_up).filter(lasts).cloned().collect::<Vec<_>>() {
             self.give_up(&intent, code);
         }
     }
@@ -180,6 +182,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn commit_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
+        if self.is_own_replacement(bytes) {
+            return self.take_over(now);
+        }
         let state = match self.membership.state() {
             Ok(state) => state,
             Err(error) => {
@@ -191,6 +196,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match self.membership.apply(bytes) {
             Ok(applied) => self.applied(applied, &state, now),
             Err(ApplyError::Stale { .. } | ApplyError::Removed) => self.count(Outcome::StaleCommit),
+            // What it does not know the keys for is behind its next ones.
+            Err(_) if self.replaces_key().is_some() => self.count(Outcome::StaleCommit),
             Err(ApplyError::OwnUnknown) => {
                 self.refuse(Outcome::BadCommit, cursor, Some(self.me), bytes, now);
                 self.halt(Code::RolledBack);
@@ -221,6 +228,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             committer: applied.committer,
             added: applied.added.clone(),
             removed: applied.removed.clone(),
+            replaced: applied.replaced,
             own: own.clone(),
             lost,
             state: state.to_vec(),
@@ -256,6 +264,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Peer(add.device));
         }
         let by = applied.committer;
+        if let Some(old) = applied.replaced {
+            self.was_replaced(old, by);
+            self.retry_receipts(now);
+            return self.expire_epochs(now);
+        }
         self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
         self.events.extend(applied.removed.iter().map(|device| Event::DeviceRemoved { device: *device, by }));
         self.retry_receipts(now);
@@ -310,17 +323,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         if self.relay.refused.as_ref().is_some_and(|r| r.epoch == epoch) {
             // The others went on with what this device cannot apply.
-            self.halt(Code::Forked);
+            self.halt(Code::OutOfStep);
         }
     }
 
     pub(super) fn drop_before(&mut self) {
-        if self.before.take().is_none() {
-            return;
-        }
+        let Some(before) = self.before.take() else { return };
         self.dirty.insert(Key::Before);
-        if let Some(by) = self.identity.removed_by {
-            self.events.push(Event::Removed { by });
+        match self.identity.removed_by {
+            // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
+            Some(_) if before.replaced == Some(self.me) => self.halt(Code::Cloned),
+            Some(by) => self.events.push(Event::Removed { by }),
+            None => {}
         }
         self.count_delivered();
     }
@@ -397,6 +411,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn undo(&mut self, before: &Before) {
+        if let Some(old) = before.replaced {
+            self.rename_intents(before.committer, old);
+        }
         if self.identity.removed_by.take().is_some() {
             self.dirty.insert(Key::Identity);
         }

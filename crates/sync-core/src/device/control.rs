@@ -33,13 +33,24 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Another member says that it holds this much of a sender. Gives whether it holds another envelope than this device
     /// under the last number here.
-    pub(super) fn heard_of(&mut self, member: DeviceId, reached: &Reached) -> bool {
+    pub(super) fn heard_of(&mut self, member: DeviceId, reached: &Reached, now: u64) -> bool {
+        let is_known = |hash: EntryHash| hash != EntryHash::default();
+        if reached.sender == self.me {
+            let other = reached.seq == self.chain.seq && reached.hash != self.chain.hash && is_known(reached.hash);
+            if reached.seq > self.chain.seq || other {
+                self.doubted(now);
+            }
+            return false;
+        }
+        self.meet_former(reached.sender);
         let Some(peer) = self.peers.get_mut(&reached.sender) else { return false };
         if reached.seq > peer.heard {
             (peer.heard, peer.heard_from) = (reached.seq, member);
+            if peer.cut_is_open {
+                peer.cut = peer.cut.max(Some(reached.seq));
+            }
             self.dirty.insert(Key::Peer(reached.sender));
         }
-        let is_known = |hash: EntryHash| hash != EntryHash::default();
         reached.seq == peer.seq && reached.hash != peer.hash && is_known(reached.hash) && is_known(peer.hash)
     }
 }

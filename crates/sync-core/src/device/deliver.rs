@@ -62,6 +62,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
             return;
         }
+        if self.replaces_key().is_some() {
+            return self.deliver_to_old_key(&entries, now);
+        }
         let Some(last) = entries.last().map(|e| e.cursor) else { return };
         for run in entries.chunk_by(|a, b| a.kind == b.kind) {
             match run[0].kind {
@@ -225,7 +228,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.drop_before();
         }
         for reached in &body.seen {
-            if self.heard_of(sender, reached) && stands(Defence::SplitView) {
+            if self.heard_of(sender, reached, now) && stands(Defence::SplitView) {
                 self.refuse(Outcome::SplitView, read.cursor, Some(sender), read.bytes, now);
             }
         }

@@ -18,6 +18,7 @@ mod queries;
 mod receipts;
 mod records;
 mod repair;
+mod replace;
 mod send;
 mod session;
 
@@ -43,6 +44,7 @@ pub use queries::{DeviceStatus, MemberInfo};
 use history::Pause;
 use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
 use repair::Repaired;
+use replace::Replacement;
 use session::Session;
 
 /// Why a call on a device failed. Nothing was changed.
@@ -63,8 +65,8 @@ pub enum DeviceError {
     /// This device was removed from the group.
     #[error("this device was removed from its group")]
     Removed,
-    /// This device has stopped sending for good, so it can change nothing.
-    #[error("this device has stopped sending for good: {0}")]
+    /// This device has stopped sending, so it can change nothing.
+    #[error("this device has stopped sending: {0}")]
     Halted(Code),
     /// The device is not connected.
     #[error("the device is not connected")]
@@ -138,6 +140,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     intents: Intents,
     pending: Option<Pending>,
     before: Option<Before>,
+    replacement: Option<Replacement>,
     wants: Wants,
     jobs: BTreeMap<(DeviceId, u64), Job>,
     /// Jobs that wait because the store could not be read.
@@ -227,6 +230,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             intents: Intents::default(),
             pending: None,
             before: None,
+            replacement: None,
             wants: Wants::default(),
             jobs: BTreeMap::new(),
             paused: BTreeMap::new(),
@@ -276,6 +280,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Intents => self.intents = sync_types::decode(bytes)?,
             Key::Pending => self.pending = Some(sync_types::decode(bytes)?),
             Key::Before => self.before = Some(sync_types::decode(bytes)?),
+            Key::Replacement => self.replacement = Some(sync_types::decode(bytes)?),
             Key::Wants => self.wants = sync_types::decode(bytes)?,
             Key::Epoch(epoch) => drop(self.epochs.insert(epoch, sync_types::decode(bytes)?)),
             Key::Peer(device) => drop(self.peers.insert(device, sync_types::decode(bytes)?)),
@@ -291,6 +296,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Identity => encode(&self.identity),
             Key::Membership => return Some(self.membership.state().expect("a membership that was made can be stored")),
             Key::Before => encode(self.before.as_ref()?),
+            Key::Replacement => encode(self.replacement.as_ref()?),
             Key::Chain => encode(&self.chain),
             Key::Relay => encode(&self.relay),
             Key::Intents => encode(&self.intents),
@@ -416,7 +422,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn check_in_group(&self) -> Result<(), DeviceError> {
-        if self.is_removed() { Err(DeviceError::Removed) } else { Ok(()) }
+        match self.identity.halted() {
+            Some(Code::Cloned) => Err(DeviceError::Halted(Code::Cloned)),
+            _ if self.is_removed() => Err(DeviceError::Removed),
+            _ => Ok(()),
+        }
     }
 
     fn check_may_change(&self) -> Result<(), DeviceError> {
@@ -431,9 +441,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// Stops sending for good. Changes that wait are given up by [`Device::make_change`], which follows every input.
+    /// Stops sending: for good, or until this device has a new key. Changes that wait are given up by
+    /// [`Device::make_change`], which follows every input.
     fn halt(&mut self, code: Code) {
-        if self.identity.halted == 0 {
+        if self.identity.halted == 0 || (self.replaces_key().is_some() && code == Code::Cloned) {
             self.identity.halted = code as u16;
             self.dirty.insert(Key::Identity);
             self.events.push(Event::Halted { code });

@@ -55,6 +55,8 @@ pub(super) struct Chain {
     pub(super) head: Option<Head>,
     /// When the last beacon was sealed, in milliseconds.
     pub(super) beacon_at: u64,
+    /// When this device took this key in another's place, in milliseconds; 0 if it has had no other.
+    pub(super) replaced_at: u64,
 }
 
 /// Where the relay stands.
@@ -91,6 +93,8 @@ pub(super) struct Peer {
     pub(super) gaps: Vec<u64>,
     /// The last envelope that counts, once the device was removed.
     pub(super) cut: Option<u64>,
+    /// Whether the cut is only what this device has heard of: the commit that removed this one never came here.
+    pub(super) cut_is_open: bool,
     /// The first of this device's own envelopes that this member owes an acknowledgement for.
     pub(super) owes_from: u64,
     /// What it has signed for of this device's own envelopes: everything below.
@@ -166,6 +170,8 @@ pub(super) struct Before {
     pub(super) committer: DeviceId,
     pub(super) added: Vec<DeviceId>,
     pub(super) removed: Vec<DeviceId>,
+    /// Whose place the committer took under another key.
+    pub(super) replaced: Option<DeviceId>,
     /// The change, if it was this device's own.
     pub(super) own: Option<Intent>,
     /// This device's commit that lost to this one. If this one is undone, the relay may yet order it.

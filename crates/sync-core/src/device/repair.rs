@@ -106,6 +106,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.session_mut().repairs.jumping.insert(span.sender);
                 continue;
             }
+            if peer.cut.is_some() {
+                // It has ended, and whoever comes is told of all of it.
+                (peer.seq, peer.hash, peer.head) = (span.to, EntryHash::default(), None);
+            }
             peer.heard = peer.seq;
             self.dirty.insert(Key::Peer(span.sender));
             self.refuse(Outcome::HistoryLost, self.relay.cursor, Some(span.sender), &encode(&span), now);

@@ -10,6 +10,7 @@ use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refuse
 use sync_types::{Code, Opaque, VERSION, limits};
 
 use super::repair::Repairs;
+use super::replace::Replacing;
 use super::{Device, DeviceError};
 use crate::event::Event;
 use crate::store::Key;
@@ -47,6 +48,7 @@ pub(super) struct Session {
     pub(super) history_silences: usize,
     pub(super) leaving_due: bool,
     pub(super) repairs: Repairs,
+    pub(super) replacing: Replacing,
     pub(super) beacon_due: bool,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: Vec<Opaque>,
@@ -147,6 +149,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             FromRelay::CaughtUp(cursor) => self.caught_up(cursor, now),
             // A member has its Welcome behind it, and pairing has streams of its own.
+            FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::SlotOpened | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => self.protocol_broken(),
         }
@@ -174,7 +177,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
-        times.extend([self.repair_at(), self.stale_at(), self.beacon_at()]);
+        times.extend([self.repair_at(), self.stale_at(), self.beacon_at(), self.replacing_at()]);
         times.into_iter().flatten().min()
     }
 
@@ -191,9 +194,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !self.head_holds(attached.head.as_ref()) {
             return;
         }
+        if attached.acknowledged > self.relay.cursor {
+            // It was signed for by this device, or so the relay says.
+            self.doubted(now);
+        }
         let chain_seq = self.chain.seq;
         let session = self.session_mut();
         session.attached = true;
+        session.replacing.head.clone_from(&attached.head);
         session.relay_epoch = attached.epoch;
         session.confirmed_epoch = attached.epoch - u64::from(attached.provisional != 0).min(attached.epoch);
         session.acknowledged = attached.acknowledged;
@@ -213,7 +221,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.before.as_ref().is_some_and(|b| b.epoch <= confirmed) {
             self.drop_before();
         }
-        if cursor > self.relay.cursor && cursor < limits::NUMBER {
+        if cursor > self.relay.cursor && cursor < limits::NUMBER && self.replaces_key().is_none() {
             // Whatever lies between was this device's own, or deleted.
             self.relay.cursor = cursor;
             self.dirty.insert(Key::Relay);
@@ -221,8 +229,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if confirmed > self.membership.epoch() && !self.is_removed() {
             match &self.relay.refused {
                 // One that is final could not be applied.
-                Some(_) => self.halt(Code::Forked),
+                Some(_) => self.halt(Code::OutOfStep),
                 // The relay tells of an epoch without the commit that begins it.
+                None if self.replaces_key().is_some() => {}
                 None => self.protocol_broken(),
             }
         }
@@ -266,10 +275,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.push_after = session.push_after.max(now + wait);
             }
             About::Commit => {
-                if let Some(head) = &refused.head {
-                    self.head_claimed(head);
+                if self.is_replacing() {
+                    if refused.head.is_some() && self.head_holds(refused.head.as_ref()) {
+                        self.session_mut().replacing.head.clone_from(&refused.head);
+                    }
+                    self.replacement_refused(code, now, retry);
+                } else {
+                    if let Some(head) = &refused.head {
+                        self.head_claimed(head);
+                    }
+                    self.commit_refused(code, now, retry);
                 }
-                self.commit_refused(code, now, retry);
             }
             About::Acknowledge if retry > 0 => {
                 let session = self.session_mut();
@@ -279,8 +295,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             About::Acknowledge if code == Code::StaleEpoch && self.relay.refused.is_some() => {
                 // The reject came too late: the others went on with what this device cannot apply.
-                self.halt(Code::Forked);
+                self.halt(Code::OutOfStep);
             }
+            About::GroupInfo => self.replacement_refused(code, now, retry),
             About::Acknowledge | About::Presence | About::Slot => {}
         }
         self.events.push(Event::Refused { code, retry_after_ms: refused.retry_after_ms });
@@ -344,6 +361,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.watch_repairs(now);
         self.give_up_lost_history(now);
         self.make_change(now);
+        self.pump_replacement(now);
         while self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);
             if control.is_empty() {

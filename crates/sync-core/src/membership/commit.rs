@@ -49,6 +49,9 @@ pub struct Applied {
     pub added: Vec<DeviceId>,
     /// Who went.
     pub removed: Vec<DeviceId>,
+    /// Whose place the committer takes under another key. That device is among those who went, the committer among those
+    /// who came.
+    pub replaced: Option<DeviceId>,
     /// What the committer signed beside it.
     pub authenticated_data: Vec<u8>,
     /// Whether the settings are others now.
@@ -132,7 +135,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             hash: CommitMessage::hash(&commit),
             commit,
             welcomes,
-            group_info: after.group_info_message(true)?.to_bytes()?,
+            group_info: after.group_info_message_allowing_ext_commit(true)?.to_bytes()?,
             epoch: after.current_epoch(),
         };
         self.group = group;
@@ -165,7 +168,8 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             return Err(ApplyError::Future { theirs, ours });
         }
         let own = self.pending == Some(commit.hash);
-        if !own && commit.sender == self.group.current_member_index() {
+        let external = commit.sender.is_none();
+        if !own && commit.sender == Some(self.group.current_member_index()) {
             return Err(ApplyError::OwnUnknown);
         }
 
@@ -181,10 +185,17 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             }
         };
         let (new_epoch, removed_me) = effect(&done)?;
-        let (added, removed) = self.changes(new_epoch)?;
+        let (mut added, removed) = self.changes(new_epoch)?;
+        // An external commit's committer has no place before it.
+        let committer = match group.member_at_index(done.committer).filter(|_| external) {
+            Some(newcomer) => mls::seated(&newcomer.signing_identity).map_err(Violation::from)?.0,
+            None => self.member_at(done.committer).device,
+        };
+        added.extend(Some(committer).filter(|_| external));
         let mut applied = Applied {
             epoch: new_epoch.epoch,
-            committer: self.member_at(done.committer).device,
+            committer,
+            replaced: removed.first().copied().filter(|_| external),
             added,
             removed,
             authenticated_data: done.authenticated_data.clone(),

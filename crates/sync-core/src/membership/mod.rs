@@ -10,11 +10,13 @@
 mod commit;
 mod error;
 mod join;
+mod replace;
 mod storage;
 
 pub use commit::{Applied, Change, Prepared};
 pub use error::{ApplyError, JoinError, MembershipError, PrepareError};
 pub use join::{Invitation, Joined, KeyPackage, key_package, read_key_package};
+pub use replace::{Replaced, replace};
 
 use std::time::Duration;
 
@@ -211,9 +213,10 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         Ok(bytes)
     }
 
-    /// The GroupInfo of the present epoch with the tree, by which a relay starts to follow the group.
+    /// The GroupInfo of the present epoch with the tree, by which a relay starts to follow the group, and by which a member
+    /// that lost its place in it takes a new key.
     pub fn group_info(&self) -> Result<Vec<u8>, MembershipError> {
-        Ok(self.group.group_info_message(true)?.to_bytes()?)
+        Ok(self.group.group_info_message_allowing_ext_commit(true)?.to_bytes()?)
     }
 
     fn member_at(&self, leaf: u32) -> Member {
@@ -240,12 +243,13 @@ fn client<P: CryptoProvider + Clone>(
     key_packages: KeyPackageShelf,
     key: Option<&SigningKey>,
 ) -> Client<Config<P>> {
+    let (rules, identity) = mls::judges();
     let builder = ClientBuilder::new()
         .key_package_repo(key_packages)
         .group_state_storage(group)
         .crypto_provider(crypto)
-        .identity_provider(Identity)
-        .mls_rules(Rules)
+        .identity_provider(identity)
+        .mls_rules(rules)
         .extension_types([SETTINGS, BASELINE])
         .custom_proposal_type(EXTERNAL_PROOF)
         .protocol_version(mls::PROTOCOL_VERSION)

@@ -5,7 +5,7 @@ use sync_types::{EntryHash, GroupId, limits};
 
 use crate::labelled;
 
-/// Bytes that are no commit of a member.
+/// Bytes that are no commit of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotACommit {
     /// The bytes are no MLS message, or not in its one canonical form.
@@ -17,9 +17,9 @@ pub enum NotACommit {
     /// The group id is not one of ours.
     #[error("the group id is not 32 bytes long")]
     GroupId,
-    /// The commit's sender is not in the group.
-    #[error("external commits are refused")]
-    External,
+    /// The commit's sender is neither in the group nor about to come into it by this commit.
+    #[error("the commit is of no member")]
+    Sender,
     /// The commit does not renew its committer's keys.
     #[error("the commit has no path")]
     NoPath,
@@ -28,15 +28,15 @@ pub enum NotACommit {
     LeafExtensions,
 }
 
-/// A commit of a member, as it travelled. Its signature and contents are not checked yet.
+/// A commit of a member, or of one that takes another's place by it, as it travelled. Its signature and contents are not checked yet.
 #[derive(Clone, Debug)]
 pub struct CommitMessage {
     /// The group that it is for.
     pub group: GroupId,
     /// The epoch that it ends.
     pub epoch: u64,
-    /// The committer's place in the tree.
-    pub sender: u32,
+    /// The committer's place in the tree; `None` for an external commit.
+    pub sender: Option<u32>,
     /// The hash of its bytes under the label `commit`.
     pub hash: EntryHash,
     /// The message, for the group to process.
@@ -60,8 +60,10 @@ impl CommitMessage {
         if content_type != ContentType::Commit {
             return Err(NotACommit::OtherMessage);
         }
-        let Sender::Member(sender) = sender else {
-            return Err(NotACommit::External);
+        let sender = match sender {
+            Sender::Member(leaf) => Some(leaf),
+            Sender::NewMemberCommit => None,
+            _ => return Err(NotACommit::Sender),
         };
         let leaf = message.commit_path_leaf_node().ok_or(NotACommit::NoPath)?;
         if !leaf.extensions.is_empty() {

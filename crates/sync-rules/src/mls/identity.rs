@@ -1,5 +1,7 @@
 //! Who may be a member: a device whose credential is its id, where the id is the hash of its key.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use mls_rs::{
     ExtensionList, IdentityProvider,
     error::IntoAnyError,
@@ -56,9 +58,28 @@ pub fn seated(identity: &SigningIdentity) -> Result<(DeviceId, [u8; 32]), Invali
     Ok((id, key))
 }
 
+/// The replacement that the commit under consideration proves: old key and new key. [`super::Rules`] sees the proof,
+/// [`Identity`] is asked about the keys right after it, and MLS gives neither what the other has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proven(Arc<Mutex<Option<([u8; 32], [u8; 32])>>>);
+
+impl Proven {
+    pub(super) fn set(&self, keys: Option<([u8; 32], [u8; 32])>) {
+        // Every change is one assignment, so a poisoned lock guards nothing half done.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn holds(&self, old: &SigningIdentity, new: &SigningIdentity) -> bool {
+        let proven = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        proven.is_some_and(|(from, to)| old.signature_key.as_bytes() == from && new.signature_key.as_bytes() == to)
+    }
+}
+
 /// Decides who may be a member.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Identity;
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    pub(super) proven: Proven,
+}
 
 impl Identity {
     /// The MLS identity of the device with this public key.
@@ -93,14 +114,15 @@ impl IdentityProvider for Identity {
         seated(identity).map(|(id, _)| id.as_bytes().to_vec())
     }
 
-    /// A member's next leaf has the same key and id. (mls-rs asks this for every commit's path.)
+    /// A member's next leaf has the same key and id. (mls-rs asks this for every commit's path.) Another key follows only
+    /// where the commit at hand proves that the old one wants it: otherwise anybody could put a member out by taking its id.
     fn valid_successor(
         &self,
         before: &SigningIdentity,
         after: &SigningIdentity,
         _: &ExtensionList,
     ) -> Result<bool, InvalidIdentity> {
-        Ok(before == after)
+        Ok(before == after || self.proven.holds(before, after))
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {

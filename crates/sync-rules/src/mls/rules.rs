@@ -4,17 +4,26 @@ use mls_rs::{
     MlsRules,
     error::{IntoAnyError, MlsError},
     group::{GroupContext, Roster},
+    identity::SigningIdentity,
     mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle},
 };
-use sync_types::{DecodeError, DeviceId, limits};
+use sync_types::frame::ExternalProof;
+use sync_types::{DecodeError, DeviceId, GroupId, decode, limits};
 
-use super::{InvalidIdentity, identity::member, settings};
+use super::{
+    EXTERNAL_PROOF, Identity, InvalidIdentity,
+    identity::{Proven, member, seated},
+    settings,
+};
+use crate::Defence;
+use crate::defence::stands;
+use crate::statement::{Place, verify_replace_key};
 
 /// What a commit may not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Somebody outside lets itself in.
-    #[error("external commits are refused")]
+    /// Somebody outside lets itself in: its commit is not the replacement of one member's key, with that key's word for it.
+    #[error("an external commit without a member's word for it is refused")]
     External,
     /// A kind of proposal that groups do not use: ReInit, ExternalInit, PreSharedKey or a custom one.
     #[error("a commit holds a proposal that groups do not use")]
@@ -61,8 +70,16 @@ pub fn violation(error: &MlsError) -> Option<Violation> {
 }
 
 /// The rules of every group.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rules;
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    proven: Proven,
+}
+
+/// Rules and identities that belong together: one pair for each MLS client.
+pub fn judges() -> (Rules, Identity) {
+    let identity = Identity::default();
+    (Rules { proven: identity.proven.clone() }, identity)
+}
 
 impl Rules {
     fn check(
@@ -70,9 +87,9 @@ impl Rules {
         roster: &Roster,
         context: &GroupContext,
         p: &ProposalBundle,
-    ) -> Result<(), Violation> {
-        if matches!(source, CommitSource::NewMember(_)) {
-            return Err(Violation::External);
+    ) -> Result<Option<([u8; 32], [u8; 32])>, Violation> {
+        if let CommitSource::NewMember(newcomer) = source {
+            return Self::check_replacement(newcomer, roster, context, p).map(Some);
         }
         // An allow-list: whatever else a proposal may be in a later version of the library is refused too.
         let (adds, removes, contexts) = (p.add_proposals(), p.remove_proposals(), p.group_context_ext_proposals());
@@ -101,7 +118,38 @@ impl Rules {
                 return Err(Violation::AppId);
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// An external commit replaces one member's key by another, with the old key's word for it, and does nothing else. Gives
+    /// both keys.
+    fn check_replacement(
+        newcomer: &SigningIdentity,
+        roster: &Roster,
+        context: &GroupContext,
+        p: &ProposalBundle,
+    ) -> Result<([u8; 32], [u8; 32]), Violation> {
+        let ([remove], [proof], [_]) = (p.remove_proposals(), p.custom_proposals(), p.external_init_proposals()) else {
+            return Err(Violation::External);
+        };
+        if p.length() != 3 || proof.proposal.proposal_type() != EXTERNAL_PROOF {
+            return Err(Violation::External);
+        }
+        let ExternalProof::ReplaceKey(proof) = decode(proof.proposal.data()).map_err(|_| Violation::External)?;
+        let leaf = roster.member_with_index(remove.proposal.to_remove()).map_err(|_| Violation::External)?;
+        let (old, old_key) = seated(&leaf.signing_identity)?;
+        let (new, new_key) = member(newcomer)?;
+        if roster.member_identities_iter().any(|m| m == newcomer) {
+            return Err(Violation::AlreadyMember(new));
+        }
+        let group = GroupId::from_slice(&context.group_id).ok_or(Violation::External)?;
+        let place =
+            Place { group: &group, epoch: context.epoch, transcript: &context.confirmed_transcript_hash };
+        let holds = proof.old == old && verify_replace_key(&proof, place, &new_key, &old_key).is_ok();
+        if !holds && stands(Defence::ReplaceKeyProof) {
+            return Err(Violation::External);
+        }
+        Ok((old_key, new_key))
     }
 }
 
@@ -116,7 +164,9 @@ impl MlsRules for Rules {
         context: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, Violation> {
-        Self::check(&source, roster, context, &proposals)?;
+        // Whatever an earlier commit proved is over.
+        self.proven.set(None);
+        self.proven.set(Self::check(&source, roster, context, &proposals)?);
         Ok(proposals)
     }
 
@@ -127,7 +177,7 @@ impl MlsRules for Rules {
             .with_path_required(true)
             .with_ratchet_tree_extension(true)
             .with_single_welcome_message(false)
-            .with_allow_external_commit(false))
+            .with_allow_external_commit(true))
     }
 
     /// Handshake messages stay readable, because the relay follows the group by them.

@@ -33,6 +33,8 @@ impl World {
             86..89 => self.stay_away(host),
             89..91 => self.grow(),
             91..93 => self.lie(host),
+            93..95 => self.copy_disk(host),
+            95..97 => self.set_back(host),
             _ => self.hostile(host),
         }
         let next = match self.dice.below(10) {
@@ -68,7 +70,7 @@ impl World {
             let mut data = serial.to_be_bytes().to_vec();
             data.resize(size as usize, serial as u8);
             blobs.push(Blob { id, channel: channel.into(), data });
-            self.pushed.push(Pushed { host, id });
+            self.pushed.push(Pushed { host, id, set_back: false });
             id = id.next();
         }
         self.note(|_| format!("device {host} pushes {count} blobs to {channel}"));
@@ -146,7 +148,7 @@ impl World {
         let group = self.hosts[host].last_group;
         let complete = |d: &sync_core::Device<crate::crypto::InsecureCrypto>| d.status().wants == 0;
         self.hosts.iter().enumerate().any(|(other, h)| {
-            other != host && h.last_group == group && !h.doomed && !h.sabotaged && h.active().is_some_and(complete)
+            other != host && h.last_group == group && !h.set_back && !h.doomed && !h.sabotaged && h.active().is_some_and(complete)
         })
     }
 
@@ -185,6 +187,34 @@ impl World {
         self.note(|_| format!("device {host} goes offline for {long} ms"));
         if let Some(conn) = self.hosts[host].conn {
             self.break_conn(conn);
+        }
+    }
+
+    /// Somebody makes a copy of the device's disk.
+    fn copy_disk(&mut self, host: usize) {
+        if self.weather.restores
+            && let Some(id) = self.hosts[host].active().map(sync_core::Device::id)
+        {
+            self.note(|_| format!("the disk of device {host} is copied"));
+            self.hosts[host].image = Some((id, self.hosts[host].disk.clone()));
+        }
+    }
+
+    /// The device's disk is set back to the copy.
+    fn set_back(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        let same = h.active().is_some_and(|d| h.image.as_ref().is_some_and(|(id, _)| *id == d.id()));
+        if !same || h.doomed {
+            return;
+        }
+        let Some((_, image)) = h.image.take() else { return };
+        self.counters.add("action set back");
+        self.die(host, "and its disk is set back");
+        let h = &mut self.hosts[host];
+        (h.disk, h.set_back) = (image, true);
+        let disk = &self.hosts[host].disk;
+        for pushed in self.pushed.iter_mut().filter(|p| p.host == host && !disk.has(p.id)) {
+            pushed.set_back = true;
         }
     }
 

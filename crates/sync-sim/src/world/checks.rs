@@ -51,7 +51,9 @@ impl World {
             };
             for member in &members {
                 let owes = model.members.get(member).is_some_and(|m| m.joined_epoch <= placed.epoch);
-                let holder = self.host_of(*member).filter(|h| owes && !self.hosts[*h].sabotaged);
+                // One that was set back has signed for what it has no more.
+                let keeps = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].set_back;
+                let holder = self.host_of(*member).filter(|h| owes && keeps(h));
                 if holder.is_some_and(|h| !self.hosts[h].disk.has(row.blob.id)) {
                     fault = Some(format!("device {host} calls its {} delivered; {member:?} has it not", row.seq));
                 }
@@ -66,7 +68,7 @@ impl World {
     /// I9: what a push returned for is still there after a crash.
     pub(super) fn check_kept(&mut self, host: usize) {
         self.counters.add("check I9 kept");
-        let lost = self.pushed.iter().filter(|p| p.host == host).find(|p| !self.hosts[host].disk.has(p.id));
+        let lost = self.pushed.iter().filter(|p| p.host == host && !p.set_back).find(|p| !self.hosts[host].disk.has(p.id));
         if let Some(lost) = lost {
             let id = lost.id;
             self.fail("I9 kept", format!("device {host} has lost its own blob {id:?}"));
@@ -80,14 +82,18 @@ impl World {
             return;
         }
         let lies = group.is_some_and(|group| self.lied.contains(&group));
+        let set_back = self.hosts.iter().any(|h| h.set_back && h.last_group == group);
         let fits = match outcome {
             Outcome::Equivocation | Outcome::RemovedSender => self.weather.hostile,
             // Behind a lie that became final lie epochs that who noticed it cannot follow; it is about to halt.
-            Outcome::Forged | Outcome::Gap => self.weather.hostile || lies,
+            Outcome::Forged => self.weather.hostile || lies,
+            // Who was set back hears of things that it had and has no more, and so does whom it takes in.
+            Outcome::Gap => self.weather.hostile || lies || set_back,
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
             Outcome::HistoryLost => self.counts_as_lost(host),
-            Outcome::BadCommit | Outcome::Undone => lies,
-            Outcome::Repaired => self.weather.drops,
+            Outcome::BadCommit => lies || self.hosts[host].set_back,
+            Outcome::Undone => lies,
+            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed,
             // Nobody in these worlds lies about what it holds.
             Outcome::SplitView | Outcome::FalseClaim => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
@@ -105,6 +111,13 @@ impl World {
 
     fn groups(&self) -> Vec<GroupId> {
         self.relay.model.keys().copied().filter(|group| !self.split.contains(group)).collect()
+    }
+
+    /// Whether a device stopped and was put out of the group before it could take a new key. It cannot verify that, and stays.
+    fn is_out(&self, host: usize) -> bool {
+        let Some(device) = self.hosts[host].device().filter(|d| d.status().halted.is_some()) else { return false };
+        let model = self.relay.model.get(&device.group());
+        model.and_then(|m| m.members.get(&device.id())).is_some_and(|m| m.removed.is_some())
     }
 
     /// I4: what still keeps the world from being at rest.
@@ -134,6 +147,12 @@ impl World {
             if status.removed {
                 continue;
             }
+            if self.is_out(host) {
+                continue;
+            }
+            if let Some(code) = status.halted {
+                list.push(format!("device {host} has stopped with {code}"));
+            }
             let stuck = h.disk.stuck();
             if status.changing || status.wants > 0 || status.behind > 0 || stuck != (0, 0) {
                 list.push(format!("device {host} is not through: {status:?}, held and gaps {stuck:?}"));
@@ -156,7 +175,7 @@ impl World {
     /// What a group still holds at the relay, apart from what waits for devices that exist no more: a newcomer that was put
     /// out before it came, or one that gave up a group of its own for another.
     fn left_over(&self, group: GroupId, model: &model::Group) -> Option<String> {
-        let exists = |device: &DeviceId| self.host_of(*device).is_some();
+        let exists = |device: &DeviceId| self.host_of(*device).is_some_and(|host| !self.is_out(host));
         let abandoned = !model.current().any(|device| exists(&device));
         if self.split.contains(&group) || abandoned || model.entries.is_empty() {
             return None;
@@ -184,6 +203,7 @@ impl World {
         for group in self.groups() {
             self.check_agreement(group);
             self.check_complete(group);
+            self.check_same(group);
             self.check_cut(group);
         }
         let checks = self.relay.checks;
@@ -195,7 +215,8 @@ impl World {
     /// I1, for any log: each blob once, and each app's blobs in the order in which it pushed them.
     fn check_log(&mut self, host: usize) {
         self.counters.add("check I1 order");
-        let mut last: BTreeMap<usize, u64> = BTreeMap::new();
+        // A device with a new key has a new chain, beside what is handed on of its first.
+        let mut last: BTreeMap<(usize, Option<DeviceId>), u64> = BTreeMap::new();
         let mut fault = None;
         for row in self.hosts[host].disk.log.values() {
             let serial = u64::from_be_bytes(row.blob.data[..8].try_into().unwrap_or_default());
@@ -205,7 +226,8 @@ impl World {
             };
             // What was told as lost may come back, with a device that was removed and joins anew.
             let lost = self.hosts[host].disk.refused.contains_key(&Outcome::HistoryLost);
-            if let Some(before) = last.insert(pushed.host, serial)
+            let chain = Some(row.sender).filter(|_| self.hosts[pushed.host].rekeyed);
+            if let Some(before) = last.insert((pushed.host, chain), serial)
                 && before >= serial
                 && !lost
             {
@@ -267,7 +289,11 @@ impl World {
                 }
                 due += 1;
                 let lacks = |to: &&usize| !self.hosts[**to].sabotaged && !self.hosts[**to].disk.has(row.blob.id);
-                let told = |to: &usize| self.hosts[*to].disk.refused.contains_key(&Outcome::HistoryLost);
+                // Who was set back is told so, and cannot know what it has no more.
+                let told = |to: &usize| {
+                    let h = &self.hosts[*to];
+                    h.set_back || h.disk.refused.contains_key(&Outcome::HistoryLost)
+                };
                 if members.iter().all(|to| lacks(&to)) && members.iter().any(told) {
                     // It went with its sender before anybody else could read it.
                     continue;
@@ -283,6 +309,28 @@ impl World {
         }
     }
 
+    /// I10: what one member has, every member has, whatever became of who pushed it.
+    fn check_same(&mut self, group: GroupId) {
+        let members = self.members_of(group);
+        let whole = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].disk.refused.contains_key(&Outcome::HistoryLost);
+        if !self.weather.restores || !members.iter().all(whole) {
+            return;
+        }
+        self.counters.add("check I10 same");
+        let mut fault = None;
+        for one in &members {
+            for row in self.hosts[*one].disk.log.values() {
+                if let Some(other) = members.iter().find(|m| !self.hosts[**m].disk.has(row.blob.id)) {
+                    let (id, sender, seq) = (row.blob.id, row.sender, row.seq);
+                    fault = Some(format!("device {other} lacks {id:?}, {seq} of {sender:?}, which device {one} has"));
+                }
+            }
+        }
+        if let Some(fault) = fault {
+            self.fail("I10 same", fault);
+        }
+    }
+
     /// I6: a former member has nothing that came after its cut, and the others nothing that it wrote after.
     fn check_cut(&mut self, group: GroupId) {
         let Some(model) = self.relay.model.get(&group) else { return };
@@ -291,7 +339,8 @@ impl World {
         for (former, host) in model.members.iter().filter_map(|(id, m)| Some((m.removed?, self.host_of(*id)?))) {
             checked += 1;
             let h = &self.hosts[host];
-            let Some(id) = h.last_id else { continue };
+            // A disk that was set back does not say what came after what.
+            let Some(id) = h.last_id.filter(|_| !h.set_back) else { continue };
             for row in h.disk.log.values().filter(|r| r.sender != id) {
                 let after = model.placed.get(&(row.sender, row.seq)).is_some_and(|p| p.cursor > former);
                 if after {

@@ -43,6 +43,12 @@ pub(super) struct Host {
     pub(super) disk: Disk,
     /// The disk before its last transaction, for a planted bug.
     older: Option<Disk>,
+    /// A copy of the disk, with whom the device was then.
+    pub(super) image: Option<(DeviceId, Disk)>,
+    /// Whether its disk was ever set back to a copy.
+    pub(super) set_back: bool,
+    /// Whether it has taken a new key.
+    pub(super) rekeyed: bool,
     pub(super) conn: Option<ConnId>,
     timer: u64,
     timer_at: u64,
@@ -100,6 +106,9 @@ impl World {
             rng,
             disk: Disk::new(self.mutation),
             older: None,
+            image: None,
+            set_back: false,
+            rekeyed: false,
             conn: None,
             timer: 0,
             timer_at: u64::MAX,
@@ -261,6 +270,8 @@ impl World {
         }
         if let Life::Member(device) = &h.life {
             h.counts = device.outcome_counts();
+            // It may have died between the new key and the word for it.
+            h.rekeyed |= h.last_group == Some(device.group()) && h.last_id != Some(device.id());
             (h.last_id, h.last_group) = (Some(device.id()), Some(device.group()));
         }
         self.note(|_| format!("device {host} starts"));
@@ -380,6 +391,14 @@ impl World {
                 self.counters.add("delivered");
                 self.check_delivered(host, seq);
             }
+            Event::KeyReplaced { old, code } => {
+                self.counters.add("key replaced");
+                let h = &mut self.hosts[host];
+                (h.last_id, h.rekeyed) = (h.device().map(Device::id), true);
+                self.note(|w| format!("device {host}, once {old:?}, is {:?} now: {code}", w.hosts[host].last_id));
+                self.drop_conn(host);
+                self.reconnect(host, 0);
+            }
             Event::Halted { code } => self.halted(host, code),
             Event::Removed { .. } => self.counters.add(if self.hosts[host].leaving { "left" } else { "removed" }),
             Event::Synced => self.counters.add("synced"),
@@ -419,6 +438,8 @@ impl World {
                 self.counters.add("split by a lie");
                 self.split.insert(group);
             }
+            _ if code == Code::OutOfStep && lies => self.counters.add("out of step by a lie"),
+            _ if code == Code::RolledBack && self.hosts[host].set_back => self.counters.add("rolled back"),
             _ => self.fail("I3 agreement", format!("device {host} halts with {code}")),
         }
     }

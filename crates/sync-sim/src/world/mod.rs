@@ -103,6 +103,8 @@ pub struct Outcome {
 struct Pushed {
     host: usize,
     id: BlobId,
+    /// Its device was set back to before: unless others had it, it is gone.
+    set_back: bool,
 }
 
 /// How rough a world is.
@@ -118,6 +120,8 @@ struct Weather {
     /// Whether the relay keeps envelopes back from one device.
     drops: bool,
     liars: bool,
+    /// Whether disks are set back to copies of them.
+    restores: bool,
     sabotage: bool,
     jumps: u64,
 }
@@ -166,12 +170,14 @@ impl World {
             swaps: dice.chance(500),
             drops: false,
             liars: dice.chance(200),
+            restores: false,
             sabotage: hostile && dice.chance(300),
             jumps: if dice.chance(400) { 3 } else { 0 },
         };
         // An envelope made with a stolen key would take the place of one that was kept back.
         let drops = hostile && weather.swaps && !weather.sabotage && dice.chance(500);
-        let weather = Weather { drops, ..weather };
+        let restores = !weather.sabotage && dice.chance(300);
+        let weather = Weather { drops, restores, ..weather };
         let portion = *dice.pick(&[1 << 20, 4096, 1500]).unwrap_or(&4096);
         let relay = Relay::new(InsecureCrypto::from_seed(dice.number()), portion, mutation);
         let mut world = Self {

@@ -1,0 +1,309 @@
+//! Taking a new key. A device whose disk was set back has sealed, signed or committed what it does not know of any more, and
+//! must not do so again under the same key; one that could not apply a change of the group has lost its keys. Both take a
+//! new key by an external commit that puts the old one out, fetch what they lack as history, and lose nothing.
+//!
+//! In this order: sending has stopped ([`Device::halt`]); the relay gives the group's newest state; the commit is made,
+//! stored and sent; when it comes back in the log, the device goes on under its new id and attaches again.
+
+use mls_rs::CryptoProvider;
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use rand_core::CryptoRng;
+use sync_rules::defence::stands;
+use sync_rules::mls::CommitMessage;
+use sync_rules::{Defence, Observer, SigningKey};
+use sync_types::body::Reached;
+use sync_types::frame::{Commit, Cut, Entry, EntryKind, Head, ToRelay};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
+use zeroize::Zeroize;
+
+use super::Device;
+use super::records::{Chain, Intent, Peer};
+use crate::event::Event;
+use crate::membership::{self, Membership};
+use crate::store::{Key, Write};
+
+/// How long to wait before a replacement that was refused for a lasting reason is tried again, in milliseconds.
+const AGAIN_MS: u64 = 60_000;
+
+/// How many devices a member can make this one believe in: as many as a relay lets a group have had.
+const PEERS: usize = 4_096;
+
+/// The commit that replaces this device's key, until it is seen in the log. Holds the new key.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Replacement {
+    seed: [u8; 32],
+    hash: EntryHash,
+    /// The end of the old key's chain, as the relay has it.
+    cut: Reached,
+    /// The whole [`Commit`], so that it is sent again byte for byte.
+    frame: Opaque,
+    /// The membership under the new key.
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    state: Vec<u8>,
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        self.seed.zeroize();
+        self.state.zeroize();
+    }
+}
+
+/// Where a replacement stands on this connection.
+#[derive(Default)]
+pub(super) struct Replacing {
+    /// Whether the group's state was asked for.
+    asked: bool,
+    /// Whether the commit was sent.
+    sent: bool,
+    /// Nothing is tried until then, in milliseconds; 0 when nothing waits for a time.
+    pub(super) after: u64,
+    /// The end of this device's chain as the relay showed it, signed by this device.
+    pub(super) head: Option<Head>,
+}
+
+impl<P: CryptoProvider + Clone> Device<P> {
+    /// Why this device takes a new key, if it does.
+    pub(super) fn replaces_key(&self) -> Option<Code> {
+        self.identity.halted().filter(|code| matches!(code, Code::RolledBack | Code::OutOfStep))
+    }
+
+    /// Somebody says, without a signature for it, that this device had more than it has: its relay, or a member. It is
+    /// believed now and then, so that nobody makes this device change keys without end.
+    pub(super) fn doubted(&mut self, now: u64) {
+        let rest = limits::REPLACE_KEY_REST.as_millis() as u64;
+        if self.chain.replaced_at.saturating_add(rest) <= now {
+            self.halt(Code::RolledBack);
+        }
+    }
+
+    /// The next step of the replacement, if the group is quiet.
+    pub(super) fn pump_replacement(&mut self, now: u64) {
+        if self.replaces_key().is_none() || self.is_removed() || self.before.is_some() || self.pending.is_some() {
+            return;
+        }
+        let Some(session) = self.session.as_mut().filter(|s| s.attached && s.caught_up) else { return };
+        if now < session.replacing.after {
+            return;
+        }
+        session.replacing.after = 0;
+        match &self.replacement {
+            Some(_) if session.replacing.sent => {}
+            Some(replacement) => {
+                session.replacing.sent = true;
+                if let Ok(frame) = decode::<Commit>(&replacement.frame) {
+                    self.sends.push(ToRelay::Commit(frame));
+                }
+            }
+            None if session.replacing.asked => {}
+            None => {
+                session.replacing.asked = true;
+                self.sends.push(ToRelay::GroupInfo);
+            }
+        }
+    }
+
+    pub(super) fn replacing_at(&self) -> Option<u64> {
+        self.session.as_ref().map(|s| s.replacing.after).filter(|at| *at > 0)
+    }
+
+    /// The group's newest state, as the relay gives it.
+    pub(super) fn group_info_arrived(&mut self, group_info: &[u8], now: u64, rng: &mut dyn CryptoRng) {
+        let asked = self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked));
+        if !asked || self.replacement.is_some() || self.replaces_key().is_none() {
+            return;
+        }
+        match self.make_replacement(group_info, rng) {
+            Ok(replacement) => {
+                self.replacement = Some(replacement);
+                self.dirty.insert(Key::Replacement);
+                self.session_mut().replacing.sent = false;
+            }
+            Err(code) => {
+                self.session_mut().replacing.after = now + AGAIN_MS;
+                self.events.push(Event::Refused { code, retry_after_ms: AGAIN_MS as u32 });
+            }
+        }
+    }
+
+    fn make_replacement(&mut self, group_info: &[u8], rng: &mut dyn CryptoRng) -> Result<Replacement, Code> {
+        let state = Observer::new(self.crypto.clone()).inspect(group_info, self.me).map_err(|e| e.code())?;
+        let observed = &state.observed;
+        let settings = self.membership.settings();
+        if observed.group != self.group || observed.settings.app_id != settings.app_id {
+            return Err(Code::Protocol);
+        }
+        if state.leaf.is_none() {
+            // Removed, or replaced by a copy; there is nothing here that could tell which, and who.
+            return Err(Code::NotMember);
+        }
+        let back = observed.members.iter().any(|(id, _)| self.peers.get(id).is_some_and(|peer| peer.cut.is_some()));
+        if (observed.epoch < self.membership.epoch() || back) && stands(Defence::SeenRemovals) {
+            return Err(Code::Forked);
+        }
+        let head = self.session.as_ref().and_then(|s| s.replacing.head.as_ref());
+        let (seq, hash) = head.map_or_else(Default::default, |head| (head.seq, head.hash));
+        let cut = Reached { sender: self.me, seq, hash };
+        let key = SigningKey::generate(rng);
+        let aad = encode(&Cut { last: vec![cut] });
+        let made = membership::replace(self.crypto.clone(), state, &self.key, &key, aad).map_err(|e| e.code())?;
+        let (mut membership, prepared) = (made.membership, made.prepared);
+        let frame = Commit {
+            commit: Opaque(prepared.commit),
+            group_info: Opaque(prepared.group_info),
+            welcomes: Vec::new(),
+        };
+        Ok(Replacement {
+            seed: *key.seed(),
+            hash: prepared.hash,
+            cut,
+            frame: Opaque(encode(&frame)),
+            state: membership.state().map_err(|e| e.code())?.to_vec(),
+        })
+    }
+
+    /// The relay refused the commit, or to give the group's state.
+    pub(super) fn replacement_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+        let session = self.session_mut();
+        // Whoever is out has nothing to ask for, as far as this relay goes.
+        session.replacing.asked = matches!(code, Code::Removed | Code::NotMember);
+        session.replacing.sent = false;
+        let (keep, wait) = match code {
+            Code::Provisional | Code::RateLimited | Code::Draining | Code::Internal | Code::Quota => (true, 250),
+            // Another one, on what has changed meanwhile.
+            Code::StaleEpoch | Code::StaleCut => (false, 250),
+            _ => (false, AGAIN_MS),
+        };
+        session.replacing.after = now + wait.max(retry_ms.min(AGAIN_MS));
+        if !keep && self.replacement.take().is_some() {
+            self.dirty.insert(Key::Replacement);
+        }
+    }
+
+    /// What comes for the old key. Only changes of the group are looked at, and nothing counts as stored: all that is there
+    /// comes again for the new key, which may know senders that this device does not.
+    pub(super) fn deliver_to_old_key(&mut self, entries: &[Entry], now: u64) {
+        for entry in entries.iter().filter(|e| e.kind == EntryKind::Commit) {
+            if self.session.is_some() {
+                self.commit_arrived(entry.cursor, &entry.bytes, now);
+            }
+        }
+    }
+
+    pub(super) fn is_replacing(&self) -> bool {
+        self.replacement.is_some() || self.session.as_ref().is_some_and(|s| s.replacing.asked)
+    }
+
+    /// Whether these bytes are the commit that replaces this device's key.
+    pub(super) fn is_own_replacement(&self, commit: &[u8]) -> bool {
+        self.replacement.as_ref().is_some_and(|r| r.hash == CommitMessage::hash(commit))
+    }
+
+    /// The commit is in the log: this device goes on under its new key. The connection was the old key's.
+    pub(super) fn take_over(&mut self, now: u64) {
+        let Some(replacement) = self.replacement.take() else { return };
+        let membership = match Membership::load(self.crypto.clone(), &replacement.state) {
+            Ok(membership) => membership,
+            Err(error) => return self.halt(error.code()),
+        };
+        let code = self.replaces_key().unwrap_or(Code::RolledBack);
+        let (old, old_key, before) = (self.me, self.key.public(), std::mem::take(&mut self.chain));
+        self.key = SigningKey::from_seed(&replacement.seed);
+        self.me = self.key.device_id();
+        self.identity.seed = replacement.seed;
+        self.identity.halted = 0;
+        self.identity.removed_by = None;
+        self.membership = membership;
+        self.chain = Chain { updated_at: now, replaced_at: now, leaving: before.leaving, ..Chain::default() };
+        self.relay.refused = None;
+
+        // What the old key sealed and nobody is known to have goes out again, under its ids.
+        let kept_seq = before.accepted.min(replacement.cut.seq);
+        self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq });
+        let hash = if kept_seq == before.seq { before.hash } else { EntryHash::default() };
+        let former = Peer {
+            key: old_key,
+            name: self.identity.name.clone(),
+            seq: kept_seq,
+            hash,
+            cut: Some(replacement.cut.seq),
+            heard: replacement.cut.seq,
+            ..Peer::default()
+        };
+        self.peers.insert(old, former);
+        self.meet_members();
+        for asker in self.jobs.keys().map(|(asker, _)| *asker).collect::<Vec<_>>() {
+            self.drop_jobs_of(asker);
+        }
+        for key in self.epochs.values_mut().filter(|key| key.ended_at.is_none()) {
+            key.ended_at = Some(now);
+        }
+        self.repairing.clear();
+        self.answers.clear();
+        self.waiting_for_epoch.clear();
+        if let Err(error) = self.begin_epoch(now) {
+            return self.halt(error.code());
+        }
+        self.unseen = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+        self.unstated = self.unseen.clone();
+        self.outbox_waits = true;
+        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Replacement]);
+        self.dirty.extend(self.peers.keys().map(|id| Key::Peer(*id)));
+        self.dirty.extend(self.epochs.keys().map(|epoch| Key::Epoch(*epoch)));
+        self.session = None;
+        self.sends.clear();
+        self.events.push(Event::KeyReplaced { old, code });
+    }
+
+    /// The members of the new state are strangers to this chain: each owes it a signature from its beginning. Whoever is no
+    /// member any more was removed by a commit that this device does not know.
+    fn meet_members(&mut self) {
+        let members: Vec<_> = self.membership.members().iter().map(|m| m.device).collect();
+        for (id, peer) in &mut self.peers {
+            (peer.owes_from, peer.signed_below) = (1, 0);
+            if peer.member && !members.contains(id) {
+                peer.member = false;
+                peer.cut = Some(peer.seq.max(peer.heard));
+                peer.cut_is_open = true;
+            }
+        }
+    }
+
+    /// A member speaks of a sender that this device does not know: it came and went while this device's disk was set back.
+    pub(super) fn meet_former(&mut self, sender: DeviceId) {
+        if self.chain.replaced_at > 0 && self.peers.len() < PEERS && !self.peers.contains_key(&sender) {
+            self.peers.insert(sender, Peer { cut: Some(0), cut_is_open: true, ..Peer::default() });
+        }
+    }
+
+    /// Another member has taken a new key.
+    pub(super) fn was_replaced(&mut self, old: DeviceId, new: DeviceId) {
+        let Some((name, owes_from)) =
+            self.peers.get(&old).map(|p| (p.name.clone(), p.owes_from.max(p.signed_below)))
+        else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(&new) {
+            (peer.name, peer.owes_from) = (name, owes_from);
+            self.dirty.insert(Key::Peer(new));
+        }
+        // Whoever is to go does not stay by changing its key.
+        self.rename_intents(old, new);
+        // It asks for what others have that it does not; the sooner it hears of it, the better.
+        if let Some(session) = &mut self.session {
+            session.beacon_due = true;
+            // What was said to its old key it has not read.
+            session.leaving_due = self.chain.leaving;
+        }
+        self.events.push(Event::DeviceReplaced { old, device: new });
+    }
+
+    pub(super) fn rename_intents(&mut self, old: DeviceId, new: DeviceId) {
+        for intent in &mut self.intents.list {
+            if *intent == Intent::Remove(old) {
+                *intent = Intent::Remove(new);
+                self.dirty.insert(Key::Intents);
+            }
+        }
+    }
+}
