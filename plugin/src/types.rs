@@ -260,7 +260,7 @@ pub(crate) enum SyncEvent {
     Accepted,
     /// Some pushed blobs were signed for by every member.
     Delivered,
-    /// A device came into the group, left it, or said its name.
+    /// A device came into the group, left it, took a new key, or said its name.
     Device {
         /// What happened to it.
         change: DeviceChange,
@@ -268,6 +268,8 @@ pub(crate) enum SyncEvent {
         device: Device,
         /// Who did it, if somebody else did.
         by: Option<Device>,
+        /// Its id before, if it took a new key.
+        was: Option<String>,
     },
     /// This device has joined a group.
     Joined {
@@ -280,6 +282,15 @@ pub(crate) enum SyncEvent {
     Left {
         /// Which.
         group: String,
+    },
+    /// This device took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group.
+    KeyReplaced {
+        /// Its id before.
+        was: String,
+        /// Its id now.
+        device: String,
+        /// Why: `ROLLED_BACK` or `OUT_OF_STEP`.
+        code: String,
     },
     /// This device was removed from its group.
     Removed {
@@ -332,7 +343,7 @@ pub(crate) enum SyncEvent {
         /// When it is tried again; 0 when never.
         retry_after_ms: u32,
     },
-    /// Sending has stopped for good.
+    /// Sending has stopped: for good with `FORKED` and `CLONED`, with `ROLLED_BACK` and `OUT_OF_STEP` until `keyReplaced`.
     Halted {
         /// Why.
         code: String,
@@ -385,6 +396,8 @@ pub(crate) enum DeviceChange {
     Added,
     /// It was taken out of the group.
     Removed,
+    /// It took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group.
+    Replaced,
     /// It said its name.
     Named,
 }
@@ -397,6 +410,7 @@ impl SyncEvent {
             change,
             device: device.into(),
             by: by.map(Into::into),
+            was: None,
         };
         let name = |code: sync_client::Code| code.as_str().to_owned();
         Some(match event {
@@ -410,6 +424,15 @@ impl SyncEvent {
             Client::Delivered => Self::Delivered,
             Client::DeviceAdded { device: d, by } => device(DeviceChange::Added, d, Some(by)),
             Client::DeviceRemoved { device: d, by } => device(DeviceChange::Removed, d, Some(by)),
+            Client::DeviceReplaced { device, old } => Self::Device {
+                change: DeviceChange::Replaced,
+                device: device.into(),
+                by: None,
+                was: Some(old.to_string()),
+            },
+            Client::KeyReplaced { old, device, code } => {
+                Self::KeyReplaced { was: old.to_string(), device: device.to_string(), code: name(code) }
+            }
             Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },
             Client::Left { group, .. } => Self::Left { group: group.to_string() },

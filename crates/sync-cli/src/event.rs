@@ -73,6 +73,15 @@ pub(crate) enum Event<'a> {
         device: Device<'a>,
         by: Device<'a>,
     },
+    DeviceReplaced {
+        device: Device<'a>,
+        was: String,
+    },
+    KeyReplaced {
+        device: String,
+        was: String,
+        code: &'static str,
+    },
     DeviceNamed {
         device: Device<'a>,
     },
@@ -253,6 +262,12 @@ impl<'a> Event<'a> {
             ClientEvent::Synced => Self::Synced,
             ClientEvent::DeviceAdded { device, by } => Self::DeviceAdded { device: device.into(), by: by.into() },
             ClientEvent::DeviceRemoved { device, by } => Self::DeviceRemoved { device: device.into(), by: by.into() },
+            ClientEvent::DeviceReplaced { device, old } => {
+                Self::DeviceReplaced { device: device.into(), was: old.to_string() }
+            }
+            ClientEvent::KeyReplaced { old, device, code } => {
+                Self::KeyReplaced { device: device.to_string(), was: old.to_string(), code: code.as_str() }
+            }
             ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
             ClientEvent::Joined { group, device } => {
                 Self::Joined { group: group.to_string(), device: device.to_string() }

@@ -26,7 +26,8 @@ pub(crate) enum Exit {
 pub(crate) const fn exit(code: Code) -> Exit {
     match code {
         Code::InvalidArgument | Code::AddressInvalid | Code::LinkInvalid | Code::UnknownDevice => Exit::Usage,
-        Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed => Exit::NotInGroup,
+        Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed
+        | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
         Code::AccessDenied
         | Code::UnknownGroup
@@ -54,6 +55,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::CommitRejected
         | Code::Forked
         | Code::RolledBack
+        | Code::OutOfStep
         | Code::Withheld
         | Code::StalePeer
         | Code::SplitView
@@ -81,7 +83,7 @@ mod tests {
     const TABLE: &[(u8, &[&str])] = &[
         (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
         (2, &["LINK_INVALID", "ADDRESS_INVALID", "UNKNOWN_DEVICE", "INVALID_ARGUMENT"]),
-        (3, &["NOT_MEMBER", "REMOVED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
+        (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
         (4, &["DRAINING", "RELAY_UNREACHABLE"]),
         (
             5,
@@ -104,6 +106,7 @@ mod tests {
             &[
                 "FORKED",
                 "ROLLED_BACK",
+                "OUT_OF_STEP",
                 "WITHHELD",
                 "STALE_PEER",
                 "SPLIT_VIEW",

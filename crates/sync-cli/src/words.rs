@@ -158,6 +158,13 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Delivered => "The other devices have what was pushed here.".into(),
         ClientEvent::DeviceAdded { device: added, by } => format!("{} was added by {}.", device(added), device(by)),
         ClientEvent::DeviceRemoved { device: gone, by } => format!("{} was removed by {}.", device(gone), device(by)),
+        ClientEvent::DeviceReplaced { device: new, .. } => format!(
+            "{} took a new key: it was restored from a copy, or could not follow the group. If you know of no reason, remove it.",
+            device(new)
+        ),
+        ClientEvent::KeyReplaced { .. } => {
+            "This device has taken a new key, and fetches from the others what it lacks.".into()
+        }
         ClientEvent::Joined { .. } => "Joined the group.".into(),
         ClientEvent::Left { .. } => "This device has left its group.".into(),
         ClientEvent::Synced => "All blobs from before this device joined have come.".into(),

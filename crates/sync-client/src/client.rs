@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::engine::{self, Command, Snapshot, Start};
 use crate::home::Home;
-use crate::store::{LogReader, Wanted};
+use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
     ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
@@ -114,8 +114,8 @@ impl SyncClient {
     /// # Errors
     /// [`Code::InvalidArgument`] if no such blob was pushed on this device.
     pub async fn receipt_state(&self, id: BlobId) -> Result<ReceiptState, SyncError> {
-        let seq = self.own_seq(id).await?;
-        Ok(self.inner.snapshot.borrow().state_of(seq))
+        let blob = self.own(id).await?;
+        Ok(self.inner.snapshot.borrow().state_of(blob))
     }
 
     /// Waits until a pushed blob is in this state or further.
@@ -125,19 +125,21 @@ impl SyncClient {
     pub async fn wait(&self, receipt: &Receipt, state: ReceiptState, timeout: Duration) -> Result<(), SyncError> {
         let until = Instant::now() + timeout;
         let mut snapshot = self.inner.snapshot.clone();
-        // A blob's number changes only when it is sealed, or goes to another group.
-        let (mut seq, mut group) = (0, None);
+        // A blob's number changes only when it is sealed, and when this device becomes another: in another group, or under
+        // another key.
+        let (mut blob, mut was) = (OwnBlob::Waits, None);
         loop {
             let now = snapshot.borrow_and_update().clone();
-            if seq == 0 || group != now.group {
+            let is = (now.group, now.device);
+            if blob == OwnBlob::Waits || was != Some(is) {
                 let known = now.sealed.filter(|(id, _)| *id == receipt.id);
-                seq = match known {
-                    Some((_, seq)) => seq,
-                    None => self.own_seq(receipt.id).await?,
+                blob = match known {
+                    Some((_, seq)) => OwnBlob::Sealed(seq),
+                    None => self.own(receipt.id).await?,
                 };
-                group = now.group;
+                was = Some(is);
             }
-            if now.state_of(seq) >= state {
+            if now.state_of(blob) >= state {
                 return Ok(());
             }
             if now.closed {
@@ -401,9 +403,9 @@ impl SyncClient {
         self.inner.commands.is_closed()
     }
 
-    async fn own_seq(&self, id: BlobId) -> Result<u64, SyncError> {
-        let seq = self.inner.reader.own_seq(id).await?;
-        seq.ok_or_else(|| SyncError::new(Code::InvalidArgument, format!("no blob {id} was pushed on this device")))
+    async fn own(&self, id: BlobId) -> Result<OwnBlob, SyncError> {
+        let blob = self.inner.reader.own(id).await?;
+        blob.ok_or_else(|| SyncError::new(Code::InvalidArgument, format!("no blob {id} was pushed on this device")))
     }
 
     async fn ask<T>(&self, command: impl FnOnce(engine::Reply<T>) -> Command) -> Result<T, SyncError> {

@@ -150,6 +150,22 @@ pub enum ClientEvent {
         /// What this device was in it.
         device: DeviceId,
     },
+    /// A device took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group.
+    DeviceReplaced {
+        /// The device as it is now.
+        device: DeviceRef,
+        /// Its id before.
+        old: DeviceId,
+    },
+    /// This device took a new key, and with it a new id.
+    KeyReplaced {
+        /// Its id before.
+        old: DeviceId,
+        /// Its id now.
+        device: DeviceId,
+        /// Why: [`Code::RolledBack`] or [`Code::OutOfStep`].
+        code: Code,
+    },
     /// This device was removed from its group.
     Removed {
         /// Who removed it.
@@ -199,9 +215,10 @@ pub enum ClientEvent {
         /// When it is tried again, in milliseconds; 0 when never.
         retry_after_ms: u64,
     },
-    /// Sending has stopped for good; see the code's next step.
+    /// Sending has stopped; see the code's next step.
     Halted {
-        /// [`Code::Forked`] or [`Code::RolledBack`].
+        /// [`Code::Forked`] or [`Code::Cloned`], for good; [`Code::RolledBack`] or [`Code::OutOfStep`], until
+        /// [`ClientEvent::KeyReplaced`].
         code: Code,
     },
     /// Another device's presence.

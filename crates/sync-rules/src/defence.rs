@@ -44,6 +44,8 @@ pub enum Defence {
     AttachProof,
     /// A key takes another's place in the group only by that one's word.
     ReplaceKeyProof,
+    /// A device takes no new key again and again on somebody's bare word.
+    ReplaceKeyRest,
     /// Whoever has seen a removal is led to no state of the group in which it has not happened.
     SeenRemovals,
     /// A person types the digits that the newcomer shows.
@@ -86,6 +88,7 @@ impl Defence {
         Self::RemovedView,
         Self::AttachProof,
         Self::ReplaceKeyProof,
+        Self::ReplaceKeyRest,
         Self::SeenRemovals,
         Self::CheckCode,
         Self::CheckCodeTries,
@@ -125,14 +128,13 @@ mod controls {
 
     /// Runs an attack on this thread with some defences switched off.
     pub fn without<T>(defences: &'static [Defence], attack: impl FnOnce() -> T) -> T {
-        struct Restore;
+        struct Restore(&'static [Defence]);
         impl Drop for Restore {
             fn drop(&mut self) {
-                OFF.set(&[]);
+                OFF.set(self.0);
             }
         }
-        let _restore = Restore;
-        OFF.set(defences);
+        let _restore = Restore(OFF.replace(defences));
         attack()
     }
 }

@@ -57,6 +57,7 @@ impl Body {
     /// Whether every number in it is one that there can be. A body with another is not read.
     pub fn is_bounded(&self) -> bool {
         let spans = |spans: &[Span]| spans.iter().all(Span::is_bounded);
+        let heads = |heads: &[Head]| heads.iter().all(|head| head.seq < limits::NUMBER);
         self.seen.iter().all(Reached::is_bounded)
             && self.control.iter().all(|control| match control {
                 Control::Name(_) | Control::Leaving => true,
@@ -67,9 +68,8 @@ impl Body {
                         && history.runs.iter().all(|run| 0 < run.seq && run.seq < limits::NUMBER)
                 }
                 Control::Nack(nack) => nack.number < limits::NUMBER && spans(&nack.spans),
-                Control::Repair(repair) => {
-                    repair.number < limits::NUMBER && repair.heads.iter().all(|head| head.seq < limits::NUMBER)
-                }
+                Control::Repair(repair) => repair.number < limits::NUMBER && heads(&repair.heads),
+                Control::Heads(list) => heads(list),
             })
     }
 }
@@ -97,6 +97,9 @@ pub enum Control {
     Nack(Nack) = 5u8,
     /// Envelopes sent again, because somebody said [`Control::Nack`].
     Repair(Repair) = 6u8,
+    /// The ends of the members' chains that the sender holds, each signed by its own sender. Goes with a beacon: who was set
+    /// back learns from its own what it has signed.
+    Heads(Vec<Head>) = 7u8,
 }
 
 /// Asks one device for blobs that the asker has no keys for.

@@ -8,6 +8,7 @@ use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
 use tokio::sync::oneshot;
 
 use super::Crypto;
+use crate::store::OwnBlob;
 use crate::{Receipt, ReceiptState, Status, SyncError};
 
 /// Where an answer goes. The asker may be gone.
@@ -35,8 +36,9 @@ pub(crate) enum Command {
     MayJoin { reply: Reply<String> },
     /// What a newcomer has to know.
     Offer { reply: Reply<(GroupOffer, Offering)> },
-    /// Add the newcomer that has taken an offer. Answered when it is in the group.
-    Add { key_package: Vec<u8>, name: String, offering: Offering, reply: Reply<DeviceId> },
+    /// Add the newcomer that has taken an offer of `sponsor`, as this device was called in it. Answered when it is in the
+    /// group.
+    Add { key_package: Vec<u8>, name: String, sponsor: DeviceId, offering: Offering, reply: Reply<DeviceId> },
     /// Store a newcomer, then fetch its Welcome. `stored` is answered when it is durable, `joined` when it is a member.
     Join { joining: Box<Joining<Crypto>>, stored: Reply<()>, joined: Reply<(GroupId, DeviceId)> },
     /// Leave the group.
@@ -92,6 +94,8 @@ pub(crate) struct MeetingPlace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) group: Option<GroupId>,
+    /// What this device is in it.
+    pub(crate) device: Option<DeviceId>,
     /// A blob that was sealed lately and its envelope's number.
     pub(crate) sealed: Option<(BlobId, u64)>,
     pub(crate) accepted: u64,
@@ -111,13 +115,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The state of the own envelope with this number; 0 is none yet.
-    pub(crate) fn state_of(&self, seq: u64) -> ReceiptState {
-        match seq {
-            0 => ReceiptState::Queued,
-            seq if seq <= self.delivered => ReceiptState::Delivered,
-            seq if seq <= self.accepted => ReceiptState::Accepted,
-            _ => ReceiptState::Queued,
+    /// The state of an own blob.
+    pub(crate) fn state_of(&self, blob: OwnBlob) -> ReceiptState {
+        match blob {
+            OwnBlob::Delivered => ReceiptState::Delivered,
+            OwnBlob::Sealed(seq) if seq <= self.delivered => ReceiptState::Delivered,
+            OwnBlob::Sealed(seq) if seq <= self.accepted => ReceiptState::Accepted,
+            OwnBlob::Sealed(_) | OwnBlob::Waits => ReceiptState::Queued,
         }
     }
 }

@@ -46,6 +46,13 @@ impl Engine {
             Event::DeviceRemoved { device, by } => {
                 ClientEvent::DeviceRemoved { device: self.named(device), by: self.named(by) }
             }
+            Event::DeviceReplaced { old, device } => ClientEvent::DeviceReplaced { device: self.named(device), old },
+            Event::KeyReplaced { old, code } => {
+                let Some(device) = &self.device else { return };
+                let device = device.id();
+                self.reconnect_now();
+                ClientEvent::KeyReplaced { old, device, code }
+            }
             Event::DeviceNamed { device } => ClientEvent::DeviceNamed { device: self.named(device) },
             Event::Joined => {
                 let Some(device) = &self.device else { return };
@@ -93,11 +100,15 @@ impl Engine {
             );
         }
         let status = self.device.as_ref()?.status();
-        if status.removed {
-            return Some(SyncError::new(Code::Removed, "this device was removed from its group"));
-        }
-        if let Some(code) = status.halted {
-            return Some(SyncError::new(code, format!("sending has stopped: {code}")));
+        match status.halted {
+            Some(Code::Cloned) => {
+                return Some(SyncError::new(Code::Cloned, "a copy of this device has taken its place in the group"));
+            }
+            _ if status.removed => {
+                return Some(SyncError::new(Code::Removed, "this device was removed from its group"));
+            }
+            Some(code) => return Some(SyncError::new(code, format!("sending has stopped: {code}"))),
+            None => {}
         }
         if status.online {
             return None;
@@ -115,6 +126,7 @@ impl Engine {
         let status = status.as_ref();
         let next = Snapshot {
             group: self.device.as_ref().map(Device::group),
+            device: self.device.as_ref().map(Device::id),
             sealed: self.store.sealed(),
             accepted: status.map_or(0, |s| s.accepted_seq),
             delivered: status.map_or(0, |s| s.delivered_seq),

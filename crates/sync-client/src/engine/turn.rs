@@ -186,11 +186,16 @@ impl Engine {
                 let _ = reply.send(offer.map(|offer| (offer, self.offering.clone())));
             }
             // The offer is held until the addition is noted: then that keeps this device in its group.
-            Command::Add { key_package, name, offering: _offering, reply } => {
+            Command::Add { key_package, name, sponsor, offering: _offering, reply } => {
                 let device = match self.sponsor() {
                     Ok(device) => device,
                     Err(error) => return drop(reply.send(Err(error))),
                 };
+                if device.id() != sponsor {
+                    // The newcomer would take no Welcome of the new one.
+                    let message = "this device has taken a new key since it made the invite";
+                    return drop(reply.send(Err(SyncError::new(Code::PairingExpired, message))));
+                }
                 match device.add(key_package, &name, now, &mut SystemRng) {
                     Ok(id) => {
                         self.adding.insert(id, reply);

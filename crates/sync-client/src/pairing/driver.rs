@@ -56,7 +56,7 @@ pub(super) struct Driver {
     /// Digits that were typed before they were asked for: the other device shows them a moment earlier.
     early: Option<Answer>,
     /// The newcomer's key package and name, once its person may join, and what was offered to it.
-    newcomer: Option<(Vec<u8>, String, Offering)>,
+    newcomer: Option<(Vec<u8>, String, DeviceId, Offering)>,
     outcome: Option<Outcome>,
     done: bool,
 }
@@ -236,7 +236,7 @@ impl Driver {
             }
             Output::Approved { key_package, name } => {
                 let (offer, offering) = self.inner.ask(|reply| Command::Offer { reply }).await?;
-                self.newcomer = Some((key_package, name, offering));
+                self.newcomer = Some((key_package, name, offer.sponsor, offering));
                 self.machine.offer(offer, now_ms()).map_err(failed)?;
             }
             Output::Offer(offer) => {
@@ -252,9 +252,9 @@ impl Driver {
             }
             Output::OfferTaken => {
                 let missing = || SyncError::new(Code::Internal, "an offer was taken that nobody made");
-                let (key_package, name, offering) = self.newcomer.take().ok_or_else(missing)?;
+                let (key_package, name, sponsor, offering) = self.newcomer.take().ok_or_else(missing)?;
                 let (reply, outcome) = oneshot::channel();
-                let add = Command::Add { key_package, name: name.clone(), offering, reply };
+                let add = Command::Add { key_package, name: name.clone(), sponsor, offering, reply };
                 self.inner.commands.send(add).await.map_err(|_| SyncError::closed())?;
                 self.outcome = Some(Outcome::Added(outcome, name));
             }

@@ -92,6 +92,17 @@ impl Turn<'_> {
                 );
                 script.bind(sender.as_bytes());
             }
+            Write::Rekeyed { old, new, kept_seq } => {
+                self.put_fresh().await?;
+                self.outbox = Outbox::Unknown;
+                self.sealed = None;
+                self.drop_sealed = None;
+                let script = &mut self.script;
+                script.statement("DELETE FROM sealed");
+                script.statement("UPDATE blob SET own = 2 WHERE own = 1 AND sender = ? AND seq <= ?");
+                script.bind(old.as_bytes()).bind(number(kept_seq)?);
+                script.statement("UPDATE blob SET seq = NULL, sender = ? WHERE own = 1").bind(new.as_bytes());
+            }
             Write::Sealed { seq, envelope, up_to_position } => {
                 let sealed = number(seq)?;
                 if self.drop_sealed.is_some_and(|up_to| seq <= up_to) {

@@ -57,6 +57,20 @@ impl Wanted {
     }
 }
 
+/// The mark of an own blob that everybody had while this device had an earlier key.
+const EARLIER_KEY: i64 = 2;
+
+/// How far an own blob is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnBlob {
+    /// It is in no envelope yet.
+    Waits,
+    /// It is in the envelope of this number.
+    Sealed(u64),
+    /// Everybody had it, before this device took its present key.
+    Delivered,
+}
+
 /// How much waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -99,13 +113,17 @@ impl LogReader {
         Ok(newest.unwrap_or(0).unsigned_abs())
     }
 
-    /// An own blob's number: `None` if there is no such own blob, 0 while it waits to be sealed.
-    pub(crate) async fn own_seq(&self, id: BlobId) -> Result<Option<u64>, SyncError> {
-        let row: Option<i64> = sqlx::query_scalar("SELECT coalesce(seq, 0) FROM blob WHERE id = ? AND received = 0")
+    /// How far an own blob is on its way; `None` if there is no such own blob.
+    pub(crate) async fn own(&self, id: BlobId) -> Result<Option<OwnBlob>, SyncError> {
+        let row: Option<(i64, Option<i64>)> = sqlx::query_as("SELECT own, seq FROM blob WHERE id = ? AND received = 0")
             .bind(id.as_bytes())
             .fetch_optional(&self.pool)
             .await?;
-        Ok(row.map(i64::unsigned_abs))
+        Ok(row.map(|row| match row {
+            (EARLIER_KEY, _) => OwnBlob::Delivered,
+            (_, Some(seq)) => OwnBlob::Sealed(seq.unsigned_abs()),
+            (_, None) => OwnBlob::Waits,
+        }))
     }
 
     /// How much waits, with the numbers up to which the relay has accepted and the members have signed.

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::SyncError;
 use crate::home::touch_private;
 
-pub(crate) use consumers::{Kept, LogReader, Wanted};
+pub(crate) use consumers::{Kept, LogReader, OwnBlob, Wanted};
 use rows::NewRow;
 use schema::SCHEMA;
 

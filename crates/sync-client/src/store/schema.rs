@@ -15,7 +15,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 -- The core's small state; values hold secrets.
 CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
--- The log. `own`: it is this device that gives it to the group; `seq` is NULL while such a blob waits to be sealed.
+-- The log. `own`: 1 if it is this device that gives it to the group, and 2 if it did so under an earlier key and everybody
+-- had it; `seq` is NULL while such a blob waits to be sealed.
 -- `origin`: who pushed what this device gives to a new group in its place; NULL for all else. `received`: others pushed
 -- it, so that consumers here want it.
 CREATE TABLE blob (

@@ -66,9 +66,9 @@ async fn the_outbox_gives_blobs_in_order_and_sealing_empties_it() {
     assert_eq!(sealed, [(1, vec![5; 30].into())]);
     turn.commit().await.unwrap();
     let reader = store.reader();
-    assert_eq!(reader.own_seq(blob(7, "", "").id).await.unwrap(), Some(1));
-    assert_eq!(reader.own_seq(blob(900, "", "").id).await.unwrap(), Some(0));
-    assert_eq!(reader.own_seq(blob(901, "", "").id).await.unwrap(), None);
+    assert_eq!(reader.own(blob(7, "", "").id).await.unwrap(), Some(OwnBlob::Sealed(1)));
+    assert_eq!(reader.own(blob(900, "", "").id).await.unwrap(), Some(OwnBlob::Waits));
+    assert_eq!(reader.own(blob(901, "", "").id).await.unwrap(), None);
     assert_eq!(reader.counts(0, 0).await.unwrap(), Counts { outbox: 451, unacknowledged: 451 });
     assert_eq!(reader.counts(1, 0).await.unwrap(), Counts { outbox: 1, unacknowledged: 451 });
     // Own blobs are not echoed.
@@ -138,7 +138,7 @@ async fn a_dropped_turn_changes_nothing() {
     turn.apply(vec![Write::Put(Key::Chain, Zeroizing::new(vec![1]))]).await.unwrap();
     drop(turn);
     assert!(store.load().await.unwrap().is_empty());
-    assert_eq!(store.reader().own_seq(blob(1, "", "").id).await.unwrap(), None);
+    assert_eq!(store.reader().own(blob(1, "", "").id).await.unwrap(), None);
     let mut turn = store.begin().await;
     assert_eq!(turn.push(ME, vec![blob(1, "c", "x")]), [1]);
 }
@@ -308,8 +308,8 @@ async fn what_former_members_pushed_stays_readable_when_it_goes_to_a_new_group()
         }
         assert_eq!(texts(&reader.read(&wanted(None, Some("c")), 0, 9).await.unwrap()), ["read", "unread"]);
         // Receipts are for what was pushed here.
-        assert_eq!(reader.own_seq(blob(1, "", "").id).await.unwrap(), Some(0));
-        assert_eq!(reader.own_seq(blob(2, "", "").id).await.unwrap(), None);
+        assert_eq!(reader.own(blob(1, "", "").id).await.unwrap(), Some(OwnBlob::Waits));
+        assert_eq!(reader.own(blob(2, "", "").id).await.unwrap(), None);
     }
 }
 

@@ -9,4 +9,5 @@ mod faults;
 mod lifecycle;
 mod membership;
 mod pairing;
+mod recovery;
 mod support;

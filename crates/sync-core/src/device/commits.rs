@@ -204,7 +204,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             Err(error) => {
                 self.refuse(Outcome::BadCommit, cursor, None, bytes, now);
-                self.reject(&error, bytes);
+                self.reject(&error, cursor, bytes);
             }
         }
     }
@@ -299,7 +299,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Says to all that this device cannot apply a commit, so that the relay takes it back.
-    fn reject(&mut self, error: &ApplyError, bytes: &[u8]) {
+    fn reject(&mut self, error: &ApplyError, cursor: u64, bytes: &[u8]) {
         let Ok(commit) = CommitMessage::parse(bytes) else { return };
         if !error.deserves_reject() || !stands(Defence::Reject) {
             return;
@@ -312,7 +312,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         };
         sign_reject(&self.key, &self.group, &mut reject);
         let bytes = Opaque(encode(&reject));
-        self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, reject: bytes.clone() });
+        let after = cursor.saturating_sub(1);
+        self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, after, reject: bytes.clone() });
         self.dirty.insert(Key::Relay);
         self.sends.push(ToRelay::Reject(bytes));
     }

@@ -2,7 +2,7 @@
 
 use mls_rs::CryptoProvider;
 use sync_types::body::{Control, Reached};
-use sync_types::{DeviceId, EntryHash};
+use sync_types::{DeviceId, EntryHash, limits};
 
 use super::{Device, records::Intent};
 use crate::event::Event;
@@ -27,21 +27,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Control::History(history) => self.history_arrived(sender, history, now),
             Control::Nack(nack) => self.nack_arrived(sender, &nack),
             Control::Repair(repair) => self.repair_arrived(sender, repair),
+            Control::Heads(heads) => {
+                for head in heads.iter().take(limits::MEMBERS) {
+                    self.head_told(head);
+                }
+            }
             Control::Leaving => self.want_change(Intent::Remove(sender)),
         }
     }
 
     /// Another member says that it holds this much of a sender. Gives whether it holds another envelope than this device
     /// under the last number here.
-    pub(super) fn heard_of(&mut self, member: DeviceId, reached: &Reached, now: u64) -> bool {
+    pub(super) fn heard_of(&mut self, member: DeviceId, reached: &Reached) -> bool {
         let is_known = |hash: EntryHash| hash != EntryHash::default();
-        if reached.sender == self.me {
-            let other = reached.seq == self.chain.seq && reached.hash != self.chain.hash && is_known(reached.hash);
-            if reached.seq > self.chain.seq || other {
-                self.doubted(now);
-            }
-            return false;
-        }
         self.meet_former(reached.sender);
         let Some(peer) = self.peers.get_mut(&reached.sender) else { return false };
         if reached.seq > peer.heard {

@@ -145,7 +145,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Outcome::Forged;
         }
         if peer.cut.is_some_and(|cut| header.seq > cut) && stands(Defence::Cut) {
-            return Outcome::RemovedSender;
+            // Where its end is only hearsay, what belongs to it comes as history.
+            return if peer.cut_is_open { Outcome::Gap } else { Outcome::RemovedSender };
         }
         let known = header.seq < peer.seq || (header.seq == peer.seq && read.hash == peer.hash);
         if known && stands(Defence::Duplicates) {
@@ -228,7 +229,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.drop_before();
         }
         for reached in &body.seen {
-            if self.heard_of(sender, reached, now) && stands(Defence::SplitView) {
+            if self.heard_of(sender, reached) && stands(Defence::SplitView) {
                 self.refuse(Outcome::SplitView, read.cursor, Some(sender), read.bytes, now);
             }
         }

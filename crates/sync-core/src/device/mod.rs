@@ -496,6 +496,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let mut control = Vec::new();
         if let Some(beacon) = self.due_beacon(now) {
             control.push(beacon);
+            control.push(self.heads());
             self.chain.announced = true;
             self.dirty.insert(Key::Chain);
         }

@@ -74,6 +74,8 @@ pub(super) struct RelayRecord {
 pub(super) struct RefusedCommit {
     /// The epoch that it would have begun.
     pub(super) epoch: u64,
+    /// Everything before it has a cursor up to this.
+    pub(super) after: u64,
     /// The signed reject, sent again on each connection.
     pub(super) reject: Opaque,
 }

@@ -305,6 +305,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
+    /// How far this device knows the members' chains, by their own word.
+    pub(super) fn heads(&self) -> Control {
+        Control::Heads(self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect())
+    }
+
     /// When the next member becomes stale, if it says nothing until then.
     pub(super) fn stale_at(&self) -> Option<u64> {
         self.session.as_ref().filter(|s| s.caught_up)?;

@@ -12,6 +12,7 @@ use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
 use sync_rules::{Defence, Observer, SigningKey};
 use sync_types::body::Reached;
+use sync_types::envelope::Header;
 use sync_types::frame::{Commit, Cut, Entry, EntryKind, Head, ToRelay};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 use zeroize::Zeroize;
@@ -68,25 +69,24 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.identity.halted().filter(|code| matches!(code, Code::RolledBack | Code::OutOfStep))
     }
 
-    /// Somebody says, without a signature for it, that this device had more than it has: its relay, or a member. It is
-    /// believed now and then, so that nobody makes this device change keys without end.
+    /// The relay says, without a signature for it, that this device had more than it has. It is believed now and then, so that
+    /// it does not make this device change keys without end.
     pub(super) fn doubted(&mut self, now: u64) {
         let rest = limits::REPLACE_KEY_REST.as_millis() as u64;
-        if self.chain.replaced_at.saturating_add(rest) <= now {
+        if self.chain.replaced_at.saturating_add(rest) <= now || !stands(Defence::ReplaceKeyRest) {
             self.halt(Code::RolledBack);
         }
     }
 
     /// The next step of the replacement, if the group is quiet.
-    pub(super) fn pump_replacement(&mut self, now: u64) {
+    pub(super) fn pump_replacement(&mut self) {
         if self.replaces_key().is_none() || self.is_removed() || self.before.is_some() || self.pending.is_some() {
             return;
         }
         let Some(session) = self.session.as_mut().filter(|s| s.attached && s.caught_up) else { return };
-        if now < session.replacing.after {
+        if session.replacing.after > 0 {
             return;
         }
-        session.replacing.after = 0;
         match &self.replacement {
             Some(_) if session.replacing.sent => {}
             Some(replacement) => {
@@ -114,7 +114,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         match self.make_replacement(group_info, rng) {
-            Ok(replacement) => {
+            Ok(None) => self.is_in_step(),
+            Ok(Some(replacement)) => {
                 self.replacement = Some(replacement);
                 self.dirty.insert(Key::Replacement);
                 self.session_mut().replacing.sent = false;
@@ -126,12 +127,29 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    fn make_replacement(&mut self, group_info: &[u8], rng: &mut dyn CryptoRng) -> Result<Replacement, Code> {
+    /// The commit that this device could not apply was never the group's.
+    fn is_in_step(&mut self) {
+        self.identity.halted = 0;
+        self.relay.refused = None;
+        self.dirty.extend([Key::Identity, Key::Relay]);
+        // What came meanwhile was not looked at.
+        self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
+    }
+
+    /// Nothing if the group's newest state is this device's own.
+    fn make_replacement(
+        &mut self,
+        group_info: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Option<Replacement>, Code> {
         let state = Observer::new(self.crypto.clone()).inspect(group_info, self.me).map_err(|e| e.code())?;
         let observed = &state.observed;
         let settings = self.membership.settings();
         if observed.group != self.group || observed.settings.app_id != settings.app_id {
             return Err(Code::Protocol);
+        }
+        if self.replaces_key() == Some(Code::OutOfStep) && self.membership.is_at(observed.epoch, &state.transcript) {
+            return Ok(None);
         }
         if state.leaf.is_none() {
             // Removed, or replaced by a copy; there is nothing here that could tell which, and who.
@@ -153,13 +171,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             group_info: Opaque(prepared.group_info),
             welcomes: Vec::new(),
         };
-        Ok(Replacement {
+        Ok(Some(Replacement {
             seed: *key.seed(),
             hash: prepared.hash,
             cut,
             frame: Opaque(encode(&frame)),
             state: membership.state().map_err(|e| e.code())?.to_vec(),
-        })
+        }))
     }
 
     /// The relay refused the commit, or to give the group's state.
@@ -215,16 +233,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.identity.removed_by = None;
         self.membership = membership;
         self.chain = Chain { updated_at: now, replaced_at: now, leaving: before.leaving, ..Chain::default() };
-        self.relay.refused = None;
+        if let Some(refused) = self.relay.refused.take() {
+            // Behind it came senders and epochs that this device did not know.
+            self.relay.cursor = self.relay.cursor.min(refused.after);
+        }
 
-        // What the old key sealed and nobody is known to have goes out again, under its ids.
-        let kept_seq = before.accepted.min(replacement.cut.seq);
-        self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq });
-        let hash = if kept_seq == before.seq { before.hash } else { EntryHash::default() };
+        // What the old key sealed and not everybody is known to have goes out again, under its ids.
+        self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq: before.delivered });
+        let had = before.accepted.min(replacement.cut.seq);
+        let hash = if had == before.seq { before.hash } else { EntryHash::default() };
         let former = Peer {
             key: old_key,
             name: self.identity.name.clone(),
-            seq: kept_seq,
+            seq: had,
             hash,
             cut: Some(replacement.cut.seq),
             heard: replacement.cut.seq,
@@ -265,13 +286,24 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 peer.member = false;
                 peer.cut = Some(peer.seq.max(peer.heard));
                 peer.cut_is_open = true;
+                // What came beyond may lie behind its true end.
+                let gaps = std::mem::take(&mut peer.gaps).into_iter();
+                self.writes.extend(gaps.map(|seq| Write::DropGap { sender: *id, seq }));
             }
+        }
+    }
+
+    /// A member shows the end of a chain. If it is this device's own and not the one that it knows, it was set back.
+    pub(super) fn head_told(&mut self, head: &Head) {
+        match Header::parse(&head.header) {
+            Ok(header) if header.sender == self.me => self.own_head_shown(head),
+            _ => self.head_claimed(head),
         }
     }
 
     /// A member speaks of a sender that this device does not know: it came and went while this device's disk was set back.
     pub(super) fn meet_former(&mut self, sender: DeviceId) {
-        if self.chain.replaced_at > 0 && self.peers.len() < PEERS && !self.peers.contains_key(&sender) {
+        if self.chain.replaced_at > 0 && sender != self.me && self.peers.len() < PEERS && !self.peers.contains_key(&sender) {
             self.peers.insert(sender, Peer { cut: Some(0), cut_is_open: true, ..Peer::default() });
         }
     }

@@ -311,10 +311,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.protocol_broken();
             return false;
         }
+        self.compare_own(head);
+        true
+    }
+
+    /// A member shows the end of this device's chain.
+    pub(super) fn own_head_shown(&mut self, head: &Head) {
+        if verify_head(&self.group, head, &self.key.public()).is_some() {
+            self.compare_own(head);
+        }
+    }
+
+    /// What this device has signed and does not know, it signed before it was set back.
+    fn compare_own(&mut self, head: &Head) {
         if head.seq > self.chain.seq || (head.seq == self.chain.seq && head.hash != self.chain.hash) {
             self.halt(Code::RolledBack);
         }
-        true
     }
 
     fn protocol_broken(&mut self) {
@@ -351,7 +363,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             {
                 self.sends.push(ToRelay::Reject(refused.reject.clone()));
             }
-            for at in [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after] {
+            let waits = [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after];
+            for at in waits.into_iter().chain([&mut session.replacing.after]) {
                 if *at <= now {
                     *at = 0;
                 }
@@ -361,7 +374,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.watch_repairs(now);
         self.give_up_lost_history(now);
         self.make_change(now);
-        self.pump_replacement(now);
+        self.pump_replacement();
         while self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);
             if control.is_empty() {

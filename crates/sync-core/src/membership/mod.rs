@@ -165,6 +165,12 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         self.group.current_epoch()
     }
 
+    /// Whether this is the group's state here: an epoch and its confirmed transcript hash (RFC 9420 §8.2).
+    pub fn is_at(&self, epoch: u64, transcript: &[u8]) -> bool {
+        let context = self.group.context();
+        context.epoch == epoch && **context.confirmed_transcript_hash == *transcript
+    }
+
     /// This device.
     pub fn device(&self) -> DeviceId {
         self.member_at(self.group.current_member_index()).device

@@ -1,11 +1,16 @@
 //! A device that was removed, with all that it ever knew; also in league with the relay.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use sync_core::membership::replace;
 use sync_core::store::Key;
 use sync_core::{Event, Outcome};
-use sync_rules::Defence;
-use sync_types::body::{Body, Presence, pack};
+use sync_rules::defence::without;
+use sync_rules::{Defence, Observer, SigningKey, mls};
+use sync_types::body::{Body, Presence, Reached, pack};
 use sync_types::envelope::{Class, Envelope, Header};
-use sync_types::frame::{Acknowledge, Entry, EntryKind, FromRelay, ToRelay};
+use sync_types::frame::{Acknowledge, Cut, Entry, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, Opaque, encode};
 
 use super::lab::Lab;
@@ -20,6 +25,18 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("presence after removal, relay in league", "ignored", &[Defence::PresenceMember], presence),
     attack("read a later epoch, relay in league", "no key opens it", &[Defence::FreshEpochKey], read_later),
     attack("backdate past the cut, to one member", "told as a fork", &[Defence::CutFork], backdate),
+    attack(
+        "take a member's place, relay in league",
+        "refused by every member, and the group goes on",
+        &[Defence::ReplaceKeyProof],
+        take_place,
+    ),
+    attack(
+        "lead a restored device back before the removal",
+        "refused, and said why",
+        &[Defence::SeenRemovals],
+        lead_back,
+    ),
 ];
 
 const fn attack(
@@ -135,6 +152,67 @@ fn read_later() -> Seen {
     let keys = state.iter().filter(|(key, _)| matches!(key, Key::Epoch(_)));
     harm(!keys.map(|(_, row)| row).any(|row| opens(row)), "a removed device reads what came after")?;
     Ok("no key opens it")
+}
+
+/// With the group's newest state from the relay it makes a commit that puts another member out for a key of its own.
+fn take_place() -> Seen {
+    let mut lab = removed();
+    let info = lab.group_info(1);
+    let (_, head) = lab.last_of(1).ok_or("it has said its name")?;
+    let cut = Cut { last: vec![Reached { sender: lab.id(1), seq: head.seq, hash: head.hash }] };
+    let state = Observer::new(mls::crypto()).inspect(&info, lab.id(1)).map_err(|e| e.to_string())?;
+    let (own, fresh) = (lab.key(MALLORY), SigningKey::from_seed(&[66; 32]));
+    // Its own library has no such scruples.
+    let made = without(&[Defence::ReplaceKeyProof], || replace(mls::crypto(), state, &own, &fresh, encode(&cut)));
+    let commit = made.map_err(|e| e.to_string())?.prepared.commit;
+    lab.inject_commit(0, &commit);
+    lab.pass(MINUTE);
+    lab.reconnect();
+    let members: Vec<_> = lab.parties[0].device.members().into_iter().map(|m| m.device).collect();
+    harm(!members.contains(&fresh.device_id()), "a removed device has another's place in the group")?;
+    harm(lab.met(0, Outcome::BadCommit), "it was not noticed")?;
+    lab.push(0, "after");
+    lab.pass(MINUTE);
+    has_all(&lab, 1, &["before", "after"])?;
+    harm(members.contains(&lab.id(1)), "a member has lost its place")?;
+    Ok("refused by every member, and the group goes on")
+}
+
+/// A device whose disk was set back asks for the group's state. The relay gives it one of before the removal, in which the
+/// removed device still reads.
+fn lead_back() -> Seen {
+    let mut lab = Lab::with(3);
+    lab.push(0, "before");
+    let old = lab.group_info(1);
+    lab.disconnect(MALLORY);
+    lab.remove(MALLORY);
+    let copy = lab.parties[1].disk.clone();
+    lab.push(1, "after the copy");
+    lab.down = Box::new(move |to, frame| match frame {
+        FromRelay::GroupInfo(_) if to == 1 => vec![FromRelay::GroupInfo(Opaque(old.clone()))],
+        frame => vec![frame],
+    });
+    let made = Rc::new(RefCell::new(None));
+    let kept = made.clone();
+    lab.up = Box::new(move |from, frame| match frame {
+        ToRelay::Commit(commit) if from == 1 => {
+            *kept.borrow_mut() = Some(commit.commit);
+            vec![]
+        }
+        frame => vec![frame],
+    });
+    lab.set_back(1, copy);
+    let commit = made.borrow_mut().take();
+    if let Some(bytes) = commit {
+        let cursor = lab.relay.model[&lab.group(0)].newest + 1;
+        let entry = Entry { cursor, kind: EntryKind::Commit, bytes };
+        lab.call(1, |device, now, rng| device.handle_frame(FromRelay::Deliver(vec![entry]), now, rng));
+    }
+    let members: Vec<_> = lab.parties[1].device.members().into_iter().map(|m| m.device).collect();
+    harm(!members.contains(&lab.id(MALLORY)), "a device shares its keys with one that it knows to be removed")?;
+    let told = lab.parties[1].events.iter().any(|e| matches!(e, Event::Refused { code: Code::Forked, .. }));
+    harm(told, "it does not say why it goes no further")?;
+    Ok("refused, and said why")
 }
 
 fn backdate() -> Seen {

@@ -160,6 +160,13 @@ impl Lab {
         }
     }
 
+    /// The device's disk is set back to this copy of it.
+    pub(super) fn set_back(&mut self, party: usize, copy: Disk) {
+        self.disconnect(party);
+        self.parties[party].disk = copy;
+        self.restart(party);
+    }
+
     /// The process ends, and another takes up what is on the disk.
     pub(super) fn restart(&mut self, party: usize) {
         self.disconnect(party);
@@ -241,6 +248,28 @@ impl Lab {
         Some((bytes.0.clone(), head_of(&Envelope::parse(bytes).expect("the relay takes no other"))))
     }
 
+    /// The group's newest state, as the relay gives it to a member.
+    pub(super) fn group_info(&mut self, party: usize) -> Vec<u8> {
+        self.disconnect(party);
+        let (conn, _) = self.attach_with_key_of(party);
+        let answers = self.raw(conn, ToRelay::GroupInfo);
+        self.relay.ended(conn);
+        self.connect(party);
+        self.run();
+        let info = answers.into_iter().find_map(|frame| match frame {
+            FromRelay::GroupInfo(bytes) => Some(bytes.0),
+            _ => None,
+        });
+        info.expect("the relay gives it to a member")
+    }
+
+    /// A relay in league puts a commit into the log that it did not order.
+    pub(super) fn inject_commit(&mut self, party: usize, commit: &[u8]) {
+        let (group, sender) = (self.group(party), self.id(party));
+        self.relay.inject(group, EntryKind::Commit, sender, commit);
+        self.run();
+    }
+
     /// A relay in league puts an envelope into the log as if it had been pushed.
     pub(super) fn inject(&mut self, party: usize, envelope: &[u8]) {
         let (group, sender) = (self.group(party), self.id(party));
@@ -300,7 +329,7 @@ impl Lab {
         p.disk.apply(p.device.take_writes());
         let sends = p.device.take_sends();
         let events = p.device.take_events();
-        let ended = events.iter().any(|e| matches!(e, Event::Disconnect { .. }));
+        let ended = events.iter().any(|e| matches!(e, Event::Disconnect { .. } | Event::KeyReplaced { .. }));
         p.events.extend(events);
         let Some(conn) = p.conn else { return };
         for frame in sends {

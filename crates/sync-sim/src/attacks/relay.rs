@@ -33,6 +33,12 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("withhold from one for ever", "told as withheld", &[Defence::Repair], withhold),
     attack("flip each byte of an envelope", "refused, then sent again", &[Defence::EnvelopeSignature], flip),
     attack("swap the sender", "refused", &[Defence::EnvelopeSignature], swap_sender),
+    attack(
+        "claim that a device was set back",
+        "believed once, then ignored for an hour",
+        &[Defence::ReplaceKeyRest],
+        claim_set_back,
+    ),
     attack("fake acknowledgements", "never called delivered", &[Defence::ReceiptSignature], fake_receipts),
 ];
 
@@ -308,4 +314,31 @@ fn fake_receipts() -> Seen {
     lab.call(0, |device, now, rng| device.handle_frame(frame, now, rng));
     harm(lab.parties[0].device.delivered_seq() < seq, "what nobody has is called delivered")?;
     Ok("never called delivered")
+}
+
+/// At each connection the relay says that the device had signed for more than there is.
+fn claim_set_back() -> Seen {
+    let mut lab = Lab::with(2);
+    lab.push(0, "before");
+    lab.down = Box::new(|to, mut frame| {
+        if let FromRelay::Attached(attached) = &mut frame
+            && to == 1
+        {
+            attached.acknowledged = 1 << 40;
+        }
+        vec![frame]
+    });
+    for _ in 0..5 {
+        lab.restart(1);
+        lab.pass(15 * SECOND);
+        lab.reconnect();
+    }
+    let taken = lab.parties[1].events.iter().filter(|e| matches!(e, Event::KeyReplaced { .. })).count();
+    harm(taken <= 1, "a device takes new keys as often as the relay likes")?;
+    harm(taken == 1, "the scene is not what it should be")?;
+    honest(&mut lab);
+    lab.push(0, "after");
+    lab.pass(15 * SECOND);
+    has_all(&lab, 1, &["before", "after"])?;
+    Ok("believed once, then ignored for an hour")
 }

@@ -88,7 +88,7 @@ impl World {
             // Behind a lie that became final lie epochs that who noticed it cannot follow; it is about to halt.
             Outcome::Forged => self.weather.hostile || lies,
             // Who was set back hears of things that it had and has no more, and so does whom it takes in.
-            Outcome::Gap => self.weather.hostile || lies || set_back,
+            Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed,
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::BadCommit => lies || self.hosts[host].set_back,

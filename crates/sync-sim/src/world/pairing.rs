@@ -19,8 +19,8 @@ pub(super) struct Pairing {
 enum Stage {
     /// The newcomer has made its key package.
     Package(Box<Joining<InsecureCrypto>>, Vec<u8>),
-    /// The newcomer holds the offer durably.
-    Taken(Vec<u8>),
+    /// The newcomer holds the offer durably; who made it.
+    Taken(Vec<u8>, Option<DeviceId>),
 }
 
 impl World {
@@ -81,8 +81,9 @@ impl World {
             && !self.dice.chance(40);
         match stage {
             Stage::Package(joining, package) if whole && self.is_free(newcomer, sponsor) => {
+                let by = self.hosts[sponsor].device_id();
                 self.take_offer(newcomer, sponsor, *joining);
-                let stage = Stage::Taken(package);
+                let stage = Stage::Taken(package, by);
                 self.pairings.insert(number, Pairing { newcomer, sponsor, boots, stage });
                 self.pairing_goes_on(number);
             }
@@ -90,8 +91,10 @@ impl World {
                 self.hosts[newcomer].pairing = false;
                 self.counters.add("pairing lost");
             }
-            Stage::Taken(package) => {
-                if !whole || !self.offer_taken(newcomer, sponsor, package) {
+            Stage::Taken(package, by) => {
+                // Nobody adds whom it has told another id of itself.
+                let same = by == self.hosts[sponsor].device_id();
+                if !whole || !same || !self.offer_taken(newcomer, sponsor, package) {
                     self.counters.add("pairing lost");
                     let delay = self.dice.between(500, 8000);
                     self.after(delay, Ev::GiveUp(newcomer));
