@@ -247,6 +247,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         self.alive(applied.committer, now);
+        if let Some(session) = &mut self.session {
+            // Whoever read it may be gone, and who came later has not.
+            session.leaving_due |= self.chain.leaving;
+        }
         self.cut_off(&applied);
         let ended = applied.epoch - 1;
         if let Some(key) = self.epochs.get_mut(&ended) {

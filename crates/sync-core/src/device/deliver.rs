@@ -140,9 +140,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn envelope(&mut self, read: &Read<'_>, now: u64) -> Outcome {
         let header = &read.envelope.header;
-        let Some(peer) = self.peers.get(&header.sender) else { return Outcome::Forged };
         if header.class == Class::Ephemeral {
             return Outcome::Forged;
+        }
+        // Whom this device only knows by hearsay, or will hear of, it cannot verify: what belongs to the group comes as history.
+        let Some(peer) = self.peers.get(&header.sender) else {
+            return if self.chain.replaced_at > 0 { Outcome::Gap } else { Outcome::Forged };
+        };
+        if peer.cut_is_open && !peer.may_be_verified() {
+            return Outcome::Gap;
         }
         if peer.cut.is_some_and(|cut| header.seq > cut) && stands(Defence::Cut) {
             // Where its end is only hearsay, what belongs to it comes as history.

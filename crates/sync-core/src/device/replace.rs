@@ -324,8 +324,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // It asks for what others have that it does not; the sooner it hears of it, the better.
         if let Some(session) = &mut self.session {
             session.beacon_due = true;
-            // What was said to its old key it has not read.
-            session.leaving_due = self.chain.leaving;
         }
         self.events.push(Event::DeviceReplaced { old, device: new });
     }

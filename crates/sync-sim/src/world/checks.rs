@@ -215,8 +215,8 @@ impl World {
     /// I1, for any log: each blob once, and each app's blobs in the order in which it pushed them.
     fn check_log(&mut self, host: usize) {
         self.counters.add("check I1 order");
-        // A device with a new key has a new chain, beside what is handed on of its first.
-        let mut last: BTreeMap<(usize, Option<DeviceId>), u64> = BTreeMap::new();
+        // Each id is a chain of its own: who left and came back, or took a new key, has several.
+        let mut last: BTreeMap<(usize, DeviceId), u64> = BTreeMap::new();
         let mut fault = None;
         for row in self.hosts[host].disk.log.values() {
             let serial = u64::from_be_bytes(row.blob.data[..8].try_into().unwrap_or_default());
@@ -226,8 +226,7 @@ impl World {
             };
             // What was told as lost may come back, with a device that was removed and joins anew.
             let lost = self.hosts[host].disk.refused.contains_key(&Outcome::HistoryLost);
-            let chain = Some(row.sender).filter(|_| self.hosts[pushed.host].rekeyed);
-            if let Some(before) = last.insert((pushed.host, chain), serial)
+            if let Some(before) = last.insert((pushed.host, row.sender), serial)
                 && before >= serial
                 && !lost
             {

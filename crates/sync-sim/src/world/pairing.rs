@@ -57,7 +57,8 @@ impl World {
             Life::Bare => true,
             // Who was put out may come back with all that it has; those who know its blobs know their ids.
             Life::Member(device) if device.is_removed() => !device.status().changing && !n.sabotaged,
-            Life::Member(device) => device.is_alone() && !device.is_adding(),
+            // One that was set back may not know yet that it shares its group.
+            Life::Member(device) => device.is_alone() && !device.is_adding() && !n.set_back,
             Life::Down | Life::Newcomer(_) => false,
         };
         // As long as somebody may take an offer of its own group, it goes over to no other.
