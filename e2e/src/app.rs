@@ -26,10 +26,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(found) = look().await {
+        // A driver that has no answer would be waited for without end.
+        let left = LIMIT.saturating_sub(began.elapsed());
+        let looked = tokio::time::timeout(left, look()).await;
+        if let Some(found) = looked.unwrap_or_else(|_| panic!("waited in vain for {what}")) {
             return found;
         }
-        assert!(began.elapsed() < LIMIT, "waited in vain for {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -88,6 +90,8 @@ impl Launch {
         until("WebKitWebDriver", async || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
         let mut wanted = Capabilities::new();
         wanted.insert("webkitgtk:browserOptions".to_owned(), json!({ "binary": self.program, "args": [] }));
+        // A driver gives a script that waits half a minute.
+        wanted.insert("timeouts".to_owned(), json!({ "script": LIMIT.as_millis() as u64 }));
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(wanted);
         let client = tokio::time::timeout(LIMIT, builder.connect(&format!("http://127.0.0.1:{port}"))).await;

@@ -127,7 +127,12 @@ pub(crate) async fn taken(ksync: &Ksync, webview: &str, id: u32, batch: u32, pos
         Ok(moved.then(|| (live.progress.borrow().client.clone(), live.wants.clone())))
     });
     let Some((client, wants)) = found.ok_or_else(unknown)?? else { return Ok(()) };
-    let all = ksync.subscriptions.least(|live| (live.wants == wants).then(|| live.progress.borrow().taken));
+    // One that has not come over to this client's log yet has taken nothing of it.
+    let all = ksync.subscriptions.least(|live| {
+        let progress = live.progress.borrow();
+        let taken = if progress.client.is_same(&client) { progress.taken } else { 0 };
+        (live.wants == wants).then_some(taken)
+    });
     client.advance(&wants.consumer, wants.channel.as_deref(), all.unwrap_or(position)).await
 }
 

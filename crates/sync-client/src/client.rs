@@ -401,6 +401,11 @@ impl SyncClient {
         self.inner.commands.is_closed()
     }
 
+    /// Whether both are handles of one client, rather than of one before and one after a reset.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     async fn own_seq(&self, id: BlobId) -> Result<u64, SyncError> {
         let seq = self.inner.reader.own_seq(id).await?;
         seq.ok_or_else(|| SyncError::new(Code::InvalidArgument, format!("no blob {id} was pushed on this device")))
