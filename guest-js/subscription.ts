@@ -76,15 +76,14 @@ export function endOfLog(): () => void {
 
 /** After leaving: the log is the same one, and empty. */
 export function logIsEmpty(): void {
-  for (const live of lives) live.isReady();
+  for (const live of lives) live.logIsEmpty();
 }
 
 class Live {
   readonly ready: Promise<void>;
   readonly #handler: BlobHandler;
   readonly #over = new AbortController();
-  /** Called when there is nothing left to wait for. */
-  isReady!: () => void;
+  #isReady!: () => void;
   #isNotReady!: (error: Error) => void;
   #id = 0;
   #until = 0n;
@@ -101,7 +100,7 @@ class Live {
   constructor(handler: BlobHandler) {
     this.#handler = handler;
     this.ready = new Promise((resolve, reject) => {
-      this.isReady = resolve;
+      this.#isReady = resolve;
       this.#isNotReady = reject;
     });
     this.ready.catch(() => {});
@@ -116,7 +115,7 @@ class Live {
     lives.add(this);
     this.#id = info.id;
     this.#until = BigInt(info.until);
-    if (this.#until === 0n) this.isReady();
+    if (this.#until === 0n) this.#isReady();
     // Batches may have come before the answer did.
     this.#run();
   }
@@ -151,13 +150,18 @@ class Live {
     this.#letGo();
   }
 
+  /** There is nothing left to wait for. What the plugin has handed out already goes on: it waits for its acknowledgement. */
+  logIsEmpty(): void {
+    this.#isReady();
+  }
+
   /** Lets go what is left of the old log. In the new one, the same positions are other blobs. */
   #letGo(): void {
     this.#log.abort();
     this.#log = new AbortController();
     this.#batches = [];
     this.#taken = undefined;
-    this.isReady();
+    this.#isReady();
   }
 
   /** What was taken a moment ago, or is in hand, is still said; if that fails, it comes again at the next start. */
@@ -215,7 +219,7 @@ class Live {
 
   #took(batch: Batch, blob: SyncBlob): void {
     this.#taken = { batch: batch.number, position: blob.position };
-    if (BigInt(blob.position) >= this.#until) this.isReady();
+    if (BigInt(blob.position) >= this.#until) this.#isReady();
     if (!this.#over.signal.aborted) this.#timer ??= setTimeout(() => this.#ack(), ACK_EVERY_MS);
   }
 
