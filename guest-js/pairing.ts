@@ -21,7 +21,10 @@ export interface JoinRequest {
   refuse(): Promise<void>;
 }
 
-/** Answers a request. If it rejects with `WRONG_CODE`, it is asked once more; any other rejection ends the pairing. */
+/**
+ * Answers a request. If it rejects with `WRONG_CODE`, it is asked once more; any other rejection ends the pairing, unless it was
+ * accepted already.
+ */
 export type RequestHandler = (request: JoinRequest) => void | Promise<void>;
 
 /**
@@ -135,12 +138,16 @@ class Pairing<Result> {
     this.#agreed = true;
   }
 
-  /** Runs a handler of the app. A wrong code is asked for again; anything else that it throws ends the pairing. */
+  /** Runs a handler of the app. A wrong code is asked for again; anything else that it throws ends what is not agreed on yet. */
   async ask(handler: () => void | Promise<void>): Promise<void> {
     try {
       await handler();
     } catch (thrown) {
       if (this.#over) return;
+      if (this.#agreed) {
+        // The other device goes on, and `done` tells how that ends.
+        return console.error("0k-Sync: a handler of a pairing failed after it was agreed on", thrown);
+      }
       if (thrown instanceof SyncError && thrown.code === "WRONG_CODE") return this.ask(handler);
       const id = this.#id;
       this.fail(toSyncError(thrown, "pairing"));

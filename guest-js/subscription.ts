@@ -31,12 +31,15 @@ export interface SubscribeOptions {
  */
 export type BlobHandler = (blob: SyncBlob) => void | Promise<void>;
 
-/** Ends a subscription when called. Nothing is handed out or tried again afterwards; a handler that runs is not interrupted. */
+/**
+ * Ends a subscription when called. Nothing is handed out or tried again afterwards; a handler that runs is not interrupted, and
+ * what it takes counts.
+ */
 export interface Subscription {
   (): void;
   /**
-   * Resolves when everything that was in the log at the beginning was taken: from then on it is what is new. Rejects with
-   * `CANCELLED` if the subscription is ended before. Need not be looked at.
+   * Resolves when everything that was in the log at the beginning was taken, or is gone with it (`leave`, `reset`): from then
+   * on it is what is new. Rejects with `CANCELLED` if the subscription is ended before. Need not be looked at.
    */
   readonly ready: Promise<void>;
 }
@@ -60,6 +63,22 @@ export async function subscribe(
   return Object.assign(() => live.stop(), { ready: live.ready });
 }
 
+/** What this page is subscribed to. */
+const lives = new Set<Live>();
+
+/** Before a reset: what it gives is called after it. The plugin says itself that the log is over, but maybe later than its answer. */
+export function endOfLog(): () => void {
+  const logs = [...lives].map((live) => [live, live.log] as const);
+  return () => {
+    for (const [live, log] of logs) live.expectEnd(log);
+  };
+}
+
+/** After leaving: the log is the same one, and empty. */
+export function logIsEmpty(): void {
+  for (const live of lives) live.logIsEmpty();
+}
+
 class Live {
   readonly ready: Promise<void>;
   readonly #handler: BlobHandler;
@@ -69,7 +88,11 @@ class Live {
   #id = 0;
   #until = 0n;
   #batches: Batch[] = [];
+  #log = new AbortController();
+  /** Whether the log is over and the plugin has not said so yet: until then, all that comes is of the old one. */
+  #endComes = false;
   #running = false;
+  #ran: Promise<void> = Promise.resolve();
   #taken: { batch: number; position: string } | undefined;
   #acking = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -83,38 +106,89 @@ class Live {
     this.ready.catch(() => {});
   }
 
+  /** Stands for the log that is handed out. */
+  get log(): unknown {
+    return this.#log;
+  }
+
   begin(info: SubscriptionInfo): void {
+    lives.add(this);
     this.#id = info.id;
     this.#until = BigInt(info.until);
     if (this.#until === 0n) this.#isReady();
     // Batches may have come before the answer did.
-    void this.#run();
+    this.#run();
   }
 
   stop(): void {
     if (this.#over.signal.aborted) return;
+    lives.delete(this);
     this.#over.abort();
+    this.#log.abort();
     clearTimeout(this.#timer);
-    // What was taken a moment ago is still said; if that fails, it comes again at the next start.
-    const unsaid = this.#taken;
-    const said = unsaid ? call("ack", this.#id, unsaid.batch, unsaid.position) : Promise.resolve();
-    const unsubscribe = () => call("unsubscribe", this.#id);
-    said.then(unsubscribe, unsubscribe).catch(() => {});
+    void this.#end();
     this.#isNotReady(explained("CANCELLED", "the subscription was ended", "Subscribe again to get the rest."));
   }
 
   receive(message: Message): void {
     if (this.#over.signal.aborted) return;
-    this.#batches.push(decodeBatch(message));
-    if (this.#id !== 0) void this.#run();
+    const batch = decodeBatch(message);
+    if (batch.blobs.length === 0) {
+      // The log is over which the batches before this one came from.
+      this.#endComes = false;
+      this.#letGo();
+    } else if (!this.#endComes) {
+      this.#batches.push(batch);
+      if (this.#id !== 0) this.#run();
+    }
   }
 
-  async #run(): Promise<void> {
+  /** This log is over, if it is still the present one. */
+  expectEnd(log: unknown): void {
+    if (this.#log !== log) return;
+    this.#endComes = true;
+    this.#letGo();
+  }
+
+  /** There is nothing left to wait for. What the plugin has handed out already goes on: it waits for its acknowledgement. */
+  logIsEmpty(): void {
+    this.#isReady();
+  }
+
+  /** Lets go what is left of the old log. In the new one, the same positions are other blobs. */
+  #letGo(): void {
+    this.#log.abort();
+    this.#log = new AbortController();
+    this.#batches = [];
+    this.#taken = undefined;
+    this.#isReady();
+  }
+
+  /** What was taken a moment ago, or is in hand, is still said; if that fails, it comes again at the next start. */
+  async #end(): Promise<void> {
+    await this.#sayTaken();
+    await this.#ran;
+    await this.#sayTaken();
+    await call("unsubscribe", this.#id).catch(() => {});
+  }
+
+  async #sayTaken(): Promise<void> {
+    const taken = this.#taken;
+    this.#taken = undefined;
+    if (taken) await call("ack", this.#id, taken.batch, taken.position).catch(() => {});
+  }
+
+  #run(): void {
     if (this.#running) return;
     this.#running = true;
+    this.#ran = this.#handAll();
+  }
+
+  async #handAll(): Promise<void> {
     for (let batch = this.#batches.shift(); batch; batch = this.#batches.shift()) {
+      const log = this.#log;
       for (const blob of batch.blobs) {
-        if (!(await this.#hand(batch, blob))) break;
+        if (!(await this.#hand(batch, blob, log))) break;
       }
       this.#ack();
     }
@@ -122,22 +196,23 @@ class Live {
   }
 
   /** Whether the blob was taken. If not, the rest of its batch is of no use. */
-  async #hand(batch: Batch, blob: SyncBlob): Promise<boolean> {
+  async #hand(batch: Batch, blob: SyncBlob, log: AbortController): Promise<boolean> {
     for (let attempts = 1; ; attempts += 1) {
-      // The plugin sends a batch early only if the log was opened anew: then the same positions may be other blobs.
-      if (this.#over.signal.aborted || this.#batches.length > 0) return false;
+      // The plugin sends a batch early only if the log was opened anew: then it begins with what is not acknowledged.
+      if (log.signal.aborted || this.#batches.length > 0) return false;
       try {
         await this.#handler(blob);
+        if (this.#log !== log) return false;
         this.#took(batch, blob);
         return true;
       } catch (error) {
-        if (this.#over.signal.aborted) return false;
+        if (log.signal.aborted) return false;
         const wait = backoff(attempts);
         this.#ack();
         // The event cannot carry what the app threw, and nobody else would say it.
         console.error(`0k-Sync: a handler did not take blob ${blob.id}; it comes again in ${wait} ms`, error);
         call("handlerFailed", this.#id, blob.id, attempts, wait).catch(() => {});
-        await pause(wait, this.#over.signal);
+        await pause(wait, log.signal);
       }
     }
   }
@@ -159,6 +234,7 @@ class Live {
     if (this.#acking) return;
     this.#acking = true;
     for (let failures = 0; this.#taken && !this.#over.signal.aborted; ) {
+      const { signal } = this.#log;
       const taken = this.#taken;
       try {
         await call("ack", this.#id, taken.batch, taken.position);
@@ -166,7 +242,7 @@ class Live {
         if (this.#taken === taken) this.#taken = undefined;
       } catch {
         failures += 1;
-        await pause(backoff(failures), this.#over.signal);
+        await pause(backoff(failures), signal);
       }
     }
     this.#acking = false;

@@ -15,7 +15,14 @@ import {
   type RequestJoinOptions,
 } from "./pairing.js";
 import { PresenceApi } from "./presence.js";
-import { type BlobHandler, subscribe, type SubscribeOptions, type Subscription } from "./subscription.js";
+import {
+  type BlobHandler,
+  endOfLog,
+  logIsEmpty,
+  subscribe,
+  type SubscribeOptions,
+  type Subscription,
+} from "./subscription.js";
 
 /** How long {@link Receipt} waits by default, in milliseconds. */
 const WAIT_MS = 30_000;
@@ -120,11 +127,17 @@ export class Sync {
    */
   async leave(): Promise<void> {
     await call("leave");
+    logIsEmpty();
   }
 
-  /** Deletes this device without telling the others, who list it until one of them removes it. Needs `0ksync:admin`. */
+  /**
+   * Deletes this device without telling the others, who list it until one of them removes it. Needs `0ksync:admin`. Handlers
+   * get nothing more of the old log; subscriptions go on with the new one.
+   */
   async reset(): Promise<void> {
+    const ended = endOfLog();
     await call("reset");
+    ended();
   }
 
   /**

@@ -66,8 +66,6 @@ export class AwarenessLink {
       const clients = this.#from === undefined ? undefined : this.#clients.get(this.#from);
       // Nobody else says that this page is gone.
       for (const client of [...added, ...updated]) if (client !== own) clients?.add(client);
-      // Somebody is new here, and has not heard of us.
-      if (added.length > 0) this.#schedule();
     } else if (origin !== "leave" && [...added, ...updated, ...removed].includes(own)) {
       this.#schedule();
     }
@@ -101,6 +99,7 @@ export class AwarenessLink {
   #take(device: string, update: Uint8Array): void {
     if (update.length === 0) return this.#forget(device);
     this.#from = device;
+    const before = new Set(this.#awareness.states.keys());
     if (!this.#clients.has(device)) this.#clients.set(device, new Set());
     try {
       applyAwarenessUpdate(this.#awareness, update, this);
@@ -108,11 +107,16 @@ export class AwarenessLink {
       // Not an awareness update. It is gone in a moment anyway.
     }
     this.#from = undefined;
+    // Somebody is new here, or back, and may not have heard of us.
+    if ([...this.#awareness.states.keys()].some((client) => !before.has(client))) this.#schedule();
   }
 
   #forget(device: string): void {
     const clients = this.#clients.get(device);
     this.#clients.delete(device);
-    if (clients) removeAwarenessStates(this.#awareness, [...clients], this);
+    if (!clients) return;
+    removeAwarenessStates(this.#awareness, [...clients], this);
+    // Who comes back with what they told last is here again: else only their next change would count.
+    for (const client of clients) this.#awareness.meta.delete(client);
   }
 }

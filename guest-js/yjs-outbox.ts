@@ -29,6 +29,8 @@ export class Outbox {
   #last: Promise<void> = Promise.resolve();
   #pushing: Promise<void> | undefined;
   #error: SyncError | null = null;
+  /** When the last push that failed is tried again. */
+  #againAt: number | null = null;
   /** Blobs that this document pushed and that its subscription has not handed out yet. */
   readonly #own = new Set<string>();
 
@@ -46,7 +48,7 @@ export class Outbox {
   /** A change of this document. */
   add(update: Uint8Array): void {
     this.#updates.push(update);
-    this.#tell(null);
+    this.#tell();
     if (this.#busy) return;
     this.#busy = true;
     this.#last = this.#run();
@@ -77,18 +79,20 @@ export class Outbox {
         this.#updates.splice(0, count);
         failures = 0;
         this.#error = null;
-        this.#tell(null);
+        this.#tell();
       } catch (thrown) {
         const error = toSyncError(thrown, "push");
         failures += 1;
         this.#error = error;
         if (this.#over.signal.aborted) {
-          this.#tell(null);
+          this.#tell();
           break;
         }
         const wait = Math.max(backoff(failures), error.retryAfterMs ?? 0);
-        this.#tell(wait);
+        this.#againAt = Date.now() + wait;
+        this.#tell();
         await pause(wait, this.#over.signal);
+        this.#againAt = null;
       }
     }
     this.#busy = false;
@@ -108,7 +112,7 @@ export class Outbox {
       `one change of the document has ${bytes} bytes, and at most ${BLOB_BYTES} fit`,
       "Undo it or delete what it put in: it and all that came after wait for that.",
     );
-    this.#tell(null);
+    this.#tell();
     if (!again) this.#listeners.error(this.#error);
   }
 
@@ -139,7 +143,8 @@ export class Outbox {
     return Y.encodeStateAsUpdate(this.#doc, Y.encodeStateVector(known));
   }
 
-  #tell(retryAfterMs: number | null): void {
+  #tell(): void {
+    const retryAfterMs = this.#againAt === null ? null : Math.max(0, this.#againAt - Date.now());
     this.#listeners.status({ pending: this.#updates.length, error: this.#error, retryAfterMs });
   }
 }

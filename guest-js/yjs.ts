@@ -29,9 +29,11 @@ export interface ProviderError {
   /**
    * `INVALID_UPDATE`: a blob on the channel is no Yjs update, and was left out. `TOO_LARGE`: one change is larger than the
    * 1 MiB that fits in a blob; it and what came after wait until the document has become smaller (undo it, or delete it).
+   * `INTERNAL`, with a cause: an observer of the document threw; the document holds what came. Before {@link KsyncProvider.loaded},
+   * whatever keeps the log from being read: it is tried again, unless `loaded` rejects with it.
    */
   readonly error: SyncError;
-  /** The blob that was left out. */
+  /** The blob that was left out; only with `INVALID_UPDATE`. */
   readonly blob?: SyncBlob;
 }
 
@@ -113,17 +115,18 @@ export class KsyncProvider {
 
   /**
    * Ends the provider: the document stays, and is no longer kept the same. Says to the others that this device is gone from
-   * it. Resolves once what was pending is stored, or could not be at this last attempt.
+   * it. Resolves once what was pending is stored, or could not be at this last attempt. May be called again.
    *
    * @param options.discard lets go what is pending: for `left` and `reset`, after which it would go into the next log.
    */
   async destroy(options: { discard?: boolean } = {}): Promise<void> {
-    if (this.#over.signal.aborted) return;
-    this.#over.abort();
-    this.doc.off("update", this.#changed);
-    this.doc.off("destroy", this.#docDestroyed);
-    this.#awarenessLink?.destroy();
-    this.#subscription.then((stop) => stop()).catch(() => {});
+    if (!this.#over.signal.aborted) {
+      this.#over.abort();
+      this.doc.off("update", this.#changed);
+      this.doc.off("destroy", this.#docDestroyed);
+      this.#awarenessLink?.destroy();
+      this.#subscription.then((stop) => stop()).catch(() => {});
+    }
     await this.#outbox.close(options.discard ?? false);
   }
 
@@ -156,19 +159,17 @@ export class KsyncProvider {
     if (this.#over.signal.aborted) return;
     try {
       Y.applyUpdate(this.doc, blob.data, this);
-      this.#before?.stored.push(blob.data);
     } catch (thrown) {
       // To try again would not help, and would hold back everything behind it.
-      const error = readable(blob.data)
-        ? explained("INTERNAL", "an observer of the document threw", "See the cause.", thrown)
-        : explained(
-            "INVALID_UPDATE",
-            `a blob on the channel "${this.channel}" is no Yjs update, and was left out`,
-            "Push nothing else to a channel that a document uses.",
-            thrown,
-          );
-      this.#tell("error", { error, blob });
+      if (!readable(blob.data)) {
+        const what = `a blob on the channel "${this.channel}" is no Yjs update, and was left out`;
+        const next = "Push nothing else to a channel that a document uses.";
+        return this.#tell("error", { error: explained("INVALID_UPDATE", what, next, thrown), blob });
+      }
+      // The document has it all the same.
+      this.#tell("error", { error: explained("INTERNAL", "an observer of the document threw", "See the cause.", thrown) });
     }
+    this.#before?.stored.push(blob.data);
   };
 
   /** What was in the document before this provider, and is not in the log, goes there now. */
@@ -176,9 +177,12 @@ export class KsyncProvider {
     const before = this.#before;
     this.#before = undefined;
     if (!before) return;
-    const stored = before.stored.length > 0 ? Y.mergeUpdates(before.stored) : EMPTY;
-    const missing = Y.diffUpdate(before.all, Y.encodeStateVectorFromUpdate(stored));
-    if (hasStructs(missing)) this.#outbox.add(missing);
+    // A difference of state vectors would leave out what was only deleted.
+    const scratch = new Y.Doc();
+    for (const update of before.stored) Y.applyUpdate(scratch, update);
+    scratch.on("update", (missing: Uint8Array) => this.#outbox.add(missing));
+    Y.applyUpdate(scratch, before.all);
+    scratch.destroy();
   }
 
   #tell<E extends keyof ProviderEvents>(type: E, event: ProviderEvents[E]): void {
@@ -191,9 +195,6 @@ export class KsyncProvider {
     }
   }
 }
-
-/** The update with nothing in it. */
-const EMPTY = Y.encodeStateAsUpdate(new Y.Doc());
 
 /** What trying again does not mend. */
 const PERMANENT: ReadonlySet<string> = new Set(["NOT_PERMITTED", "NOT_INSTALLED", "INVALID_ARGUMENT", "CANCELLED"]);

@@ -1,9 +1,8 @@
 //! An app in a window, steered through WebKit's WebDriver.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
+use crate::driver::Driver;
 use crate::hands::{Hands, Key};
 use crate::{LIMIT, Screen};
 
@@ -26,10 +26,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(found) = look().await {
+        // A driver that has no answer would be waited for without end.
+        let left = LIMIT.saturating_sub(began.elapsed());
+        let looked = tokio::time::timeout(left, look()).await;
+        if let Some(found) = looked.unwrap_or_else(|_| panic!("waited in vain for {what}")) {
             return found;
         }
-        assert!(began.elapsed() < LIMIT, "waited in vain for {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -68,9 +70,7 @@ impl Launch {
     /// If it does not start.
     pub async fn start(&self) -> App {
         std::fs::create_dir_all(&self.profile).expect("the profile can be made");
-        let port = free_port();
         let mut command = Command::new("WebKitWebDriver");
-        command.args([format!("--port={port}"), "--host=127.0.0.1".to_owned()]);
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("KSYNC_")));
         command.env("DISPLAY", &self.display).env("TAURI_WEBVIEW_AUTOMATION", "true").env("GDK_BACKEND", "x11");
         // There is no graphics card here.
@@ -81,44 +81,22 @@ impl Launch {
             command.env(name, self.profile.join(folder));
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let log =
-            File::options().create(true).append(true).open(self.profile.join("log")).expect("the log can be made");
+        let path = self.profile.join("log");
+        let log = File::options().create(true).append(true).open(&path).expect("the log can be made");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let driver = Driver(command.spawn().expect("webkit2gtk-driver is installed"));
-        until("WebKitWebDriver", async || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
+        let (driver, port) = Driver::start(&mut command, &path).await;
         let mut wanted = Capabilities::new();
         wanted.insert("webkitgtk:browserOptions".to_owned(), json!({ "binary": self.program, "args": [] }));
+        // A driver gives a script that waits half a minute.
+        wanted.insert("timeouts".to_owned(), json!({ "script": LIMIT.as_millis() as u64 }));
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(wanted);
         let client = tokio::time::timeout(LIMIT, builder.connect(&format!("http://127.0.0.1:{port}"))).await;
         let client = client.expect("the app starts in time").unwrap_or_else(|e| {
-            let log = std::fs::read_to_string(self.profile.join("log")).unwrap_or_default();
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
             panic!("{} does not start: {e}\n{log}", self.program.display())
         });
         App { client, driver, profile: self.profile.clone(), display: self.display.clone() }
-    }
-}
-
-/// The driver's process; ends with its value, and the app with it.
-#[derive(Debug)]
-struct Driver(Child);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        for app in self.children() {
-            let _ = Command::new("kill").args(["-KILL", &app.to_string()]).stderr(Stdio::null()).status();
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Driver {
-    /// The processes that it has started: the app.
-    fn children(&self) -> Vec<u32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.0.id());
-        let listed = std::fs::read_to_string(path).unwrap_or_default();
-        listed.split_whitespace().filter_map(|id| id.parse().ok()).collect()
     }
 }
 
@@ -228,14 +206,13 @@ impl App {
         crate::screen::picture(&self.display, path);
     }
 
-    /// Waits for a window of the app that is no page, by its title, and presses a key in it, after a look or at once.
+    /// Waits for a window of the app that is no page, by its title, and presses a key in it.
     ///
     /// # Panics
     /// If it does not come in time.
-    pub async fn press_in(&self, title: &str, key: Key, after: Duration) {
+    pub async fn press_in(&self, title: &str, key: Key) {
         let (hands, process) = (Hands::at(&self.display), self.id());
         let window = until(title, async || hands.window_of(process, title)).await;
-        tokio::time::sleep(after).await;
         hands.press(window, key);
         until("the window's end", async || (hands.window_of(process, title) != Some(window)).then_some(())).await;
     }
@@ -276,11 +253,6 @@ pub(crate) fn test(id: &str) -> String {
 fn runs(id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// The folder with the workspace's programs, which are built from the present sources once for each run of the tests.

@@ -3,6 +3,7 @@
 //! Everything is waited for with a limit; nothing is slept for. Every process ends with the value that stands for it.
 
 mod app;
+mod driver;
 pub mod exits;
 mod hands;
 mod line;

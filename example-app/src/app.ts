@@ -98,8 +98,9 @@ export class App {
     session.provider.on("error", ({ error, blob }) => {
       if (!current()) return;
       if (blob) this.banner.set("odd", { tone: "info", text: "Something that came was left out.", closable: true });
-      else if (session.loaded) this.complain("save", "Your last changes are not saved yet.", error);
-      else this.complain("load", "The notes cannot be read yet.", error);
+      else if (!session.loaded) this.complain("load", "The notes cannot be read yet.", error);
+      // The status says what could not be saved. What is left is a fault of this window.
+      else if (error.code === "INTERNAL") console.error(error);
     });
     session.provider.loaded.then(
       () => {
@@ -124,6 +125,8 @@ export class App {
     this.session.destroy();
     this.session = new Session();
     this.selected = undefined;
+    // What was said of the old log is over with it.
+    for (const subject of ["load", "save", "odd"]) this.banner.set(subject);
     this.element.dataset["view"] = "list";
     this.list.clearSearch();
     this.begin();
@@ -191,7 +194,9 @@ export class App {
     try {
       this.toasts.show(await saveCopy(this.session.notes));
     } catch (error) {
-      this.complain("copy", "The copy could not be saved.", error);
+      // Not in the strip: that says first why somebody wants a copy.
+      const { message, nextStep } = failure(error);
+      this.toasts.show(`The copy could not be saved. ${message} ${nextStep}`.trim());
     }
   }
 
@@ -210,7 +215,6 @@ export class App {
     this.editor.show(
       note &&
         body && {
-          id: note.id,
           body,
           awareness,
           undo: notes.undoOf(note.id, body),

@@ -39,7 +39,7 @@ export class Devices {
         closed();
       },
     });
-    void this.listen();
+    this.listen().catch((error: unknown) => this.dialog.fail(error));
     this.render();
   }
 
@@ -144,6 +144,7 @@ export class Devices {
       no: "Keep it",
       testid: "confirm-remove",
       act: async () => {
+        this.dialog.clearError();
         await sync.removeDevice(id);
         this.going.add(id);
         this.render();
@@ -178,6 +179,7 @@ export class Devices {
   }
 
   private giveUp(): void {
+    this.dialog.clearError();
     sync.leave().catch((error: unknown) => this.dialog.fail(error));
   }
 }

@@ -4,6 +4,8 @@ import { failure } from "./failure";
 /** A dialog that covers the window. Escape and its cross close it; then it is gone. */
 export class Dialog {
   readonly element: HTMLDialogElement;
+  /** Whether something runs that closing would not stop: then neither Escape nor the cross closes it. */
+  busy = false;
   private readonly error = el("div", { class: "error", role: "alert", hidden: true });
 
   /** With `bare`, what is in it has a heading and a way to close of its own. */
@@ -16,7 +18,7 @@ export class Dialog {
       "div",
       { class: "dialog-head" },
       el("h2", {}, title),
-      iconButton("close", "Close", () => this.close(), { "data-testid": "close-dialog" }),
+      iconButton("close", "Close", () => this.busy || this.close(), { "data-testid": "close-dialog" }),
     );
     this.element = el(
       "dialog",
@@ -30,7 +32,12 @@ export class Dialog {
       options.closed?.();
     });
     // The app's own Escape goes back to the list; within a dialog it closes the dialog and nothing more.
-    this.element.addEventListener("keydown", (event) => event.stopPropagation());
+    this.element.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      // A second `cancel` without a click in between cannot be prevented everywhere.
+      if (this.busy && event.key === "Escape") event.preventDefault();
+    });
+    this.element.addEventListener("cancel", (event) => this.busy && event.preventDefault());
     document.body.append(this.element);
     this.element.showModal();
   }
@@ -61,7 +68,7 @@ export interface Question {
   yes: string;
   no?: string;
   testid: string;
-  /** Does it. While it runs the buttons rest; if it fails, the dialog stays and says why. */
+  /** Does it. While it runs, the dialog stays and its buttons rest; if it fails, the dialog stays and says why. */
   act: () => Promise<void>;
   /** Something else that may be done first, like saving a copy. Gives what to say about it. */
   before?: { label: string; act: () => Promise<string> };
@@ -76,7 +83,7 @@ export function ask(question: Question): void {
   const buttons: HTMLButtonElement[] = [];
   const run = async (act: () => Promise<void>): Promise<void> => {
     dialog.clearError();
-    for (const each of buttons) each.disabled = true;
+    rest(true);
     try {
       await act();
       dialog.close();
@@ -84,8 +91,12 @@ export function ask(question: Question): void {
       dialog.fail(error);
       offerOtherwise();
     } finally {
-      for (const each of buttons) each.disabled = false;
+      rest(false);
     }
+  };
+  const rest = (busy: boolean): void => {
+    dialog.busy = busy;
+    for (const each of buttons) each.disabled = busy;
   };
   const offerOtherwise = (): void => {
     const { otherwise: other } = question;
@@ -102,7 +113,7 @@ export function ask(question: Question): void {
     "data-testid": question.testid,
   });
   const no = button(question.no ?? "Cancel", () => dialog.close(), { "data-testid": "cancel", autofocus: true });
-  buttons.push(yes);
+  buttons.push(no, yes);
   const actions = el("div", { class: "actions" }, no, yes);
   const { before } = question;
   if (before) {

@@ -27,7 +27,6 @@ const ICONS = {
   back: "M12 4.5 6.5 10l5.5 5.5",
   close: "M5 5l10 10M15 5 5 15",
   devices: "M3 5h10v7H3zM2 15h9M13.5 8H17v8h-3.5z",
-  restore: "M5 4v4h4M5.2 8A6 6 0 1 1 4 11.5",
 } as const;
 
 /** An icon without a meaning of its own: whatever it stands in says what it does. */

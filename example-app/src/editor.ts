@@ -17,7 +17,6 @@ import { el } from "./dom";
 
 /** A text to be edited. */
 export interface Opened {
-  id: string;
   body: Y.Text;
   undo: Y.UndoManager;
   awareness: Awareness;
@@ -65,11 +64,6 @@ export class Editor {
   private readonly access = new Compartment();
   private view: EditorView | undefined;
   private opened: Opened | undefined;
-
-  /** The note whose text it shows. */
-  get id(): string | undefined {
-    return this.opened?.id;
-  }
 
   /** Shows this text, or none. The same one again stays as it is, with its cursor. */
   show(next: Opened | undefined): void {

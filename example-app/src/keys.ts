@@ -8,10 +8,10 @@ interface KeyActions {
   back(): void;
 }
 
-/** Listens for them. While a dialog is open, the keys are the dialog's. */
+/** Listens for them. While a dialog is open, the keys are the dialog's; while an input method composes, they are its own. */
 export function listenForKeys(actions: KeyActions): void {
   window.addEventListener("keydown", (event) => {
-    if (document.querySelector("dialog[open]")) return;
+    if (event.isComposing || document.querySelector("dialog[open]")) return;
     const mod = (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
     const key = event.key.toLowerCase();
     if (key === "escape") actions.back();

@@ -172,6 +172,8 @@ export class List {
   }
 
   private inSearch(event: KeyboardEvent): void {
+    // The keys choose among what an input method proposes.
+    if (event.isComposing) return;
     if (event.key === "ArrowDown" || event.key === "Enter") {
       const first = this.list.firstElementChild;
       if (first instanceof HTMLElement) this.go(first);

@@ -36,6 +36,7 @@ export function removal(by: string | null, save: () => void, anew: () => void): 
 export class Banner {
   readonly element = el("div", { class: "banners", role: "status", "aria-live": "polite" });
   private readonly messages = new Map<string, Message>();
+  private said = "";
 
   /** Sets or, without a message, ends what is said about a subject. */
   set(subject: string, message?: Message): void {
@@ -47,6 +48,10 @@ export class Banner {
   private render(): void {
     const all = [...this.messages];
     const shown = all.find(([, { tone }]) => tone === "trouble") ?? all[0];
+    // What is said again at each keystroke takes the focus from nobody.
+    const said = JSON.stringify(shown ?? "");
+    if (said === this.said) return;
+    this.said = said;
     if (!shown) return this.element.replaceChildren();
     const [subject, { tone, text, detail, offers, closable }] = shown;
     this.element.replaceChildren(
@@ -57,8 +62,11 @@ export class Banner {
         el(
           "div",
           { class: "banner-offers" },
-          ...(offers ?? []).map(({ label, act, testid }) =>
-            button(label, act, { class: "button small", "data-testid": testid }),
+          ...(offers ?? []).map(({ label, testid }, n) =>
+            button(label, () => this.messages.get(subject)?.offers?.[n]?.act(), {
+              class: "button small",
+              "data-testid": testid,
+            }),
           ),
           closable && iconButton("close", "Dismiss", () => this.set(subject)),
         ),

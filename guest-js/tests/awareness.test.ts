@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { applyAwarenessUpdate, Awareness, encodeAwarenessUpdate } from "y-protocols/awareness";
+import { applyAwarenessUpdate, Awareness, encodeAwarenessUpdate, removeAwarenessStates } from "y-protocols/awareness";
 import * as Y from "yjs";
 
 import { KsyncProvider } from "../yjs.js";
@@ -104,6 +104,46 @@ test("the others come in, and whoever is new is told of this page", async () => 
   presence("phone", phone.told());
   await vi.advanceTimersByTimeAsync(1_000);
   expect(rust.of("presence").length, "who is known already is not answered").toBe(before + 1);
+});
+
+test.each([
+  ["as it was", (phone: ReturnType<typeof other>) => phone.told()],
+  [
+    "with another state",
+    (phone: ReturnType<typeof other>) => {
+      phone.awareness.setLocalState({ name: "phone", cursor: 1 });
+      return phone.told();
+    },
+  ],
+])("who comes back after a while without connection is here again at once, %s, and hears of this page", async (_, told) => {
+  const { awareness } = await here();
+  awareness.setLocalState({ name: "me" });
+  const phone = other({ name: "phone" });
+  presence("phone", phone.told());
+  await vi.advanceTimersByTimeAsync(1_000);
+  presence("phone", []);
+  await vi.advanceTimersByTimeAsync(1_000);
+  const before = rust.of("presence").length;
+  presence("phone", told(phone));
+  expect(awareness.states.has(phone.id)).toBe(true);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(rust.of("presence").length).toBe(before + 1);
+});
+
+test("who was too long without a sign and comes back hears of this page", async () => {
+  const { awareness } = await here();
+  awareness.setLocalState({ name: "me" });
+  const phone = other({ name: "phone" });
+  presence("phone", phone.told());
+  // As the awareness itself does after 30 s.
+  removeAwarenessStates(awareness, [phone.id], "timeout");
+  await vi.advanceTimersByTimeAsync(1_000);
+  const before = rust.of("presence").length;
+  phone.awareness.setLocalState({ name: "phone" });
+  presence("phone", phone.told());
+  expect(awareness.states.has(phone.id)).toBe(true);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(rust.of("presence").length).toBe(before + 1);
 });
 
 test("it is told again once there is a connection", async () => {

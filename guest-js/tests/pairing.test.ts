@@ -68,6 +68,22 @@ test("a handler that throws ends the pairing with what it threw", async () => {
   expect(rust.args("pairing_cancel")).toEqual([{ pairing: 11 }]);
 });
 
+test("a handler that throws after it has agreed ends nothing: the newcomer is being added", async () => {
+  const error = vi.spyOn(console, "error").mockImplementation(() => {});
+  const invite = await invited({
+    onRequest: async (request) => {
+      await request.accept("4711");
+      throw new Error("mine");
+    },
+  });
+  step("invite", REQUEST);
+  await settle();
+  expect(rust.of("pairing_cancel")).toEqual([]);
+  expect(error).toHaveBeenCalledOnce();
+  step("invite", ADDED);
+  expect(await invite.done).toEqual({ id: "p", name: "Pixel 9" });
+});
+
 test("what keeps an invite from being made is its error, before the link and instead of it", async () => {
   rust.on("invite", fails("RELAY_UNREACHABLE"));
   expect(await code(sync.invite())).toBe("RELAY_UNREACHABLE");

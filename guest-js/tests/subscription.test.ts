@@ -203,8 +203,39 @@ test("what was taken a moment before the end is still said", async () => {
   await settle();
   stop();
   await settle();
+  expect(acks()).toEqual([[1, "1"]]);
+  slow.resolve();
+  await settle();
+  expect(rust.calls.map(({ command }) => command).slice(-3), "and so is what was in hand").toEqual(["ack", "ack", "unsubscribe"]);
+  expect(acks()).toEqual([
+    [1, "1"],
+    [1, "2"],
+  ]);
+});
+
+test("a handler that ends the subscription has taken its blob", async () => {
+  const taken: string[] = [];
+  const { stop, rust: sender } = await begin(async (b) => {
+    taken.push(b.position);
+    await stop();
+  });
+  sender.send(batch(1, [blob(1), blob(2)]));
+  await settle();
+  expect(taken).toEqual(["1"]);
   expect(rust.calls.map(({ command }) => command).slice(-2)).toEqual(["ack", "unsubscribe"]);
   expect(acks()).toEqual([[1, "1"]]);
+});
+
+test("a handler that fails after the end has not taken its blob", async () => {
+  const slow = deferred();
+  const { stop, rust: sender } = await begin(() => slow.promise);
+  sender.send(batch(1, [blob(1)]));
+  await settle();
+  stop();
+  slow.reject(new Error("no"));
+  await settle();
+  expect(acks()).toEqual([]);
+  expect(rust.of("unsubscribe").length).toBe(1);
 });
 
 test("a log that was opened anew makes the batch before worthless", async () => {
@@ -221,6 +252,124 @@ test("a log that was opened anew makes the batch before worthless", async () => 
   await settle();
   expect(taken).toEqual(["old 8", "new 1"]);
   expect(acks().at(-1)).toEqual([2, "1"]);
+});
+
+/** A handler that keeps what it got, and waits at the blob «hold». */
+function holding() {
+  const held = deferred();
+  const taken: string[] = [];
+  const handler: BlobHandler = (b) => {
+    taken.push(b.text());
+    return b.text() === "hold" ? held.promise : undefined;
+  };
+  return { taken, handler, release: () => held.resolve() };
+}
+
+test("an empty batch ends the old log: what waits of it is let go, and ready has nothing to wait for", async () => {
+  rust.on("subscribe", () => ({ id: 7, until: "9" }));
+  const { taken, handler, release } = holding();
+  const { stop, rust: sender } = await begin(handler);
+  sender.send(batch(1, [blob(1, "before"), blob(2, "hold"), blob(3, "never")]));
+  await settle();
+  sender.send(batch(2, []));
+  await stop.ready;
+  release();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(taken).toEqual(["before", "hold"]);
+  expect(acks(), "the new log has other blobs at these positions").toEqual([]);
+  sender.send(batch(3, [blob(1, "after")]));
+  await settle();
+  expect(taken).toEqual(["before", "hold", "after"]);
+  expect(acks()).toEqual([[3, "1"]]);
+});
+
+test("a blob of the old log that failed holds nothing of the new one back", async () => {
+  const taken: string[] = [];
+  const { rust: sender } = await begin((b) => {
+    taken.push(b.text());
+    if (b.text() === "bad") throw new Error("no");
+  });
+  sender.send(batch(1, [blob(1, "bad")]));
+  await vi.advanceTimersByTimeAsync(10_000);
+  const tries = taken.length;
+  sender.send(batch(2, []));
+  sender.send(batch(3, [blob(1, "new")]));
+  await settle();
+  expect(taken.slice(tries)).toEqual(["new"]);
+});
+
+test("an acknowledgement of the old log that failed holds none of the new one back", async () => {
+  rust.on("ack", fails("IO"));
+  const { rust: sender } = await begin(() => {});
+  sender.send(batch(1, [blob(4)]));
+  await vi.advanceTimersByTimeAsync(10_000);
+  rust.on("ack", () => null);
+  sender.send(batch(2, []));
+  sender.send(batch(3, [blob(1)]));
+  await settle();
+  expect(acks().at(-1)).toEqual([3, "1"]);
+});
+
+test("a reset in the middle of a subscription goes on with the new log, however late the plugin says so", async () => {
+  rust.on("subscribe", () => ({ id: 7, until: "9" }));
+  const { taken, handler, release } = holding();
+  const { stop, rust: sender } = await begin(handler);
+  sender.send(batch(1, [blob(1, "before"), blob(2, "hold"), blob(3, "never")]));
+  await settle();
+  await sync.reset();
+  await stop.ready;
+  release();
+  await settle();
+  // A large message takes its time.
+  sender.send(batch(2, [blob(4, "of the old log")]));
+  sender.send(batch(3, []));
+  sender.send(batch(4, [blob(1, "after")]));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(taken).toEqual(["before", "hold", "after"]);
+  expect(acks()).toEqual([[4, "1"]]);
+});
+
+test("what the new log gave before the reset was answered stays", async () => {
+  const answer = deferred();
+  rust.on("reset", () => answer.promise);
+  const { taken, handler, release } = holding();
+  const { rust: sender } = await begin(handler);
+  sender.send(batch(1, [blob(1, "hold"), blob(2, "never")]));
+  await settle();
+  const done = sync.reset();
+  sender.send(batch(2, []));
+  sender.send(batch(3, [blob(1, "after")]));
+  answer.resolve();
+  await done;
+  release();
+  await settle();
+  expect(taken).toEqual(["hold", "after"]);
+});
+
+test("a reset that fails changes nothing", async () => {
+  rust.on("reset", fails("IO"));
+  const { taken, handler, release } = holding();
+  const { rust: sender } = await begin(handler);
+  sender.send(batch(1, [blob(1, "hold"), blob(2, "next")]));
+  await settle();
+  expect(await code(sync.reset())).toBe("IO");
+  release();
+  await settle();
+  expect(taken).toEqual(["hold", "next"]);
+});
+
+test("after leaving the group there is nothing that ready could wait for", async () => {
+  rust.on("subscribe", () => ({ id: 7, until: "9" }));
+  const { stop } = await begin(() => {});
+  rust.on("leave", fails("RELAY_UNREACHABLE"));
+  let ready = false;
+  void stop.ready.then(() => (ready = true));
+  expect(await code(sync.leave())).toBe("RELAY_UNREACHABLE");
+  await settle();
+  expect(ready, "nothing was deleted").toBe(false);
+  rust.on("leave", () => null);
+  await sync.leave();
+  await stop.ready;
 });
 
 test("a subscription that cannot begin says why", async () => {

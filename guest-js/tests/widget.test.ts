@@ -28,7 +28,9 @@ class Widget {
   constructor(attributes: Record<string, string> = {}) {
     this.element = document.createElement("ksync-pair");
     for (const [name, value] of Object.entries(attributes)) this.element.setAttribute(name, value);
-    document.body.addEventListener("ksync-paired", (event) => this.paired.push((event as CustomEvent).detail), { once: true });
+    document.body.addEventListener("ksync-paired", (event) => {
+      if (event.target === this.element) this.paired.push((event as CustomEvent).detail);
+    });
     this.element.addEventListener("ksync-closed", () => (this.closed += 1));
     document.body.append(this.element);
   }
@@ -171,6 +173,16 @@ test("the time counts down, its last minute is said, and its end offers a new co
   expect(widget.text("countdown")).toBe("10:00");
 });
 
+test("the last minute is said once, also where the second that begins it was slept through", async () => {
+  const widget = await adding({}, 75_400);
+  vi.setSystemTime(Date.now() + 20_000);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(widget.text("live")).toContain("one more minute");
+  widget.root.querySelector('[data-testid="live"]')?.replaceChildren();
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(widget.text("live")).toBe("");
+});
+
 test("the plugin's word that the code has expired leads to the same screen", async () => {
   const widget = await adding();
   await step("invite", { type: "failed", error: failure("PAIRING_EXPIRED") });
@@ -230,6 +242,49 @@ test("while an answer is on its way, it is not given again", async () => {
   await widget.submit();
   expect(rust.of("pairing_check").length).toBe(1);
   expect(widget.get("add").getAttribute("aria-disabled")).toBe("true");
+});
+
+test.each([true, false])("while a yes is on its way, there is no no; digits to type: %s", async (needsCheck) => {
+  const asked = deferred<null>();
+  for (const command of ["pairing_check", "pairing_consent"]) rust.on(command, () => asked.promise);
+  const widget = await adding();
+  await step("invite", { ...REQUEST, needsCheck });
+  if (needsCheck) {
+    await widget.type("digit-input", "4711");
+    await widget.submit();
+  } else {
+    await widget.click("add");
+  }
+  expect(widget.get("refuse").getAttribute("aria-disabled")).toBe("true");
+  await widget.click("refuse");
+  expect(rust.of("pairing_check").length + rust.of("pairing_consent").length).toBe(1);
+  asked.resolve(null);
+  await settle();
+  expect(widget.screen).toBe("waiting");
+});
+
+test("after a wrong code there is a no again", async () => {
+  rust.on("pairing_check", fails("WRONG_CODE"));
+  const widget = await adding();
+  await step("invite", REQUEST);
+  await widget.type("digit-input", "0000");
+  await widget.submit();
+  await widget.click("refuse");
+  expect(rust.args("pairing_consent")).toEqual([{ pairing: 11, yes: false }]);
+});
+
+test("what was wrong is not said any more of what is typed next", async () => {
+  const widget = await connecting("join", "  ");
+  await widget.type("paste", "K");
+  expect(widget.text("problem")).toBe("");
+  expect(widget.get("paste").hasAttribute("aria-invalid")).toBe(false);
+  const member = await adding();
+  await step("invite", REQUEST);
+  await member.submit();
+  expect(member.get("digit-input").getAttribute("aria-invalid")).toBe("true");
+  await member.type("digit-input", "4");
+  expect(member.text("problem")).toBe("");
+  expect(member.get("digit-input").hasAttribute("aria-invalid")).toBe(false);
 });
 
 test("refusing says no to the newcomer, and that nothing was shared", async () => {
@@ -461,6 +516,19 @@ test("the focus follows the screens, and is not taken from elsewhere", async () 
   await step("invite", uri());
   expect(document.activeElement).toBe(field);
   expect(widget.text("live")).toBe("Add a device");
+});
+
+test("within another component, it is not taken from elsewhere either", async () => {
+  const host = document.createElement("div");
+  const field = document.createElement("input");
+  document.body.append(host, field);
+  const widget = new Widget({ mode: "add" });
+  host.attachShadow({ mode: "open" }).append(widget.element);
+  await settle();
+  field.focus();
+  await step("invite", uri());
+  expect(widget.screen).toBe("add");
+  expect(document.activeElement).toBe(field);
 });
 
 test("autofocus takes it at the beginning", () => {

@@ -106,6 +106,22 @@ test("a push that fails is kept and tried again, and the status says so", async 
   expect(stored()).toBe("precious");
 });
 
+test("what is typed while a push waits to be tried again does not hide when that is", async () => {
+  rust.on("push", fails("DISK_FULL"));
+  const { text, provider } = document();
+  const seen: ProviderStatus[] = [];
+  provider.on("status", (status) => seen.push(status));
+  text.insert(0, "a");
+  await settle();
+  await vi.advanceTimersByTimeAsync(100);
+  text.insert(1, "b");
+  expect(seen.at(-1)).toMatchObject({ pending: 2, error: { code: "DISK_FULL" }, retryAfterMs: 150 });
+  rust.on("push", (bytes: Uint8Array) => log.append(bytes));
+  await vi.advanceTimersByTimeAsync(150);
+  text.insert(2, "c");
+  expect(seen.at(-1)).toEqual({ pending: 1, error: null, retryAfterMs: null });
+});
+
 test("the plugin's own word on when to come back is kept to", async () => {
   rust.on("push", fails("RATE_LIMITED", { retryAfterMs: 9_000 }));
   document().text.insert(0, "x");
@@ -129,6 +145,22 @@ test("a blob that is no update is reported and passed over", async () => {
   expect(errors).toMatchObject([{ error: { code: "INVALID_UPDATE" }, blob: { position: "1" } }]);
   await vi.advanceTimersByTimeAsync(120_000);
   expect(rust.of("handler_failed")).toEqual([]);
+});
+
+test("a blob is not called left out where only an observer of the document threw", async () => {
+  const from = new Y.Doc();
+  from.getText("t").insert(0, "sound");
+  log.append(Y.encodeStateAsUpdate(from));
+  const { doc, text, provider } = document();
+  const errors: ProviderError[] = [];
+  provider.on("error", (error) => errors.push(error));
+  doc.on("update", () => {
+    throw new Error("a fault of the app");
+  });
+  await provider.loaded;
+  expect(text.toString()).toBe("sound");
+  expect(errors).toMatchObject([{ error: { code: "INTERNAL" } }]);
+  expect(errors[0]).not.toHaveProperty("blob");
 });
 
 test("small changes that are too large together go in several blobs", async () => {
@@ -179,6 +211,20 @@ test("what was in the document before the provider goes to the log, and only onc
   expect(log.blobs.length).toBe(1);
 });
 
+test("what was only deleted before the provider goes to the log, too", async () => {
+  const first = document();
+  first.text.insert(0, "a secret");
+  await settle();
+  const offline = new Y.Doc();
+  Y.applyUpdate(offline, Y.encodeStateAsUpdate(first.doc));
+  offline.getText("t").delete(1, 7);
+  await document(offline).provider.loaded;
+  await settle();
+  expect(stored()).toBe("a");
+  expect(first.text.toString()).toBe("a");
+  expect(log.blobs.length).toBe(2);
+});
+
 test("a log that cannot be read yet is tried again, and one that is forbidden is not", async () => {
   rust.on("subscribe", fails("HOME_BUSY"));
   const { provider } = document();
@@ -224,6 +270,21 @@ test("destroyed with discard, a provider lets go what was pending: it belongs to
   await provider.destroy({ discard: true });
   expect(provider.pending).toBe(0);
   expect(stored()).toBe("");
+});
+
+test("every destroy waits for the last attempt, and a later one can still discard", async () => {
+  const slow = deferred();
+  rust.on("push", () => slow.promise.then(fails("IO")));
+  const { provider, text } = document();
+  text.insert(0, "x");
+  const destroyed = [provider.destroy(), provider.destroy({ discard: true })];
+  expect(provider.pending).toBe(0);
+  let gone = false;
+  void destroyed[1]?.then(() => (gone = true));
+  await settle();
+  expect(gone).toBe(false);
+  slow.resolve();
+  await Promise.all(destroyed);
 });
 
 test("destroying the document destroys the provider", async () => {

@@ -119,7 +119,8 @@ export class KsyncPair extends Base {
   #mayFocus(): boolean {
     if (this.#card.dataset["screen"] === undefined) return false;
     const root = this.getRootNode() as Document | ShadowRoot;
-    const active = root.activeElement ?? null;
+    // Within another component, what has the focus outside of that one is known to the page only.
+    const active = root.activeElement ?? document.activeElement;
     return active === null || active === this || active === document.body;
   }
 

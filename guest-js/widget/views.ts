@@ -100,11 +100,14 @@ function shown({ mode, shown: link }: At<"shown">, flow: Flow, say: Say, leave: 
   field.addEventListener("focus", () => field.select());
   const copy = button("copy", "plain", "Copy", () => void copyLink(field, copy, say));
   const left = h("span", { role: "timer", "data-testid": "countdown" });
+  let minuteSaid = false;
   const tick = () => {
     const ms = link.expiresAt.getTime() - Date.now();
     left.textContent = clock(ms);
-    const seconds = Math.ceil(ms / 1000);
-    if (seconds === 60) say("This code works for one more minute.");
+    if (ms <= 60_000 && !minuteSaid) {
+      minuteSaid = true;
+      say("This code works for one more minute at most.");
+    }
     if (ms <= 0) flow.expired(mode);
   };
   const other = add
@@ -169,6 +172,7 @@ function paste({ mode, link, note }: At<"paste">, flow: Flow, say: Say, leave: (
     if (field.value.trim() !== "") return void flow.connect(field.value, mode);
     complain(field, problem, "Paste the link from the other device first.", say);
   };
+  field.addEventListener("input", () => calm(field, problem));
   field.addEventListener("keydown", (event) => {
     // A link has no lines: Enter sends it.
     if (event.key !== "Enter" || event.isComposing) return;
@@ -230,12 +234,14 @@ function typeDigits({ name, submit }: At<"type">, flow: Flow, say: Say, leave: (
   const problem = h("p", { id: "problem", class: "problem", "data-testid": "problem" });
   field.addEventListener("input", () => {
     field.value = field.value.replace(/\D/g, "").slice(0, 4);
+    calm(field, problem);
   });
   const yes = h("button", { type: "submit", class: "primary", "data-testid": "add" }, name === undefined ? "Continue" : "Add");
   const send = async () => {
     if (busy(yes)) return;
     if (field.value.length < 4) return complain(field, problem, "Type all four digits.", say);
     busy(yes, true);
+    busy(no, name !== undefined);
     try {
       await submit(field.value);
     } catch {
@@ -243,10 +249,10 @@ function typeDigits({ name, submit }: At<"type">, flow: Flow, say: Say, leave: (
       field.select();
     } finally {
       busy(yes, false);
+      busy(no, false);
     }
   };
-  const no =
-    name === undefined ? button("cancel", "plain", "Cancel", leave) : button("refuse", "plain", "Refuse", () => flow.refuse());
+  const no = name === undefined ? button("cancel", "plain", "Cancel", leave) : refuseButton(flow);
   return {
     name: "type-digits",
     title: name === undefined ? "Type the digits" : `Add «${name}»?`,
@@ -261,15 +267,18 @@ function typeDigits({ name, submit }: At<"type">, flow: Flow, say: Say, leave: (
 function consent({ name, yes }: At<"consent">, flow: Flow): View {
   const add = button("add", "primary", "Add", () => {
     if (busy(add)) return;
-    busy(add, true);
-    void yes().finally(() => busy(add, false));
+    for (const each of [add, no]) busy(each, true);
+    void yes().finally(() => {
+      for (const each of [add, no]) busy(each, false);
+    });
   });
+  const no = refuseButton(flow);
   return {
     name: "consent",
     title: `Add «${name}»?`,
     body: [
       text("It will be able to read everything that is synced. Add it only if it is yours."),
-      actions(add, button("refuse", "plain", "Refuse", () => flow.refuse())),
+      actions(add, no),
     ],
   };
 }
@@ -309,6 +318,20 @@ function choice(testid: string, icon: string, title: string, words: string, onCl
 function busy(element: HTMLElement, now?: boolean): boolean {
   if (now !== undefined) element.setAttribute("aria-disabled", String(now));
   return element.getAttribute("aria-disabled") === "true";
+}
+
+/** A no. While a yes is on its way it would come too late, and only look like one. */
+function refuseButton(flow: Flow): HTMLButtonElement {
+  const refuse = button("refuse", "plain", "Refuse", () => {
+    if (!busy(refuse)) flow.refuse();
+  });
+  return refuse;
+}
+
+/** What was wrong is being put right. */
+function calm(field: HTMLElement, problem: HTMLElement): void {
+  field.removeAttribute("aria-invalid");
+  problem.textContent = "";
 }
 
 function complain(field: HTMLElement, problem: HTMLElement, words: string, say: Say): void {

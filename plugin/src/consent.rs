@@ -14,7 +14,7 @@ use sync_client::{Code, SyncError};
 const TIME_TO_READ: Duration = Duration::from_secs(1);
 
 /// How long nobody is asked again after a no, so that script which asks without end does not wear anybody out.
-const QUIET: Duration = Duration::from_secs(10);
+pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
 /// What the person is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,12 +47,28 @@ impl fmt::Display for ConsentRequest {
 type Answer = Pin<Box<dyn Future<Output = bool> + Send>>;
 type Ask = dyn Fn(ConsentRequest) -> Answer + Send + Sync;
 
+/// [`TIME_TO_READ`] and [`QUIET`], or what a test has in their place.
+#[cfg(feature = "native-consent")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) to_read: Duration,
+    pub(crate) quiet: Duration,
+}
+
+#[cfg(feature = "native-consent")]
+impl Default for Times {
+    fn default() -> Self {
+        Self { to_read: TIME_TO_READ, quiet: QUIET }
+    }
+}
+
 /// Who asks the person. One thing at a time: dialogs on top of each other hide what a press answers.
 #[derive(Clone, Default)]
 pub(crate) struct Consent(Option<Arc<Asker>>);
 
 struct Asker {
     ask: Box<Ask>,
+    quiet: Duration,
     /// Held while the person is asked, whether or not the page that wanted it is still there.
     turn: Arc<tokio::sync::Mutex<()>>,
     refused: Mutex<Option<Instant>>,
@@ -65,19 +81,20 @@ impl fmt::Debug for Consent {
 }
 
 impl Consent {
-    pub(crate) fn by<F>(ask: impl Fn(ConsentRequest) -> F + Send + Sync + 'static) -> Self
+    /// Asks nobody for so long after a no.
+    pub(crate) fn by<F>(quiet: Duration, ask: impl Fn(ConsentRequest) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
         let ask = Box::new(move |request| -> Answer { Box::pin(ask(request)) });
-        Self(Some(Arc::new(Asker { ask, turn: Arc::default(), refused: Mutex::default() })))
+        Self(Some(Arc::new(Asker { ask, quiet, turn: Arc::default(), refused: Mutex::default() })))
     }
 
     /// A dialog of the platform.
     #[cfg(feature = "native-consent")]
-    pub(crate) fn native<R: tauri::Runtime>(app: &tauri::AppHandle<R>) -> Self {
+    pub(crate) fn native<R: tauri::Runtime>(app: &tauri::AppHandle<R>, times: Times) -> Self {
         let app = app.clone();
-        Self::by(move |request| native::ask(app.clone(), request))
+        Self::by(times.quiet, move |request| native::ask(app.clone(), request, times.to_read))
     }
 
     /// Asks, if the person has to be asked here.
@@ -117,19 +134,19 @@ impl Asker {
     /// How long nobody is asked.
     fn quiet(&self) -> Option<Duration> {
         let refused = (*self.refused())?;
-        QUIET.checked_sub(refused.elapsed()).filter(|left| !left.is_zero())
+        self.quiet.checked_sub(refused.elapsed()).filter(|left| !left.is_zero())
     }
 }
 
 #[cfg(feature = "native-consent")]
 mod native {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use tauri::plugin::{Plugin, TauriPlugin};
     use tauri::{AppHandle, Manager, Runtime};
     use tauri_plugin_dialog::{Dialog, DialogExt, MessageDialogButtons, MessageDialogKind};
 
-    use super::{ConsentRequest, TIME_TO_READ};
+    use super::ConsentRequest;
 
     /// Dialogs for this plugin alone. Added whole, the dialog plugin would put its own `alert()` and `confirm()` into each window that
     /// opens later, and answer pages.
@@ -149,7 +166,7 @@ mod native {
         }
     }
 
-    pub(super) async fn ask<R: Runtime>(app: AppHandle<R>, request: ConsentRequest) -> bool {
+    pub(super) async fn ask<R: Runtime>(app: AppHandle<R>, request: ConsentRequest, to_read: Duration) -> bool {
         // An app that uses dialogs itself has added them already. They cannot be added while plugins are set up: Tauri holds the
         // lock on all of them then.
         if app.try_state::<Dialog<R>>().is_none()
@@ -178,7 +195,7 @@ mod native {
                 return false;
             }
             let Ok((answer, after)) = told.await else { return false };
-            if !answer || after >= TIME_TO_READ {
+            if !answer || after >= to_read {
                 return answer;
             }
         }
@@ -198,9 +215,9 @@ mod tests {
     #[tokio::test]
     async fn a_no_refuses_and_nobody_is_asked_without_the_option() {
         assert_eq!(Consent::default().ask(ConsentRequest::Join).await, Ok(()));
-        let never = Consent::by(async |_| false);
+        let never = Consent::by(QUIET, async |_| false);
         assert_eq!(never.ask(ConsentRequest::Join).await.unwrap_err().code, Code::PairingRefused);
-        let told = Consent::by(async |request: ConsentRequest| {
+        let told = Consent::by(QUIET, async |request: ConsentRequest| {
             let words = request.to_string();
             words.contains("«Pixel 9»") && words.contains("shows 0417")
         });
@@ -211,7 +228,7 @@ mod tests {
     async fn after_a_no_nobody_is_asked_for_a_while() {
         let (asked, count) = (Arc::new(Mutex::new(0)), |asked: &Mutex<u32>| *asked.lock().unwrap());
         let counted = asked.clone();
-        let never = Consent::by(move |_| {
+        let never = Consent::by(Duration::from_hours(24), move |_| {
             *counted.lock().unwrap() += 1;
             async { false }
         });
@@ -222,10 +239,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn once_that_while_is_over_somebody_is_asked_again() {
+        let never = Consent::by(Duration::ZERO, async |_| false);
+        for _ in 0..2 {
+            assert_eq!(never.ask(add()).await.unwrap_err().retry_after_ms, None);
+        }
+    }
+
+    #[tokio::test]
     async fn one_thing_is_asked_at_a_time_even_when_its_page_is_gone() {
         let (shown, presses) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
         let (show, pressed) = (shown.clone(), presses.clone());
-        let dialogs = Consent::by(move |_| {
+        let dialogs = Consent::by(QUIET, move |_| {
             let (show, pressed) = (show.clone(), pressed.clone());
             async move {
                 show.notify_one();

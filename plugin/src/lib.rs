@@ -27,6 +27,8 @@ pub mod bindings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "native-consent")]
+use std::time::Duration;
 
 use sync_client::{Code, SyncError};
 use tauri::plugin::TauriPlugin;
@@ -76,7 +78,7 @@ enum Asks {
     #[default]
     Nobody,
     #[cfg(feature = "native-consent")]
-    Native,
+    Native(consent::Times),
     By(Consent),
 }
 
@@ -111,7 +113,17 @@ impl Builder {
     #[cfg(feature = "native-consent")]
     #[must_use]
     pub fn native_consent(mut self) -> Self {
-        self.consent = Asks::Native;
+        self.consent = Asks::Native(consent::Times::default());
+        self
+    }
+
+    /// [`Builder::native_consent`] with times that a test can hold to: how soon a yes counts, and for how long nobody is asked after
+    /// a no.
+    #[cfg(feature = "native-consent")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn native_consent_in_tests(mut self, to_read: Duration, quiet: Duration) -> Self {
+        self.consent = Asks::Native(consent::Times { to_read, quiet });
         self
     }
 
@@ -121,7 +133,7 @@ impl Builder {
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        self.consent = Asks::By(Consent::by(ask));
+        self.consent = Asks::By(Consent::by(consent::QUIET, ask));
         self
     }
 
@@ -160,7 +172,7 @@ impl Builder {
                 let consent = match self.consent {
                     Asks::Nobody => Consent::default(),
                     #[cfg(feature = "native-consent")]
-                    Asks::Native => Consent::native(app),
+                    Asks::Native(times) => Consent::native(app, times),
                     Asks::By(consent) => consent,
                 };
                 let ksync = Arc::new(Ksync::new(config, consent));

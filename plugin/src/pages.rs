@@ -6,6 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sync_client::{Code, SyncError};
 use tauri::{Runtime, Webview};
 
+/// Some webviews keep a page as it was, and show it again when somebody goes back. What it had begun is over then, and it would never
+/// know: it is loaded anew.
+const LOADED_ANEW: &str = "addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });";
+
 /// The pages that are shown now.
 #[derive(Debug, Default)]
 pub(crate) struct Pages(Mutex<HashMap<String, Shown>>);
@@ -16,6 +20,15 @@ struct Shown {
     window: String,
     /// How many pages were there before it.
     turn: u64,
+    /// Whether the page was told about [`LOADED_ANEW`].
+    told: bool,
+}
+
+impl Shown {
+    fn turn(&mut self) {
+        self.turn += 1;
+        self.told = false;
+    }
 }
 
 /// A page, in the command that it called. A command takes this before it waits for anything.
@@ -37,14 +50,21 @@ impl Pages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The page that calls.
+    /// The page that calls, and is about to begin something.
     pub(crate) fn calling<R: Runtime>(&self, webview: &Webview<R>) -> Page {
-        self.of(webview.label(), webview.window().label())
+        let page = self.of(webview.label(), webview.window().label());
+        let untold = |shown: &mut Shown| !std::mem::replace(&mut shown.told, true);
+        let tell = self.lock().get_mut(&page.webview).is_some_and(untold);
+        if tell && let Err(error) = webview.eval(LOADED_ANEW) {
+            tracing::debug!(%error, "a page that begins something is gone");
+        }
+        page
     }
 
     pub(crate) fn of(&self, webview: &str, window: &str) -> Page {
         let mut shown = self.lock();
-        let shown = shown.entry(webview.to_owned()).or_insert_with(|| Shown { window: window.to_owned(), turn: 0 });
+        let first = || Shown { window: window.to_owned(), turn: 0, told: false };
+        let shown = shown.entry(webview.to_owned()).or_insert_with(first);
         Page { webview: webview.to_owned(), turn: shown.turn }
     }
 
@@ -64,7 +84,7 @@ impl Pages {
     /// The webview shows another page.
     pub(crate) fn turned(&self, webview: &str) {
         if let Some(shown) = self.lock().get_mut(webview) {
-            shown.turn += 1;
+            shown.turn();
         }
     }
 
@@ -74,7 +94,7 @@ impl Pages {
         let inside = shown.iter_mut().filter(|(_, shown)| shown.window == window);
         // What still runs for such a page has its number. A window of the same name may come again.
         let turned = inside.map(|(webview, shown)| {
-            shown.turn += 1;
+            shown.turn();
             webview.clone()
         });
         turned.collect()

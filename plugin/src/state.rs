@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sync_client::{Code, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, RwLock, broadcast};
 
 use crate::consent::Consent;
 use crate::pages::Pages;
@@ -34,7 +34,17 @@ pub struct Ksync {
     pub(crate) pages: Pages,
     pub(crate) listeners: Registry<Task>,
     pub(crate) subscriptions: Registry<Live>,
+    /// Read while a consumer's position moves; written while a subscription looks how far it has to come and takes its place among
+    /// those that the position waits for.
+    pub(crate) positions: RwLock<()>,
     pub(crate) pairings: Registry<Open>,
+}
+
+/// A client, and which of this device's logs it has: each reset begins another one.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) client: SyncClient,
+    pub(crate) number: u64,
 }
 
 impl Ksync {
@@ -49,6 +59,7 @@ impl Ksync {
             pages: Pages::default(),
             listeners: Registry::of("listeners", LISTENERS),
             subscriptions: Registry::of("subscriptions", SUBSCRIPTIONS),
+            positions: RwLock::default(),
             pairings: Registry::of("pairings", PAIRINGS),
         }
     }
@@ -59,6 +70,14 @@ impl Ksync {
     /// As [`SyncClient::new`]; [`Code::AddressInvalid`] for the configured relay; [`Code::Closed`] while the app exits, and
     /// for a call that waited while the device was reset: it was meant for the old one.
     pub async fn client(&self) -> Result<SyncClient, SyncError> {
+        Ok(self.log().await?.client)
+    }
+
+    /// [`Ksync::client`], with the number of its log.
+    ///
+    /// # Errors
+    /// As [`Ksync::client`].
+    pub(crate) async fn log(&self) -> Result<Log, SyncError> {
         let resets = self.resets.load(Ordering::Acquire);
         let mut held = self.client.lock().await;
         if self.resets.load(Ordering::Acquire) != resets {
@@ -71,13 +90,15 @@ impl Ksync {
     ///
     /// # Errors
     /// As [`Ksync::client`]; [`Code::Closed`] only while the app exits.
-    pub(crate) async fn next_client(&self) -> Result<SyncClient, SyncError> {
+    pub(crate) async fn next_log(&self) -> Result<Log, SyncError> {
         self.open(&mut *self.client.lock().await).await
     }
 
-    async fn open(&self, held: &mut Option<SyncClient>) -> Result<SyncClient, SyncError> {
+    async fn open(&self, held: &mut Option<SyncClient>) -> Result<Log, SyncError> {
+        // Nobody resets while the client is held.
+        let number = self.resets.load(Ordering::Acquire);
         if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
-            return Ok(client.clone());
+            return Ok(Log { client: client.clone(), number });
         }
         let config = self.config.clone()?;
         if self.exiting.load(Ordering::Acquire) {
@@ -94,7 +115,7 @@ impl Ksync {
             }
         });
         *held = Some(client.clone());
-        Ok(client)
+        Ok(Log { client, number })
     }
 
     /// The relay that is set.

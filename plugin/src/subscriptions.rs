@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::pages::Page;
 use crate::registry::Task;
-use crate::state::Ksync;
+use crate::state::{Ksync, Log};
 use crate::types::{SubscribeOptions, SubscriptionInfo, SyncEvent};
 
 /// How many blobs and bytes one message to the webview holds; a larger blob goes alone.
@@ -64,9 +64,10 @@ impl Wants {
 /// How far a webview is.
 #[derive(Debug)]
 struct Progress {
-    /// Whose log is handed out. After a reset, the same positions are other blobs.
-    client: SyncClient,
-    /// The number of the batch that the webview has now.
+    /// What is handed out. After a reset, the same positions are other blobs.
+    log: Log,
+    /// The number of the first batch of this client, and of the one that the webview has now.
+    first: u32,
     batch: u32,
     /// The last position in it.
     last: u64,
@@ -75,8 +76,13 @@ struct Progress {
 }
 
 impl Progress {
-    fn of(client: SyncClient) -> Self {
-        Self { client, batch: 0, last: 0, taken: 0 }
+    fn of(log: Log, first: u32) -> Self {
+        Self { log, first, batch: first, last: 0, taken: 0 }
+    }
+
+    /// Whether the webview may have this batch from this client.
+    fn has_given(&self, batch: u32) -> bool {
+        self.batch.wrapping_sub(batch) <= self.batch.wrapping_sub(self.first)
     }
 }
 
@@ -87,7 +93,7 @@ pub(crate) async fn begin(
     options: SubscribeOptions,
     out: Channel<InvokeResponseBody>,
 ) -> Result<SubscriptionInfo, SyncError> {
-    let client = ksync.client().await?;
+    let log = ksync.log().await?;
     // A window of its own has a position of its own: what one window has taken while another one was gone still comes there.
     let consumer = options.consumer.unwrap_or_else(|| format!("{DEFAULT_CONSUMER}/{}", page.webview()));
     let wants = Wants { consumer, channel: options.channel, own: options.own };
@@ -96,9 +102,12 @@ pub(crate) async fn begin(
         wants: wants.clone(),
         from: options.from.into(),
         out,
-        progress: Arc::new(watch::channel(Progress::of(client.clone())).0),
+        progress: Arc::new(watch::channel(Progress::of(log.clone(), 0)).0),
     };
-    let subscription = work.open(&client)?;
+    let subscription = work.open(&log.client)?;
+    // What another subscription of this consumer takes moves the position before this one looks, or not past what it has had:
+    // else blobs that the page is told to wait for would never come.
+    let _still = ksync.positions.write().await;
     let until = subscription.newest().await?.to_string();
     let allow = |live: &Live| wants.go_with(&live.wants);
     let begun =
@@ -110,24 +119,33 @@ pub(crate) async fn begin(
 /// The webview has taken everything of this batch up to this position. A consumer that several pages share moves only as far as
 /// all of them have come: each handler gets each blob.
 pub(crate) async fn taken(ksync: &Ksync, webview: &str, id: u32, batch: u32, position: u64) -> Result<(), SyncError> {
+    let _moving = ksync.positions.read().await;
     let found = ksync.subscriptions.with(webview, id, |live| {
-        let mut beyond = false;
-        let moved = live.progress.send_if_modified(|progress| {
-            beyond = progress.batch == batch && position > progress.last;
-            let moves = !beyond && progress.batch == batch && progress.taken < position;
+        let mut given = None;
+        live.progress.send_if_modified(|progress| {
+            // Of this client: the next one's log has other blobs at these positions.
+            given = progress.has_given(batch).then(|| (progress.last, progress.log.client.clone()));
+            let moves = progress.has_given(batch) && (progress.taken + 1..=progress.last).contains(&position);
             if moves {
                 progress.taken = position;
             }
             moves
         });
-        if beyond {
-            return Err(SyncError::new(Code::InvalidArgument, "this page has not been given so much"));
+        match given {
+            Some((last, _)) if position > last => {
+                Err(SyncError::new(Code::InvalidArgument, "this page has not been given so much"))
+            }
+            // It is written even if it was counted already: the page says it again where that has failed.
+            given => Ok(given.map(|(_, client)| (client, live.wants.clone()))),
         }
-        // Of the client that the batch came from: the next one's log has other blobs at these positions.
-        Ok(moved.then(|| (live.progress.borrow().client.clone(), live.wants.clone())))
     });
     let Some((client, wants)) = found.ok_or_else(unknown)?? else { return Ok(()) };
-    let all = ksync.subscriptions.least(|live| (live.wants == wants).then(|| live.progress.borrow().taken));
+    // One that has not come over to this client's log yet has taken nothing of it.
+    let all = ksync.subscriptions.least(|live| {
+        let progress = live.progress.borrow();
+        let taken = if progress.log.client.is_same(&client) { progress.taken } else { 0 };
+        (live.wants == wants).then_some(taken)
+    });
     client.advance(&wants.consumer, wants.channel.as_deref(), all.unwrap_or(position)).await
 }
 
@@ -188,18 +206,26 @@ impl Work {
     }
 
     async fn again(&self) -> Result<Subscription, SyncError> {
-        let client = self.ksync.next_client().await?;
-        let subscription = self.open(&client)?;
+        let log = self.ksync.next_log().await?;
+        let subscription = self.open(&log.client)?;
+        let mut over = None;
         self.progress.send_modify(|progress| {
-            *progress = Progress { batch: progress.batch.wrapping_add(1), ..Progress::of(client) };
+            let first = progress.batch.wrapping_add(1);
+            over = (progress.log.number != log.number).then_some(first);
+            *progress = Progress::of(log, first);
         });
+        if let Some(first) = over {
+            // The page may have to wait long for the new log's first blob, and what it has of the old one, and waits for, is void.
+            // Whether it still listens, the next batch tells.
+            let _ = self.out.send(InvokeResponseBody::Raw(message(first, &[])));
+        }
         Ok(subscription)
     }
 
     /// Until the log cannot be read (an error) or the webview is gone.
     async fn hand_out(&self, mut subscription: Subscription) -> Result<(), SyncError> {
         let mut told = self.progress.subscribe();
-        let client = told.borrow().client.clone();
+        let client = told.borrow().log.client.clone();
         loop {
             let batch = subscription.next_batch(BATCH_BLOBS, BATCH_BYTES).await?;
             let Some(last) = batch.last().map(|blob| blob.position) else { continue };
@@ -232,7 +258,7 @@ struct Head<'a> {
 }
 
 /// A batch as one message: its number and the length of the heads (u32 each, little-endian), the heads in JSON, and the blobs'
-/// bytes.
+/// bytes. One without blobs says that the log is over which the batches before it came from.
 fn message(number: u32, batch: &[ReceivedBlob]) -> Vec<u8> {
     let heads: Vec<Head<'_>> = batch
         .iter()
@@ -289,7 +315,8 @@ mod tests {
         ksync: Arc<Ksync>,
         webview: &'static str,
         id: u32,
-        batches: std::sync::mpsc::Receiver<(u32, u64)>,
+        until: u64,
+        batches: std::sync::mpsc::Receiver<(u32, Vec<u64>)>,
     }
 
     impl Taker {
@@ -304,17 +331,23 @@ mod tests {
                 let number = u32::from_le_bytes(bytes[..4].try_into().unwrap());
                 let length = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
                 let heads: Vec<serde_json::Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-                let last = heads.last().unwrap()["position"].as_str().unwrap().parse().unwrap();
+                let positions = heads.iter().map(|head| head["position"].as_str().unwrap().parse().unwrap()).collect();
                 // The test may be over.
-                let _ = tell.send((number, last));
+                let _ = tell.send((number, positions));
                 Ok(())
             });
             let page = ksync.pages.of(webview, webview);
-            let id = begin(ksync, &page, options, out).await?.id;
-            Ok(Self { ksync: ksync.clone(), webview, id, batches })
+            let SubscriptionInfo { id, until } = begin(ksync, &page, options, out).await?;
+            Ok(Self { ksync: ksync.clone(), webview, id, until: until.parse().unwrap(), batches })
         }
 
+        /// The number of the next batch, and the last position in it.
         async fn next(&self) -> (u32, u64) {
+            let (number, positions) = self.next_whole().await;
+            (number, *positions.last().unwrap())
+        }
+
+        async fn next_whole(&self) -> (u32, Vec<u64>) {
             loop {
                 match self.batches.try_recv() {
                     Ok(batch) => return batch,
@@ -344,8 +377,9 @@ mod tests {
     }
 
     impl World {
-        async fn push(&self, text: &str) {
-            self.ksync.client().await.unwrap().push_to("notes", text.as_bytes().to_vec()).await.unwrap();
+        async fn push(&self, text: &str) -> u64 {
+            let client = self.ksync.client().await.unwrap();
+            client.push_to("notes", text.as_bytes().to_vec()).await.unwrap().position
         }
     }
 
@@ -410,5 +444,76 @@ mod tests {
         let late = begin(&world.ksync, &page, own(None), Channel::new(|_| Ok(()))).await;
         assert_eq!(late.unwrap_err().code, Code::Closed);
         assert_eq!(world.ksync.subscriptions.least(|_| Some(0)), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_page_is_told_at_once_that_a_reset_has_ended_the_log() {
+        let world = world();
+        let page = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+        world.push("old").await;
+        let old = page.next().await;
+        world.ksync.reset().await.unwrap();
+        let (number, nothing) = page.next_whole().await;
+        assert_eq!((number, nothing), (old.0 + 1, vec![]));
+        // It says nothing about the new log.
+        page.ack(old).await.unwrap();
+        world.push("new").await;
+        let new = page.next().await;
+        page.ack(new).await.unwrap();
+        world.ksync.page_is_gone("main");
+        assert_eq!(Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap().until, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_that_was_opened_anew_is_not_over() {
+        let world = world();
+        let page = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+        world.push("1").await;
+        let first = page.next().await;
+        world.ksync.client().await.unwrap().close().await;
+        assert_eq!(page.next().await.1, first.1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_page_says_again_is_written_although_it_was_counted_before() {
+        let world = world();
+        let page = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+        world.push("1").await;
+        let first = page.next().await;
+        // A write that failed leaves this, and the next batch behind it.
+        let count = |live: &Live| live.progress.send_modify(|progress| progress.taken = first.1);
+        world.ksync.subscriptions.with("main", page.id, count).unwrap();
+        world.push("2").await;
+        let second = page.next().await;
+        page.ack(first).await.unwrap();
+        world.ksync.page_is_gone("main");
+        let page = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+        assert_eq!(page.next_whole().await.1, [second.1]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_that_begins_gets_what_it_is_told_to_wait_for_whatever_another_one_acknowledges() {
+        let world = world();
+        for later in 0..100 {
+            let leaving = Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap();
+            world.push("1").await;
+            let last = leaving.next().await;
+            // At each moment of it.
+            let begin = async {
+                for _ in 0..later {
+                    tokio::task::yield_now().await;
+                }
+                Taker::subscribe(&world.ksync, "main", own(None)).await.unwrap()
+            };
+            let (acked, begun) = tokio::join!(leaving.ack(last), begin);
+            acked.unwrap();
+            // Something always comes; the question is from where on.
+            let newest = world.push("2").await;
+            let (_, positions) = begun.next_whole().await;
+            assert!(begun.until == 0 || positions[0] <= begun.until, "{positions:?} is behind {}", begun.until);
+            world.ksync.page_is_gone("main");
+            let client = world.ksync.client().await.unwrap();
+            client.advance(&format!("{DEFAULT_CONSUMER}/main"), None, newest).await.unwrap();
+        }
     }
 }

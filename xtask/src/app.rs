@@ -1,9 +1,9 @@
 //! `app`: two copies of the example app beside a relay, in windows for a person to try, or as a picture for README.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use crate::process::{build, program, root, run as run_program};
+use crate::process::{Running, build, program, root, run as run_program};
 use crate::relay::Relay;
 use crate::{Failure, failed, fresh_folder, setup, web};
 
@@ -44,14 +44,17 @@ pub(crate) fn picture(programs: &Path, folder: &Path, file: &Path) -> Result<(),
 fn windows(programs: &Path, folder: &Path) -> Result<(), Failure> {
     let relay = Relay::start(programs, &folder.join("relay"))?;
     println!("A relay is running at {}", relay.address);
-    let mut apps = ["Laptop", "Phone"].map(|name| (name, open(programs, &folder.join(name), name, &relay)));
+    let mut apps = Vec::new();
+    for name in ["Laptop", "Phone"] {
+        apps.push((name, open(programs, &folder.join(name), name, &relay)?));
+    }
     println!(
         "Two windows open: Laptop and Phone. To pair them: Devices, «Add a device» in the one, «Join a device» in the other."
     );
     println!("The notes lie in {}, and are gone when this is run again. Close both windows to end.", folder.display());
     let mut ended = Ok(());
     for (name, app) in &mut apps {
-        let status = app.as_mut().map_err(|e| e.clone())?.wait().map_err(|e| failed("wait for the app", e))?;
+        let status = app.wait()?;
         println!("{name} was closed");
         if !status.success() {
             ended = Err(format!("{name} ended with {status}; its log is in {}", folder.join(*name).display()));
@@ -62,7 +65,7 @@ fn windows(programs: &Path, folder: &Path) -> Result<(), Failure> {
 }
 
 /// One window, with folders of its own for all that it keeps.
-fn open(programs: &Path, folder: &Path, name: &str, relay: &Relay) -> Result<Child, Failure> {
+fn open(programs: &Path, folder: &Path, name: &str, relay: &Relay) -> Result<Running, Failure> {
     std::fs::create_dir_all(folder).map_err(|e| failed("make a device's folder", e))?;
     let log = std::fs::File::create(folder.join("log")).map_err(|e| failed("make a device's log", e))?;
     let mut command = program(programs.join("ksync-notes"), &[]);
@@ -70,5 +73,5 @@ fn open(programs: &Path, folder: &Path, name: &str, relay: &Relay) -> Result<Chi
         command.env(variable, folder.join(part));
     }
     command.env("KSYNC_RELAY", &relay.address).env("KSYNC_NAME", name).stdout(Stdio::null()).stderr(log);
-    command.spawn().map_err(|e| failed("open a window", e))
+    Running::start(&mut command)
 }

@@ -21,12 +21,13 @@ pub(crate) fn run() -> Result<(), Failure> {
     setup::for_new_apps()?;
     web::build()?;
     let programs = build(&["ksync-ipc", "ksync-exits"])?;
-    let folder = folder_outside("ksync-bench-app")?;
-    let registries = Registries::start(&folder)?;
+    let outside = folder_outside("ksync-bench-app-")?;
+    let folder = outside.path();
+    let registries = Registries::start(folder)?;
     eprintln!("Building a new app for release, without the plugin and with it, both from nothing.");
-    let without = NewApp::create(&registries, &folder, "without", "vanilla-ts")?;
+    let without = NewApp::create(&registries, folder, "without", "vanilla-ts")?;
     let without = timed(&without)?;
-    let with = NewApp::create(&registries, &folder, "with", "vanilla-ts")?;
+    let with = NewApp::create(&registries, folder, "with", "vanilla-ts")?;
     with.tauri_add("0ksync")?;
     with.install_api()?;
     with.write_page(PAGE)?;
@@ -49,12 +50,13 @@ pub(crate) fn run() -> Result<(), Failure> {
 /// Builds an app from nothing. What cargo and npm fetch is there already.
 fn timed(app: &NewApp<'_>) -> Result<Built, Failure> {
     app.fetch()?;
-    let target: PathBuf = root().join("target/bench-app");
-    if target.exists() {
-        fs::remove_dir_all(&target).map_err(|e| failed("clear the build of the last time", e))?;
-    }
+    // Gigabytes: more than what some machines have for temporary files.
+    let builds = root().join("target");
+    fs::create_dir_all(&builds).map_err(|e| failed("make the folder for builds", e))?;
+    let target = tempfile::Builder::new().prefix("bench-app-").tempdir_in(builds);
+    let target = target.map_err(|e| failed("make a folder for the build", e))?;
     let began = Instant::now();
-    let built = app.build(&target, true)?;
+    let built = app.build(target.path(), true)?;
     let took = began.elapsed();
     let program = app.keep(&built)?;
     let bytes = size(&program)?;

@@ -4,12 +4,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::process::{build, capture, program, root, run as run_program};
+use crate::process::{Running, build, capture, program, root, run as run_program};
 use crate::relay::Relay;
 use crate::{Failure, app, failed, fresh_folder, no_arguments, setup, web};
 
@@ -146,15 +146,10 @@ impl Device {
     }
 
     fn start(&self, args: &[&str]) -> Result<Talk, Failure> {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| failed("start ksync", e))?;
-        let input = child.stdin.take().ok_or("ksync has no standard input")?;
-        let output = BufReader::new(child.stdout.take().ok_or("ksync has no standard output")?);
-        Ok(Talk { child, input: Some(input), output })
+        let mut running = Running::start(self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let input = running.child().stdin.take().ok_or("ksync has no standard input")?;
+        let output = BufReader::new(running.child().stdout.take().ok_or("ksync has no standard output")?);
+        Ok(Talk { running, input: Some(input), output })
     }
 
     fn push(&self, lines: &[String]) -> Result<(), Failure> {
@@ -178,7 +173,7 @@ impl Device {
 
 /// A running `ksync` that is talked to.
 struct Talk {
-    child: Child,
+    running: Running,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -199,15 +194,8 @@ impl Talk {
 
     fn finish(mut self) -> Result<(), Failure> {
         drop(self.input.take());
-        let status = self.child.wait().map_err(|e| failed("wait for ksync", e))?;
+        let status = self.running.wait()?;
         if status.success() { Ok(()) } else { Err(format!("ksync ended with {status}")) }
-    }
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

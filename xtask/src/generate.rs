@@ -3,19 +3,22 @@
 //! A golden test has `golden` in its name. It makes the text of a file anew and compares it with the file; with `KSYNC_BLESS=1`
 //! in its environment it writes the file instead.
 
-use crate::Failure;
 use crate::process::{cargo, run as run_program};
+use crate::{Failure, setup, web};
 
 /// Tells golden tests to write.
 const BLESS: &str = "KSYNC_BLESS";
 
 /// `cargo xtask gen [--check]`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => write(),
-        ["--check"] => check(),
-        _ => Err("gen takes nothing, or --check".to_owned()),
-    }
+    let task = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => write,
+        ["--check"] => check,
+        _ => return Err("gen takes nothing, or --check".to_owned()),
+    };
+    setup::everything()?;
+    web::build()?;
+    task()
 }
 
 /// Compares the generated files with what the code makes of them.

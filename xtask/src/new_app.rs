@@ -4,11 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::process::{cargo, program, root, run};
+use crate::process::{Running, cargo, program, root, run};
 use crate::{Failure, failed};
 
 /// Makes the app. Its templates, and not this repository, say which versions the app starts with.
@@ -19,17 +20,10 @@ const NPM_QUIET: [&str; 4] = ["--no-audit", "--no-fund", "--loglevel", "error"];
 
 /// A cargo registry and an npm registry with this repository's packages in them. They end with this value.
 pub(crate) struct Registries {
-    server: Child,
+    _server: Running,
     npm: String,
     /// A home for cargo that knows of no other registry.
     cargo_home: PathBuf,
-}
-
-impl Drop for Registries {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
 }
 
 impl Registries {
@@ -37,9 +31,9 @@ impl Registries {
     pub(crate) fn start(folder: &Path) -> Result<Self, Failure> {
         let mut command = program("node", &["e2e/registries/registries.mjs"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut server = command.spawn().map_err(|e| failed("start the registries", e))?;
-        let out = server.stdout.take().ok_or("the registries have no standard output")?;
-        let mut registries = Self { server, npm: String::new(), cargo_home: folder.join("cargo-home") };
+        let mut server = Running::start(&mut command)?;
+        let out = server.child().stdout.take().ok_or("the registries have no standard output")?;
+        let mut registries = Self { _server: server, npm: String::new(), cargo_home: folder.join("cargo-home") };
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line).map_err(|e| failed("hear from the registries", e))?;
         let told: Value = serde_json::from_str(&line).map_err(|e| failed("read what the registries said", e))?;
@@ -166,13 +160,25 @@ impl<'a> NewApp<'a> {
     }
 }
 
-/// An empty folder beside no repository: cargo takes an app within one for a part of it.
-pub(crate) fn folder_outside(name: &str) -> Result<PathBuf, Failure> {
-    let folder = std::env::temp_dir().join(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(|e| failed("clear the folder of the last time", e))?;
+/// An empty folder beside no repository, as long as this value is there: cargo takes an app within one for a part of it.
+pub(crate) fn folder_outside(name: &str) -> Result<TempDir, Failure> {
+    let folder = tempfile::Builder::new().prefix(name).tempdir().map_err(|e| failed("make a folder", e))?;
+    if folder.path().starts_with(root()) {
+        return Err(format!("{}, the folder for temporary files, lies in the repository", folder.path().display()));
     }
-    fs::create_dir_all(&folder).map_err(|e| failed("make a folder", e))?;
-    debug_assert!(!folder.starts_with(root()), "the folder for temporary files lies in the repository");
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_has_a_folder_of_its_own_that_goes_with_it() {
+        let [one, other] = [folder_outside("ksync-test-"), folder_outside("ksync-test-")].map(|f| f.expect("a folder"));
+        assert_ne!(one.path(), other.path());
+        let path = one.path().to_owned();
+        drop(one);
+        assert!(!path.exists() && other.path().exists());
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
-use crate::Failure;
+use crate::{Failure, failed};
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
@@ -54,6 +54,34 @@ fn build_as(options: &[&str], folder: &str, programs: &[&str]) -> Result<PathBuf
     Ok(root().join(target).join(folder))
 }
 
+/// A program that runs. It is killed when this is dropped, so that none is left behind by a command that fails half-way.
+pub(crate) struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It is over already when all went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Starts a program.
+    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
+        command.spawn().map(Self).map_err(|e| cannot_start(command, &e))
+    }
+
+    /// The streams that were asked for, and its number.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Until it ends by itself.
+    pub(crate) fn wait(&mut self) -> Result<ExitStatus, Failure> {
+        self.0.wait().map_err(|e| failed("wait for a program", e))
+    }
+}
+
 /// Runs a program whose output goes to the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let status = command.status().map_err(|e| cannot_start(command, &e))?;
@@ -82,7 +110,7 @@ pub(crate) fn tee(command: &mut Command) -> Result<(bool, String), Failure> {
     let (mut reader, writer) = std::io::pipe().map_err(|e| format!("cannot make a pipe: {e}"))?;
     let for_stderr = writer.try_clone().map_err(|e| format!("cannot make a pipe: {e}"))?;
     command.stdout(writer).stderr(for_stderr);
-    let mut child = command.spawn().map_err(|e| cannot_start(command, &e))?;
+    let mut running = Running::start(command)?;
     // The command holds the pipe's writing end: without this the reading below would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
 
@@ -98,7 +126,7 @@ pub(crate) fn tee(command: &mut Command) -> Result<(bool, String), Failure> {
         // A closed terminal is no reason to stop the tests.
         let _ = screen.write_all(&piece[..count]).and_then(|()| screen.flush());
     }
-    let status = child.wait().map_err(|e| format!("cannot wait for `{}`: {e}", words(command)))?;
+    let status = running.wait()?;
     Ok((status.success(), String::from_utf8_lossy(&all).into_owned()))
 }
 
@@ -137,6 +165,15 @@ mod tests {
         let (succeeded, text) = tee(&mut program("sh", &["-c", script])).expect("sh runs");
         assert!(!succeeded);
         assert_eq!(text, "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn nothing_runs_on_that_nobody_waits_for_any_more() {
+        let mut running = Running::start(program("cat", &[]).stdin(Stdio::piped())).expect("cat runs");
+        let process = format!("/proc/{}", running.child().id());
+        assert!(Path::new(&process).exists());
+        drop(running);
+        assert!(!Path::new(&process).exists());
     }
 
     #[test]

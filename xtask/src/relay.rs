@@ -2,17 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::{program, run as run_program};
+use crate::process::{Running, program, run as run_program};
 use crate::{Failure, failed};
 
 /// A relay that is stopped when this is dropped.
 pub(crate) struct Relay {
-    child: Child,
+    running: Running,
     /// `ksync://…`
     pub(crate) address: String,
     http: String,
@@ -25,19 +25,14 @@ impl Relay {
         let mut command = Command::new(programs.join("sync-relay"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"]).arg(data);
         let log = std::fs::File::create(data.with_extension("log")).map_err(|e| failed("make the relay's log", e))?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .map_err(|e| failed("start the relay", e))?;
+        let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log))?;
         let mut line = String::new();
-        let out = child.stdout.take().ok_or("the relay has no standard output")?;
+        let out = running.child().stdout.take().ok_or("the relay has no standard output")?;
         let told = BufReader::new(out).read_line(&mut line).map_err(|e| failed("hear from the relay", e));
         let ready: Value =
             told.and_then(|_| serde_json::from_str(&line).map_err(|e| failed("read what the relay said", e)))?;
         let field = |name: &str| ready[name].as_str().map(str::to_owned).ok_or(format!("the relay told no {name}"));
-        Ok(Self { address: field("address")?, http: field("http")?, data: data.to_owned(), child })
+        Ok(Self { address: field("address")?, http: field("http")?, data: data.to_owned(), running })
     }
 
     /// One figure of `/metrics`.
@@ -71,16 +66,8 @@ impl Relay {
 
     /// Ends it in order.
     pub(crate) fn stop(mut self) -> Result<(), Failure> {
-        run_program(&mut program("kill", &["-TERM", &self.child.id().to_string()]))?;
-        let status = self.child.wait().map_err(|e| failed("wait for the relay", e))?;
+        run_program(&mut program("kill", &["-TERM", &self.running.child().id().to_string()]))?;
+        let status = self.running.wait()?;
         if status.success() { Ok(()) } else { Err(format!("the relay ended with {status}")) }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // It is over already when all went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

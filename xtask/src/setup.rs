@@ -74,6 +74,15 @@ pub(crate) fn everything() -> Result<(), Failure> {
     web::install()
 }
 
+/// The same, and the right to make network namespaces, which the tests with bad lines need. Said before anything is built.
+pub(crate) fn for_tests() -> Result<(), Failure> {
+    everything()?;
+    if succeeds(&mut program("unshare", &["--net", "true"])) {
+        return Ok(());
+    }
+    Err("the tests make networks of their own on this machine, which takes root: run `sudo -E env \"PATH=$PATH\" cargo xtask test`".to_owned())
+}
+
 /// Only what the programs are built with.
 pub(crate) fn to_build() -> Result<(), Failure> {
     packages(&PACKAGES[..TO_BUILD])

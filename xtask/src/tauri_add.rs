@@ -23,11 +23,12 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     setup::for_new_apps()?;
     web::build()?;
     let tries = build(&["ksync-added"])?.join("ksync-added");
-    let folder = folder_outside("ksync-tauri-add")?;
-    let registries = Registries::start(&folder)?;
+    let outside = folder_outside("ksync-tauri-add-")?;
+    let folder = outside.path();
+    let registries = Registries::start(folder)?;
 
     say("A new app, with an earlier command line of Tauri");
-    let earlier = NewApp::create(&registries, &folder, "earlier", "vanilla-ts")?;
+    let earlier = NewApp::create(&registries, folder, "earlier", "vanilla-ts")?;
     earlier.npm_install(&["--save-dev", EARLIER_CLI])?;
     earlier.tauri_add("0ksync")?;
     if !earlier.has_api()? {
@@ -36,19 +37,19 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 
     say("A new app in plain JavaScript, with today's command line and no other edit");
     let target = root().join("target/tauri-add");
-    let plain = NewApp::create(&registries, &folder, "plain", "vanilla")?;
+    let plain = NewApp::create(&registries, folder, "plain", "vanilla")?;
     plain.tauri_add("0ksync")?;
     alone(&tries, &[&folder.join("plain-devices"), &plain.build(&target, false)?])?;
 
     say("A new app in TypeScript, with the npm package");
-    let typed = NewApp::create(&registries, &folder, "typed", "vanilla-ts")?;
+    let typed = NewApp::create(&registries, folder, "typed", "vanilla-ts")?;
     typed.tauri_add("0ksync")?;
     typed.install_api()?;
     typed.write_page(PAGE)?;
     alone(&tries, &[&folder.join("typed-devices"), &typed.build(&target, false)?])?;
 
     say("A new app, with tauri-plugin-sql on SQLite beside it");
-    let beside = NewApp::create(&registries, &folder, "beside-sql", "vanilla-ts")?;
+    let beside = NewApp::create(&registries, folder, "beside-sql", "vanilla-ts")?;
     beside.tauri_add("sql")?;
     beside.cargo_add(&[SQL[0], "--features", "sqlite"])?;
     beside.npm_install(&[SQL[1]])?;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     beside.write_page(PAGE)?;
     beside.write_page(SQL_PAGE)?;
     alone(&tries, &[&folder.join("beside-sql-devices"), &beside.build(&target, false)?, Path::new("--sql")])?;
-    println!("\nDone in {:.0} s. The apps lie in {}.", began.elapsed().as_secs_f64(), folder.display());
+    println!("\nDone in {:.0} s.", began.elapsed().as_secs_f64());
     Ok(())
 }
 

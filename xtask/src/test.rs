@@ -11,7 +11,7 @@ const SEEDS: &str = "10000";
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     no_arguments(args)?;
     let mut report = Report::new();
-    if report.step("set-up", || setup::everything().map(|()| Tally::NONE)) {
+    if report.step("set-up", || setup::for_tests().map(|()| Tally::NONE)) {
         // First, as cargo embeds what it builds.
         web::steps(&mut report);
         lint::steps(&mut report);

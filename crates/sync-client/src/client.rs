@@ -403,6 +403,11 @@ impl SyncClient {
         self.inner.commands.is_closed()
     }
 
+    /// Whether both are handles of one client, rather than of one before and one after a reset.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     async fn own(&self, id: BlobId) -> Result<OwnBlob, SyncError> {
         let blob = self.inner.reader.own(id).await?;
         blob.ok_or_else(|| SyncError::new(Code::InvalidArgument, format!("no blob {id} was pushed on this device")))

@@ -3,7 +3,10 @@
 //! `TESTBED_WINDOWS` names its windows, separated by commas: `default`, `data`, `admin` and `none` for the sets of that name, with
 //! a digit behind it for a second one, or `only-COMMAND` for one command alone. All but the first one open at the event
 //! `open-windows`: WebKit's driver now and then loses an app whose windows open while it makes its session. `KSYNC_RELAY` is the
-//! app's relay. With `TESTBED_CONSENT`, pairings want a native dialog.
+//! app's relay. With `TESTBED_CONSENT`, pairings want a native dialog, which is asked again after a yes that comes within the
+//! milliseconds that this says, and not again on the day of a no.
+
+use std::time::Duration;
 
 use tauri::{AppHandle, Listener, Manager, WebviewUrl, WebviewWindowBuilder};
 
@@ -16,8 +19,9 @@ fn main() {
     if let Ok(name) = std::env::var("KSYNC_NAME") {
         plugin = plugin.device_name(name);
     }
-    if std::env::var_os("TESTBED_CONSENT").is_some() {
-        plugin = plugin.native_consent();
+    if let Ok(to_read) = std::env::var("TESTBED_CONSENT") {
+        let to_read = to_read.parse().unwrap_or_else(|_| panic!("TESTBED_CONSENT is no number: {to_read}"));
+        plugin = plugin.native_consent_in_tests(Duration::from_millis(to_read), Duration::from_hours(24));
     }
     let app = tauri::Builder::default().plugin(plugin.build()).setup(move |app| {
         let mut labels = labels.split(',').map(str::to_owned).collect::<Vec<_>>().into_iter();

@@ -125,7 +125,12 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self) {
-        let last = match self.agree().await {
+        let agreed = self.agree().await;
+        // Too late for an answer: whoever gives one hears so, and does not wait for the group or the relay.
+        self.early = None;
+        self.answers.close();
+        while self.answers.recv().await.is_some() {}
+        let last = match agreed {
             Ok(()) => self.outcome().await,
             Err(error) => {
                 self.part().await;

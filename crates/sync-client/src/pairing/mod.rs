@@ -1,6 +1,9 @@
 //! One attempt to pair, as an app sees it.
 
 mod driver;
+#[cfg(test)]
+#[cfg(feature = "embedded-relay")]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

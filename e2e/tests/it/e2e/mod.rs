@@ -1,4 +1,5 @@
 mod consent;
+mod driver;
 mod exit;
 mod notes;
 mod pages;

@@ -1,5 +1,7 @@
 //! What the tests share: a relay, a screen and apps.
 
+use std::time::Duration;
+
 use ksync_e2e::{App, Launch, Relay, Screen, until};
 use serde_json::json;
 
@@ -17,9 +19,14 @@ impl World {
         Self { screen: Screen::start(1280, 900), relay, folder }
     }
 
-    /// The same, and its pairings want a native dialog.
-    pub(super) fn testbed_that_asks(&self, name: &str, windows: &str) -> Testbed {
-        Testbed(self.testbed(name, windows).0.env("TESTBED_CONSENT", "yes"))
+    /// The same, and its pairings want a native dialog that takes so long to read.
+    pub(super) fn testbed_that_asks(&self, name: &str, windows: &str, to_read: Duration) -> Testbed {
+        Testbed(self.testbed(name, windows).0.env("TESTBED_CONSENT", to_read.as_millis().to_string()))
+    }
+
+    /// One that finds the programs of this folder alone.
+    pub(super) fn testbed_in(&self, name: &str, path: &str) -> Testbed {
+        Testbed(self.testbed(name, "default").0.env("PATH", path))
     }
 
     pub(super) fn testbed(&self, name: &str, windows: &str) -> Testbed {
