@@ -170,6 +170,10 @@ def span(reader):
 CHECKS = []
 
 
+def head(reader):
+    return reader.number(8), reader.take(32), reader.vector(), reader.take(32), reader.take(64)
+
+
 def check(function):
     CHECKS.append(function)
     return function
@@ -211,8 +215,9 @@ def control_messages():
     assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
     assert (control.number(1), control.take(16), control.number(8)) == (6, b"\x01" * 16, 3)
     assert each(control.vector(), lambda r: r.vector()) == [b"an envelope"]
-    heads = each(control.vector(), lambda r: (r.number(8), r.take(32), r.vector(), r.take(32), r.take(64)))
+    heads = each(control.vector(), head)
     assert heads == [(5, b"\x06" * 32, b"a header", b"\x07" * 32, b"\x08" * 64)]
+    assert control.number(1) == 7 and each(control.vector(), head) == heads
     control.end()
 
 
@@ -264,6 +269,13 @@ def statements():
     assert reject[16:24] == (5).to_bytes(8, "big") and reject[24:56] == b"\xbb" * 32
     exporter, proof = bytes.fromhex(data["attach"]["exporter"]), bytes.fromhex(data["attach"]["proof"])
     assert signed(public, "attach", group + labelled("device id", public)[:16] + exporter, proof)
+    replace = data["replace_key"]
+    transcript, new_key = bytes.fromhex(replace["transcript"]), bytes.fromhex(replace["new_key"])
+    reader = Reader(bytes.fromhex(replace["proof"]))
+    kind, old, signature = reader.number(1), reader.take(16), reader.rest()
+    assert kind == 1 and old == labelled("device id", public)[:16]
+    said = group + replace["epoch"].to_bytes(8, "big") + vector(transcript) + old + new_key
+    assert signed(public, "replace key", said, signature)
 
 
 @check
@@ -280,6 +292,8 @@ def frames():
     assert bare["deliver"] == b"\x02" + vector((10).to_bytes(8, "big") + b"\x02" + vector(b"\x05" * 70))
     assert bare["accepted"] == b"\x03" + (11).to_bytes(8, "big")
     assert bare["going_away"] == b"\x09" + (1500).to_bytes(4, "big")
+    assert bare["ask_group_info"] == b"\x0c"
+    assert bare["group_info"] == b"\x0e" + vector(b"\x06" * 3)
     assert bare["caught_up"] == b"\x0d" + (12).to_bytes(8, "big")
 
 

@@ -26,8 +26,7 @@ pub(crate) enum Exit {
 pub(crate) const fn exit(code: Code) -> Exit {
     match code {
         Code::InvalidArgument | Code::AddressInvalid | Code::LinkInvalid | Code::UnknownDevice => Exit::Usage,
-        Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed
-        | Code::Cloned => Exit::NotInGroup,
+        Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
         Code::AccessDenied
         | Code::UnknownGroup

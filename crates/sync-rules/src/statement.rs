@@ -5,7 +5,6 @@ use sync_types::{DeviceId, GroupId, Opaque, encode};
 
 use crate::sign::{BadSignature, SigningKey, sign, verify};
 
-
 const ACKNOWLEDGEMENT: &str = "acknowledgement";
 const REJECT: &str = "reject";
 const REPLACE_KEY: &str = "replace key";

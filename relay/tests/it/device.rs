@@ -2,7 +2,7 @@
 
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::{Client, ExtensionList, Group, MlsMessage};
-use sync_rules::mls::{self, Rules};
+use sync_rules::mls;
 use sync_rules::statement::sign_acknowledgement;
 use sync_rules::{SigningKey, attach, envelope};
 use sync_types::body::{Reached, Span};
@@ -202,10 +202,11 @@ impl Device {
     }
 
     pub fn client(&self) -> Client<impl MlsConfig + use<>> {
+        let (rules, identity) = mls::judges();
         Client::builder()
             .crypto_provider(mls::crypto())
-            .identity_provider(mls::Identity)
-            .mls_rules(Rules)
+            .identity_provider(identity)
+            .mls_rules(rules)
             .extension_types([mls::SETTINGS, mls::BASELINE])
             .custom_proposal_type(mls::EXTERNAL_PROOF)
             .signing_identity(mls::Identity::of(&self.key.public()), mls::secret_key(&self.key), mls::CIPHER_SUITE)

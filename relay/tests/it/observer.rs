@@ -7,7 +7,7 @@ use mls_rs::time::MlsTime;
 use mls_rs::{Client, ExtensionList, Group};
 use sync_relay::mailbox::{CommitContext, GroupState, Limits};
 use sync_rules::mls::{
-    BASELINE, CIPHER_SUITE, EXTERNAL_PROOF, Identity, Rules, SETTINGS, context_extensions, crypto, secret_key,
+    BASELINE, CIPHER_SUITE, EXTERNAL_PROOF, Identity, SETTINGS, context_extensions, crypto, judges, secret_key,
 };
 use sync_rules::{Observe, Observer};
 use sync_types::frame::{Commit, Cut, WelcomeFor};
@@ -17,10 +17,11 @@ use sync_types::{Code, Opaque, encode};
 use crate::support::{GROUP, Peer};
 
 fn client(peer: &Peer) -> Client<impl MlsConfig + use<>> {
+    let (rules, identity) = judges();
     Client::builder()
         .crypto_provider(crypto())
-        .identity_provider(Identity)
-        .mls_rules(Rules)
+        .identity_provider(identity)
+        .mls_rules(rules)
         .extension_types([SETTINGS, BASELINE])
         .custom_proposal_type(EXTERNAL_PROOF)
         .signing_identity(Identity::of(&peer.key.public()), secret_key(&peer.key), CIPHER_SUITE)

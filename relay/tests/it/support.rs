@@ -169,6 +169,7 @@ impl Observe for FakeObserve {
             committer: script.committer,
             added: script.added,
             removed: script.removed,
+            replaced: None,
             authenticated_data: script.authenticated_data,
             commit_hash: CommitMessage::hash(commit),
         })

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sync_types::Code;
 use tokio::time::Instant;
 
-use super::turn::{Work, not_in_group};
+use super::group::not_in_group;
+use super::turn::Work;
 use super::{Engine, Leaving, Reply, setup};
 use crate::SyncError;
 use crate::clock::SystemRng;

@@ -8,6 +8,7 @@
 
 mod command;
 mod connection;
+mod group;
 #[cfg(test)]
 #[cfg(feature = "embedded-relay")]
 mod hostile_tests;

@@ -4,19 +4,18 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::future::join;
+use sync_core::Device;
 use sync_core::store::{IdConflict, Key, Read, Write};
-use sync_core::{Device, NewDevice};
 use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
-use sync_types::settings::Settings;
-use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, RelayAddress};
+use sync_types::{BlobId, Code, DeviceId, GroupId};
 use tokio::time::Instant;
 
 use super::connection::Net;
-use super::hosting::Port;
+use super::group::not_in_group;
 use super::setup::{self, Loaded};
-use super::{Broken, Command, Engine, Input, MeetingPlace, Newcomer, Reply};
+use super::{Broken, Command, Engine, Input, Newcomer, Reply};
 use crate::clock::{SystemRng, now_ms, random};
 use crate::store::Turn;
 use crate::{ClientEvent, Receipt, SyncError, crash};
@@ -237,103 +236,6 @@ impl Engine {
         }
     }
 
-    /// Founds a group of its own unless there is a group.
-    async fn ensure_device(&mut self, now: u64) -> Result<(), SyncError> {
-        match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device was removed from its group"))
-            }
-            Some(_) => Ok(()),
-            None => {
-                self.device = Some(self.found(now).await?);
-                self.reconnect.nudge();
-                Ok(())
-            }
-        }
-    }
-
-    async fn found(&mut self, now: u64) -> Result<Device<super::Crypto>, SyncError> {
-        let relay = match &self.relay {
-            RelayAddress::Embedded => {
-                self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
-            }
-            other => other.without_token(),
-        };
-        let settings = Settings {
-            app_id: self.start.app_id.clone().into_bytes(),
-            relays: vec![Opaque(relay.to_string().into_bytes())],
-            ..Settings::default()
-        };
-        let new = NewDevice { name: self.name.clone(), settings };
-        Device::found(new, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
-    }
-
-    /// At the start: a device that is alone in its group goes where the configuration says, with its blobs. Devices that
-    /// share a group stay where the group agreed to be.
-    pub(super) async fn move_if_alone(&mut self, configured: bool) -> Result<(), SyncError> {
-        let Some(device) = &self.device else { return Ok(()) };
-        let alone = device.is_alone() && !device.is_adding() && !device.is_removed() && self.newcomer.is_none();
-        let now_at = device.settings().relays.first().map(|r| String::from_utf8_lossy(r).into_owned());
-        let there = match (&self.relay, now_at.and_then(|text| text.parse::<RelayAddress>().ok())) {
-            (RelayAddress::Embedded, Some(at)) => self.hosting.is(&at),
-            (wanted, Some(at)) => wanted.without_token() == at,
-            (_, None) => false,
-        };
-        if !configured || !alone || there {
-            return Ok(());
-        }
-        let device = self.found(now_ms()).await?;
-        let writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.id() }];
-        self.device = Some(device);
-        self.transact(&mut Work { writes, ..Work::default() }, now_ms()).await?;
-        Ok(())
-    }
-
-    async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
-        self.ensure_device(now).await?;
-        self.sponsor()?;
-        let relay = self.relay_now().await?;
-        self.reconnect.nudge();
-        Ok(MeetingPlace { relay, name: self.name.clone() })
-    }
-
-    /// The device, if it can take another one in.
-    fn sponsor(&mut self) -> Result<&mut Device<super::Crypto>, SyncError> {
-        if self.newcomer.is_some() {
-            let message = "this device is joining another group, so it can take nobody into its own";
-            return Err(SyncError::new(Code::AlreadyInGroup, message));
-        }
-        let device = self.device.as_mut().ok_or_else(not_in_group)?;
-        device.may_add().map_err(setup::failed)?;
-        Ok(device)
-    }
-
-    fn is_another_group(&self, offered: Option<GroupId>) -> Result<(), SyncError> {
-        if offered.is_some() && offered == self.device.as_ref().map(Device::group) {
-            return Err(SyncError::new(Code::AlreadyInGroup, "this device is in that group already"));
-        }
-        Ok(())
-    }
-
-    fn may_join(&self) -> Result<(), SyncError> {
-        if self.newcomer.is_some() {
-            return Err(SyncError::new(Code::AlreadyInGroup, "this device is joining a group already"));
-        }
-        if self.offering.is_open() {
-            let message = "this device is taking another one into its own group";
-            return Err(SyncError::new(Code::AlreadyInGroup, message));
-        }
-        match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device still holds a group that it was removed from"))
-            }
-            Some(device) if !device.is_alone() || device.is_adding() => {
-                Err(SyncError::new(Code::AlreadyInGroup, "this device shares a group with others"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Handles the first of the frames that wait for it, so many at the most.
     fn handle_frames(&mut self, most: usize, work: &mut Work, now: u64) {
         let frames = work.frames.drain(..most.min(work.frames.len()));
@@ -398,7 +300,7 @@ impl Engine {
     }
 
     /// Writes everything in one transaction.
-    async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
+    pub(super) async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
         let Self { store, device, pack_blobs, events, .. } = self;
         let mut writes = device.as_mut().map(Device::take_writes).unwrap_or_default();
         if let Some(device) = device {
@@ -596,8 +498,4 @@ impl Engine {
 
 fn leaving() -> SyncError {
     SyncError::new(Code::NotInGroup, "this device is leaving its group")
-}
-
-pub(super) fn not_in_group() -> SyncError {
-    SyncError::new(Code::NotInGroup, "there is no group here yet")
 }

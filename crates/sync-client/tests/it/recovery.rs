@@ -137,7 +137,8 @@ async fn of_two_copies_of_a_device_one_goes_on_and_the_other_is_told() {
     // The copy runs beside it, on another machine as it were.
     let twin = world.device("a.copy").await;
     until_status("a new key", &twin, |s| s.device != Some(was) && s.trouble.is_none()).await;
-    let told = until_status("word of the copy", &a, |s| s.trouble.as_ref().is_some_and(|t| t.code == Code::Cloned)).await;
+    let told =
+        until_status("word of the copy", &a, |s| s.trouble.as_ref().is_some_and(|t| t.code == Code::Cloned)).await;
     assert_eq!(told.device, Some(was));
     assert_eq!(a.remove_device(id(&b).await).await.unwrap_err().code, Code::Cloned);
     event("word of it at b", &mut at_b, |e| matches!(e, ClientEvent::DeviceReplaced { .. }).then_some(())).await;

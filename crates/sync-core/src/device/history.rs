@@ -142,7 +142,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for span in &request.spans {
             self.note_lacking(asker, span);
         }
-        if request.holder != self.me {
+        if request.holder != self.me || request.spans.is_empty() {
             return;
         }
         // A newer request of the same asker stands beside an older one: each is answered once.
@@ -151,7 +151,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if numbers.len() >= JOBS && !numbers.contains(&request.number) {
             self.drop_job((asker, numbers[0]));
         }
-        self.jobs.insert((asker, request.number), Job { spans: request.spans, after_position: 0 });
+        self.jobs
+            .insert((asker, request.number), Job { spans: request.spans, answering: Vec::new(), after_position: 0 });
         self.dirty.insert(Key::Job(asker, request.number));
     }
 
@@ -165,16 +166,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
         reached >= span.to && !self.has_hole_before(span.sender, span.to)
     }
 
-    fn ready_job(&self, now: u64) -> Option<(DeviceId, u64)> {
+    /// The next job that there is something to say to, and which of its spans. What is not held here does not keep back what
+    /// is: two members may each lack what the other has.
+    fn ready_job(&self, now: u64) -> Option<((DeviceId, u64), Vec<Span>)> {
         let waits = |key| self.paused.get(key).is_some_and(|pause| pause.until > now);
-        let ready = |job: &Job| job.spans.iter().all(|span| self.holds(span));
-        self.jobs.iter().find(|(key, job)| !waits(*key) && ready(job)).map(|(key, _)| *key)
+        self.jobs.iter().filter(|(key, _)| !waits(*key)).find_map(|(key, job)| {
+            let spans = match job.answering.is_empty() {
+                true => job.spans.iter().filter(|span| self.holds(span)).copied().collect(),
+                false => job.answering.clone(),
+            };
+            (!spans.is_empty()).then_some((*key, spans))
+        })
     }
 
     /// The answer to a [`Read::History`] that the store could not give. The job waits, longer each time; everything else
     /// goes on.
     pub fn history_failed(&mut self, now: u64) {
-        let Some(key) = self.ready_job(now) else { return };
+        let Some((key, _)) = self.ready_job(now) else { return };
         let pause = self.paused.entry(key).or_default();
         pause.until = now + (READ_AGAIN_MS << pause.failures.min(16)).min(READ_AGAIN_CAP_MS);
         pause.failures += 1;
@@ -203,17 +211,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn history_read(&self, now: u64) -> Option<Read> {
-        let job = &self.jobs[&self.ready_job(now)?];
+        let (key, spans) = self.ready_job(now)?;
         Some(Read::History {
-            spans: job.spans.clone(),
-            after_position: job.after_position,
+            spans,
+            after_position: self.jobs[&key].after_position,
             max_bytes: limits::PACK_BYTES,
             max_blobs: limits::PACK_BLOBS,
         })
     }
 
     pub(super) fn answer_history(&mut self, rows: &[LogBlob], now: u64, rng: &mut dyn CryptoRng) {
-        let Some((asker, number)) = self.ready_job(now) else { return };
+        let Some(((asker, number), spans)) = self.ready_job(now) else { return };
         self.paused.remove(&(asker, number));
         let rows = fitting(rows);
         let runs = rows
@@ -224,16 +232,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 blobs: pack(run.iter().map(|row| &row.blob)),
             })
             .collect();
+        let Some(job) = self.jobs.get_mut(&(asker, number)) else { return };
         let complete = match rows.last() {
             Some(last) => {
-                if let Some(job) = self.jobs.get_mut(&(asker, number)) {
-                    job.after_position = last.position;
-                    self.dirty.insert(Key::Job(asker, number));
-                }
+                (job.answering, job.after_position) = (spans, last.position);
                 Vec::new()
             }
-            None => self.drop_job((asker, number)).map(|job| job.spans).unwrap_or_default(),
+            None => {
+                job.spans.retain(|span| !spans.contains(span));
+                (job.answering, job.after_position) = (Vec::new(), 0);
+                spans
+            }
         };
+        self.dirty.insert(Key::Job(asker, number));
+        if self.jobs[&(asker, number)].spans.is_empty() {
+            self.drop_job((asker, number));
+        }
         self.seal_control(vec![Control::History(History { asker, number, runs, complete })], rng);
     }
 

@@ -213,7 +213,10 @@ pub(super) struct Want {
 /// History that another device asked this one for.
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
 pub(super) struct Job {
+    /// What is not answered yet.
     pub(super) spans: Vec<Span>,
-    /// Everything up to this position of the log was sent.
+    /// Those of them that are being answered, because all of each is held here; empty between two answers.
+    pub(super) answering: Vec<Span>,
+    /// Everything of those up to this position of the log was sent.
     pub(super) after_position: u64,
 }

@@ -137,11 +137,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Nothing if the group's newest state is this device's own.
-    fn make_replacement(
-        &mut self,
-        group_info: &[u8],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Option<Replacement>, Code> {
+    fn make_replacement(&mut self, group_info: &[u8], rng: &mut dyn CryptoRng) -> Result<Option<Replacement>, Code> {
         let state = Observer::new(self.crypto.clone()).inspect(group_info, self.me).map_err(|e| e.code())?;
         let observed = &state.observed;
         let settings = self.membership.settings();
@@ -166,11 +162,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let aad = encode(&Cut { last: vec![cut] });
         let made = membership::replace(self.crypto.clone(), state, &self.key, &key, aad).map_err(|e| e.code())?;
         let (mut membership, prepared) = (made.membership, made.prepared);
-        let frame = Commit {
-            commit: Opaque(prepared.commit),
-            group_info: Opaque(prepared.group_info),
-            welcomes: Vec::new(),
-        };
+        let frame =
+            Commit { commit: Opaque(prepared.commit), group_info: Opaque(prepared.group_info), welcomes: Vec::new() };
         Ok(Some(Replacement {
             seed: *key.seed(),
             hash: prepared.hash,
@@ -303,15 +296,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// A member speaks of a sender that this device does not know: it came and went while this device's disk was set back.
     pub(super) fn meet_former(&mut self, sender: DeviceId) {
-        if self.chain.replaced_at > 0 && sender != self.me && self.peers.len() < PEERS && !self.peers.contains_key(&sender) {
+        if self.chain.replaced_at > 0
+            && sender != self.me
+            && self.peers.len() < PEERS
+            && !self.peers.contains_key(&sender)
+        {
             self.peers.insert(sender, Peer { cut: Some(0), cut_is_open: true, ..Peer::default() });
         }
     }
 
     /// Another member has taken a new key.
     pub(super) fn was_replaced(&mut self, old: DeviceId, new: DeviceId) {
-        let Some((name, owes_from)) =
-            self.peers.get(&old).map(|p| (p.name.clone(), p.owes_from.max(p.signed_below)))
+        let Some((name, owes_from)) = self.peers.get(&old).map(|p| (p.name.clone(), p.owes_from.max(p.signed_below)))
         else {
             return;
         };

@@ -1,9 +1,6 @@
 //! Taking a new key: an external commit (RFC 9420 §12.4.3.2) that puts the old leaf out, with the old key's word for it.
 
-use mls_rs::{
-    CryptoProvider,
-    group::proposal::CustomProposal,
-};
+use mls_rs::{CryptoProvider, group::proposal::CustomProposal};
 use sync_rules::{
     Inspected, SigningKey,
     mls::{CommitMessage, EXTERNAL_PROOF},

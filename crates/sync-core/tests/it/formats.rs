@@ -4,14 +4,15 @@
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sync_core::seal::{open, seal, sender_key};
-use sync_rules::statement::{sign_acknowledgement, sign_reject};
+use sync_rules::statement::{Place, sign_acknowledgement, sign_reject, sign_replace_key};
 use sync_rules::{SigningKey, attach, device_id, labelled};
 use sync_types::body::{
     Blob, Body, Control, History, HistoryRequest, HistoryRun, Nack, Reached, Repair, Span, pack, pad,
 };
 use sync_types::envelope::{Class, Header, padded_len};
 use sync_types::frame::{
-    self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, FromRelay, Head, Reject, Signature, ToRelay,
+    self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, ExternalProof, FromRelay, Head, Reject, Signature,
+    ToRelay,
 };
 use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, decode, encode};
 
@@ -61,6 +62,13 @@ fn golden_hashes() {
 
 #[test]
 fn golden_bodies() {
+    let heads = vec![Head {
+        seq: 5,
+        hash: EntryHash([6; 32]),
+        header: Opaque(b"a header".to_vec()),
+        ciphertext_hash: EntryHash([7; 32]),
+        signature: Signature([8; 64]),
+    }];
     let control = vec![
         Control::Name(Opaque(b"Pixel 9".to_vec())),
         Control::HistoryRequest(HistoryRequest {
@@ -84,14 +92,9 @@ fn golden_bodies() {
             asker: DeviceId([1; 16]),
             number: 3,
             envelopes: vec![Opaque(b"an envelope".to_vec())],
-            heads: vec![Head {
-                seq: 5,
-                hash: EntryHash([6; 32]),
-                header: Opaque(b"a header".to_vec()),
-                ciphertext_hash: EntryHash([7; 32]),
-                signature: Signature([8; 64]),
-            }],
+            heads: heads.clone(),
         }),
+        Control::Heads(heads),
     ];
     let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
     let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();
@@ -157,6 +160,8 @@ fn golden_statements() {
     let mut reject = Reject { device: key.device_id(), epoch: 5, commit_hash: EntryHash([0xbb; 32]), signature: zero };
     sign_reject(&key, &GROUP, &mut reject);
     let exporter = [0xcc; 32];
+    let (new_key, transcript) = ([0xdd; 32], [0xee; 48]);
+    let replace = sign_replace_key(&key, Place { group: &GROUP, epoch: 6, transcript: &transcript }, &new_key);
     golden::check(
         "statements",
         &json!({
@@ -164,6 +169,12 @@ fn golden_statements() {
             "public_key": hex(&key.public()),
             "acknowledgement": hex(&encode(&statement)),
             "reject": hex(&encode(&reject)),
+            "replace_key": {
+                "epoch": 6,
+                "transcript": hex(&transcript),
+                "new_key": hex(&new_key),
+                "proof": hex(&encode(&ExternalProof::ReplaceKey(replace))),
+            },
             "attach": { "exporter": hex(&exporter), "proof": hex(&attach::prove(&key, GROUP, &exporter)) },
         }),
     );
@@ -177,6 +188,7 @@ fn golden_frames() {
         ("push", ToRelay::Push(vec![Opaque(vec![1, 2, 3]), Opaque(vec![4])])),
         ("acknowledge", ToRelay::Acknowledge(Acknowledge { cursor: 9, statement: Opaque::default() })),
         ("welcome_stored", ToRelay::WelcomeStored),
+        ("ask_group_info", ToRelay::GroupInfo),
     ];
     let entry = Entry { cursor: 10, kind: EntryKind::Commit, bytes: Opaque(vec![5; 70]) };
     let from: Vec<(&str, FromRelay)> = vec![
@@ -184,6 +196,7 @@ fn golden_frames() {
         ("accepted", FromRelay::Accepted(11)),
         ("going_away", FromRelay::GoingAway(1500)),
         ("caught_up", FromRelay::CaughtUp(12)),
+        ("group_info", FromRelay::GroupInfo(Opaque(vec![6; 3]))),
     ];
     let mut frames = serde_json::Map::new();
     for (name, f) in &to {

@@ -143,8 +143,7 @@ impl Rules {
             return Err(Violation::AlreadyMember(new));
         }
         let group = GroupId::from_slice(&context.group_id).ok_or(Violation::External)?;
-        let place =
-            Place { group: &group, epoch: context.epoch, transcript: &context.confirmed_transcript_hash };
+        let place = Place { group: &group, epoch: context.epoch, transcript: &context.confirmed_transcript_hash };
         let holds = proof.old == old && verify_replace_key(&proof, place, &new_key, &old_key).is_ok();
         if !holds && stands(Defence::ReplaceKeyProof) {
             return Err(Violation::External);

@@ -148,7 +148,12 @@ impl World {
         let group = self.hosts[host].last_group;
         let complete = |d: &sync_core::Device<crate::crypto::InsecureCrypto>| d.status().wants == 0;
         self.hosts.iter().enumerate().any(|(other, h)| {
-            other != host && h.last_group == group && !h.set_back && !h.doomed && !h.sabotaged && h.active().is_some_and(complete)
+            other != host
+                && h.last_group == group
+                && !h.set_back
+                && !h.doomed
+                && !h.sabotaged
+                && h.active().is_some_and(complete)
         })
     }
 

@@ -68,7 +68,8 @@ impl World {
     /// I9: what a push returned for is still there after a crash.
     pub(super) fn check_kept(&mut self, host: usize) {
         self.counters.add("check I9 kept");
-        let lost = self.pushed.iter().filter(|p| p.host == host && !p.set_back).find(|p| !self.hosts[host].disk.has(p.id));
+        let lost =
+            self.pushed.iter().filter(|p| p.host == host && !p.set_back).find(|p| !self.hosts[host].disk.has(p.id));
         if let Some(lost) = lost {
             let id = lost.id;
             self.fail("I9 kept", format!("device {host} has lost its own blob {id:?}"));
@@ -311,7 +312,8 @@ impl World {
     /// I10: what one member has, every member has, whatever became of who pushed it.
     fn check_same(&mut self, group: GroupId) {
         let members = self.members_of(group);
-        let whole = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].disk.refused.contains_key(&Outcome::HistoryLost);
+        let whole =
+            |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].disk.refused.contains_key(&Outcome::HistoryLost);
         if !self.weather.restores || !members.iter().all(whole) {
             return;
         }
