@@ -61,7 +61,7 @@ impl Engine {
         let device = self.found(now_ms()).await?;
         let writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.id() }];
         self.device = Some(device);
-        self.transact(&mut Work { writes, ..Work::default() }, now_ms()).await?;
+        self.transact(&mut Work::of(writes), now_ms()).await?;
         Ok(())
     }
 

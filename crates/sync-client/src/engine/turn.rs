@@ -62,6 +62,10 @@ pub(super) struct Work {
 }
 
 impl Work {
+    pub(super) fn of(writes: Vec<Write>) -> Self {
+        Self { writes, ..Self::default() }
+    }
+
     /// Whether there is nothing to write but what the core says.
     fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.pushes.is_empty() && self.advances.is_empty() && !self.forget
