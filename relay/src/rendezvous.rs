@@ -1,15 +1,24 @@
 //! The rendezvous for pairing: two parties that know one slot's name hand each other a few messages.
 //!
+//! A link's slot has a name that only its two sides can know. A short code's slot has a small number, its *nameplate*, that
+//! anybody can guess; so whoever comes to it has one try at the words, which are checked between the two sides, and one
+//! network has [`limits::NAMEPLATE_TRIES`] at once over all nameplates, then one a minute.
+//!
 //! Slots live in memory only. What is in the messages is the pairing's concern; the relay keeps the peace: two sides, once,
 //! not for long, and not many. A slot that ended badly or well stays known as used until its time is over, so that a second
 //! use of one link is told so.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
-use sync_types::frame::{About, FromRelay, OpenSlot, SlotSide};
+use sync_types::frame::{About, FromRelay, JoinNameplate, OpenNameplate, OpenSlot, SlotSide};
 use sync_types::{Code, Opaque, VERSION, limits};
 
 use crate::mailbox::Refusal;
+
+mod tries;
+
+use tries::Tries;
 
 /// How many bytes may wait for scanners that are not there yet, over all slots. The scanner speaks first, so nobody needs it.
 const WAITING_BYTES: usize = 16 << 20;
@@ -33,12 +42,27 @@ impl Outgoing {
     }
 }
 
+/// What the relay was told before it refused, and what the parties of the slot have to be told then.
+pub type Refused = (Refusal, Vec<Outgoing>);
+
+/// What a slot is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    /// A hash of a link's secret.
+    Link([u8; 16]),
+    /// The number in a short code.
+    Nameplate(u32),
+}
+
 /// All slots of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendezvous {
     most: usize,
-    slots: BTreeMap<[u8; 16], Slot>,
-    parties: BTreeMap<PartyId, ([u8; 16], SlotSide)>,
+    slots: BTreeMap<Name, Slot>,
+    parties: BTreeMap<PartyId, (Name, SlotSide)>,
+    /// The nameplate that was given out last.
+    last_nameplate: u32,
+    tries: Tries,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +83,7 @@ struct Slot {
 impl Rendezvous {
     /// No slots yet, and never more than `most`, used ones that are remembered included.
     pub fn new(most: usize) -> Self {
-        Self { most, slots: BTreeMap::new(), parties: BTreeMap::new() }
+        Self { most, slots: BTreeMap::new(), parties: BTreeMap::new(), last_nameplate: 0, tries: Tries::default() }
     }
 
     /// How many slots are open or remembered.
@@ -78,42 +102,87 @@ impl Rendezvous {
     /// `NO_SUCH_PAIRING` for a scanner without a shower; `PAIRING_EXPIRED`; `RATE_LIMITED` when there are too many slots;
     /// `PAIRING_USED` for anybody who comes to a taken side or a burnt slot, and whoever is in it then is told the same: two
     /// who hold one link cannot both be the right one, so neither gets it.
-    pub fn open(
+    pub fn open(&mut self, party: PartyId, request: &OpenSlot, now_ms: u64) -> Result<Vec<Outgoing>, Refused> {
+        self.check(party, request.version)?;
+        let ttl_ms = lifetime(request.ttl_seconds)?;
+        let name = Name::Link(request.slot);
+        if self.slots.contains_key(&name) || request.side == SlotSide::Scans {
+            return self.join(party, name, request.side, now_ms);
+        }
+        self.show(party, name, ttl_ms, now_ms)?;
+        Ok(vec![Outgoing { to: party, frame: FromRelay::SlotOpened }])
+    }
+
+    /// Opens a slot under the next free nameplate, which the party is told. As few digits as there are slots for, and not
+    /// the number that somebody has just released: who still types that one's code is not to burn another's.
+    ///
+    /// Refusals: `VERSION`, `PROTOCOL` and `RATE_LIMITED` as for [`Rendezvous::open`].
+    pub fn open_nameplate(
         &mut self,
         party: PartyId,
-        request: &OpenSlot,
+        request: &OpenNameplate,
         now_ms: u64,
-    ) -> Result<Vec<Outgoing>, (Refusal, Vec<Outgoing>)> {
-        let alone = |refusal| (refusal, Vec::new());
-        if request.version != VERSION {
+    ) -> Result<Vec<Outgoing>, Refused> {
+        self.check(party, request.version)?;
+        let ttl_ms = lifetime(request.ttl_seconds)?;
+        let number = self.free_nameplate().ok_or_else(|| alone(too_many()))?;
+        self.show(party, Name::Nameplate(number), ttl_ms, now_ms)?;
+        self.last_nameplate = number;
+        Ok(vec![Outgoing { to: party, frame: FromRelay::Nameplate(number) }])
+    }
+
+    /// Comes to the slot with a nameplate, out of the network `from`; connections that have no address count as one.
+    ///
+    /// Refusals: as for a scanner in [`Rendezvous::open`], and `TOO_MANY_TRIES` for a network that has tried too many
+    /// nameplates of late. That one touches no slot.
+    pub fn join_nameplate(
+        &mut self,
+        party: PartyId,
+        request: &JoinNameplate,
+        from: Option<IpAddr>,
+        now_ms: u64,
+    ) -> Result<Vec<Outgoing>, Refused> {
+        self.check(party, request.version)?;
+        if let Err(wait) = self.tries.take(from, now_ms) {
+            return Err(alone(refuse(Code::TooManyTries, "too many codes were tried from there").retry_after(wait)));
+        }
+        self.join(party, Name::Nameplate(request.nameplate), SlotSide::Scans, now_ms)
+    }
+
+    fn check(&self, party: PartyId, version: u8) -> Result<(), Refused> {
+        if version != VERSION {
             return Err(alone(refuse(Code::Version, "this relay speaks protocol version 1")));
         }
-        let ttl_ms = u64::from(request.ttl_seconds) * 1000;
-        if self.parties.contains_key(&party) || ttl_ms == 0 || u128::from(ttl_ms) > limits::PAIRING_TTL.as_millis() {
-            return Err(alone(refuse(Code::Protocol, "one slot a stream, for 1 to 600 seconds")));
+        if self.parties.contains_key(&party) {
+            return Err(alone(refuse(Code::Protocol, ONE_SLOT)));
         }
-        if let Some(slot) = self.slots.get_mut(&request.slot) {
-            if slot.expires_ms <= now_ms {
-                let told = self.end(request.slot, Some(refuse(Code::PairingExpired, EXPIRED)));
-                return Err((refuse(Code::PairingExpired, EXPIRED), told));
-            }
-            if slot.used || request.side == SlotSide::Shows || slot.scans.is_some() {
-                let told = self.end(request.slot, Some(refuse(Code::PairingUsed, USED)));
-                return Err((refuse(Code::PairingUsed, USED), told));
-            }
-            slot.scans = Some(party);
-            slot.answered = true;
-            self.parties.insert(party, (request.slot, SlotSide::Scans));
-            let waiting = std::mem::take(&mut slot.waiting).into_iter().map(FromRelay::SlotMessage);
-            let frames = std::iter::once(FromRelay::SlotOpened).chain(waiting);
-            return Ok(frames.map(|frame| Outgoing { to: party, frame }).collect());
-        }
-        if request.side == SlotSide::Scans {
+        Ok(())
+    }
+
+    /// Comes to a slot that is there, or should be.
+    fn join(&mut self, party: PartyId, name: Name, side: SlotSide, now_ms: u64) -> Result<Vec<Outgoing>, Refused> {
+        let Some(slot) = self.slots.get_mut(&name) else {
             return Err(alone(refuse(Code::NoSuchPairing, "nobody shows this pairing")));
+        };
+        if slot.expires_ms <= now_ms {
+            let told = self.end(name, Some(refuse(Code::PairingExpired, EXPIRED)));
+            return Err((refuse(Code::PairingExpired, EXPIRED), told));
         }
+        if slot.used || side == SlotSide::Shows || slot.scans.is_some() {
+            let told = self.end(name, Some(refuse(Code::PairingUsed, USED)));
+            return Err((refuse(Code::PairingUsed, USED), told));
+        }
+        slot.scans = Some(party);
+        slot.answered = true;
+        self.parties.insert(party, (name, SlotSide::Scans));
+        let waiting = std::mem::take(&mut slot.waiting).into_iter().map(FromRelay::SlotMessage);
+        let frames = std::iter::once(FromRelay::SlotOpened).chain(waiting);
+        Ok(frames.map(|frame| Outgoing { to: party, frame }).collect())
+    }
+
+    fn show(&mut self, party: PartyId, name: Name, ttl_ms: u64, now_ms: u64) -> Result<(), Refused> {
         if self.slots.len() >= self.most {
-            let refusal = refuse(Code::RateLimited, "too many pairings at once").retry_after(10_000);
-            return Err(alone(refusal));
+            return Err(alone(too_many()));
         }
         let slot = Slot {
             expires_ms: now_ms.saturating_add(ttl_ms),
@@ -125,9 +194,18 @@ impl Rendezvous {
             sent_by_scans: 0,
             waiting: VecDeque::new(),
         };
-        self.slots.insert(request.slot, slot);
-        self.parties.insert(party, (request.slot, SlotSide::Shows));
-        Ok(vec![Outgoing { to: party, frame: FromRelay::SlotOpened }])
+        self.slots.insert(name, slot);
+        self.parties.insert(party, (name, SlotSide::Shows));
+        Ok(())
+    }
+
+    fn free_nameplate(&self) -> Option<u32> {
+        let taken = |n: u32| self.slots.contains_key(&Name::Nameplate(n));
+        // So that half of the numbers are free, and the search is short.
+        let ceiling =
+            [99, 999, 9_999, 99_999, limits::NAMEPLATE].into_iter().find(|c| *c as usize / 2 > self.slots.len())?;
+        let next = self.last_nameplate + 1;
+        (next..=ceiling).chain(1..=ceiling).find(|n| !taken(*n))
     }
 
     /// Hands a message to the other side, or keeps it until that side is there. One too many or too large ends the
@@ -190,7 +268,7 @@ impl Rendezvous {
     /// Ends the slots whose time is over and forgets them.
     pub fn timeout(&mut self, now_ms: u64) -> Vec<Outgoing> {
         let over = |slot: &Slot| slot.expires_ms <= now_ms;
-        let names: Vec<[u8; 16]> = self.slots.iter().filter(|(_, slot)| over(slot)).map(|(name, _)| *name).collect();
+        let names: Vec<Name> = self.slots.iter().filter(|(_, slot)| over(slot)).map(|(name, _)| *name).collect();
         let mut told = Vec::new();
         for name in names {
             told.extend(self.end(name, Some(refuse(Code::PairingExpired, EXPIRED))));
@@ -205,7 +283,7 @@ impl Rendezvous {
     }
 
     /// Burns a slot and tells whoever is in it.
-    fn end(&mut self, name: [u8; 16], why: Option<Refusal>) -> Vec<Outgoing> {
+    fn end(&mut self, name: Name, why: Option<Refusal>) -> Vec<Outgoing> {
         let Some(slot) = self.slots.get_mut(&name) else { return Vec::new() };
         slot.used = true;
         slot.waiting.clear();
@@ -219,9 +297,26 @@ impl Rendezvous {
     }
 }
 
+const ONE_SLOT: &str = "one slot a stream, for 1 to 600 seconds";
 const TOO_MUCH: &str = "a party has at most 16 messages of 65,535 bytes";
 const USED: &str = "the pairing has been used";
 const EXPIRED: &str = "the pairing's time is over";
+
+fn alone(refusal: Refusal) -> Refused {
+    (refusal, Vec::new())
+}
+
+fn too_many() -> Refusal {
+    refuse(Code::RateLimited, "too many pairings at once").retry_after(10_000)
+}
+
+fn lifetime(seconds: u32) -> Result<u64, Refused> {
+    let milliseconds = u64::from(seconds) * 1000;
+    if seconds == 0 || u128::from(milliseconds) > limits::PAIRING_TTL.as_millis() {
+        return Err(alone(refuse(Code::Protocol, ONE_SLOT)));
+    }
+    Ok(milliseconds)
+}
 
 fn refuse(code: Code, message: &'static str) -> Refusal {
     Refusal::new(About::Slot, code, message)

@@ -12,7 +12,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use sync_types::frame::{About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, OpenSlot, ToRelay};
+use sync_types::frame::{
+    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, JoinNameplate, OpenNameplate, OpenSlot, ToRelay,
+};
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
 use crate::mailbox::{Attachment, NewEntries, Proof, Refusal, View};
@@ -57,6 +59,10 @@ pub enum Ask {
     GroupInfo,
     /// [`crate::rendezvous::Rendezvous::open`].
     OpenSlot(OpenSlot),
+    /// [`crate::rendezvous::Rendezvous::open_nameplate`].
+    OpenNameplate(OpenNameplate),
+    /// [`crate::rendezvous::Rendezvous::join_nameplate`].
+    JoinNameplate(JoinNameplate),
     /// [`crate::rendezvous::Rendezvous::message`].
     SlotMessage(Opaque),
     /// [`crate::rendezvous::Rendezvous::close`].
@@ -157,6 +163,14 @@ impl Session {
             (Stage::New, ToRelay::OpenSlot(request)) => {
                 self.stage = Stage::Slot;
                 vec![Action::Ask(Ask::OpenSlot(request))]
+            }
+            (Stage::New, ToRelay::OpenNameplate(request)) => {
+                self.stage = Stage::Slot;
+                vec![Action::Ask(Ask::OpenNameplate(request))]
+            }
+            (Stage::New, ToRelay::JoinNameplate(request)) => {
+                self.stage = Stage::Slot;
+                vec![Action::Ask(Ask::JoinNameplate(request))]
             }
             (Stage::Slot, ToRelay::SlotMessage(message)) => vec![Action::Ask(Ask::SlotMessage(message))],
             (Stage::Slot, ToRelay::CloseSlot) => {
@@ -304,7 +318,11 @@ impl Session {
             ToRelay::Commit(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo => About::GroupInfo,
-            ToRelay::OpenSlot(_) | ToRelay::SlotMessage(_) | ToRelay::CloseSlot => About::Slot,
+            ToRelay::OpenSlot(_)
+            | ToRelay::OpenNameplate(_)
+            | ToRelay::JoinNameplate(_)
+            | ToRelay::SlotMessage(_)
+            | ToRelay::CloseSlot => About::Slot,
         };
         let limited = |wait| Refusal::new(about, Code::RateLimited, "too much in too short a time").retry_after(wait);
         let own = match frame {

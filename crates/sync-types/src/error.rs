@@ -123,23 +123,27 @@ codes! {
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";
     /// The link's time is over.
-    PairingExpired = 51, "PAIRING_EXPIRED", Person, "Make a new invite: a link works for ten minutes.";
+    PairingExpired = 51, "PAIRING_EXPIRED", Person, "Make a new invite: a link or a code works for ten minutes.";
     /// The link has been used.
     PairingUsed = 52, "PAIRING_USED", Person, "Make a new invite: each works once.";
     /// The other person said no.
     PairingRefused = 53, "PAIRING_REFUSED", Person, "The other device refused. Make a new invite if that was not meant.";
-    /// The check code did not match.
-    WrongCode = 54, "WRONG_CODE", Person, "Type the four digits that the other device shows.";
+    /// The check code, or the short code, did not match.
+    WrongCode = 54, "WRONG_CODE", Person, "Type the four digits that the other device shows. A code of words takes one try: make a new invite.";
     /// The link belongs to another app.
     WrongApp = 55, "WRONG_APP", Person, "Open the link in the app that it was made for.";
     /// The tries are used up.
-    TooManyTries = 56, "TOO_MANY_TRIES", Person, "Make a new invite.";
+    TooManyTries = 56, "TOO_MANY_TRIES", Person, "Make a new invite. If the relay says this, wait for the stated time first, or use a link.";
     /// Nobody shows this pairing at the relay.
     NoSuchPairing = 57, "NO_SUCH_PAIRING", Person, "Keep the invite open on the other device, and make a new one if it was closed.";
     /// The other side does not hold what the link says, so someone may be in between.
     PairingForged = 58, "PAIRING_FORGED", Person, "Somebody else answered this link. Make a new invite, and show it to nobody but the device.";
     /// Both sides of the pairing are the same: two showers or two members.
     WrongSide = 59, "WRONG_SIDE", Person, "A member's invite is for join; what a newcomer shows is for invite.";
+    /// What was typed is no short code; nobody has been told of it.
+    CodeInvalid = 60, "CODE_INVALID", Person, "Compare it with what the other device shows, a number and three words, and type it again.";
+    /// A short code was asked for where no relay can match it.
+    CodeNeedsRelay = 61, "CODE_NEEDS_RELAY", Caller, "Use the link or the QR, or give both devices the address of one relay.";
 
     /// The relay does not answer.
     RelayUnreachable = 70, "RELAY_UNREACHABLE", Relay, "Check the network and the relay's address. What was pushed is kept and goes later.";

@@ -1,9 +1,9 @@
 //! Frames between a device and a relay.
 //!
 //! A session is one bidirectional stream. Each frame stands behind its length as 4 big-endian bytes, at most
-//! [`limits::FRAME_BYTES`]. The device's first frame is [`ToRelay::Attach`], [`ToRelay::Create`] or [`ToRelay::OpenSlot`]; the
-//! first two prove membership by a signature over the connection's TLS exporter value (RFC 8446 §7.5), so a proof is worth
-//! nothing on another connection. A stream that opened a slot carries that pairing and nothing else.
+//! [`limits::FRAME_BYTES`]. The device's first frame is [`ToRelay::Attach`], [`ToRelay::Create`], or one that opens or
+//! joins a rendezvous; the first two prove membership by a signature over the connection's TLS exporter value (RFC 8446
+//! §7.5), so a proof is worth nothing on another connection. A stream in a rendezvous carries that pairing and nothing else.
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
@@ -40,6 +40,10 @@ pub enum ToRelay {
     /// Ask for the GroupInfo of the newest epoch, to make an external commit by. Answered by [`FromRelay::GroupInfo`] or
     /// [`FromRelay::Refused`].
     GroupInfo = 12u8,
+    /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
+    OpenNameplate(OpenNameplate) = 20u8,
+    /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].
+    JoinNameplate(JoinNameplate) = 21u8,
 }
 
 /// From a relay to a device.
@@ -74,6 +78,8 @@ pub enum FromRelay {
     CaughtUp(u64) = 13u8,
     /// The GroupInfo of the newest final epoch, ratchet tree included, as the member that began the epoch signed it.
     GroupInfo(Opaque) = 14u8,
+    /// The rendezvous is open under this number, 1 to [`limits::NAMEPLATE`].
+    Nameplate(u32) = 20u8,
 }
 
 /// Proves membership.
@@ -255,6 +261,24 @@ pub struct OpenSlot {
     pub side: SlotSide,
     /// How many seconds it may last; at most [`limits::PAIRING_TTL`].
     pub ttl_seconds: u32,
+}
+
+/// Opens a rendezvous for a short code.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct OpenNameplate {
+    /// [`crate::VERSION`].
+    pub version: u8,
+    /// How many seconds it may last; at most [`limits::PAIRING_TTL`].
+    pub ttl_seconds: u32,
+}
+
+/// Comes to the rendezvous of a short code.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct JoinNameplate {
+    /// [`crate::VERSION`].
+    pub version: u8,
+    /// The number that stands first in the code.
+    pub nameplate: u32,
 }
 
 /// A side of a rendezvous.

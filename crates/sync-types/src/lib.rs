@@ -16,12 +16,14 @@ pub mod id;
 pub mod limits;
 pub mod link;
 pub mod settings;
+pub mod short_code;
 
 pub use address::RelayAddress;
 pub use codec::{DecodeError, Opaque, decode, encode};
 pub use envelope::{Class, Envelope, Header};
 pub use error::{Code, Fault};
 pub use id::{BlobId, DeviceId, EntryHash, GroupId};
+pub use short_code::{Invitation, InvitationError, ShortCode, ShortCodeError};
 
 /// The protocol version that stands in every header and handshake. An unknown one is an error, never a fallback.
 pub const VERSION: u8 = 1;

@@ -46,6 +46,10 @@ pub const PAIRING_TTL: Duration = Duration::from_secs(600);
 pub const PAIRING_MESSAGES: usize = 16;
 /// The largest message in a rendezvous, in bytes.
 pub const PAIRING_MESSAGE_BYTES: usize = 64 * KIB - 1;
+/// The largest nameplate, which is the number in a short code. The smallest is 1.
+pub const NAMEPLATE: u32 = 999_999;
+/// How many nameplates one network may come to at once; then one each minute.
+pub const NAMEPLATE_TRIES: u32 = 10;
 /// How often a person may type a check code.
 pub const CHECK_CODE_TRIES: u8 = 2;
 

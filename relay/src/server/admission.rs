@@ -125,7 +125,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address. Whoever has one IPv6 address has the 2⁶⁴ of its network.
-fn network(ip: IpAddr) -> IpAddr {
+pub(super) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,

@@ -1,6 +1,6 @@
 //! The running relay: its sockets, connections in memory, and their end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -243,7 +243,7 @@ impl RunningRelay {
         let shared = self.shared.clone();
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         while local.try_join_next().is_some() {}
-        local.spawn(async move { stream::serve(&shared, reader, writer, exporter).await });
+        local.spawn(async move { stream::serve(&shared, reader, writer, exporter, None).await });
         let (reader, writer) = tokio::io::split(near);
         LocalConnection { reader, writer, exporter }
     }
@@ -255,7 +255,7 @@ impl RunningRelay {
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
-        admitted(&self.shared, reader, writer, exporter, peer).await;
+        admitted(&self.shared, reader, writer, exporter, peer, None).await;
     }
 
     /// Stops: takes no more connections, answers what was asked, tells the connected when to come back, and closes the
@@ -401,11 +401,11 @@ async fn connection(shared: Arc<Shared>, incoming: Incoming, turned_away: Arc<Se
         return connection.close(VarInt::from_u32(Code::Internal as u32), b"no exporter value");
     }
     shared.metrics.connections.add(1);
-    streams(&shared, &connection, exporter, peer).await;
+    streams(&shared, &connection, exporter, peer, ip).await;
     shared.metrics.connections.add(-1);
 }
 
-async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 32], peer: Peer) {
+async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 32], peer: Peer, ip: Option<IpAddr>) {
     let mut stopping = shared.stopping.subscribe();
     let mut streams = JoinSet::new();
     loop {
@@ -413,7 +413,7 @@ async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 3
             accepted = connection.accept_bi() => {
                 let Ok((writer, reader)) = accepted else { break };
                 let shared = shared.clone();
-                streams.spawn(async move { admitted(&shared, reader, writer, exporter, peer).await });
+                streams.spawn(async move { admitted(&shared, reader, writer, exporter, peer, ip).await });
             }
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
             () = stopped(&mut stopping) => {
@@ -428,13 +428,13 @@ async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 3
 }
 
 /// Serves a stream if its endpoint has not opened too many of late.
-async fn admitted<R, W>(shared: &Shared, reader: R, mut writer: W, exporter: [u8; 32], peer: Peer)
+async fn admitted<R, W>(shared: &Shared, reader: R, mut writer: W, exporter: [u8; 32], peer: Peer, ip: Option<IpAddr>)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
     match shared.admission.open_stream(&peer, Instant::now()) {
-        Ok(()) => stream::serve(shared, reader, writer, exporter).await,
+        Ok(()) => stream::serve(shared, reader, writer, exporter, ip).await,
         Err(wait) => {
             let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
             let refusal = Refusal::new(About::Session, Code::RateLimited, "too many streams in too short a time")

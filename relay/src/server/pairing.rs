@@ -1,16 +1,17 @@
 //! The rendezvous, shared by all streams that carry a pairing.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sync_types::Opaque;
-use sync_types::frame::OpenSlot;
+use sync_types::frame::{JoinNameplate, OpenNameplate, OpenSlot};
 use tokio::sync::Notify;
 
 use crate::hub::{Event, Inbox, now_ms};
 use crate::mailbox::Refusal;
-use crate::rendezvous::{Outgoing, PartyId, Rendezvous};
+use crate::rendezvous::{Outgoing, PartyId, Refused, Rendezvous};
 
 pub(super) struct Pairings {
     state: Mutex<State>,
@@ -49,8 +50,36 @@ impl Pairings {
     }
 
     pub(super) fn open(&self, party: PartyId, request: &OpenSlot, inbox: &Arc<Inbox>) -> Result<(), Refusal> {
+        self.enter(party, inbox, |rendezvous| rendezvous.open(party, request, now_ms()))
+    }
+
+    pub(super) fn open_nameplate(
+        &self,
+        party: PartyId,
+        request: &OpenNameplate,
+        inbox: &Arc<Inbox>,
+    ) -> Result<(), Refusal> {
+        self.enter(party, inbox, |rendezvous| rendezvous.open_nameplate(party, request, now_ms()))
+    }
+
+    pub(super) fn join_nameplate(
+        &self,
+        party: PartyId,
+        request: &JoinNameplate,
+        from: Option<IpAddr>,
+        inbox: &Arc<Inbox>,
+    ) -> Result<(), Refusal> {
+        self.enter(party, inbox, |rendezvous| rendezvous.join_nameplate(party, request, from, now_ms()))
+    }
+
+    fn enter(
+        &self,
+        party: PartyId,
+        inbox: &Arc<Inbox>,
+        how: impl FnOnce(&mut Rendezvous) -> Result<Vec<Outgoing>, Refused>,
+    ) -> Result<(), Refusal> {
         let mut state = self.state();
-        let outcome = match state.rendezvous.open(party, request, now_ms()) {
+        let outcome = match how(&mut state.rendezvous) {
             Ok(told) => {
                 state.inboxes.insert(party, inbox.clone());
                 state.tell(told);

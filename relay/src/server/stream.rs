@@ -1,5 +1,6 @@
 //! One stream: a session between its frames, the hub, the pairings and the store.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_types::frame::{self, About, FromRelay};
@@ -8,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::admission;
 use super::framing::{self, ReadError};
 use super::pairing::Pairings;
 use super::{Shared, jitter_ms, stopped};
@@ -27,6 +29,8 @@ struct Stream<'a> {
     begun: Notify,
     /// Who asked to be attached.
     whom: Mutex<Option<(GroupId, DeviceId)>>,
+    /// The network that it comes from, if it comes from one.
+    network: Option<IpAddr>,
 }
 
 /// Counts while it lives.
@@ -55,7 +59,7 @@ impl Drop for Party<'_> {
 }
 
 /// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
-pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32])
+pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32], from: Option<IpAddr>)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
@@ -69,6 +73,7 @@ where
         inbox,
         begun: Notify::new(),
         whom: Mutex::default(),
+        network: from.map(admission::network),
     };
     let mut stopping = shared.stopping.subscribe();
     let asks = async {
@@ -126,7 +131,9 @@ impl Stream<'_> {
                     Action::Ask(ask) => {
                         let gauge = match &ask {
                             Ask::Attach(..) | Ask::Create(..) => Some(&self.shared.metrics.sessions),
-                            Ask::OpenSlot(_) => Some(&self.shared.metrics.slots),
+                            Ask::OpenSlot(_) | Ask::OpenNameplate(_) | Ask::JoinNameplate(_) => {
+                                Some(&self.shared.metrics.slots)
+                            }
                             _ => None,
                         };
                         if let Some(gauge) = gauge {
@@ -160,6 +167,14 @@ impl Stream<'_> {
         asked
     }
 
+    /// Always true: a refusal ends the session when it is written.
+    fn entered(&self, outcome: Result<(), Refusal>) -> bool {
+        if let Err(refusal) = outcome {
+            self.inbox.put(Event::Refused(refusal));
+        }
+        true
+    }
+
     /// False when the hub has stopped.
     async fn ask(&self, ask: Ask, line: &mut Line) -> bool {
         let inbox = self.inbox.clone();
@@ -188,11 +203,13 @@ impl Stream<'_> {
             Ask::Presence(envelope) => Request::Presence(envelope),
             Ask::WelcomeStored => Request::WelcomeStored,
             Ask::GroupInfo => Request::GroupInfo,
-            Ask::OpenSlot(request) => {
-                if let Err(refusal) = self.shared.pairings.open(line.id(), &request, &inbox) {
-                    self.inbox.put(Event::Refused(refusal));
-                }
-                return true;
+            Ask::OpenSlot(request) => return self.entered(self.shared.pairings.open(line.id(), &request, &inbox)),
+            Ask::OpenNameplate(request) => {
+                return self.entered(self.shared.pairings.open_nameplate(line.id(), &request, &inbox));
+            }
+            Ask::JoinNameplate(request) => {
+                let outcome = self.shared.pairings.join_nameplate(line.id(), &request, self.network, &inbox);
+                return self.entered(outcome);
             }
             Ask::SlotMessage(message) => {
                 self.shared.pairings.message(line.id(), message);

@@ -82,7 +82,9 @@ impl Driver {
         let (mut reader, mut writer) = (stream.reader, stream.writer);
         let side = if shows { SlotSide::Shows } else { SlotSide::Scans };
         let ttl_seconds = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
-        let slot = OpenSlot { version: VERSION, slot: machine.slot(), side, ttl_seconds };
+        let name =
+            machine.slot().ok_or_else(|| SyncError::new(Code::Internal, "a pairing without a link has no slot"))?;
+        let slot = OpenSlot { version: VERSION, slot: name, side, ttl_seconds };
         writer.send(&ToRelay::OpenSlot(slot)).await?;
         match timeout(OPENING, reader.next()).await {
             Err(_) => return Err(SyncError::new(Code::RelayUnreachable, "the relay opens no rendezvous")),

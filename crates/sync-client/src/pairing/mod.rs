@@ -85,8 +85,9 @@ impl Pairing {
         let resolved = inner.start.dialer.resolve(&place.relay).await?;
         let hint = resolved.hint(&place.relay);
         let machine = Machine::show(side, &inner.start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
-        let uri = machine.link().to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
-        let shown = PairingEvent::Uri { uri: uri.to_string(), expires_at: machine.link().expires_at.into() };
+        let link = machine.link().ok_or_else(|| SyncError::new(Code::Internal, "a link was drawn and is not there"))?;
+        let uri = link.to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
+        let shown = PairingEvent::Uri { uri: uri.to_string(), expires_at: link.expires_at.into() };
         Self::begin(inner, machine, place, Some(shown), ttl).await
     }
 

@@ -151,7 +151,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
-            FromRelay::SlotOpened | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => self.protocol_broken(),
+            FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
+                self.protocol_broken()
+            }
         }
         self.pump(now, rng);
     }

@@ -175,7 +175,7 @@ impl Cipher for ChaChaPoly {
     }
 }
 
-/// The random bytes of one handshake, drawn beforehand from the caller's generator and each handed out once.
+/// The random bytes of one handshake, or of one password exchange, drawn beforehand from the caller's generator and each handed out once.
 ///
 /// clatter makes its generator by `Default` and lets nobody pass one in. So [`Drawn::lend`] lays the bytes down for the
 /// one constructor call that it wraps, and `default` takes them from there. Keys are drawn outside and passed in, so
@@ -194,12 +194,16 @@ thread_local! {
 impl Drawn {
     const BYTES: usize = 64;
 
-    /// Runs `construct`, whose one `Drawn::default()` is made of bytes from `rng`.
-    pub(super) fn lend<T>(rng: &mut dyn rand_core::CryptoRng, construct: impl FnOnce() -> T) -> T {
-        let mut bytes = [0; Self::BYTES];
-        rng.fill_bytes(&mut bytes);
-        LENT.set(Some(Self { bytes, used: 0 }));
-        bytes.zeroize();
+    /// Draws the bytes.
+    pub(super) fn draw(rng: &mut dyn rand_core::CryptoRng) -> Self {
+        let mut drawn = Self { bytes: [0; Self::BYTES], used: 0 };
+        rng.fill_bytes(&mut drawn.bytes);
+        drawn
+    }
+
+    /// Runs `construct`, whose one `Drawn::default()` is this one.
+    pub(super) fn lend<T>(self, construct: impl FnOnce() -> T) -> T {
+        LENT.set(Some(self));
         let made = construct();
         LENT.set(None);
         made

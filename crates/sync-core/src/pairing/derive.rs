@@ -1,6 +1,7 @@
 //! What is derived from a link and a handshake, each under its own label.
 
 use sync_rules::labelled;
+use sync_types::ShortCode;
 use zeroize::Zeroizing;
 
 /// A rendezvous at the relay. It tells nothing of the link's secret, which it is a hash of.
@@ -29,6 +30,16 @@ pub fn slot_id(secret: &[u8; 32]) -> SlotId {
 /// The handshake's pre-shared key.
 pub(super) fn psk(secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(labelled("pairing psk", secret))
+}
+
+/// What stands for a short code as the password of the exchange.
+pub(super) fn code_password(code: &ShortCode) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(labelled("pairing code", code.to_text().as_bytes()))
+}
+
+/// The handshake's pre-shared key behind an exchange over a short code.
+pub(super) fn code_psk(key: &[u8]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(labelled("pairing code psk", key))
 }
 
 /// The four digits that a person carries from the scanner to the shower. A number of 64 bits modulo 10,000 is even

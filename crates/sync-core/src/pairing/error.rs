@@ -1,7 +1,7 @@
 //! What can go wrong in a pairing.
 
-use sync_types::Code;
 use sync_types::link::LinkError;
+use sync_types::{Code, ShortCodeError, VERSION};
 
 /// Why an input was refused, or why the pairing ended.
 ///
@@ -24,18 +24,30 @@ pub enum PairingError {
     /// The link cannot be used or made.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The link is another app's.
-    #[error("the link was made by another app")]
+    /// The other side of a short code speaks another protocol version.
+    #[error("the other device speaks protocol version {0}, this build speaks {VERSION}")]
+    Version(u8),
+    /// The other side of a short code wants a cipher suite that this build does not have.
+    #[error("the other device wants cipher suite {0}, which this build does not have")]
+    Suite(u8),
+    /// The text is no short code, or the relay's number is none.
+    #[error(transparent)]
+    ShortCode(#[from] ShortCodeError),
+    /// The link, or the device behind a short code, is another app's.
+    #[error("the other side of the pairing is another app")]
     WrongApp,
     /// The link was shown by a device on our own side.
     #[error("both devices are on the same side of the pairing")]
     WrongSide,
-    /// The link's time is over, by the clock of the device that shows it.
-    #[error("the link has expired")]
+    /// The time of the link or code is over, by the clock of the device that shows it.
+    #[error("the pairing's time is over")]
     Expired,
-    /// Somebody scanned the link a second time.
-    #[error("the link was used twice")]
+    /// Somebody took up the link or the code a second time.
+    #[error("the pairing was taken up twice")]
     Used,
+    /// The two sides have different words of a short code: one was typed wrongly, or guessed.
+    #[error("the code was not the same on both sides, and is worth nothing any more")]
+    CodeMismatch,
     /// The person on this device said no.
     #[error("the pairing was refused here")]
     Refused,
@@ -63,7 +75,10 @@ impl PairingError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Input(_) => Code::InvalidArgument,
-            Self::WrongCode { .. } => Code::WrongCode,
+            Self::WrongCode { .. } | Self::CodeMismatch => Code::WrongCode,
+            Self::Version(_) => Code::Version,
+            Self::Suite(_) => Code::Suite,
+            Self::ShortCode(error) => error.code(),
             Self::Over(Some(code)) | Self::Aborted { code, .. } => *code,
             Self::Over(None) | Self::Used => Code::PairingUsed,
             Self::Link(error) => error.code(),
@@ -80,7 +95,10 @@ impl PairingError {
     /// The code behind a peer's abort; a number that no pairing ends with reads as [`Code::Protocol`].
     pub(super) fn abort_code(number: u16) -> Code {
         match Code::from_wire(number) {
-            code @ (Code::WrongApp
+            code @ (Code::Version
+            | Code::Suite
+            | Code::WrongCode
+            | Code::WrongApp
             | Code::WrongSide
             | Code::PairingExpired
             | Code::PairingUsed

@@ -17,7 +17,8 @@ pub const SETTINGS_BYTES: usize = 8 * 1024;
 pub enum Consent {
     /// By typing the check code that the newcomer shows: [`super::Pairing::type_check`].
     CheckCode,
-    /// By a plain yes: [`super::Pairing::consent`]. The newcomer's person has typed the check code already.
+    /// By a plain yes: [`super::Pairing::consent`]. The newcomer's person has typed the check code already, or a short code
+    /// brought the two together.
     Yes,
 }
 

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_types::link::{Link, LinkSecret, RelayHint, Side};
-use sync_types::{Code, Suite, limits};
+use sync_types::{Code, ShortCode, Suite, limits};
 use zeroize::Zeroizing;
 
 use super::derive::{self, SlotId};
@@ -18,21 +18,31 @@ use super::event::{GroupOffer, Output};
 use super::member::Member;
 use super::message::{Frame, Message};
 use super::newcomer::Newcomer;
-use super::noise::{self, Channel, Handshake, Statics};
+use super::noise::{self, Channel, Handshake, Keys, Statics};
+use super::pake::Pake;
 
 type Result<T> = std::result::Result<T, PairingError>;
 
 /// Which end of the link a device is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Shows the link, answers the handshake, has the check code typed and keeps the time.
+    /// Shows the link or the short code, answers the handshake, has the check code typed and keeps the time.
     Shows,
-    /// Scans the link, begins the handshake and shows the check code.
+    /// Scans the link or has the short code typed, begins the handshake and shows the check code.
     Scans,
+}
+
+/// What brought the two sides together.
+enum Way {
+    Link(Box<Link>),
+    /// The exchange over a short code, until there is a channel.
+    Code(Option<Box<Pake>>),
 }
 
 /// How far a pairing is.
 pub(super) enum Stage {
+    /// Waits for the other side's message of the exchange over a short code.
+    Pake,
     /// The number is that of the handshake's next message, 1 to 4.
     Handshake(Box<Handshake>, u8),
     Member(Channel, Member),
@@ -43,8 +53,8 @@ pub(super) enum Stage {
 
 /// One side of one pairing attempt; see the [module](super).
 ///
-/// Times are milliseconds since the Unix epoch by this device's clock. Only the side that shows looks at them: the link
-/// expires by its clock. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
+/// Times are milliseconds since the Unix epoch by this device's clock. Only the side that shows looks at them: the link or
+/// code expires by its clock. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
 /// [`PairingError::Over`] has changed nothing else; every other error has ended the pairing, is told to the other side,
 /// and also comes as [`Output::Failed`].
 pub struct Pairing {
@@ -53,7 +63,7 @@ pub struct Pairing {
     pub(super) stage: Stage,
     pub(super) app: [u8; 32],
     pub(super) tries_left: u8,
-    link: Link,
+    way: Way,
     deadline_ms: Option<u64>,
     outputs: VecDeque<Output>,
 }
@@ -72,11 +82,7 @@ impl Pairing {
         now_ms: u64,
     ) -> Result<Self> {
         check_app_id(app_id)?;
-        if ttl < Duration::from_secs(1) || ttl > limits::PAIRING_TTL {
-            return Err(PairingError::Input("a link works for 1 to 600 seconds"));
-        }
-        let expires_at = u32::try_from(now_ms / 1000 + ttl.as_secs())
-            .map_err(|_| PairingError::Input("this device's clock is beyond the year 2106"))?;
+        let expires_at = expiry(ttl, now_ms)?;
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
         let statics = Statics::draw(rng);
@@ -114,6 +120,54 @@ impl Pairing {
         Ok(this)
     }
 
+    /// Draws a short code for the other side to type. It works once, whether it is typed rightly or wrongly, for `ttl`, which
+    /// is 1 second to [`limits::PAIRING_TTL`]. `nameplate` is the relay's number of the rendezvous that is open already.
+    ///
+    /// # Errors
+    /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::ShortCode`] if the nameplate is.
+    pub fn show_code(
+        side: Side,
+        app_id: &str,
+        nameplate: u32,
+        ttl: Duration,
+        rng: &mut dyn CryptoRng,
+        now_ms: u64,
+    ) -> Result<Self> {
+        check_app_id(app_id)?;
+        let expires_at = expiry(ttl, now_ms)?;
+        let mut secret = Zeroizing::new([0; 8]);
+        rng.fill_bytes(&mut *secret);
+        let code = ShortCode::new(nameplate, u64::from_be_bytes(*secret))?;
+        let mut this = Self::over_code(side, Role::Shows, app_id, code, rng);
+        this.deadline_ms = Some(u64::from(expires_at) * 1000);
+        Ok(this)
+    }
+
+    /// Takes up a short code that the other side shows.
+    ///
+    /// # Errors
+    /// [`PairingError::Input`] if the app id is out of bounds.
+    pub fn type_code(code: ShortCode, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
+        check_app_id(app_id)?;
+        let mut this = Self::over_code(side, Role::Scans, app_id, code, rng);
+        this.say_pake(1);
+        Ok(this)
+    }
+
+    fn over_code(side: Side, role: Role, app_id: &str, code: ShortCode, rng: &mut dyn CryptoRng) -> Self {
+        let pake = Pake::new(code, role, side, derive::app_tag(app_id), rng);
+        Self {
+            side,
+            role,
+            stage: Stage::Pake,
+            app: derive::app_hash(app_id),
+            tries_left: 0,
+            way: Way::Code(Some(Box::new(pake))),
+            deadline_ms: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
     pub(super) fn new(
         side: Side,
         role: Role,
@@ -127,27 +181,43 @@ impl Pairing {
             prologue.clear();
         }
         let psk = derive::psk(link.secret.as_bytes());
-        let handshake = Handshake::new(role == Role::Scans, statics, &psk, &prologue, rng);
+        let handshake = Handshake::new(role == Role::Scans, Keys::draw(statics, rng), &psk, &prologue);
         Ok(Self {
             side,
             role,
             stage: Stage::Handshake(Box::new(handshake), 1),
             app: derive::app_hash(app_id),
             tries_left: limits::CHECK_CODE_TRIES,
-            link,
+            way: Way::Link(Box::new(link)),
             deadline_ms: None,
             outputs: VecDeque::new(),
         })
     }
 
-    /// The link that this pairing is over.
-    pub fn link(&self) -> &Link {
-        &self.link
+    /// The link that this pairing is over, unless it is over a short code.
+    pub fn link(&self) -> Option<&Link> {
+        match &self.way {
+            Way::Link(link) => Some(link),
+            Way::Code(_) => None,
+        }
     }
 
-    /// The rendezvous where the two sides meet.
-    pub fn slot(&self) -> SlotId {
-        derive::slot_id(self.link.secret.as_bytes())
+    /// The short code that this pairing is over, as long as it is worth something.
+    pub fn code(&self) -> Option<&ShortCode> {
+        match &self.way {
+            Way::Code(Some(pake)) => Some(pake.code()),
+            _ => None,
+        }
+    }
+
+    /// The rendezvous where the two sides of a link meet; those of a short code meet at its nameplate.
+    pub fn slot(&self) -> Option<SlotId> {
+        self.link().map(|link| derive::slot_id(link.secret.as_bytes()))
+    }
+
+    /// Whether a short code brings the two sides together.
+    pub(super) fn is_by_code(&self) -> bool {
+        matches!(self.way, Way::Code(_))
     }
 
     /// What to do next; `None` until the next input.
@@ -178,6 +248,7 @@ impl Pairing {
         match Frame::decode(bytes) {
             Some(Frame::Handshake(number, message)) => self.on_handshake(number, message, now_ms),
             Some(Frame::Sealed(sealed)) => self.on_sealed(sealed),
+            Some(Frame::Pake(number, message)) => self.on_pake(number, message, now_ms),
             Some(Frame::Abort(code)) => self.aborted(code, false),
             None => self.fail(PairingError::Peer("no such frame")),
         }
@@ -200,9 +271,43 @@ impl Pairing {
         Ok(())
     }
 
+    fn on_pake(&mut self, number: u8, message: &[u8], now_ms: u64) -> Result<()> {
+        let again = self.role == Role::Shows && number == 1 && !matches!(self.stage, Stage::Pake);
+        let open = matches!(self.stage, Stage::Pake);
+        let pake = match &self.way {
+            Way::Code(Some(pake)) if open => pake,
+            Way::Code(_) if again => return self.fail(PairingError::Used),
+            _ => return self.fail(PairingError::Peer("a message of the key exchange out of turn")),
+        };
+        if number != if self.role == Role::Shows { 1 } else { 2 } {
+            return self.fail(PairingError::Peer("a message of the key exchange out of turn"));
+        }
+        let agreed = match pake.agree(message) {
+            Ok(agreed) => agreed,
+            Err(error) => return self.fail(error),
+        };
+        let begins = self.role == Role::Scans;
+        let handshake = Handshake::new(begins, pake.keys.clone(), &agreed.psk, &agreed.prologue);
+        self.stage = Stage::Handshake(Box::new(handshake), 1);
+        if begins {
+            return self.handshake_step(None, now_ms);
+        }
+        self.say_pake(2);
+        Ok(())
+    }
+
+    /// Says this side's part of the exchange over a short code.
+    fn say_pake(&mut self, number: u8) {
+        if let Way::Code(Some(pake)) = &self.way {
+            let frame = Frame::Pake(number, &pake.message()).encode();
+            self.push(Output::Send(frame));
+        }
+    }
+
     fn on_handshake(&mut self, number: u8, message: &[u8], now_ms: u64) -> Result<()> {
         let next = match self.stage {
             Stage::Handshake(_, next) => next,
+            Stage::Pake => 0,
             _ => 5,
         };
         if self.role == Role::Shows && number == 1 && next > 1 {
@@ -222,9 +327,17 @@ impl Pairing {
         let Stage::Handshake(handshake, number) = &mut self.stage else {
             return self.fail(PairingError::Peer("the handshake is over"));
         };
-        match advance(handshake, number, message, &self.link.fingerprint) {
+        let fingerprint = match &self.way {
+            Way::Link(link) => Some(&link.fingerprint),
+            Way::Code(_) => None,
+        };
+        match advance(handshake, number, message, fingerprint) {
             Ok(Some(reply)) => self.outputs.push_back(Output::Send(reply)),
             Ok(None) => {}
+            // The first message of each side shows what it made of the code's words.
+            Err(PairingError::Forged) if fingerprint.is_none() && *number <= 2 => {
+                return self.fail(PairingError::CodeMismatch);
+            }
             Err(error) => return self.fail(error),
         }
         if handshake.is_finished() { self.open_channel(now_ms) } else { Ok(()) }
@@ -239,7 +352,11 @@ impl Pairing {
             Ok(channel) => channel,
             Err(error) => return self.fail(error.into()),
         };
-        if self.role == Role::Scans {
+        let by_code = self.is_by_code();
+        if by_code {
+            // It has done its work.
+            self.way = Way::Code(None);
+        } else if self.role == Role::Scans {
             self.push(Output::ShowCheck(derive::check_code(channel.hash()).to_string()));
         }
         match self.side {
@@ -248,8 +365,8 @@ impl Pairing {
                 self.greet(now_ms)?;
             }
             Side::Newcomer => {
-                self.stage = Stage::Newcomer(channel, Newcomer::new(self.role));
-                if self.role == Role::Shows {
+                self.stage = Stage::Newcomer(channel, Newcomer::new(self.role, by_code));
+                if self.role == Role::Shows && !by_code {
                     self.push(Output::NeedCheck);
                 }
             }
@@ -376,14 +493,17 @@ fn advance(
     handshake: &mut Handshake,
     number: &mut u8,
     message: Option<&[u8]>,
-    fingerprint: &[u8; 32],
+    fingerprint: Option<&[u8; 32]>,
 ) -> Result<Option<Vec<u8>>> {
     if let Some(message) = message {
         handshake.read(message)?;
         *number += 1;
         // The second message brings the shower's static keys; the third would tell ours.
-        let compares = *number == 3 && stands(Defence::Fingerprint);
-        if compares && !handshake.remote_fingerprint().is_some_and(|f| bool::from(f.ct_eq(fingerprint))) {
+        if let Some(expected) = fingerprint
+            && *number == 3
+            && stands(Defence::Fingerprint)
+            && !handshake.remote_fingerprint().is_some_and(|f| bool::from(f.ct_eq(expected)))
+        {
             return Err(PairingError::Forged);
         }
     }
@@ -393,6 +513,15 @@ fn advance(
     let reply = Frame::Handshake(*number, &handshake.write()?).encode();
     *number += 1;
     Ok(Some(reply))
+}
+
+/// When a link or code that works for `ttl` from now on is over, in seconds since the Unix epoch.
+fn expiry(ttl: Duration, now_ms: u64) -> Result<u32> {
+    if ttl < Duration::from_secs(1) || ttl > limits::PAIRING_TTL {
+        return Err(PairingError::Input("a link or code works for 1 to 600 seconds"));
+    }
+    u32::try_from(now_ms / 1000 + ttl.as_secs())
+        .map_err(|_| PairingError::Input("this device's clock is beyond the year 2106"))
 }
 
 fn check_app_id(app_id: &str) -> Result<()> {
@@ -427,6 +556,7 @@ impl GroupOffer {
 impl fmt::Debug for Pairing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
+            Stage::Pake => "Pake".to_owned(),
             Stage::Handshake(_, number) => format!("Handshake({number})"),
             Stage::Member(_, member) => format!("{member:?}"),
             Stage::Newcomer(_, newcomer) => format!("{newcomer:?}"),

@@ -42,8 +42,8 @@ impl fmt::Debug for Member {
 impl Pairing {
     /// The answer of the member's person to [`Output::Request`].
     ///
-    /// A no ends the pairing on both sides. A yes is enough only where the newcomer shows; where the member shows, the
-    /// yes is [`Pairing::type_check`].
+    /// A no ends the pairing on both sides. A yes is enough where the newcomer shows, and with a short code; where the
+    /// member shows a link, the yes is [`Pairing::type_check`].
     ///
     /// # Errors
     /// [`PairingError::Input`] where nothing was asked or the check code has to be typed.
@@ -53,6 +53,7 @@ impl Pairing {
         match (yes, self.role) {
             // The refusal is this side's own wish: an error only for the other one.
             (false, _) => self.cancel(),
+            (true, _) if self.is_by_code() => self.approve(),
             (true, Role::Shows) => Err(PairingError::Input("consent is given by typing the check code")),
             (true, Role::Scans) => self.approve(),
         }
@@ -113,11 +114,14 @@ impl Pairing {
     }
 
     pub(super) fn member_message(&mut self, message: Message) -> Result<()> {
+        let by_code = self.is_by_code();
         let Stage::Member(_, member) = &self.stage else {
             return self.fail(PairingError::Peer("a message out of turn"));
         };
         match (message, member, self.role) {
-            (Message::Checked, Member::Waiting, Role::Scans) => {
+            // Both have shown that they know the code's words, so nobody types anything more.
+            (Message::Join(join), Member::Waiting, _) if by_code => self.on_join(join, Consent::Yes),
+            (Message::Checked, Member::Waiting, Role::Scans) if !by_code => {
                 self.set_member(Member::Checked);
                 Ok(())
             }
@@ -149,6 +153,9 @@ impl Pairing {
 
     /// Whether this device is the one where the digits are typed, and has been asked for them.
     fn check_types(&self) -> Result<()> {
+        if self.is_by_code() {
+            return Err(PairingError::Input("a short code goes without a check code"));
+        }
         match (self.role, self.side) {
             (Role::Scans, _) => Err(PairingError::Input("the check code is typed on the other device")),
             (Role::Shows, Side::Member) => self.check_asked(),

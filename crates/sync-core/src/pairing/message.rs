@@ -16,18 +16,22 @@ pub(super) enum Frame<'a> {
     Sealed(&'a [u8]),
     /// The end of the pairing, told before there is a channel. Nothing vouches for it.
     Abort(u16),
+    /// A message of the exchange over a short code: 1 from the side that types it, 2 from the side that shows it.
+    Pake(u8, &'a [u8]),
 }
 
 impl<'a> Frame<'a> {
     const HANDSHAKE: u8 = 1;
     const SEALED: u8 = 2;
     const ABORT: u8 = 3;
+    const PAKE: u8 = 4;
 
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Handshake(number, message) => [&[Self::HANDSHAKE, *number], *message].concat(),
             Self::Sealed(message) => [&[Self::SEALED], *message].concat(),
             Self::Abort(code) => [&[Self::ABORT][..], &code.to_be_bytes()].concat(),
+            Self::Pake(number, message) => [&[Self::PAKE, *number], *message].concat(),
         }
     }
 
@@ -36,6 +40,7 @@ impl<'a> Frame<'a> {
             [Self::HANDSHAKE, number, message @ ..] => Some(Self::Handshake(*number, message)),
             [Self::SEALED, message @ ..] => Some(Self::Sealed(message)),
             [Self::ABORT, high, low] => Some(Self::Abort(u16::from_be_bytes([*high, *low]))),
+            [Self::PAKE, number, message @ ..] => Some(Self::Pake(*number, message)),
             _ => None,
         }
     }
@@ -163,10 +168,16 @@ mod tests {
 
     #[test]
     fn frames_read_back() {
-        for frame in [Frame::Handshake(3, b"abc"), Frame::Sealed(b"abc"), Frame::Abort(51), Frame::Sealed(b"")] {
+        for frame in [
+            Frame::Handshake(3, b"abc"),
+            Frame::Sealed(b"abc"),
+            Frame::Abort(51),
+            Frame::Sealed(b""),
+            Frame::Pake(2, b"a"),
+        ] {
             assert_eq!(Frame::decode(&frame.encode()), Some(frame));
         }
-        for bytes in [&b""[..], &[0], &[4, 1], &[1], &[3], &[3, 0], &[3, 0, 1, 2]] {
+        for bytes in [&b""[..], &[0], &[5, 1], &[1], &[4], &[3], &[3, 0], &[3, 0, 1, 2]] {
             assert_eq!(Frame::decode(bytes), None, "{bytes:?}");
         }
     }

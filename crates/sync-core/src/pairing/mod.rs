@@ -2,7 +2,8 @@
 //!
 //! [`Pairing`] is one side of one attempt, without sockets, clock or randomness of its own:
 //!
-//! - [`Pairing::show`] or [`Pairing::scan`] starts it. Both sides then meet in the relay's rendezvous [`Pairing::slot`].
+//! - [`Pairing::show`] or [`Pairing::scan`] starts it. Both sides then meet in the relay's rendezvous [`Pairing::slot`]. With a
+//!   short code it is [`Pairing::show_code`] or [`Pairing::type_code`], and the two meet at the code's nameplate.
 //! - What the other side laid down there goes, in order, into [`Pairing::handle_message`].
 //! - What persons and the group's code answer goes into [`Pairing::type_check`], [`Pairing::consent`],
 //!   [`Pairing::key_package`], [`Pairing::offer`] and [`Pairing::offer_stored`].
@@ -23,6 +24,19 @@
 //!     uploads the commit                 ◀──  Taken
 //! ```
 //!
+//! With a short code, SPAKE2 over its words comes first, and gives psk and prologue; then there are neither fingerprint nor
+//! check code, and the member's person is asked for a plain yes:
+//!
+//! ```text
+//!  types (SPAKE2 side A, Noise initiator)     shows (SPAKE2 side B, Noise responder)
+//!     Pake 1: version, suite, app,       ──▶  refuses points outside of the group
+//!             side, nameplate, point     ◀──  Pake 2: the same of its own
+//!     the handshake's first message      ──▶  opens only if both have the same words; else the code is burnt
+//! ```
+//!
+//! Whoever does not know the words has one guess in 2³³ for each exchange, the relay too: towards each of the two sides. The
+//! first wrong guess ends the pairing on the side that it met, and that tells the other.
+//!
 //! What the parts are for: the secret in the link keeps out whoever has not seen it, the relay too. The fingerprint keeps
 //! out whoever has seen the link and answers in the shower's place. The check code keeps out whoever has seen the link
 //! and scans it first: it does not know what the person types, and has [`limits::CHECK_CODE_TRIES`] guesses in 10,000.
@@ -38,6 +52,7 @@ mod member;
 mod message;
 mod newcomer;
 mod noise;
+mod pake;
 pub mod primitives;
 
 #[cfg(test)]

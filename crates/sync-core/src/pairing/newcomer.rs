@@ -16,7 +16,7 @@ type Result<T> = std::result::Result<T, PairingError>;
 pub(super) struct Newcomer {
     /// The member has said hello, and so the caller knows the time for its key package.
     greeted: bool,
-    /// The check code was typed here, or is typed on the other device.
+    /// The check code was typed here, is typed on the other device, or is not needed.
     checked: bool,
     /// Key package and name, until they are sent.
     package: Package,
@@ -31,8 +31,8 @@ enum Package {
 }
 
 impl Newcomer {
-    pub(super) fn new(role: Role) -> Self {
-        Self { greeted: false, checked: role == Role::Scans, package: Package::Missing }
+    pub(super) fn new(role: Role, by_code: bool) -> Self {
+        Self { greeted: false, checked: by_code || role == Role::Scans, package: Package::Missing }
     }
 }
 

@@ -56,6 +56,7 @@ impl From<TransportError> for Error {
 }
 
 /// The static keys of one pairing attempt; never used for another.
+#[derive(Clone)]
 pub(super) struct Statics {
     dh: DhKeys,
     kem: KemKeys,
@@ -69,6 +70,23 @@ impl Statics {
     /// The labelled hash of the two public keys, as a link carries it.
     pub(super) fn fingerprint(&self) -> [u8; 32] {
         derive::fingerprint(&self.dh.public, self.kem.public.as_slice())
+    }
+}
+
+/// Everything that a side draws for one handshake.
+#[derive(Clone)]
+pub(super) struct Keys {
+    statics: Statics,
+    e: DhKeys,
+    e_kem: KemKeys,
+    drawn: Drawn,
+}
+
+impl Keys {
+    /// Draws the ephemeral keys, then the bytes for encapsulations.
+    pub(super) fn draw(statics: Statics, rng: &mut dyn CryptoRng) -> Self {
+        let (e, e_kem) = (draw_dh(rng), draw_kem(rng));
+        Self { statics, e, e_kem, drawn: Drawn::draw(rng) }
     }
 }
 
@@ -92,23 +110,17 @@ fn pattern() -> HandshakePattern {
 pub(super) struct Handshake(Box<Hybrid>);
 
 impl Handshake {
-    /// A handshake over a pre-shared key and a prologue. Every random byte comes from `rng`, here and now.
-    pub(super) fn new(
-        initiator: bool,
-        statics: Statics,
-        psk: &[u8; 32],
-        prologue: &[u8],
-        rng: &mut dyn CryptoRng,
-    ) -> Self {
-        let (e, e_kem) = (draw_dh(rng), draw_kem(rng));
+    /// A handshake over a pre-shared key and a prologue. Every random byte of it is among `keys`.
+    pub(super) fn new(initiator: bool, keys: Keys, psk: &[u8; 32], prologue: &[u8]) -> Self {
+        let Keys { statics, e, e_kem, drawn } = keys;
         let params = HybridHandshakeParams::new(pattern(), initiator)
             .with_prologue(prologue)
             .with_s(statics.dh)
             .with_s_kem(statics.kem)
             .with_e(e)
             .with_e_kem(e_kem);
-        let mut hybrid: Hybrid = Drawn::lend(rng, || HybridHandshakeCore::new(params))
-            .expect("the pattern is a hybrid one without pre-messages");
+        let mut hybrid: Hybrid =
+            drawn.lend(|| HybridHandshakeCore::new(params)).expect("the pattern is a hybrid one without pre-messages");
         hybrid.push_psk(psk);
         Self(Box::new(hybrid))
     }

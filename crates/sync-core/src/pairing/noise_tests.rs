@@ -19,7 +19,7 @@ fn pair(psk: [[u8; 32]; 2], prologue: [&[u8]; 2]) -> [Handshake; 2] {
     let mut rng = rng(7);
     [(true, 0), (false, 1)].map(|(initiator, i)| {
         let statics = Statics::draw(&mut rng);
-        Handshake::new(initiator, statics, &psk[i], prologue[i], &mut rng)
+        Handshake::new(initiator, Keys::draw(statics, &mut rng), &psk[i], prologue[i])
     })
 }
 
@@ -104,7 +104,7 @@ fn a_key_of_small_order_or_beyond_the_modulus_is_malformed() {
         .with_s_kem(draw_kem(&mut rng))
         .with_e(clatter::KeyPair::new([0; 32], clatter::bytearray::SensitiveByteArray::new([0; 32])))
         .with_e_kem(draw_kem(&mut rng));
-    let mut hostile: Hybrid = Drawn::lend(&mut rng, || HybridHandshakeCore::new(params)).unwrap();
+    let mut hostile: Hybrid = Drawn::draw(&mut rng).lend(|| HybridHandshakeCore::new(params)).unwrap();
     hostile.push_psk(&[1; 32]);
     let mut first = vec![0; hostile.get_next_message_overhead().unwrap()];
     hostile.write_message(&[], &mut first).unwrap();
@@ -121,7 +121,7 @@ fn a_key_of_small_order_or_beyond_the_modulus_is_malformed() {
         .with_s_kem(draw_kem(&mut rng))
         .with_e(draw_dh(&mut rng))
         .with_e_kem(kem);
-    let mut hostile: Hybrid = Drawn::lend(&mut rng, || HybridHandshakeCore::new(params)).unwrap();
+    let mut hostile: Hybrid = Drawn::draw(&mut rng).lend(|| HybridHandshakeCore::new(params)).unwrap();
     hostile.push_psk(&[1; 32]);
     hostile.write_message(&[], &mut first).unwrap();
     b.read(&first).unwrap();
@@ -133,7 +133,7 @@ fn one_seed_gives_one_handshake_and_another_seed_another() {
     let first = |seed| {
         let mut rng = rng(seed);
         let statics = Statics::draw(&mut rng);
-        Handshake::new(true, statics, &[1; 32], b"", &mut rng).write().unwrap()
+        Handshake::new(true, Keys::draw(statics, &mut rng), &[1; 32], b"").write().unwrap()
     };
     assert_eq!(first(1), first(1));
     assert_ne!(first(1), first(2));

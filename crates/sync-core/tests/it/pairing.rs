@@ -123,10 +123,10 @@ fn play(shows: Side) -> Value {
     let ttl = Duration::from_secs(600);
     let shower = Pairing::show(shows, APP, relay, ttl, &mut shower_rng, NOW).unwrap();
     // The link goes the way a person takes it.
-    let text = shower.link().to_text().unwrap();
+    let text = shower.link().unwrap().to_text().unwrap();
     let scanner = Pairing::scan(text.parse().unwrap(), shows.other(), APP, &mut scanner_rng).unwrap();
-    let link = describe(shower.link());
-    assert_eq!(link["slot"], HEX.encode(&scanner.slot()));
+    let link = describe(shower.link().unwrap());
+    assert_eq!(link["slot"], HEX.encode(&scanner.slot().unwrap()));
 
     let settings = Settings { app_id: APP.as_bytes().to_vec(), ..Settings::default() };
     let offer = GroupOffer {

@@ -153,7 +153,7 @@ fn others(digits: &str, by: u32) -> String {
 
 fn photographed() -> Seen {
     let shower = show()?;
-    let thief = scan(shower.link(), 2).map_err(|e| e.to_string())?;
+    let thief = scan(shower.link().expect("it is over a link"), 2).map_err(|e| e.to_string())?;
     let mut meeting = Meeting::of(shower, thief);
     meeting.carry();
     // The person reads what the real device shows, which is something else.
@@ -167,7 +167,7 @@ fn photographed() -> Seen {
 
 fn guess() -> Seen {
     let shower = show()?;
-    let thief = scan(shower.link(), 2).map_err(|e| e.to_string())?;
+    let thief = scan(shower.link().expect("it is over a link"), 2).map_err(|e| e.to_string())?;
     let mut meeting = Meeting::of(shower, thief);
     meeting.carry();
     let right = meeting.scanner.digits().ok_or("no digits")?;
@@ -187,7 +187,7 @@ fn guess() -> Seen {
 
 fn expired() -> Seen {
     let shower = show()?;
-    let late = scan(shower.link(), 2).map_err(|e| e.to_string())?;
+    let late = scan(shower.link().expect("it is over a link"), 2).map_err(|e| e.to_string())?;
     let mut meeting = Meeting::of(shower, late);
     meeting.now = NOW + 601_000;
     meeting.carry();
@@ -205,7 +205,7 @@ fn altered() -> Seen {
     ];
     for change in changes {
         let shower = show()?;
-        let mut link = shower.link().clone();
+        let mut link = shower.link().expect("it is over a link").clone();
         change(&mut link);
         // A link that cannot be is refused at once.
         let Ok(scanner) = scan(&link, 2) else { continue };
@@ -219,7 +219,12 @@ fn altered() -> Seen {
 fn other_app() -> Seen {
     let shower = show()?;
     let mut rng = ChaCha20Rng::from_seed([2; 32]);
-    match Pairing::scan(shower.link().clone(), Side::Newcomer, "org.example.other", &mut rng) {
+    match Pairing::scan(
+        shower.link().expect("it is over a link").clone(),
+        Side::Newcomer,
+        "org.example.other",
+        &mut rng,
+    ) {
         Err(PairingError::WrongApp) => Ok("nothing is sent"),
         Err(error) => Err(error.to_string()),
         Ok(_) => Err("it answers another app's link".to_owned()),
@@ -229,7 +234,7 @@ fn other_app() -> Seen {
 fn fake_shower() -> Seen {
     // It has seen the link, so it knows the secret. The keys that the link vouches for it does not have.
     let impostor = show()?;
-    let mut link = impostor.link().clone();
+    let mut link = impostor.link().expect("it is over a link").clone();
     link.fingerprint[0] ^= 1;
     let victim = scan(&link, 2).map_err(|e| e.to_string())?;
     let mut meeting = Meeting::of(impostor, victim);
@@ -241,7 +246,7 @@ fn fake_shower() -> Seen {
 
 fn two_newcomers() -> Seen {
     let shower = show()?;
-    let [first, second] = [2, 3].map(|seed| scan(shower.link(), seed));
+    let [first, second] = [2, 3].map(|seed| scan(shower.link().expect("it is over a link"), seed));
     let mut second = End::new(second.map_err(|e| e.to_string())?);
     let mut meeting = Meeting::of(shower, first.map_err(|e| e.to_string())?);
     meeting.carry();
@@ -259,7 +264,7 @@ fn two_newcomers() -> Seen {
 fn lengths() -> Seen {
     let whole = {
         let shower = show()?;
-        let scanner = scan(shower.link(), 2).map_err(|e| e.to_string())?;
+        let scanner = scan(shower.link().expect("it is over a link"), 2).map_err(|e| e.to_string())?;
         let mut meeting = Meeting::of(shower, scanner);
         meeting.carry();
         meeting.scanner.sent[0].clone()

@@ -73,7 +73,7 @@ fn a_message_cut_short_repeated_or_left_out_is_found() {
 #[test]
 fn a_link_altered_in_any_field_pairs_with_nobody() {
     for shows in BOTH {
-        let original = show(shows).link().clone();
+        let original = show(shows).link().unwrap().clone();
         type Change = fn(&mut Link);
         let fields: [(&str, Change); 7] = [
             ("app", |l| l.app[0] ^= 1),
@@ -149,7 +149,7 @@ fn two_scanners_of_one_link_are_both_turned_away() {
                 scanner.delivered = 1;
                 pipe.device(shows).machine.handle_message(&first, NOW).unwrap();
             }
-            let link = pipe.device(shows).machine.link().clone();
+            let link = pipe.device(shows).machine.link().unwrap().clone();
             let mut second = Device::new(Pairing::scan(link, shows.other(), APP, &mut rng(3)).unwrap());
             second.collect();
             let shower = pipe.device(shows);
@@ -170,7 +170,7 @@ fn two_scanners_of_one_link_are_both_turned_away() {
 #[test]
 fn who_answers_without_the_showers_keys_learns_nothing_of_the_scanner() {
     for shows in BOTH {
-        let link = show(shows).link().clone();
+        let link = show(shows).link().unwrap().clone();
         let mut hostile = rng(66);
         let statics = Statics::draw(&mut hostile);
         let impostor = Pairing::new(shows, Role::Shows, APP, link.clone(), statics, &mut hostile).unwrap();
@@ -200,7 +200,7 @@ fn codes_differ_from_pairing_to_pairing() {
     let code = |seed| {
         let mut shower = rng(seed);
         let shower = Pairing::show(Side::Member, APP, relay(), TTL, &mut shower, NOW).unwrap();
-        let scanner = Pairing::scan(shower.link().clone(), Side::Newcomer, APP, &mut rng(2)).unwrap();
+        let scanner = Pairing::scan(shower.link().unwrap().clone(), Side::Newcomer, APP, &mut rng(2)).unwrap();
         let mut pipe = Pipe::of(shower, scanner);
         pipe.carry();
         pipe.code()

@@ -13,7 +13,7 @@ fn failed_with(pipe: &Pipe, member: Code, newcomer: Code) {
 
 #[test]
 fn a_link_of_another_app_or_the_same_side_is_refused_before_anything_is_sent() {
-    let link = show(Side::Member).link().clone();
+    let link = show(Side::Member).link().unwrap().clone();
     let scan = |side, app: &str| Pairing::scan(link.clone(), side, app, &mut rng(2)).unwrap_err();
     assert_eq!(scan(Side::Newcomer, "org.example.other"), PairingError::WrongApp);
     assert_eq!(scan(Side::Member, APP), PairingError::WrongSide);

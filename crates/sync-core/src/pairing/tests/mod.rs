@@ -98,7 +98,7 @@ struct Pipe {
 impl Pipe {
     fn new(shows: Side) -> Self {
         let shower = show(shows);
-        let scanner = Pairing::scan(shower.link().clone(), shows.other(), APP, &mut rng(2)).unwrap();
+        let scanner = Pairing::scan(shower.link().unwrap().clone(), shows.other(), APP, &mut rng(2)).unwrap();
         Self::of(shower, scanner)
     }
 
