@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_types::body::{Blob, Span};
 use sync_types::{DeviceId, Opaque};
 use zeroize::Zeroizing;
@@ -122,6 +123,8 @@ pub enum Write {
         new: DeviceId,
         /// The last number of the old key whose blobs stay the old key's.
         kept_seq: u64,
+        /// The last number of the old key that this device holds: under it, blobs go on being known besides their new one.
+        held_seq: u64,
     },
     /// Keep an own envelope. Own blobs without a seq up to this position take this seq.
     Sealed {
@@ -184,7 +187,9 @@ impl fmt::Debug for Write {
             Self::Delete(key) => write!(f, "Delete({key:?})"),
             Self::ClearGroup => f.write_str("ClearGroup"),
             Self::Reoffer { sender } => write!(f, "Reoffer({sender:?})"),
-            Self::Rekeyed { old, new, kept_seq } => write!(f, "Rekeyed({old:?}, {new:?}, {kept_seq})"),
+            Self::Rekeyed { old, new, kept_seq, held_seq } => {
+                write!(f, "Rekeyed({old:?}, {new:?}, kept {kept_seq}, held {held_seq})")
+            }
             Self::Sealed { seq, envelope, up_to_position } => {
                 write!(f, "Sealed({seq}, {envelope:?}, up to {up_to_position:?})")
             }
@@ -251,12 +256,13 @@ pub enum Read {
         /// How many bytes at the most, beyond the first.
         max_bytes: usize,
     },
-    /// Blobs of the log whose (sender, seq) is in one of the spans, beyond a position: at least one, then as many as fit.
+    /// Blobs of the log that came in one of the spans, in the order of their places: at least one, then as many as fit. A
+    /// blob that came under several numbers stands at each of them.
     History {
         /// Which senders and numbers.
         spans: Vec<Span>,
-        /// Only positions beyond this one.
-        after_position: u64,
+        /// Only places beyond this one.
+        after: LogPlace,
         /// How many bytes of data at the most, beyond the first blob.
         max_bytes: usize,
         /// How many blobs at the most.
@@ -276,12 +282,30 @@ pub enum Read {
 pub struct LogBlob {
     /// Its position in this device's log.
     pub position: u64,
-    /// Who pushed it.
+    /// Who pushed it, or gave it to the group again.
     pub sender: DeviceId,
     /// The number of the envelope it came in; 0 while it waits.
     pub seq: u64,
     /// Id, channel and bytes.
     pub blob: Blob,
+}
+
+/// Where a blob stands in the log, and under which number: the order in which history is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, MlsSize, MlsEncode, MlsDecode)]
+pub struct LogPlace {
+    /// Its position in this device's log.
+    pub position: u64,
+    /// Whose envelope it came in.
+    pub sender: DeviceId,
+    /// The number of that envelope.
+    pub seq: u64,
+}
+
+impl LogBlob {
+    /// Where this blob stands.
+    pub fn place(&self) -> LogPlace {
+        LogPlace { position: self.position, sender: self.sender, seq: self.seq }
+    }
 }
 
 /// The answer to a [`Read`].

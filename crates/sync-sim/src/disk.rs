@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sync_core::Outcome;
-use sync_core::store::{Answer, Key, LogBlob, Read, RefusedEntry, Write};
+use sync_core::store::{Answer, Key, LogBlob, LogPlace, Read, RefusedEntry, Write};
 use sync_rules::Defence;
 use sync_rules::defence::stands;
-use sync_types::body::Blob;
+use sync_types::body::{Blob, Span};
 use sync_types::{BlobId, DeviceId, Opaque};
 use zeroize::Zeroizing;
 
@@ -23,7 +23,9 @@ pub(crate) struct Disk {
     /// Positions of own blobs without a seq.
     pub(crate) waiting: BTreeSet<u64>,
     held: BTreeMap<(DeviceId, u64, u64), Blob>,
-    held_ids: BTreeSet<BlobId>,
+    held_ids: BTreeSet<(DeviceId, u64, BlobId)>,
+    /// Blobs that came under another number too.
+    also: BTreeSet<LogPlace>,
     arrivals: u64,
     pub(crate) sealed: BTreeMap<u64, Opaque>,
     gap: BTreeMap<(DeviceId, u64), Opaque>,
@@ -73,7 +75,12 @@ impl Disk {
     fn take(&mut self, sender: DeviceId, seq: u64, blob: Blob) {
         match self.blob(blob.id) {
             Some(known) if self.mutation != Some(Mutation::NoDeduplication) && stands(Defence::BlobIds) => {
-                self.conflicts += u64::from(known.blob != blob);
+                let differs = known.blob != blob;
+                let place = LogPlace { position: known.position, sender, seq };
+                if place != known.place() {
+                    self.also.insert(place);
+                }
+                self.conflicts += u64::from(differs);
             }
             _ => drop(self.append(sender, seq, blob)),
         }
@@ -91,6 +98,7 @@ impl Disk {
                 self.state.clear();
                 self.held.clear();
                 self.held_ids.clear();
+                self.also.clear();
                 self.sealed.clear();
                 self.gap.clear();
             }
@@ -100,10 +108,13 @@ impl Disk {
                     self.waiting.insert(*position);
                 }
             }
-            Write::Rekeyed { old, new, kept_seq } => {
+            Write::Rekeyed { old, new, kept_seq, held_seq } => {
                 self.sealed.clear();
                 let beyond = |row: &&mut LogBlob| row.sender == old && (row.seq == 0 || row.seq > kept_seq);
                 for row in self.log.values_mut().filter(beyond) {
+                    if (1..=held_seq).contains(&row.seq) {
+                        self.also.insert(row.place());
+                    }
                     (row.sender, row.seq) = (new, 0);
                     self.waiting.insert(row.position);
                 }
@@ -136,7 +147,7 @@ impl Disk {
     fn receive(&mut self, sender: DeviceId, seq: u64, blob: Blob, hold: bool) {
         if !hold {
             self.take(sender, seq, blob);
-        } else if !self.has(blob.id) && self.held_ids.insert(blob.id) {
+        } else if self.held_ids.insert((sender, seq, blob.id)) {
             self.arrivals += 1;
             self.held.insert((sender, seq, self.arrivals), blob);
         }
@@ -147,7 +158,7 @@ impl Disk {
         let keys: Vec<_> = self.held.range(range).map(|(key, _)| *key).collect();
         for key in keys {
             if let Some(blob) = self.held.remove(&key) {
-                self.held_ids.remove(&blob.id);
+                self.held_ids.remove(&(sender, key.1, blob.id));
                 self.take(sender, key.1, blob);
             }
         }
@@ -167,12 +178,18 @@ impl Disk {
                 let rows = self.sealed.range(from_seq..=to_seq).map(|(seq, envelope)| (*seq, envelope.clone()));
                 Answer::Repair(within(rows, *max_bytes, |row| row.1.len()))
             }
-            Read::History { spans, after_position, max_bytes, max_blobs } => {
-                let wanted = |row: &&LogBlob| {
-                    spans.iter().any(|s| s.sender == row.sender && s.from <= row.seq && row.seq <= s.to)
+            Read::History { spans, after, max_bytes, max_blobs } => {
+                let wanted = |place: &LogPlace| {
+                    let inside = |s: &Span| s.sender == place.sender && s.from <= place.seq && place.seq <= s.to;
+                    place > after && spans.iter().any(inside)
                 };
-                let rows = self.log.range(after_position + 1..).map(|(_, row)| row).filter(wanted);
-                Answer::History(within(rows.take(*max_blobs).cloned(), *max_bytes, |row| row.blob.data.len()))
+                let places = self.log.values().map(LogBlob::place).chain(self.also.iter().copied());
+                let places: BTreeSet<LogPlace> = places.filter(wanted).collect();
+                let rows = places.iter().take(*max_blobs).filter_map(|place| {
+                    let blob = self.log.get(&place.position)?.blob.clone();
+                    Some(LogBlob { position: place.position, sender: place.sender, seq: place.seq, blob })
+                });
+                Answer::History(within(rows, *max_bytes, |row| row.blob.data.len()))
             }
             Read::Gap { sender, seq } => Answer::Gap(self.gap.get(&(*sender, *seq)).cloned()),
         }

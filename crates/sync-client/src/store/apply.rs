@@ -78,7 +78,7 @@ impl Turn<'_> {
                 self.sealed = None;
                 self.puts.clear();
                 self.drop_sealed = None;
-                for table in ["state", "held", "sealed", "gap"] {
+                for table in ["state", "held", "also", "sealed", "gap"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
             }
@@ -92,13 +92,18 @@ impl Turn<'_> {
                 );
                 script.bind(sender.as_bytes());
             }
-            Write::Rekeyed { old, new, kept_seq } => {
+            Write::Rekeyed { old, new, kept_seq, held_seq } => {
                 self.put_fresh().await?;
                 self.outbox = Outbox::Unknown;
                 self.sealed = None;
                 self.drop_sealed = None;
                 let script = &mut self.script;
                 script.statement("DELETE FROM sealed");
+                script.statement(
+                    "INSERT OR IGNORE INTO also
+                     SELECT position, sender, seq FROM blob WHERE own = 1 AND sender = ? AND seq > ? AND seq <= ?",
+                );
+                script.bind(old.as_bytes()).bind(number(kept_seq)?).bind(number(held_seq)?);
                 script.statement("UPDATE blob SET own = 2 WHERE own = 1 AND sender = ? AND seq <= ?");
                 script.bind(old.as_bytes()).bind(number(kept_seq)?);
                 script.statement("UPDATE blob SET seq = NULL, sender = ? WHERE own = 1").bind(new.as_bytes());
@@ -186,6 +191,14 @@ impl Turn<'_> {
     }
 
     async fn release(&mut self, sender: DeviceId, up_to: i64) -> Result<(), SyncError> {
+        // SQLite numbers these rows; it goes on behind the highest position that it has seen.
+        let log = "INSERT INTO blob (id, own, sender, seq, channel, data)
+                   SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
+                   ON CONFLICT (id) DO NOTHING";
+        self.script.statement(log).bind(sender.as_bytes()).bind(up_to);
+        let next = next_position(self.settled().await?).await?;
+        self.next_position = self.next_position.max(next);
+        // What was left out, because its id was known.
         let differing = sqlx::query(
             "SELECT held.id, held.channel, held.data FROM held JOIN blob USING (id)
              WHERE held.sender = ? AND held.seq <= ? AND (held.channel <> blob.channel OR held.data <> blob.data)",
@@ -198,15 +211,12 @@ impl Turn<'_> {
             let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?;
             self.conflict(sender, id, row.try_get(2)?).await?;
         }
-        // SQLite numbers these rows; it goes on behind the highest position that it has seen.
-        let log = "INSERT INTO blob (id, own, sender, seq, channel, data)
-                   SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
-                   ON CONFLICT (id) DO NOTHING";
-        for text in [log, "DELETE FROM held WHERE sender = ? AND seq <= ?"] {
+        let also = "INSERT OR IGNORE INTO also
+                    SELECT blob.position, held.sender, held.seq FROM held JOIN blob USING (id)
+                    WHERE held.sender = ? AND held.seq <= ? AND (blob.sender <> held.sender OR blob.seq IS NOT held.seq)";
+        for text in [also, "DELETE FROM held WHERE sender = ? AND seq <= ?"] {
             self.script.statement(text).bind(sender.as_bytes()).bind(up_to);
         }
-        let next = next_position(self.settled().await?).await?;
-        self.next_position = self.next_position.max(next);
         Ok(())
     }
 }

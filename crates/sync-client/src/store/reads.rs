@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
-use sync_core::store::{Answer, LogBlob, Read};
+use sync_core::store::{Answer, LogBlob, LogPlace, Read};
 use sync_types::body::{Blob, Span};
 use sync_types::{BlobId, DeviceId, Opaque};
 
@@ -35,11 +35,11 @@ impl Turn<'_> {
                 };
                 Ok(Answer::Outbox(blobs))
             }
-            Read::History { spans, after_position, max_bytes, max_blobs } => {
+            Read::History { spans, after, max_bytes, max_blobs } => {
                 if spans.is_empty() {
                     return Ok(Answer::History(vec![]));
                 }
-                Ok(Answer::History(self.history(&spans, after_position, max_bytes, max_blobs).await?))
+                Ok(Answer::History(self.history(&spans, after, max_bytes, max_blobs).await?))
             }
             Read::Sealed { from_seq, max_bytes } => {
                 Ok(Answer::Sealed(self.sealed_envelopes(from_seq, i64::MAX, max_bytes).await?))
@@ -99,19 +99,38 @@ impl Turn<'_> {
     async fn history(
         &mut self,
         spans: &[Span],
-        after: u64,
+        after: LogPlace,
         max_bytes: usize,
         max_blobs: usize,
     ) -> Result<Vec<LogBlob>, SyncError> {
-        let any = vec!["(sender = ? AND seq BETWEEN ? AND ?)"; spans.len()].join(" OR ");
-        let sql = format!("SELECT {COLUMNS} FROM blob WHERE position > ? AND ({any}) ORDER BY position LIMIT ?");
-        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(spans.len() == 1).bind(number(after)?);
+        // Numbered, since both halves ask the same.
+        let any = |of: &str| {
+            let span = |n: usize| {
+                format!("({of}.sender = ?{} AND {of}.seq BETWEEN ?{} AND ?{})", 3 * n + 5, 3 * n + 6, 3 * n + 7)
+            };
+            (0..spans.len()).map(span).collect::<Vec<_>>().join(" OR ")
+        };
+        let sql = format!(
+            "SELECT position, id, sender, seq, channel, data FROM blob
+             WHERE (position, sender, seq) > (?1, ?2, ?3) AND ({})
+             UNION ALL
+             SELECT also.position, id, also.sender, also.seq, channel, data FROM also CROSS JOIN blob USING (position)
+             WHERE (also.position, also.sender, also.seq) > (?1, ?2, ?3) AND ({})
+             ORDER BY 1, 3, 4 LIMIT ?4",
+            any("blob"),
+            any("also"),
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql))
+            .persistent(spans.len() == 1)
+            .bind(number(after.position)?)
+            .bind(after.sender.as_bytes())
+            .bind(number(after.seq)?)
+            .bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
         for span in spans {
             // A span may be open to the top.
             let to = i64::try_from(span.to).unwrap_or(i64::MAX);
             query = query.bind(span.sender.as_bytes()).bind(number(span.from)?).bind(to);
         }
-        let query = query.bind(i64::try_from(max_blobs).unwrap_or(i64::MAX));
         Ok(self.blobs(query, max_bytes).await?.0)
     }
 

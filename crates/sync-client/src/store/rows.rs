@@ -97,12 +97,23 @@ impl Turn<'_> {
         self.find_left_out(rest, changed.last().copied().unwrap_or(0)).await
     }
 
-    /// Finds conflicts among the rows of a statement that inserted only so many.
+    /// Finds conflicts among the rows of a statement that inserted only so many, and notes under which number else a blob came.
     async fn find_left_out(&mut self, rows: &[NewRow], inserted: u64) -> Result<(), SyncError> {
         if inserted == rows.len() as u64 {
             return Ok(());
         }
-        self.find_conflicts("blob", rows.iter().map(|row| (row.sender, &row.blob))).await
+        self.find_conflicts("blob", rows.iter().map(|row| (row.sender, &row.blob))).await?;
+        for row in rows {
+            let Some(seq) = row.seq else { continue };
+            self.script.statement(
+                "INSERT OR IGNORE INTO also SELECT position, ?, ? FROM blob
+                 WHERE id = ? AND (sender <> ? OR seq IS NOT ?)",
+            );
+            let (sender, seq) = (row.sender.as_bytes(), number(seq)?);
+            self.script.bind(sender).bind(seq).bind(row.blob.id.as_bytes()).bind(sender).bind(seq);
+            self.make_room().await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn hold(&mut self, sender: DeviceId, seq: i64, blobs: Vec<Blob>) -> Result<(), SyncError> {
@@ -177,7 +188,7 @@ impl Turn<'_> {
 
 fn insertion(columns: &str, row: &str, rows: usize) -> String {
     let rows = vec![row; rows].join(",");
-    format!("INSERT INTO {columns} VALUES {rows} ON CONFLICT (id) DO NOTHING")
+    format!("INSERT INTO {columns} VALUES {rows} ON CONFLICT DO NOTHING")
 }
 
 /// Divides rows that fill statements into calls.

@@ -35,14 +35,24 @@ CREATE TABLE blob (
 CREATE INDEX blob_own ON blob (seq) WHERE own = 1;
 CREATE INDEX blob_channel ON blob (channel) WHERE received = 1;
 
+-- Under which other numbers a blob of the log came. Whoever asks for one of them gets it there, too: it may be the one that
+-- its asker lacks.
+CREATE TABLE also (
+    position INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (position, sender, seq)
+) WITHOUT ROWID;
+
 -- Arrived, but an earlier blob of the same sender is missing.
 CREATE TABLE held (
     arrival INTEGER PRIMARY KEY,
-    id BLOB NOT NULL UNIQUE,
+    id BLOB NOT NULL,
     sender BLOB NOT NULL,
     seq INTEGER NOT NULL,
     channel TEXT NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    UNIQUE (id, sender, seq)
 );
 CREATE INDEX held_sender ON held (sender, seq, arrival);
 

@@ -183,7 +183,7 @@ async fn a_conflict_is_found_in_whichever_statement_of_a_call_it_is() {
     assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 9));
     let mut turn = store.begin().await;
     let spans = vec![Span { sender: OTHER, from: 1, to: 1 }, Span { sender: ME, from: 2, to: 2 }];
-    let read = Read::History { spans, after_position: 0, max_bytes: 1 << 24, max_blobs: 9_999 };
+    let read = Read::History { spans, after: LogPlace::default(), max_bytes: 1 << 24, max_blobs: 9_999 };
     let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
     let found: Vec<_> = found.into_iter().map(|found| found.blob).collect();
     let mut expected = many(0, 5_010);
@@ -251,21 +251,56 @@ async fn history_is_read_by_spans_and_bounded() {
     let writes = (1..=5).map(|seq| receive(OTHER, seq, vec![blob(seq as u32, "c", "abcd")], false)).collect();
     apply(&mut store, writes).await;
     let mut turn = store.begin().await;
-    let mut read = async |spans: Vec<Span>, after_position, max_bytes, max_blobs| {
-        let read = Read::History { spans, after_position, max_bytes, max_blobs };
+    let mut read = async |spans: Vec<Span>, after, max_bytes, max_blobs| {
+        let read = Read::History { spans, after, max_bytes, max_blobs };
         let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
         found.iter().map(|b| b.seq).collect::<Vec<_>>()
     };
     let span = |from, to| Span { sender: OTHER, from, to };
-    assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], 0, 1000, 9).await, [2, 3, 5]);
-    assert_eq!(read(vec![span(2, 3), span(5, 5)], 2, 1000, 9).await, [3, 5]);
+    let start = LogPlace::default();
+    assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], start, 1000, 9).await, [2, 3, 5]);
+    assert_eq!(read(vec![span(2, 3), span(5, 5)], LogPlace { position: 2, sender: OTHER, seq: 2 }, 1000, 9).await, [3, 5]);
     // Four bytes, a channel of one, and what comes with every blob.
-    assert_eq!(read(vec![span(1, 5)], 0, 2 * 69, 9).await, [1, 2]);
-    assert_eq!(read(vec![span(1, 5)], 0, 3 * 69 - 1, 9).await, [1, 2]);
-    assert_eq!(read(vec![span(1, 5)], 0, 0, 9).await, [1]);
-    assert_eq!(read(vec![span(1, 5)], 0, 1000, 3).await, [1, 2, 3]);
-    assert_eq!(read(vec![Span { sender: ME, from: 1, to: 5 }], 0, 8, 9).await, [0u64; 0]);
-    assert_eq!(read(vec![], 0, 8, 9).await, [0u64; 0]);
+    assert_eq!(read(vec![span(1, 5)], start, 2 * 69, 9).await, [1, 2]);
+    assert_eq!(read(vec![span(1, 5)], start, 3 * 69 - 1, 9).await, [1, 2]);
+    assert_eq!(read(vec![span(1, 5)], start, 0, 9).await, [1]);
+    assert_eq!(read(vec![span(1, 5)], start, 1000, 3).await, [1, 2, 3]);
+    assert_eq!(read(vec![Span { sender: ME, from: 1, to: 5 }], start, 8, 9).await, [0u64; 0]);
+    assert_eq!(read(vec![], start, 8, 9).await, [0u64; 0]);
+}
+
+#[tokio::test]
+async fn a_blob_that_came_under_several_numbers_is_history_under_each() {
+    let (_folder, mut store) = fresh().await;
+    let third = DeviceId([3; 16]);
+    push(&mut store, vec![blob(1, "c", "own")]).await;
+    apply(
+        &mut store,
+        vec![
+            receive(OTHER, 1, vec![blob(2, "c", "a"), blob(1, "c", "own")], false),
+            receive(third, 4, vec![blob(2, "c", "a")], false),
+            receive(third, 5, vec![blob(2, "c", "a"), blob(3, "c", "b")], true),
+            // Once more what is there.
+            receive(third, 4, vec![blob(2, "c", "a")], false),
+            Write::Release { sender: third, up_to_seq: 9 },
+        ],
+    )
+    .await;
+    let mut turn = store.begin().await;
+    let all = |sender| Span { sender, from: 1, to: u64::MAX };
+    let spans = vec![all(OTHER), all(third)];
+    let mut found = Vec::new();
+    loop {
+        let after = found.last().map(LogBlob::place).unwrap_or_default();
+        let read = Read::History { spans: spans.clone(), after, max_bytes: 1000, max_blobs: 2 };
+        let Answer::History(more) = turn.read(read).await.unwrap() else { panic!() };
+        if more.is_empty() {
+            break;
+        }
+        found.extend(more);
+    }
+    let found: Vec<_> = found.iter().map(|row| (row.blob.data[0] as char, row.sender, row.seq)).collect();
+    assert_eq!(found, [('o', OTHER, 1), ('a', OTHER, 1), ('a', third, 4), ('a', third, 5), ('b', third, 5)]);
 }
 
 #[tokio::test]
@@ -278,7 +313,7 @@ async fn history_of_as_many_spans_as_the_core_sends_is_one_read() {
     let mut spans: Vec<_> = (1..=255).map(|n| Span { sender: OTHER, from: 2 * n, to: 2 * n }).collect();
     spans.push(Span { sender: ME, from: 1, to: u64::MAX });
     assert_eq!(spans.len(), 256);
-    let read = Read::History { spans, after_position: 0, max_bytes: 1 << 20, max_blobs: 1000 };
+    let read = Read::History { spans, after: LogPlace::default(), max_bytes: 1 << 20, max_blobs: 1000 };
     let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
     assert_eq!(found.iter().map(|b| b.seq).collect::<Vec<_>>(), (1..=255).map(|n| 2 * n).collect::<Vec<_>>());
 }

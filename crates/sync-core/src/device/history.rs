@@ -13,7 +13,7 @@ use super::Device;
 use super::records::{Job, Want};
 use super::send::fitting;
 use crate::event::{Event, Outcome};
-use crate::store::{Key, LogBlob, Read, Write};
+use crate::store::{Key, LogBlob, LogPlace, Read, Write};
 
 /// How many spans one request may hold.
 const SPANS: usize = 256;
@@ -152,7 +152,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.drop_job((asker, numbers[0]));
         }
         self.jobs
-            .insert((asker, request.number), Job { spans: request.spans, answering: Vec::new(), after_position: 0 });
+            .insert((asker, request.number), Job { spans: request.spans, answering: Vec::new(), after: LogPlace::default() });
         self.dirty.insert(Key::Job(asker, request.number));
     }
 
@@ -214,7 +214,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let (key, spans) = self.ready_job(now)?;
         Some(Read::History {
             spans,
-            after_position: self.jobs[&key].after_position,
+            after: self.jobs[&key].after,
             max_bytes: limits::PACK_BYTES,
             max_blobs: limits::PACK_BLOBS,
         })
@@ -235,12 +235,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let Some(job) = self.jobs.get_mut(&(asker, number)) else { return };
         let complete = match rows.last() {
             Some(last) => {
-                (job.answering, job.after_position) = (spans, last.position);
+                (job.answering, job.after) = (spans, last.place());
                 Vec::new()
             }
             None => {
                 job.spans.retain(|span| !spans.contains(span));
-                (job.answering, job.after_position) = (Vec::new(), 0);
+                (job.answering, job.after) = (Vec::new(), LogPlace::default());
                 spans
             }
         };

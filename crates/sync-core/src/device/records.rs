@@ -6,6 +6,8 @@ use sync_types::frame::Head;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque};
 use zeroize::Zeroize;
 
+use crate::store::LogPlace;
+
 /// Who this device is. Holds the signing key's seed.
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
 pub(super) struct Identity {
@@ -217,6 +219,6 @@ pub(super) struct Job {
     pub(super) spans: Vec<Span>,
     /// Those of them that are being answered, because all of each is held here; empty between two answers.
     pub(super) answering: Vec<Span>,
-    /// Everything of those up to this position of the log was sent.
-    pub(super) after_position: u64,
+    /// Everything of those up to this place in the log was sent.
+    pub(super) after: LogPlace,
 }

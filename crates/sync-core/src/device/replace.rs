@@ -232,8 +232,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
 
         // What the old key sealed and not everybody is known to have goes out again, under its ids.
-        self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq: before.delivered });
         let had = before.accepted.min(replacement.cut.seq);
+        self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq: before.delivered, held_seq: had });
         let hash = if had == before.seq { before.hash } else { EntryHash::default() };
         let former = Peer {
             key: old_key,

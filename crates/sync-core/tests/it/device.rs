@@ -325,8 +325,8 @@ fn history_that_cannot_be_read_waits_and_the_outbox_goes_on() {
         assert!(laptop.device.next_timeout().is_none_or(|at| at > now), "what is due is no reason to be woken");
     }
     assert_eq!(wait, 60_000);
-    while let Some(Read::History { after_position, .. }) = laptop.device.next_read(now) {
-        let rows = if after_position == 0 { vec![blob.clone()] } else { vec![] };
+    while let Some(Read::History { after, .. }) = laptop.device.next_read(now) {
+        let rows = if after.position == 0 { vec![blob.clone()] } else { vec![] };
         laptop.device.handle_read(Answer::History(rows), now, &mut laptop.rng);
     }
     phone.device.take_events();
