@@ -264,7 +264,10 @@ async fn history_is_read_by_spans_and_bounded() {
     let span = |from, to| Span { sender: OTHER, from, to };
     let start = LogPlace::default();
     assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], start, 1000, 9).await, [2, 3, 5]);
-    assert_eq!(read(vec![span(2, 3), span(5, 5)], LogPlace { position: 2, sender: OTHER, seq: 2 }, 1000, 9).await, [3, 5]);
+    assert_eq!(
+        read(vec![span(2, 3), span(5, 5)], LogPlace { position: 2, sender: OTHER, seq: 2 }, 1000, 9).await,
+        [3, 5]
+    );
     // Four bytes, a channel of one, and what comes with every blob.
     assert_eq!(read(vec![span(1, 5)], start, 2 * 69, 9).await, [1, 2]);
     assert_eq!(read(vec![span(1, 5)], start, 3 * 69 - 1, 9).await, [1, 2]);
