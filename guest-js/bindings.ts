@@ -71,6 +71,8 @@ export type DeviceChange =
 "added" | 
 /**  It was taken out of the group. */
 "removed" | 
+/**  It took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group. */
+"replaced" | 
 /**  It said its name. */
 "named";
 
@@ -215,14 +217,16 @@ retryAfterMs: number } |
 { type: "accepted" } | 
 /**  Some pushed blobs were signed for by every member. */
 { type: "delivered" } | 
-/**  A device came into the group, left it, or said its name. */
+/**  A device came into the group, left it, took a new key, or said its name. */
 { type: "device"; 
 /**  What happened to it. */
 change: DeviceChange; 
 /**  Which device. */
 device: Device; 
 /**  Who did it, if somebody else did. */
-by: Device | null } | 
+by: Device | null; 
+/**  Its id before, if it took a new key. */
+was: string | null } | 
 /**  This device has joined a group. */
 { type: "joined"; 
 /**  Which. */
@@ -233,6 +237,14 @@ device: string } |
 { type: "left"; 
 /**  Which. */
 group: string } | 
+/**  This device took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group. */
+{ type: "keyReplaced"; 
+/**  Its id before. */
+was: string; 
+/**  Its id now. */
+device: string; 
+/**  Why: `ROLLED_BACK` or `OUT_OF_STEP`. */
+code: string } | 
 /**  This device was removed from its group. */
 { type: "removed"; 
 /**  By whom. */
@@ -277,7 +289,7 @@ code: string } |
 code: string; 
 /**  When it is tried again; 0 when never. */
 retryAfterMs: number } | 
-/**  Sending has stopped for good. */
+/**  Sending has stopped: for good with `FORKED` and `CLONED`, with `ROLLED_BACK` and `OUT_OF_STEP` until `keyReplaced`. */
 { type: "halted"; 
 /**  Why. */
 code: string } | 

@@ -13,8 +13,11 @@ import zlib
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import mlkem768
 
 HERE = pathlib.Path(__file__).parent
 PREFIX = "0ksync/1 "
@@ -126,6 +129,100 @@ def hchacha20(key, nonce):
 
 def xchacha_open(key, nonce, aad, sealed):
     return ChaCha20Poly1305(hchacha20(key, nonce[:16])).decrypt(bytes(4) + nonce[16:], sealed, aad)
+
+
+def hkdf(chaining_key, material, count):
+    """HKDF of Noise, rev. 34, section 4.3."""
+    temporary = hmac.new(chaining_key, material, hashlib.sha256).digest()
+    out = hkdf_expand(temporary, b"", 32 * count)
+    return [out[32 * i : 32 * i + 32] for i in range(count)]
+
+
+def counted(n):
+    return bytes(4) + n.to_bytes(8, "little")
+
+
+class Noise:
+    """The symmetric state of Noise, rev. 34, section 5.2."""
+
+    def __init__(self, name, prologue):
+        self.h = self.ck = hashlib.sha256(name.encode()).digest()
+        self.mix_hash(prologue)
+
+    def mix_hash(self, data):
+        self.h = hashlib.sha256(self.h + data).digest()
+
+    def mix_key(self, material):
+        self.ck, self.key = hkdf(self.ck, material, 2)
+        self.n = 0
+
+    def mix_key_and_hash(self, material):
+        self.ck, hashed, self.key = hkdf(self.ck, material, 3)
+        self.mix_hash(hashed)
+        self.n = 0
+
+    def seal(self, plain):
+        sealed = ChaCha20Poly1305(self.key).encrypt(counted(self.n), plain, self.h)
+        self.n += 1
+        self.mix_hash(sealed)
+        return sealed
+
+
+class Party:
+    """The keys that a side of a pairing draws."""
+
+    def __init__(self, drawn):
+        reader = Reader(drawn)
+        self.static, static_seed = X25519PrivateKey.from_private_bytes(reader.take(32)), reader.take(64)
+        self.ephemeral, ephemeral_seed = X25519PrivateKey.from_private_bytes(reader.take(32)), reader.take(64)
+        self.encapsulations = [reader.take(32), reader.take(32)]
+        reader.end()
+        self.static_kem, self.ephemeral_kem = map(mlkem768.public_key, (static_seed, ephemeral_seed))
+
+    def encapsulate(self, key):
+        return mlkem768.encapsulate(key, self.encapsulations.pop(0))
+
+
+def bare(key):
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def agree(key, other):
+    return key.exchange(X25519PublicKey.from_public_bytes(bare(other)))
+
+
+def handshake(noise, psk, i, r):
+    """hybridXXpsk0: the four messages of initiator and responder. Both sides' keys are known, so one state is enough."""
+
+    def e(party):
+        for key in (bare(party.ephemeral), party.ephemeral_kem):
+            noise.mix_hash(key)
+            noise.mix_key(key)
+        return bare(party.ephemeral) + party.ephemeral_kem
+
+    def s(party):
+        return noise.seal(bare(party.static)) + noise.seal(party.static_kem)
+
+    def skem(by, to):
+        ciphertext, shared = by.encapsulate(to.static_kem)
+        sealed = noise.seal(ciphertext)
+        noise.mix_key_and_hash(shared)
+        return sealed
+
+    noise.mix_key_and_hash(psk)
+    yield e(i) + noise.seal(b"")
+    ekem, shared = r.encapsulate(i.ephemeral_kem)
+    noise.mix_hash(ekem)
+    noise.mix_key(shared)
+    message = ekem + e(r)
+    noise.mix_key(agree(r.ephemeral, i.ephemeral))
+    message += s(r)
+    noise.mix_key(agree(r.static, i.ephemeral))
+    yield message + noise.seal(b"")
+    message = skem(i, r) + s(i)
+    noise.mix_key(agree(i.static, r.ephemeral))
+    yield message + noise.seal(b"")
+    yield skem(r, i) + noise.seal(b"")
 
 
 def padme(n):
@@ -317,6 +414,47 @@ def links():
         assert secret.hex() == link["secret"]
         assert labelled("pairing slot", secret)[:16].hex() == link["slot"]
         assert reader.take(32).hex() == link["fingerprint"]
+
+
+@check
+def pairings():
+    data = load("pairing")
+    for pairing in data["pairings"]:
+        link, secret = (bytes.fromhex(pairing["link"][name]) for name in ("bytes", "secret"))
+        drawn = bytes.fromhex(pairing["shower_random"])
+        assert drawn[:32] == secret
+        shower, scanner = Party(drawn[32:]), Party(bytes.fromhex(pairing["scanner_random"]))
+        fingerprint = labelled("pairing keys", bare(shower.static) + shower.static_kem)
+        assert fingerprint.hex() == pairing["link"]["fingerprint"]
+        messages = [bytes.fromhex(message["bytes"]) for message in pairing["messages"]]
+        noise = Noise(data["protocol"], link)
+        made = handshake(noise, labelled("pairing psk", secret), scanner, shower)
+        assert [bytes([1, n]) + message for n, message in enumerate(made, 1)] == messages[:4]
+        code = int.from_bytes(labelled("pairing check code", noise.h)[:8], "big") % 10_000
+        assert f"{code:04}" == pairing["check_code"]
+        keys, sent, said = hkdf(noise.ck, b"", 2), [0, 0], []
+        for message, sealed in zip(pairing["messages"][4:], messages[4:]):
+            way = int(message["from"] == pairing["shows"])
+            plain = ChaCha20Poly1305(keys[way]).decrypt(counted(sent[way]), sealed[1:], b"")
+            sent[way] += 1
+            content = plain.rstrip(b"\0")
+            assert sealed[0] == 2 and len(plain) % 256 == 0 and len(plain) - len(content) < 256 and content[-1] == 0x80
+            said.append((message["from"], Reader(content[:-1])))
+        # Hello, where the newcomer shows Checked, Join, Offer, Taken.
+        kinds = [1, 3, 4, 5] if pairing["shows"] == "member" else [1, 2, 3, 4, 5]
+        assert [reader.number(1) for _, reader in said] == kinds
+        assert [who for who, _ in said] == ["member" if kind in (1, 4) else "newcomer" for kind in kinds]
+        hello, join, offer = (reader for (_, reader), kind in zip(said, kinds) if kind in (1, 3, 4))
+        assert hello.number(8) == pairing["now_ms"]
+        assert hello.take(32) == labelled("pairing app", data["app_id"].encode())
+        assert (join.vector().hex(), join.vector().decode()) == (pairing["key_package"], pairing["name"])
+        promised = pairing["offer"]
+        assert (offer.take(32).hex(), offer.take(16).hex()) == (promised["group"], promised["sponsor"])
+        assert offer.vector().hex() == promised["settings"]
+        names = each(offer.vector(), lambda r: [r.take(16).hex(), r.vector().decode()])
+        assert (names, offer.number(8)) == (promised["names"], promised["time_ms"])
+        for _, reader in said:
+            reader.end()
 
 
 def main():

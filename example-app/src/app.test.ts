@@ -51,6 +51,29 @@ it("says of a copy that could not be saved that it could not, also where this de
   expect(find("toast")?.textContent).toContain("/home/ada/notes.md");
 });
 
+it("lets a device whose place a copy has taken begin anew, and write nothing", async () => {
+  write();
+  rust.on("status", () => status({ trouble: { code: "CLONED", message: "m", nextStep: "n" } }));
+  await open();
+  expect(find("banner")?.textContent).toContain("has taken its place");
+  expect(find("reset")).not.toBeNull();
+  const before = log.blobs.length;
+  find("new-note")?.click();
+  await settle();
+  expect(log.blobs.length).toBe(before);
+});
+
+it("says why this device has a new key, and that another one has", async () => {
+  await open();
+  tell({ type: "keyReplaced", was: "old", device: "d", code: "ROLLED_BACK" });
+  await settle();
+  expect(find("banner")?.textContent).toContain("restored from an older copy");
+  const phone = { id: "p", name: "Phone" };
+  tell({ type: "device", change: "replaced", device: phone, by: phone, was: "q" });
+  await settle();
+  expect(find("toast")?.textContent).toContain("«Phone» has a new key");
+});
+
 it("does not say of a log that is gone that changes to it are not saved", async () => {
   await open();
   rust.on("push", fails("IO"));

@@ -14,7 +14,7 @@ import { NotePane } from "./pane";
 import { type Person, present, user } from "./people";
 import { Session } from "./session";
 import { StatusLine } from "./status";
-import { words } from "./words";
+import { out, renewal, words } from "./words";
 
 /** Below this there is room for the list or for the text, not for both. As in `layout.css`. */
 const NARROW = window.matchMedia("(max-width: 719px)");
@@ -75,8 +75,8 @@ export class App {
     void this.listen();
   }
 
-  private get removed(): boolean {
-    return this.status?.trouble?.code === "REMOVED";
+  private get ended(): boolean {
+    return out(this.status) !== undefined;
   }
 
   private get people(): Person[] {
@@ -126,7 +126,7 @@ export class App {
     this.session = new Session();
     this.selected = undefined;
     // What was said of the old log is over with it.
-    for (const subject of ["load", "save", "odd"]) this.banner.set(subject);
+    for (const subject of ["load", "save", "odd", "renewed"]) this.banner.set(subject);
     this.element.dataset["view"] = "list";
     this.list.clearSearch();
     this.begin();
@@ -142,6 +142,7 @@ export class App {
           this.toasts.show("This device is in the group now.");
         },
         removed: (by) => (this.removedBy = by),
+        renewed: (code) => this.banner.set("renewed", { tone: "info", text: renewal(code), closable: true }),
         told: (text) => this.toasts.show(text),
       });
     } catch (error) {
@@ -157,15 +158,16 @@ export class App {
     if (before?.device !== status.device || before?.name !== status.name) this.introduce();
     const save = (): void => void this.save();
     const anew = (): void => startAnew(() => saveCopy(this.session.notes));
-    if (!this.removed) this.banner.set("removed");
-    else if (before?.trouble?.code !== "REMOVED") this.banner.set("removed", removal(this.removedBy, save, anew));
+    const why = out(status);
+    if (!why) this.banner.set("ended");
+    else if (out(before) !== why) this.banner.set("ended", removal(why, this.removedBy, save, anew));
     this.tidy();
     this.draw();
   }
 
   /** Forgets what was deleted long ago, if this device may still change anything. */
   private tidy(): void {
-    if (this.session.loaded && this.status && !this.removed) this.session.notes.purge();
+    if (this.session.loaded && this.status && !this.ended) this.session.notes.purge();
   }
 
   /** Tells the other devices who has this window. */
@@ -179,7 +181,7 @@ export class App {
     // What was known was of the device that is no more.
     this.status = undefined;
     this.removedBy = null;
-    this.banner.set("removed");
+    this.banner.set("ended");
     this.banner.set("gone", { tone: "info", text, detail, closable: true });
     this.restart();
   }
@@ -218,7 +220,7 @@ export class App {
           body,
           awareness,
           undo: notes.undoOf(note.id, body),
-          readOnly: this.removed || note.trashed !== undefined,
+          readOnly: this.ended || note.trashed !== undefined,
           typed: () => notes.touch(note.id),
           escaped: () => this.back(),
         },
@@ -236,10 +238,10 @@ export class App {
         : coming
           ? "The notes from the other devices are on their way."
           : "No notes yet. Write one, or find a device to share them with under Devices.",
-      writable: loaded && !this.removed,
+      writable: loaded && !this.ended,
     });
-    this.pane.show({ note, loaded, coming, writable: loaded && !this.removed, any: notes.list().length > 0 });
-    this.here.show(this.removed ? [] : people);
+    this.pane.show({ note, loaded, coming, writable: loaded && !this.ended, any: notes.list().length > 0 });
+    this.here.show(this.ended ? [] : people);
     this.line.show(
       this.failed ? { text: "Syncing could not begin", tone: "trouble" } : words(status, session.provider.pending),
     );
@@ -249,7 +251,7 @@ export class App {
 
   private create(): void {
     const { notes, loaded } = this.session;
-    if (!loaded || this.removed) return;
+    if (!loaded || this.ended) return;
     const now = this.selected === undefined ? undefined : notes.get(this.selected);
     // An empty one that is open is as good as new.
     const id = now && now.text === "" && now.trashed === undefined ? now.id : notes.create();
@@ -280,7 +282,7 @@ export class App {
   private trash(id: string): void {
     const { notes } = this.session;
     const note = notes.get(id);
-    if (!note || this.removed || note.trashed !== undefined) return;
+    if (!note || this.ended || note.trashed !== undefined) return;
     notes.trash(id);
     if (this.selected === id) this.selected = NARROW.matches ? undefined : notes.list()[0]?.id;
     this.element.dataset["view"] = "list";

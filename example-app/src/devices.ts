@@ -6,7 +6,7 @@ import { ask, Dialog } from "./dialog";
 import { button, el } from "./dom";
 import { type Person, user } from "./people";
 import { initials } from "./text";
-import { deviceName, lastHeard } from "./words";
+import { deviceName, lastHeard, out, type Out } from "./words";
 
 /** What the devices page shows. */
 export interface DevicesState {
@@ -60,19 +60,19 @@ export class Devices {
     for (const id of this.going) if (!members.some((member) => member.id === id)) this.going.delete(id);
     const here = new Set(people.map((person) => person.device));
     const rows = members.map((member) => ({ member, here: here.has(member.id), going: this.going.has(member.id) }));
-    const removed = status?.trouble?.code === "REMOVED";
-    const key = JSON.stringify([rows, status?.name, status?.joining, status?.group === null, removed]);
+    const ended = out(status);
+    const key = JSON.stringify([rows, status?.name, status?.joining, status?.group === null, ended]);
     if (key === this.shown) return;
     this.shown = key;
-    this.intro.textContent = introduction(status, removed);
+    this.intro.textContent = introduction(status, ended);
     const alone: Member = { id: status?.device ?? "", name: status?.name ?? null, own: true, lastSeen: null };
     const shown = rows.length > 0 ? rows : [{ member: alone, here: false, going: false }];
-    this.list.replaceChildren(...shown.map((row) => this.row(row.member, row.here, row.going, removed)));
-    this.actions.replaceChildren(...this.ways(status, removed));
-    this.foot.replaceChildren(...this.exits(status, removed));
+    this.list.replaceChildren(...shown.map((row) => this.row(row.member, row.here, row.going, ended !== undefined)));
+    this.actions.replaceChildren(...this.ways(status, ended));
+    this.foot.replaceChildren(...this.exits(status, ended));
   }
 
-  private row(member: Member, here: boolean, going: boolean, removed: boolean): HTMLElement {
+  private row(member: Member, here: boolean, going: boolean, ended: boolean): HTMLElement {
     const name = member.name ?? "A device without a name";
     const mark = el("span", { class: "avatar", "aria-hidden": "true" }, initials(name));
     mark.style.background = user(member.id, name).color;
@@ -98,12 +98,12 @@ export class Devices {
         el("span", { class: "device-name" }, name),
         ...tags.map((tag) => el("span", { class: "tag" }, tag)),
       ),
-      !member.own && !removed && remove,
+      !member.own && !ended && remove,
     );
   }
 
-  private ways(status: SyncStatus | undefined, removed: boolean): HTMLElement[] {
-    if (!status || removed || status.joining) return [];
+  private ways(status: SyncStatus | undefined, ended: Out | undefined): HTMLElement[] {
+    if (!status || ended || status.joining) return [];
     const add = button("Add a device", () => this.pair("add"), {
       class: "button primary",
       "data-testid": "add-device",
@@ -112,9 +112,9 @@ export class Devices {
     return status.devices.length > 1 ? [add] : [add, join];
   }
 
-  private exits(status: SyncStatus | undefined, removed: boolean): HTMLElement[] {
+  private exits(status: SyncStatus | undefined, ended: Out | undefined): HTMLElement[] {
     if (!status) return [];
-    if (removed) return [button("Start anew…", () => startAnew(this.save), { "data-testid": "start-anew" })];
+    if (ended) return [button("Start anew…", () => startAnew(this.save), { "data-testid": "start-anew" })];
     if (status.joining) return [button("Give up joining", () => this.giveUp(), { "data-testid": "give-up" })];
     if (status.devices.length < 2) return [];
     return [
@@ -184,8 +184,10 @@ export class Devices {
   }
 }
 
-function introduction(status: SyncStatus | undefined, removed: boolean): string {
-  if (removed) return "This device was removed from its group. It gets no more changes and can send none.";
+function introduction(status: SyncStatus | undefined, ended: Out | undefined): string {
+  if (ended === "cloned")
+    return "A copy of this device's data has taken its place in the group. Nothing comes or goes here any more.";
+  if (ended === "removed") return "This device was removed from its group. It gets no more changes and can send none.";
   if (status?.joining)
     return "The pairing was agreed on. This device waits until the other one has added it; keep both connected.";
   if (!status || status.devices.length < 2) {

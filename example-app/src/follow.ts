@@ -11,7 +11,9 @@ interface Follower {
   joined(): void;
   /** Somebody has removed this device. */
   removed(by: string | null): void;
-  /** Another device came or went. */
+  /** This device took a new key, and why. */
+  renewed(code: string): void;
+  /** Another device came, went or took a new key. */
   told(text: string): void;
 }
 
@@ -23,9 +25,12 @@ export async function follow(to: Follower): Promise<void> {
   await sync.on("reset", () => to.gone("The notes on this device are deleted.", anew));
   await sync.on("joined", () => to.joined());
   await sync.on("removed", ({ by }) => to.removed(by.name));
+  await sync.on("keyReplaced", ({ code }) => to.renewed(code));
   await sync.on("device", ({ change, device, by }) => {
     // What this device did, its person knows.
     if (change === "named" || device.id === own || (by !== null && by.id === own)) return;
+    if (change === "replaced")
+      return to.told(`${deviceName(device.name)} has a new key: it was restored from a copy, or lost its place in the group.`);
     to.told(`${deviceName(device.name)} was ${change}${by ? ` by ${deviceName(by.name)}` : ""}.`);
   });
   await sync.on("status", (status) => {

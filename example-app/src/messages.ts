@@ -1,5 +1,5 @@
 import { button, el, iconButton } from "./dom";
-import { deviceName } from "./words";
+import { deviceName, type Out } from "./words";
 
 /** Something that a message offers to do. */
 export interface Offer {
@@ -19,12 +19,15 @@ export interface Message {
 }
 
 /** What a device that was removed from its group says, with the ways on. */
-export function removal(by: string | null, save: () => void, anew: () => void): Message {
-  const who = by === null ? undefined : `${deviceName(by)} removed this device from its group.`;
+export function removal(why: Out, by: string | null, save: () => void, anew: () => void): Message {
+  const removed = by === null ? "This device was removed from its group." : `${deviceName(by)} removed this device from its group.`;
   return {
     tone: "trouble",
-    text: who ?? "This device was removed from its group.",
-    detail: "The notes stay readable here, but nothing comes or goes any more.",
+    text: why === "removed" ? removed : "A copy of this device's data runs elsewhere and has taken its place.",
+    detail:
+      why === "removed"
+        ? "The notes stay readable here, but nothing comes or goes any more."
+        : "Nothing comes or goes here any more. If you know of no copy, remove the other one from another device.",
     offers: [
       { label: "Save a copy", act: save, testid: "save-copy-banner" },
       { label: "Start anew…", act: anew, testid: "reset" },

@@ -112,6 +112,24 @@ describe("the status line", () => {
     );
   });
 
+  it("says that a copy has taken its place before anything else", () => {
+    const trouble = { code: "CLONED", message: "m", nextStep: "n" };
+    expect(said({ ...silent, trouble, outbox: 3, devices: [here] }, 2)).toBe(
+      "trouble: A copy of this device has taken its place",
+    );
+  });
+
+  it("says what it mends by itself, and what it takes", () => {
+    const trouble = { code: "ROLLED_BACK", message: "m", nextStep: "n" };
+    expect(said({ trouble })).toBe("waiting: This device was restored from an older copy; it is being mended");
+    expect(said({ trouble, connected: false, caughtUp: false, outbox: 3 })).toBe(
+      "waiting: This device was restored from an older copy; it is mended when the relay is reached",
+    );
+    expect(said({ trouble: { ...trouble, code: "OUT_OF_STEP" }, devices: [here] })).toBe(
+      "trouble: This device could not follow a change of its group; no other device is left to mend it with",
+    );
+  });
+
   it("gives the reason of what needs a person", () => {
     const trouble = { code: "FORKED", message: "the relay showed two histories", nextStep: "Reset one side." };
     expect(said({ trouble })).toBe("trouble: Not syncing: the relay showed two histories");

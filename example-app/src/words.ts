@@ -18,6 +18,31 @@ const PASSING: Readonly<Record<string, string>> = {
   TOO_MANY_CONNECTIONS: "it is busy",
 };
 
+/** What takes a device out of its group for good: only beginning anew helps. */
+export type Out = "removed" | "cloned";
+
+const OUT: Readonly<Record<Out, string>> = {
+  removed: "This device was removed from its group",
+  cloned: "A copy of this device has taken its place",
+};
+
+/** What a device mends by itself as soon as it reaches the relay and another device is there. */
+const MENDING: Readonly<Record<string, string>> = {
+  ROLLED_BACK: "This device was restored from an older copy",
+  OUT_OF_STEP: "This device could not follow a change of its group",
+};
+
+/** What has taken this device out of its group, if anything has. */
+export function out(status: SyncStatus | undefined): Out | undefined {
+  const code = status?.trouble?.code;
+  return code === "REMOVED" ? "removed" : code === "CLONED" ? "cloned" : undefined;
+}
+
+/** Why a device has a new key. */
+export function renewal(code: string): string {
+  return `${MENDING[code] ?? "This device lost its place in the group"}. It is in the group again, with a new key.`;
+}
+
 /**
  * Whether everything is synced, and if not why.
  *
@@ -27,8 +52,10 @@ const PASSING: Readonly<Record<string, string>> = {
 export function words(status: SyncStatus | undefined, pending: number): Words {
   if (!status) return { text: "Looking how things stand…", tone: "busy" };
   const code = status.trouble?.code;
-  if (code === "REMOVED") return { text: "This device was removed from its group", tone: "trouble" };
+  const ended = out(status);
+  if (ended) return { text: OUT[ended], tone: "trouble" };
   if (pending > 0) return { text: "Saving…", tone: "busy" };
+  if (code && code in MENDING) return mending(status);
   if (status.joining) return joining(status);
   if (status.trouble && !(status.trouble.code in PASSING)) {
     return { text: `Not syncing: ${status.trouble.message}`, tone: "trouble" };
@@ -44,6 +71,13 @@ export function words(status: SyncStatus | undefined, pending: number): Words {
     return { text: `Waiting for ${other(status)} to fetch ${changes(status.unacknowledged)}`, tone: "waiting" };
   const count = status.devices.length;
   return { text: count === 2 ? "Everything is on both devices" : `Everything is on all ${count} devices`, tone: "ok" };
+}
+
+function mending({ trouble, devices, connected }: SyncStatus): Words {
+  const why = MENDING[trouble?.code ?? ""];
+  if (devices.length < 2) return { text: `${why}; no other device is left to mend it with`, tone: "trouble" };
+  const waits = connected ? "it is being mended" : "it is mended when the relay is reached";
+  return { text: `${why}; ${waits}`, tone: "waiting" };
 }
 
 function joining({ trouble }: SyncStatus): Words {

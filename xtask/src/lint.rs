@@ -2,7 +2,7 @@
 
 use crate::process::{cargo, run as run_program};
 use crate::report::{Report, Tally};
-use crate::{Failure, arrows, dependencies, generate, no_arguments, permissions, setup, source, web};
+use crate::{Failure, arrows, dependencies, documents, generate, no_arguments, permissions, setup, source, web};
 
 /// `cargo xtask lint`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
@@ -22,6 +22,7 @@ pub(crate) fn steps(report: &mut Report) {
     report.step("lint: arrows between crates", || none(arrows::check(&arrows::metadata()?)?));
     report.step("lint: sources", || none(source::check(&source::read()?)));
     report.step("lint: dependencies", || none(dependencies::check(&arrows::metadata()?, &source::read()?)?));
+    report.step("lint: documents", || none(documents::check()?));
     // Not the advisories: their database is no registry and cannot be fetched everywhere. SECURITY.md says who looks at them.
     report.step("lint: licences, bans, sources", || {
         once(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])

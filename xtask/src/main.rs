@@ -9,6 +9,7 @@ mod bench;
 mod bench_app;
 mod demo;
 mod dependencies;
+mod documents;
 mod generate;
 mod lint;
 mod new_app;

@@ -1,4 +1,4 @@
-use sync_core::store::{Answer, Read, Write};
+use sync_core::store::{Answer, LogBlob, LogPlace, Read, Write};
 use sync_types::body::{Blob, Span};
 use sync_types::{BlobId, DeviceId};
 
@@ -182,12 +182,17 @@ async fn a_conflict_is_found_in_whichever_statement_of_a_call_it_is() {
     let kept = store.reader().refused().await.unwrap();
     assert_eq!((kept[0].outcome.as_str(), kept[0].count), ("id_conflict", 9));
     let mut turn = store.begin().await;
-    let spans = vec![Span { sender: OTHER, from: 1, to: 1 }, Span { sender: ME, from: 2, to: 2 }];
-    let read = Read::History { spans, after: LogPlace::default(), max_bytes: 1 << 24, max_blobs: 9_999 };
-    let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
-    let found: Vec<_> = found.into_iter().map(|found| found.blob).collect();
+    let mut history = async |sender, seq| {
+        let spans = vec![Span { sender, from: seq, to: seq }];
+        let read = Read::History { spans, after: LogPlace::default(), max_bytes: 1 << 24, max_blobs: 9_999 };
+        let Answer::History(found) = turn.read(read).await.unwrap() else { panic!() };
+        found.into_iter().map(|found| found.blob).collect::<Vec<_>>()
+    };
     let mut expected = many(0, 5_010);
+    assert!(history(OTHER, 1).await == expected, "each once, in their order, with the bytes that came first");
+    expected.remove(777);
     expected.push(blob(9_999, "c", "new"));
+    let found = history(ME, 2).await;
     assert!(found == expected, "each once, in their order, with the bytes that came first");
 }
 
@@ -259,7 +264,10 @@ async fn history_is_read_by_spans_and_bounded() {
     let span = |from, to| Span { sender: OTHER, from, to };
     let start = LogPlace::default();
     assert_eq!(read(vec![span(2, 3), span(5, u64::MAX)], start, 1000, 9).await, [2, 3, 5]);
-    assert_eq!(read(vec![span(2, 3), span(5, 5)], LogPlace { position: 2, sender: OTHER, seq: 2 }, 1000, 9).await, [3, 5]);
+    assert_eq!(
+        read(vec![span(2, 3), span(5, 5)], LogPlace { position: 2, sender: OTHER, seq: 2 }, 1000, 9).await,
+        [3, 5]
+    );
     // Four bytes, a channel of one, and what comes with every blob.
     assert_eq!(read(vec![span(1, 5)], start, 2 * 69, 9).await, [1, 2]);
     assert_eq!(read(vec![span(1, 5)], start, 3 * 69 - 1, 9).await, [1, 2]);
@@ -273,7 +281,9 @@ async fn history_is_read_by_spans_and_bounded() {
 async fn a_blob_that_came_under_several_numbers_is_history_under_each() {
     let (_folder, mut store) = fresh().await;
     let third = DeviceId([3; 16]);
-    push(&mut store, vec![blob(1, "c", "own")]).await;
+    let mut turn = store.begin().await;
+    turn.push(ME, vec![blob(1, "c", "own")]);
+    turn.commit().await.unwrap();
     apply(
         &mut store,
         vec![

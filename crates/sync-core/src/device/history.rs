@@ -151,8 +151,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if numbers.len() >= JOBS && !numbers.contains(&request.number) {
             self.drop_job((asker, numbers[0]));
         }
-        self.jobs
-            .insert((asker, request.number), Job { spans: request.spans, answering: Vec::new(), after: LogPlace::default() });
+        self.jobs.insert(
+            (asker, request.number),
+            Job { spans: request.spans, answering: Vec::new(), after: LogPlace::default() },
+        );
         self.dirty.insert(Key::Job(asker, request.number));
     }
 

@@ -58,20 +58,27 @@ pub fn seated(identity: &SigningIdentity) -> Result<(DeviceId, [u8; 32]), Invali
     Ok((id, key))
 }
 
-/// The replacement that the commit under consideration proves: old key and new key. [`super::Rules`] sees the proof,
-/// [`Identity`] is asked about the keys right after it, and MLS gives neither what the other has.
+/// A member's key, and the one that takes its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replacement {
+    pub(super) old: [u8; 32],
+    pub(super) new: [u8; 32],
+}
+
+/// The replacement that the commit under consideration proves. [`super::Rules`] sees the proof, [`Identity`] is asked
+/// about the keys right after it, and MLS gives neither what the other has.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proven(Arc<Mutex<Option<([u8; 32], [u8; 32])>>>);
+pub(super) struct Proven(Arc<Mutex<Option<Replacement>>>);
 
 impl Proven {
-    pub(super) fn set(&self, keys: Option<([u8; 32], [u8; 32])>) {
+    pub(super) fn set(&self, keys: Option<Replacement>) {
         // Every change is one assignment, so a poisoned lock guards nothing half done.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     fn holds(&self, old: &SigningIdentity, new: &SigningIdentity) -> bool {
         let proven = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        proven.is_some_and(|(from, to)| old.signature_key.as_bytes() == from && new.signature_key.as_bytes() == to)
+        proven.is_some_and(|keys| old.signature_key.as_bytes() == keys.old && new.signature_key.as_bytes() == keys.new)
     }
 }
 

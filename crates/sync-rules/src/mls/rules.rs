@@ -12,7 +12,7 @@ use sync_types::{DecodeError, DeviceId, GroupId, decode, limits};
 
 use super::{
     EXTERNAL_PROOF, Identity, InvalidIdentity,
-    identity::{Proven, member, seated},
+    identity::{Proven, Replacement, member, seated},
     settings,
 };
 use crate::Defence;
@@ -87,7 +87,7 @@ impl Rules {
         roster: &Roster,
         context: &GroupContext,
         p: &ProposalBundle,
-    ) -> Result<Option<([u8; 32], [u8; 32])>, Violation> {
+    ) -> Result<Option<Replacement>, Violation> {
         if let CommitSource::NewMember(newcomer) = source {
             return Self::check_replacement(newcomer, roster, context, p).map(Some);
         }
@@ -128,7 +128,7 @@ impl Rules {
         roster: &Roster,
         context: &GroupContext,
         p: &ProposalBundle,
-    ) -> Result<([u8; 32], [u8; 32]), Violation> {
+    ) -> Result<Replacement, Violation> {
         let ([remove], [proof], [_]) = (p.remove_proposals(), p.custom_proposals(), p.external_init_proposals()) else {
             return Err(Violation::External);
         };
@@ -148,7 +148,7 @@ impl Rules {
         if !holds && stands(Defence::ReplaceKeyProof) {
             return Err(Violation::External);
         }
-        Ok((old_key, new_key))
+        Ok(Replacement { old: old_key, new: new_key })
     }
 }
 
