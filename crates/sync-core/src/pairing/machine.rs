@@ -354,8 +354,7 @@ impl Pairing {
         };
         let by_code = self.is_by_code();
         if by_code {
-            // It has done its work.
-            self.way = Way::Code(None);
+            self.burn();
         } else if self.role == Role::Scans {
             self.push(Output::ShowCheck(derive::check_code(channel.hash()).to_string()));
         }
@@ -457,6 +456,7 @@ impl Pairing {
 
     fn aborted<T>(&mut self, code: u16, authentic: bool) -> Result<T> {
         let error = PairingError::Aborted { code: PairingError::abort_code(code), authentic };
+        self.burn();
         self.stage = Stage::Failed(error.code());
         self.push(Output::Failed(error.clone()));
         Err(error)
@@ -476,8 +476,16 @@ impl Pairing {
             None => Frame::Abort(code as u16),
         };
         self.outputs.push_back(Output::Send(frame.encode()));
+        self.burn();
         self.stage = Stage::Failed(code);
         self.push(Output::Failed(error));
+    }
+
+    /// A short code is worth nothing any more, whatever became of it.
+    fn burn(&mut self) {
+        if let Way::Code(pake) = &mut self.way {
+            *pake = None;
+        }
     }
 
     fn channel(&mut self) -> Option<&mut Channel> {

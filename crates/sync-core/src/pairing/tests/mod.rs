@@ -1,6 +1,7 @@
 //! The machine over an in-memory pipe, with seeded randomness.
 
 mod attacks;
+mod codes;
 mod failures;
 mod flow;
 
