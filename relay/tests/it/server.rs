@@ -8,7 +8,7 @@ use iroh::{Endpoint, EndpointAddr, EndpointId};
 use rustls::NamedGroup;
 use sync_relay::store::{MemoryStore, StoreError};
 use sync_relay::{Access, EXPORTER_LABEL, Relay, RelayConfig, RunningRelay, StoreConfig, crypto_provider};
-use sync_types::frame::{About, FromRelay, OpenSlot, SlotSide, ToRelay};
+use sync_types::frame::{About, FromRelay, JoinNameplate, OpenNameplate, OpenSlot, SlotSide, ToRelay};
 use sync_types::{ALPN, Code, GroupId, Opaque, VERSION};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -307,6 +307,38 @@ async fn two_meet_in_a_rendezvous_over_one_connection_each() {
     let mut late = Wire::local(&relay);
     late.send(&slot(SlotSide::Scans)).await;
     assert_eq!(late.refusal().await.code(), Code::PairingUsed);
+    relay.shutdown().await;
+}
+
+/// Endpoints cost nothing, addresses do.
+#[tokio::test]
+async fn nameplates_are_tried_by_network_and_not_by_endpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Relay::start(RelayConfig::on_loopback(folder.path())).await.unwrap();
+    let mut shows = Wire::local(&relay);
+    shows.send(&ToRelay::OpenNameplate(OpenNameplate { version: VERSION, ttl_seconds: 60 })).await;
+    let Some(FromRelay::Nameplate(nameplate)) = shows.receive().await else { panic!("a number was to come") };
+    let join = |nameplate| ToRelay::JoinNameplate(JoinNameplate { version: VERSION, nameplate });
+    for _ in 0..2 {
+        let stranger = Quic::connect(&relay).await;
+        for _ in 0..sync_types::limits::NAMEPLATE_TRIES / 2 {
+            let mut wire = stranger.open().await;
+            wire.send(&join(nameplate + 1)).await;
+            assert_eq!(wire.refusal().await.code(), Code::NoSuchPairing);
+        }
+    }
+    let stranger = Quic::connect(&relay).await;
+    let mut wire = stranger.open().await;
+    wire.send(&join(nameplate)).await;
+    let refused = wire.refusal().await;
+    assert_eq!((refused.about, refused.code()), (About::Slot, Code::TooManyTries));
+    assert!((1..=60_000).contains(&refused.retry_after_ms));
+    // Whoever is in the same process has no address, and tries of its own.
+    let mut types = Wire::local(&relay);
+    types.send(&join(nameplate)).await;
+    assert_eq!(types.receive().await, Some(FromRelay::SlotOpened));
+    types.send(&ToRelay::SlotMessage(Opaque(b"one".to_vec()))).await;
+    assert_eq!(shows.receive().await, Some(FromRelay::SlotMessage(Opaque(b"one".to_vec()))));
     relay.shutdown().await;
 }
 
