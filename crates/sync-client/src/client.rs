@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_types::link::{Link, Side};
-use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, limits};
+use sync_types::link::Side;
+use sync_types::{BlobId, Code, DeviceId, GroupId, Invitation, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::{self, Command, Snapshot, Start};
 use crate::home::Home;
+use crate::pairing;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
@@ -311,63 +312,73 @@ impl SyncClient {
         self.ask(|reply| Command::Presence { channel, data, reply }).await
     }
 
-    /// Member: shows a link for a newcomer to [`SyncClient::join`]. Founds a group if this device is in none.
+    /// Member: shows a link for a newcomer to [`SyncClient::join`], and a short code where the newcomer will be configured
+    /// with the same relay. Founds a group if this device is in none.
     ///
     /// # Errors
-    /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`].
+    /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`]. [`Code::CodeNeedsRelay`] if
+    /// [`InviteOptions::needs_code`] is set on a device that hosts its group's relay itself.
     pub async fn invite(&self, options: InviteOptions) -> Result<Pairing, SyncError> {
         let place = self.ask(|reply| Command::Meet { reply }).await?;
-        Pairing::show(self.inner.clone(), Side::Member, place, options.ttl).await
+        Pairing::show(self.inner.clone(), Side::Member, place, options).await
     }
 
-    /// Member: takes the link that a newcomer shows ([`SyncClient::join_show`]).
+    /// Member: takes the link or the short code that a newcomer shows ([`SyncClient::join_show`]).
     ///
     /// # Errors
-    /// [`Code::LinkInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`]; else as
-    /// [`SyncClient::invite`].
-    pub async fn take(&self, link: &str) -> Result<Pairing, SyncError> {
-        let link = parse_link(link)?;
+    /// [`Code::LinkInvalid`], [`Code::CodeInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`];
+    /// for a code as [`SyncClient::join`]; else as [`SyncClient::invite`].
+    pub async fn take(&self, invitation: &str) -> Result<Pairing, SyncError> {
+        let invitation = pairing::read(invitation)?;
         let place = self.ask(|reply| Command::Meet { reply }).await?;
-        Pairing::scan(self.inner.clone(), Side::Member, link, place.name).await
+        Pairing::take(self.inner.clone(), Side::Member, invitation, place).await
     }
 
-    /// Newcomer: takes the link that a member shows. A group of its own is given up, and its blobs come along.
+    /// Newcomer: takes the link or the short code that a member shows. A link says where the relay is; a code is looked for at
+    /// the relay that this device is configured with. A group of its own is given up, and its blobs come along.
     ///
     /// # Errors
-    /// [`Code::AlreadyInGroup`] if this device shares a group; [`Code::LinkInvalid`], [`Code::WrongApp`],
-    /// [`Code::WrongSide`]; what keeps from the relay.
-    pub async fn join(&self, link: &str, name: Option<&str>) -> Result<Pairing, SyncError> {
-        let link = parse_link(link)?;
-        let name = self.newcomer_name(name).await?;
-        Pairing::scan(self.inner.clone(), Side::Newcomer, link, name).await
+    /// [`Code::AlreadyInGroup`] if this device shares a group; [`Code::LinkInvalid`], [`Code::CodeInvalid`],
+    /// [`Code::WrongApp`], [`Code::WrongSide`]; what keeps from the relay. For a code also [`Code::CodeNeedsRelay`] if the
+    /// relay is `embedded`, [`Code::NoSuchPairing`] if nobody shows that number, [`Code::PairingUsed`] if somebody was there
+    /// before, and [`Code::TooManyTries`]. That its words are wrong comes as [`PairingEvent::Failed`](crate::PairingEvent)
+    /// with [`Code::WrongCode`]; then the code is worth nothing any more.
+    pub async fn join(&self, invitation: &str, name: Option<&str>) -> Result<Pairing, SyncError> {
+        let invitation = pairing::read(invitation)?;
+        let place = self.newcomers_place(name).await?;
+        Pairing::take(self.inner.clone(), Side::Newcomer, invitation, place).await
     }
 
-    /// Newcomer: shows a link for a member to [`SyncClient::take`], at this relay.
+    /// Newcomer: shows a link and a short code for a member to [`SyncClient::take`], at this relay.
     ///
     /// # Errors
     /// As [`SyncClient::join`]; [`Code::AddressInvalid`] for an `embedded` relay, which a newcomer has none of.
     pub async fn join_show(&self, relay: &RelayAddress, name: Option<&str>) -> Result<Pairing, SyncError> {
-        let name = self.newcomer_name(name).await?;
-        let place = engine::MeetingPlace { relay: relay.clone(), name };
-        Pairing::show(self.inner.clone(), Side::Newcomer, place, limits::PAIRING_TTL).await
+        let place = self.newcomers_place(name).await?;
+        let place = engine::MeetingPlace { relay: relay.clone(), codes: engine::Codes::Always, ..place };
+        Pairing::show(self.inner.clone(), Side::Newcomer, place, InviteOptions::default()).await
     }
 
-    /// Whether this device may join a group now, and with this link, if there is one already: for an app that asks a person
-    /// before it begins.
+    /// Whether this device may join a group now, and with this link or short code, if there is one already: for an app that
+    /// asks a person before it begins.
     ///
     /// # Errors
-    /// [`Code::LinkInvalid`]; [`Code::AlreadyInGroup`]; [`Code::Closed`].
-    pub async fn may_join(&self, link: Option<&str>) -> Result<(), SyncError> {
-        link.map_or(Ok(()), |link| parse_link(link).map(drop))?;
-        self.ask(|reply| Command::MayJoin { reply }).await.map(drop)
+    /// [`Code::LinkInvalid`], [`Code::CodeInvalid`], [`Code::CodeNeedsRelay`]; [`Code::AlreadyInGroup`]; [`Code::Closed`].
+    pub async fn may_join(&self, invitation: Option<&str>) -> Result<(), SyncError> {
+        let invitation = invitation.map(pairing::read).transpose()?;
+        let place = self.ask(|reply| Command::MayJoin { reply }).await?;
+        match invitation {
+            Some(Invitation::Code(_)) if place.codes == engine::Codes::Never => Err(pairing::needs_relay()),
+            _ => Ok(()),
+        }
     }
 
-    async fn newcomer_name(&self, name: Option<&str>) -> Result<String, SyncError> {
+    async fn newcomers_place(&self, name: Option<&str>) -> Result<engine::MeetingPlace, SyncError> {
         if let Some(name) = name {
             sync_core::pairing::check_name(name).map_err(|e| SyncError::new(Code::InvalidArgument, e))?;
         }
         let own = self.ask(|reply| Command::MayJoin { reply }).await?;
-        Ok(name.map_or(own, str::to_owned))
+        Ok(engine::MeetingPlace { name: name.map_or(own.name, str::to_owned), ..own })
     }
 
     /// Leaves the group: asks the others to remove this device, waits a few seconds for one that does, then deletes the
@@ -448,8 +459,4 @@ fn check_length(what: &str, name: &str) -> Result<(), SyncError> {
         return Err(SyncError::new(Code::InvalidArgument, format!("a {what}'s name has at most 256 bytes")));
     }
     Ok(())
-}
-
-fn parse_link(text: &str) -> Result<Link, SyncError> {
-    text.parse::<Link>().map_err(|e| SyncError::new(e.code(), e.to_string()))
 }

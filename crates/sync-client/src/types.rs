@@ -318,33 +318,50 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct InviteOptions {
-    /// How long the link is worth something; at most [`sync_types::limits::PAIRING_TTL`], and that by default.
+    /// How long link and code are worth something; at most [`sync_types::limits::PAIRING_TTL`], and that by default.
     pub ttl: Duration,
+    /// Whether a short code is what is wanted: then the invite fails without one, and ends when somebody types a wrong one.
+    /// Otherwise a code is shown beside the link where the app's devices are all configured with one relay, and when it
+    /// ends, the link goes on ([`PairingEvent::CodeOver`]).
+    pub needs_code: bool,
 }
 
 impl Default for InviteOptions {
     fn default() -> Self {
-        Self { ttl: sync_types::limits::PAIRING_TTL }
+        Self { ttl: sync_types::limits::PAIRING_TTL, needs_code: false }
     }
 }
 
 impl InviteOptions {
     /// An invite that lives so long.
     pub fn with_ttl(ttl: Duration) -> Self {
-        Self { ttl }
+        Self { ttl, ..Self::default() }
+    }
+
+    /// Sets [`InviteOptions::needs_code`].
+    #[must_use]
+    pub fn needs_code(mut self) -> Self {
+        self.needs_code = true;
+        self
     }
 }
 
 /// What happens in a pairing.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PairingEvent {
-    /// Show this link, as a QR or as text. Whoever has it can answer it, so it goes into no log.
+    /// Show this link, as a QR or as text, and the short code beside it. Whoever has either can answer it, so they go into
+    /// no log.
     Uri {
         /// The link.
         uri: String,
+        /// The short code, `7-word-word-word`, to be typed on a device that is configured with the same relay.
+        code: Option<String>,
         /// When it is worth nothing any more, in seconds since the Unix epoch.
         expires_at: u64,
     },
+    /// The short code is worth nothing any more, mostly because somebody has typed another one: [`Code::WrongCode`]. The
+    /// link is as good as before.
+    CodeOver(crate::SyncError),
     /// Show these four digits; the person types them on the other device.
     Check(String),
     /// Ask for the four digits that the other device shows: [`crate::Pairing::type_check`].
@@ -377,11 +394,12 @@ pub enum PairingEvent {
     Failed(crate::SyncError),
 }
 
-/// Shows no link and no digits.
+/// Shows no link, no code and no digits.
 impl fmt::Debug for PairingEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uri { expires_at, .. } => write!(f, "Uri(…, expires at {expires_at})"),
+            Self::CodeOver(error) => write!(f, "CodeOver({error:?})"),
             Self::Check(_) => f.write_str("Check(…)"),
             Self::TypeCheck => f.write_str("TypeCheck"),
             Self::Request { needs_check, .. } => write!(f, "Request(…, needs check {needs_check})"),

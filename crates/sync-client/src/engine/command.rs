@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// A member wants to pair: found a group if there is none, and say where to meet.
     Meet { reply: Reply<MeetingPlace> },
     /// A newcomer wants to pair: may it? Gives this device's name.
-    MayJoin { reply: Reply<String> },
+    MayJoin { reply: Reply<MeetingPlace> },
     /// What a newcomer has to know.
     Offer { reply: Reply<(GroupOffer, Offering)> },
     /// Add the newcomer that has taken an offer of `sponsor`, as this device was called in it. Answered when it is in the
@@ -86,8 +86,21 @@ impl Offering {
 pub(crate) struct MeetingPlace {
     /// The relay, with its token.
     pub(crate) relay: RelayAddress,
+    /// Whether a short code leads there.
+    pub(crate) codes: Codes,
     /// This device's name.
     pub(crate) name: String,
+}
+
+/// What a short code is good for. It says a number at a relay, and does not say which relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// Nothing: the relay is a member's own.
+    Never,
+    /// Something to those who were told the relay's address, as this device was by a link.
+    OnDemand,
+    /// Enough: the relay is the one that the app's devices are configured with.
+    Always,
 }
 
 /// What everybody may see of the engine, as of its last turn.

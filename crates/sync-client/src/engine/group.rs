@@ -8,7 +8,7 @@ use sync_types::{Code, GroupId, Opaque, RelayAddress};
 use super::hosting::Port;
 use super::setup;
 use super::turn::Work;
-use super::{Engine, MeetingPlace};
+use super::{Codes, Engine, MeetingPlace};
 use crate::SyncError;
 use crate::clock::{SystemRng, now_ms};
 
@@ -70,7 +70,18 @@ impl Engine {
         self.sponsor()?;
         let relay = self.relay_now().await?;
         self.reconnect.nudge();
-        Ok(MeetingPlace { relay, name: self.name.clone() })
+        let codes = match self.relay {
+            _ if self.hosting.is(&relay) => Codes::Never,
+            RelayAddress::Embedded => Codes::OnDemand,
+            _ => Codes::Always,
+        };
+        Ok(MeetingPlace { relay, codes, name: self.name.clone() })
+    }
+
+    /// Where a device that is to join a group meets whoever shows it a short code; a link says so itself.
+    pub(super) fn newcomers_place(&self) -> MeetingPlace {
+        let codes = if self.relay == RelayAddress::Embedded { Codes::Never } else { Codes::Always };
+        MeetingPlace { relay: self.relay.clone(), codes, name: self.name.clone() }
     }
 
     /// The device, if it can take another one in.

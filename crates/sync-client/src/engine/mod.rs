@@ -30,7 +30,7 @@ use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use command::{Command, MeetingPlace, Offering, Reply, Snapshot};
+pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot};
 #[cfg(feature = "embedded-relay")]
 pub(crate) use hosting::opener;
 pub(crate) use setup::start;

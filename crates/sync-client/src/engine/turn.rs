@@ -183,7 +183,7 @@ impl Engine {
                 Ok(place) => work.answer(reply, place),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Command::MayJoin { reply } => drop(reply.send(self.may_join().map(|()| self.name.clone()))),
+            Command::MayJoin { reply } => drop(reply.send(self.may_join().map(|()| self.newcomers_place()))),
             Command::Offer { reply } => {
                 let offer = self.sponsor().map(|device| device.offer(now));
                 let _ = reply.send(offer.map(|offer| (offer, self.offering.clone())));

@@ -1,27 +1,20 @@
 //! Between the pairing machine, the rendezvous at the relay, the person and the engine.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sync_core::Joining;
-use sync_core::pairing::{Consent, Output, Pairing as Machine};
-use sync_types::frame::{FromRelay, OpenSlot, SlotSide, ToRelay};
-use sync_types::{Code, DeviceId, GroupId, VERSION};
+use sync_core::pairing::{Consent, Output};
+use sync_types::frame::FromRelay;
+use sync_types::{Code, DeviceId, GroupId};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use super::failed;
+use super::meeting::Meeting;
 use crate::client::Inner;
 use crate::clock::{SystemRng, instant_of, now_ms};
-use crate::engine::{Command, Crypto, MeetingPlace, Offering};
-use crate::transport::FrameWriter;
+use crate::engine::{Command, Crypto, Offering};
 use crate::{PairingEvent, SyncError};
-
-/// How long the relay may take to open the rendezvous.
-const OPENING: Duration = Duration::from_secs(10);
-/// How long the end of a failed pairing may take to reach the other side.
-const PARTING: Duration = Duration::from_secs(1);
 
 type Reply = oneshot::Sender<Result<(), SyncError>>;
 
@@ -40,16 +33,22 @@ enum Outcome {
     Added(oneshot::Receiver<Result<DeviceId, SyncError>>, String),
 }
 
+/// A short code that is shown beside a link, as long as it is worth something.
+pub(super) struct Beside {
+    pub(super) meeting: Meeting,
+    /// Whether the code is what was asked for: then its end is the end of all.
+    pub(super) is_needed: bool,
+}
+
 pub(super) struct Driver {
     inner: Arc<Inner>,
-    machine: Machine,
+    /// Where the other side is met, or expected first.
+    meeting: Meeting,
+    /// Where else it may come. Whoever opens a channel first is the one; the other rendezvous ends then.
+    code: Option<Beside>,
     name: String,
-    shows: bool,
     events: mpsc::Sender<PairingEvent>,
     answers: mpsc::Receiver<Answer>,
-    writer: FrameWriter,
-    frames: mpsc::Receiver<Result<FromRelay, SyncError>>,
-    reading: JoinHandle<()>,
     joining: Option<Box<Joining<Crypto>>>,
     /// Whether the person was asked for something.
     asked: bool,
@@ -61,69 +60,29 @@ pub(super) struct Driver {
     done: bool,
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.reading.abort();
-    }
-}
-
 impl Driver {
-    /// Takes a side in the rendezvous.
-    pub(super) async fn open(
+    pub(super) fn new(
         inner: Arc<Inner>,
-        machine: Machine,
-        place: MeetingPlace,
-        shows: bool,
-        ttl: Duration,
+        meeting: Meeting,
+        code: Option<Beside>,
+        name: String,
         events: mpsc::Sender<PairingEvent>,
         answers: mpsc::Receiver<Answer>,
-    ) -> Result<Self, SyncError> {
-        let stream = inner.start.dialer.dial(&place.relay).await?;
-        let (mut reader, mut writer) = (stream.reader, stream.writer);
-        let side = if shows { SlotSide::Shows } else { SlotSide::Scans };
-        let ttl_seconds = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
-        let name =
-            machine.slot().ok_or_else(|| SyncError::new(Code::Internal, "a pairing without a link has no slot"))?;
-        let slot = OpenSlot { version: VERSION, slot: name, side, ttl_seconds };
-        writer.send(&ToRelay::OpenSlot(slot)).await?;
-        match timeout(OPENING, reader.next()).await {
-            Err(_) => return Err(SyncError::new(Code::RelayUnreachable, "the relay opens no rendezvous")),
-            Ok(frame) => match frame? {
-                FromRelay::SlotOpened => {}
-                FromRelay::Refused(refused) => {
-                    let error = SyncError::new(refused.code(), "the relay refused the pairing");
-                    return Err(error.retry_after(refused.retry_after_ms));
-                }
-                _ => return Err(SyncError::new(Code::Protocol, "the relay answered something else")),
-            },
-        }
-        let (sender, frames) = mpsc::channel(16);
-        let reading = tokio::spawn(async move {
-            loop {
-                let frame = reader.next().await;
-                let over = frame.is_err();
-                if sender.send(frame).await.is_err() || over {
-                    return;
-                }
-            }
-        });
-        Ok(Self {
+    ) -> Self {
+        Self {
             inner,
-            machine,
-            name: place.name,
-            shows,
+            meeting,
+            code,
+            name,
             events,
             answers,
-            writer,
-            frames,
-            reading,
             joining: None,
             asked: false,
             early: None,
             newcomer: None,
             outcome: None,
             done: false,
-        })
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -146,14 +105,20 @@ impl Driver {
     /// Until both sides are through.
     async fn agree(&mut self) -> Result<(), SyncError> {
         loop {
-            while let Some(output) = self.machine.poll_output() {
+            while let Some(output) = self.meeting.machine.poll_output() {
+                if !matches!(output, Output::Send(_) | Output::Failed(_)) {
+                    self.leave_code();
+                }
                 if let Err(error) = self.act(output).await {
                     // Why the machine failed says more than that its last message could not be sent.
-                    return Err(self.reason().unwrap_or(error));
+                    return Err(self.meeting.reason().unwrap_or(error));
                 }
             }
             if self.done {
                 return Ok(());
+            }
+            if self.turn_to_code().await? {
+                continue;
             }
             if self.asked
                 && let Some(early) = self.early.take()
@@ -161,60 +126,104 @@ impl Driver {
                 self.answer(Some(early));
                 continue;
             }
-            let deadline = self.machine.poll_timeout().map(instant_of);
-            tokio::select! {
-                frame = self.frames.recv() => self.frame(frame)?,
-                answer = self.answers.recv() => self.answer(answer),
-                () = async { if let Some(at) = deadline { sleep_until(at).await } }, if deadline.is_some() => {
-                    // What comes of it is an output.
-                    let _ = self.machine.handle_timeout(now_ms());
+            self.wait().await?;
+        }
+    }
+
+    /// Takes what comes next: from the relay, from the person, or of time.
+    async fn wait(&mut self) -> Result<(), SyncError> {
+        let beside = self.code.as_mut().map(|code| &mut code.meeting);
+        let deadlines = [Some(&self.meeting), beside.as_deref()].into_iter().flatten();
+        let deadline = deadlines.filter_map(|meeting| meeting.machine.poll_timeout()).min().map(instant_of);
+        let coming = async {
+            match beside {
+                Some(meeting) => meeting.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            frame = self.meeting.next() => self.meeting.take(frame)?,
+            frame = coming => self.take_for_code(frame).await?,
+            answer = self.answers.recv() => self.answer(answer),
+            () = async { if let Some(at) = deadline { sleep_until(at).await } }, if deadline.is_some() => {
+                // What comes of it is an output.
+                let _ = self.meeting.machine.handle_timeout(now_ms());
+                if let Some(code) = &mut self.code {
+                    let _ = code.meeting.machine.handle_timeout(now_ms());
                 }
             }
         }
-    }
-
-    /// Why the pairing failed, if the machine has that to say.
-    fn reason(&mut self) -> Option<SyncError> {
-        std::iter::from_fn(|| self.machine.poll_output()).find_map(|output| match output {
-            Output::Failed(error) => Some(failed(error)),
-            _ => None,
-        })
-    }
-
-    fn frame(&mut self, frame: Option<Result<FromRelay, SyncError>>) -> Result<(), SyncError> {
-        let gone = || SyncError::new(Code::RelayUnreachable, "the connection to the relay is lost");
-        match frame.ok_or_else(gone)?? {
-            // What comes of it is an output.
-            FromRelay::SlotMessage(message) => drop(self.machine.handle_message(&message, now_ms())),
-            FromRelay::SlotClosed => {
-                return Err(SyncError::new(Code::NoSuchPairing, "the other device has left the pairing"));
-            }
-            FromRelay::Refused(refused) if refused.code() == Code::PairingUsed && self.shows => {
-                let _ = self.machine.handle_second_scanner(now_ms());
-            }
-            FromRelay::Refused(refused) => {
-                return Err(SyncError::new(refused.code(), "the relay ended the pairing"));
-            }
-            FromRelay::GoingAway(_) => return Err(SyncError::new(Code::Draining, "the relay is stopping")),
-            _ => return Err(SyncError::new(Code::Protocol, "the relay sent what is no part of a pairing")),
-        }
         Ok(())
+    }
+
+    async fn take_for_code(&mut self, frame: Option<Result<FromRelay, SyncError>>) -> Result<(), SyncError> {
+        match self.code.as_mut().map(|code| code.meeting.take(frame)) {
+            Some(Err(error)) => self.lose_code(error).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Says what the code's machine has to say, and goes on with that one if somebody knows the words: then true.
+    async fn turn_to_code(&mut self) -> Result<bool, SyncError> {
+        while let Some(code) = &mut self.code {
+            match code.meeting.machine.poll_output() {
+                None => return Ok(false),
+                Some(Output::Send(message)) => {
+                    if let Err(error) = code.meeting.send(message).await {
+                        let why = code.meeting.reason().unwrap_or(error);
+                        self.lose_code(why).await?;
+                    }
+                }
+                Some(Output::Failed(error)) => self.lose_code(failed(error)).await?,
+                Some(output) => {
+                    if let Some(code) = self.code.take() {
+                        set_aside(std::mem::replace(&mut self.meeting, code.meeting));
+                    }
+                    self.act(output).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Somebody has taken up the link.
+    fn leave_code(&mut self) {
+        if let Some(code) = self.code.take() {
+            set_aside(code.meeting);
+        }
+    }
+
+    /// The code is worth nothing any more. The link is none the worse for that: anybody can come to a nameplate.
+    async fn lose_code(&mut self, why: SyncError) -> Result<(), SyncError> {
+        match self.code.take() {
+            Some(mut code) if code.is_needed => {
+                code.meeting.part().await;
+                Err(why)
+            }
+            Some(code) => {
+                set_aside(code.meeting);
+                self.tell(PairingEvent::CodeOver(why)).await;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn answer(&mut self, answer: Option<Answer>) {
         let now = now_ms();
         let (result, reply) = match answer {
-            Some(early @ Answer::TypeCheck(..)) if self.shows && !self.asked && self.early.is_none() => {
+            Some(early @ Answer::TypeCheck(..)) if self.meeting.shows && !self.asked && self.early.is_none() => {
                 self.early = Some(early);
                 return;
             }
-            Some(Answer::TypeCheck(digits, reply)) => (self.machine.type_check(&digits, now), reply),
-            Some(Answer::Consent(yes, reply)) => (self.machine.consent(yes, now), reply),
-            Some(Answer::WithoutCheck(reply)) => (self.machine.consent_without_check(now), reply),
-            Some(Answer::Cancel(reply)) => (self.machine.cancel(), reply),
+            Some(Answer::TypeCheck(digits, reply)) => (self.meeting.machine.type_check(&digits, now), reply),
+            Some(Answer::Consent(yes, reply)) => (self.meeting.machine.consent(yes, now), reply),
+            Some(Answer::WithoutCheck(reply)) => (self.meeting.machine.consent_without_check(now), reply),
+            Some(Answer::Cancel(reply)) => (self.meeting.machine.cancel(), reply),
             None => {
                 // The handle is gone, and so is the person. What comes of it is an output.
-                let _ = self.machine.cancel();
+                let _ = self.meeting.machine.cancel();
                 return;
             }
         };
@@ -223,7 +232,7 @@ impl Driver {
 
     async fn act(&mut self, output: Output) -> Result<(), SyncError> {
         match output {
-            Output::Send(message) => self.writer.send(&ToRelay::SlotMessage(message.into())).await?,
+            Output::Send(message) => self.meeting.send(message).await?,
             Output::ShowCheck(digits) => self.tell(PairingEvent::Check(digits)).await,
             Output::NeedCheck => {
                 self.tell(PairingEvent::TypeCheck).await;
@@ -239,12 +248,12 @@ impl Driver {
                 let (joining, key_package) =
                     Joining::new(crypto, time_ms, &self.name, &mut SystemRng).map_err(core_failed)?;
                 self.joining = Some(Box::new(joining));
-                self.machine.key_package(key_package, &self.name, now_ms()).map_err(failed)?;
+                self.meeting.machine.key_package(key_package, &self.name, now_ms()).map_err(failed)?;
             }
             Output::Approved { key_package, name } => {
                 let (offer, offering) = self.inner.ask(|reply| Command::Offer { reply }).await?;
                 self.newcomer = Some((key_package, name, offer.sponsor, offering));
-                self.machine.offer(offer, now_ms()).map_err(failed)?;
+                self.meeting.machine.offer(offer, now_ms()).map_err(failed)?;
             }
             Output::Offer(offer) => {
                 let missing = || SyncError::new(Code::Internal, "an offer came before the key package");
@@ -254,7 +263,7 @@ impl Driver {
                 // Durable before the member is told to go on. If it cannot be, the member hears that this device gives up.
                 self.inner.ask(|stored| Command::Join { joining, stored, joined }).await?;
                 self.tell(PairingEvent::Agreed).await;
-                self.machine.offer_stored().map_err(failed)?;
+                self.meeting.machine.offer_stored().map_err(failed)?;
                 self.outcome = Some(Outcome::Joined(outcome));
             }
             Output::OfferTaken => {
@@ -290,26 +299,22 @@ impl Driver {
         event.unwrap_or_else(PairingEvent::Failed)
     }
 
-    /// Lets what was sent last reach the other side, and burns the rendezvous.
     async fn part(&mut self) {
-        // What failed here and not in the machine has told the other side nothing yet.
-        let _ = self.machine.cancel();
-        while let Some(output) = self.machine.poll_output() {
-            if let Output::Send(message) = output {
-                // The relay may be gone, and that may be why.
-                let _ = self.writer.send(&ToRelay::SlotMessage(message.into())).await;
-            }
-        }
-        let _ = self.writer.send(&ToRelay::CloseSlot).await;
-        self.writer.finish().await;
-        let drained = async { while let Some(Ok(_)) = self.frames.recv().await {} };
-        let _ = timeout(PARTING, drained).await;
+        self.leave_code();
+        self.meeting.part().await;
     }
 
     async fn tell(&self, event: PairingEvent) {
         // Nobody has to listen: the machine goes on, or is cancelled when the handle is dropped.
         let _ = self.events.send(event).await;
     }
+}
+
+/// Ends a rendezvous that is not the one: whoever is on the way there is told that the pairing was taken up.
+fn set_aside(mut meeting: Meeting) {
+    let _ = meeting.machine.handle_second_scanner(now_ms());
+    // Nobody waits for it. If the process ends first, the relay sees that.
+    tokio::spawn(async move { meeting.part().await });
 }
 
 fn core_failed(error: sync_core::DeviceError) -> SyncError {

@@ -1,23 +1,25 @@
 //! One attempt to pair, as an app sees it.
 
 mod driver;
+mod meeting;
 #[cfg(test)]
 #[cfg(feature = "embedded-relay")]
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sync_core::pairing::{Pairing as Machine, PairingError};
-use sync_types::link::{Link, RelayKind, Side};
-use sync_types::{Code, RelayAddress};
+use sync_types::limits::PAIRING_TTL;
+use sync_types::link::{RelayKind, Side};
+use sync_types::{Code, Invitation, RelayAddress, ShortCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Inner;
 use crate::clock::{SystemRng, now_ms};
-use crate::engine::MeetingPlace;
-use crate::{PairingEvent, SyncError};
-use driver::{Answer, Driver};
+use crate::engine::{Codes, MeetingPlace};
+use crate::{InviteOptions, PairingEvent, SyncError};
+use driver::{Answer, Beside, Driver};
+use meeting::Meeting;
 
 /// An attempt to pair with one other device. Dropping it gives the attempt up, unless the devices have agreed already.
 #[derive(Debug)]
@@ -75,54 +77,100 @@ impl Pairing {
         result.await.map_err(|_| over())?
     }
 
-    /// Draws a link and shows it, once the other side can meet this one.
+    /// Draws a link, and a short code where that is of use, and shows them once the other side can meet this one.
     pub(crate) async fn show(
         inner: Arc<Inner>,
         side: Side,
         place: MeetingPlace,
-        ttl: Duration,
+        options: InviteOptions,
     ) -> Result<Self, SyncError> {
-        let resolved = inner.start.dialer.resolve(&place.relay).await?;
+        let InviteOptions { ttl, needs_code } = options;
+        if needs_code && place.codes == Codes::Never {
+            return Err(needs_relay());
+        }
+        let wants_code = needs_code || place.codes == Codes::Always;
+        let start = &inner.start;
+        let resolved = start.dialer.resolve(&place.relay).await?;
         let hint = resolved.hint(&place.relay);
-        let machine = Machine::show(side, &inner.start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
+        let machine = Machine::show(side, &start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
         let link = machine.link().ok_or_else(|| SyncError::new(Code::Internal, "a link was drawn and is not there"))?;
         let uri = link.to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
-        let shown = PairingEvent::Uri { uri: uri.to_string(), expires_at: link.expires_at.into() };
-        Self::begin(inner, machine, place, Some(shown), ttl).await
-    }
-
-    /// Takes up a link.
-    pub(crate) async fn scan(inner: Arc<Inner>, side: Side, link: Link, name: String) -> Result<Self, SyncError> {
-        let relay = match (&link.relay.kind, link.relay.address()) {
-            (RelayKind::Embedded, _) => RelayAddress::Pinned {
-                endpoint: link.relay.endpoint,
-                hosts: link.relay.hosts.iter().map(ToString::to_string).collect(),
-                token: None,
-            },
-            (_, address) => address,
+        let expires_at = link.expires_at.into();
+        let code = async {
+            match wants_code {
+                true => Some(Meeting::show_code(start, &place.relay, side, ttl).await),
+                false => None,
+            }
         };
-        let machine = Machine::scan(link, side, &inner.start.app_id, &mut SystemRng).map_err(failed)?;
-        let place = MeetingPlace { relay, name };
-        Self::begin(inner, machine, place, None, sync_types::limits::PAIRING_TTL).await
+        let (link, code) = tokio::join!(Meeting::over_link(start, &place.relay, machine, true, ttl), code);
+        let (meeting, code) = match (link?, code) {
+            (_, Some(Err(error))) if needs_code => return Err(error),
+            // A relay of before there were codes, or one that has too many open: the link is as good.
+            (link, Some(Err(error))) => {
+                tracing::info!(code = error.code.as_str(), "no short code");
+                (link, None)
+            }
+            (link, Some(Ok(meeting))) => (link, Some(Beside { meeting, is_needed: needs_code })),
+            (link, None) => (link, None),
+        };
+        let words = code.as_ref().and_then(|beside| beside.meeting.machine.code()).map(ShortCode::to_text);
+        let shown = PairingEvent::Uri { uri: uri.to_string(), code: words.map(|words| words.to_string()), expires_at };
+        Ok(Self::begin(inner, place.name, meeting, code, Some(shown)))
     }
 
-    async fn begin(
+    /// Takes up a link or a short code that the other device shows.
+    pub(crate) async fn take(
         inner: Arc<Inner>,
-        machine: Machine,
+        side: Side,
+        invitation: Invitation,
         place: MeetingPlace,
-        first: Option<PairingEvent>,
-        ttl: Duration,
     ) -> Result<Self, SyncError> {
+        let start = &inner.start;
+        let meeting = match invitation {
+            Invitation::Link(link) => {
+                let relay = match (&link.relay.kind, link.relay.address()) {
+                    (RelayKind::Embedded, _) => RelayAddress::Pinned {
+                        endpoint: link.relay.endpoint,
+                        hosts: link.relay.hosts.iter().map(ToString::to_string).collect(),
+                        token: None,
+                    },
+                    (_, address) => address,
+                };
+                let machine = Machine::scan(*link, side, &start.app_id, &mut SystemRng).map_err(failed)?;
+                Meeting::over_link(start, &relay, machine, false, PAIRING_TTL).await?
+            }
+            Invitation::Code(_) if place.codes == Codes::Never => return Err(needs_relay()),
+            Invitation::Code(code) => Meeting::type_code(start, &place.relay, side, code).await?,
+        };
+        Ok(Self::begin(inner, place.name, meeting, None, None))
+    }
+
+    fn begin(
+        inner: Arc<Inner>,
+        name: String,
+        meeting: Meeting,
+        code: Option<Beside>,
+        first: Option<PairingEvent>,
+    ) -> Self {
         let (event_sender, events) = mpsc::channel(16);
         let (answers, answer_receiver) = mpsc::channel(4);
-        if let Some(first) = first.clone() {
+        if let Some(first) = first {
             // There is room: it is the first.
-            let _ = event_sender.send(first).await;
+            let _ = event_sender.try_send(first);
         }
-        let driver = Driver::open(inner, machine, place, first.is_some(), ttl, event_sender, answer_receiver).await?;
-        tokio::spawn(driver.run());
-        Ok(Self { events, answers })
+        tokio::spawn(Driver::new(inner, meeting, code, name, event_sender, answer_receiver).run());
+        Self { events, answers }
     }
+}
+
+/// A link or a short code, as a person pastes or types it.
+pub(crate) fn read(text: &str) -> Result<Invitation, SyncError> {
+    text.parse::<Invitation>().map_err(|e| SyncError::new(e.code(), e.to_string()))
+}
+
+/// There is no relay that both devices would know without a link.
+pub(crate) fn needs_relay() -> SyncError {
+    SyncError::new(Code::CodeNeedsRelay, "a short code works only where both devices have the address of one relay")
 }
 
 /// A failure of the machine as its caller sees it.
