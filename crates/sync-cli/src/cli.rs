@@ -40,7 +40,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Makes a device in this home, with a group of its own
     Init(Init),
-    /// Joins a group: takes a member's link, or shows one for a member to take
+    /// Joins a group: takes a member's link or short code, or shows them for a member to take
     Join(Join),
     /// Leaves the group, and deletes its keys and blobs here
     Leave,
@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Reset,
     /// Stays connected until SIGTERM or Ctrl-C; with an embedded relay, hosts it
     Run,
-    /// Invites a device: draws a QR code and waits for it, or takes the link that a newcomer shows
+    /// Invites a device: shows a QR code and a short code and waits, or takes what a newcomer shows
     Invite(Invite),
     /// Pushes a blob: durable here when it returns, and on its way to the others
     Push(Push),
@@ -83,10 +83,11 @@ pub(crate) struct Init {
 
 #[derive(Args)]
 pub(crate) struct Join {
-    /// The link that a member shows
-    #[arg(required_unless_present = "show", conflicts_with = "show")]
-    pub(crate) uri: Option<String>,
-    /// Shows a link instead, for a member's `ksync invite URI`; the check code is read from stdin
+    /// The link that a member shows, or its short code, 7-word-word-word, which needs --relay in a new home
+    #[arg(required_unless_present = "show", conflicts_with = "show", value_name = "URI|CODE")]
+    pub(crate) invitation: Option<String>,
+    /// Shows a link and a short code instead, for a member's `ksync invite URI|CODE`; for a link the check code is read
+    /// from stdin
     #[arg(long, requires = "relay")]
     pub(crate) show: bool,
     /// What people call this device [default: the name it has, or else the host's]
@@ -98,10 +99,14 @@ pub(crate) struct Join {
 
 #[derive(Args)]
 pub(crate) struct Invite {
-    /// The link that a newcomer shows with `ksync join --show`
-    #[arg(conflicts_with = "ttl")]
-    pub(crate) uri: Option<String>,
-    /// How many seconds the link works
+    /// The link or the short code that a newcomer shows with `ksync join --show`
+    #[arg(conflicts_with_all = ["ttl", "code"], value_name = "URI|CODE")]
+    pub(crate) invitation: Option<String>,
+    /// Insists on a short code, to be read out and typed: fails where there can be none, and ends when a wrong one is
+    /// typed. Where all devices use one relay there is one beside the link anyway
+    #[arg(long)]
+    pub(crate) code: bool,
+    /// How many seconds link and code work
     #[arg(long, value_name = "S", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) ttl: u64,
     /// Lets the first one in that answers, unasked and without its check code: only where nobody else sees the link
@@ -191,7 +196,8 @@ mod tests {
             "ksync join",
             "ksync join --show",
             "ksync join KSYNC:A --show --relay embedded",
-            "ksync invite --code",
+            "ksync invite KSYNC:A --code",
+            "ksync invite 7-a-b-c --ttl 60",
             "ksync invite --ttl 0",
             "ksync invite --ttl 601",
             "ksync push --wait queued",

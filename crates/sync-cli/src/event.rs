@@ -11,11 +11,15 @@ pub(crate) enum Event<'a> {
         group: String,
         device: String,
     },
-    /// `code` is a short code, which only `invite --code` makes.
+    /// `code` is a short code, where there can be one.
     Invite {
         uri: &'a str,
         code: Option<&'a str>,
         expires_at: u64,
+    },
+    /// The short code is worth nothing any more; the link is.
+    CodeOver {
+        code: &'static str,
     },
     Request {
         name: &'a str,

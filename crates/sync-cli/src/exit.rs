@@ -25,7 +25,12 @@ pub(crate) enum Exit {
 /// What the shell sees for a code. Each code is named, so that a new one cannot be forgotten.
 pub(crate) const fn exit(code: Code) -> Exit {
     match code {
-        Code::InvalidArgument | Code::AddressInvalid | Code::LinkInvalid | Code::UnknownDevice => Exit::Usage,
+        Code::InvalidArgument
+        | Code::AddressInvalid
+        | Code::LinkInvalid
+        | Code::CodeInvalid
+        | Code::CodeNeedsRelay
+        | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
         Code::AccessDenied
@@ -81,7 +86,8 @@ mod tests {
     /// The table once more, as the shell sees it: whoever moves a code changes what scripts rely on, and says so here.
     const TABLE: &[(u8, &[&str])] = &[
         (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
-        (2, &["LINK_INVALID", "ADDRESS_INVALID", "UNKNOWN_DEVICE", "INVALID_ARGUMENT"]),
+        (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "ADDRESS_INVALID"]),
+        (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT"]),
         (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
         (4, &["DRAINING", "RELAY_UNREACHABLE"]),
         (

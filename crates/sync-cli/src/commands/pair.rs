@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_client::{Code, Events, InviteOptions, Pairing, PairingEvent, SyncClient, SyncConfig, SyncError};
-use sync_types::link::Link;
+use sync_types::Invitation;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -25,18 +25,21 @@ const QUIET: Duration = Duration::from_millis(1_500);
 const PARTING: Duration = Duration::from_secs(2);
 
 pub(super) async fn invite(context: &Context, arguments: Invite) -> Done {
-    if let Some(uri) = &arguments.uri {
-        check_link(uri)?;
+    if let Some(invitation) = &arguments.invitation {
+        check(invitation)?;
     }
     context
         .with(async |client| {
-            let pairing = match &arguments.uri {
-                Some(uri) => client.take(uri).await?,
-                None => client.invite(InviteOptions::with_ttl(Duration::from_secs(arguments.ttl))).await?,
+            let mut options = InviteOptions::with_ttl(Duration::from_secs(arguments.ttl));
+            options.needs_code = arguments.code;
+            let pairing = match &arguments.invitation {
+                Some(invitation) => client.take(invitation).await?,
+                None => client.invite(options).await?,
             };
-            let other = if arguments.uri.is_some() { "" } else { "ksync join" };
+            let relay = client.status().await?.relays.first().map(ToString::to_string).unwrap_or_default();
+            let other = Other { command: "ksync join", behind_code: format!(" --relay {relay}") };
             let events = client.events();
-            match Dialog::new(context, pairing, arguments.yes, other).run().await? {
+            match Dialog::new(context, pairing, arguments.yes, arguments.code, other).run().await? {
                 End::Added { device, name } => {
                     let group = client.status().await?.group.map(|id| id.to_string()).unwrap_or_default();
                     let words = format!("«{}» is in the group now.", plain(&name));
@@ -64,8 +67,8 @@ async fn hand_on(context: &Context, mut events: Events) {
 
 pub(super) async fn join(context: &Context, arguments: Join) -> Done {
     let mut config = context.config_with(&arguments.setup)?;
-    if let Some(uri) = &arguments.uri {
-        check_link(uri)?;
+    if let Some(invitation) = &arguments.invitation {
+        check(invitation)?;
     }
     let home = config.home_path()?;
     let fresh = !SyncClient::is_initialized(&home);
@@ -98,12 +101,13 @@ async fn undo(config: &SyncConfig, made: bool, failure: Failure) -> Failure {
 /// The newcomer's side.
 async fn newcomer(context: &Context, client: &SyncClient, config: &SyncConfig, arguments: &Join) -> Done {
     let name = arguments.name.as_deref();
-    let pairing = match (&arguments.uri, &config.relay) {
-        (Some(uri), _) => client.join(uri, name).await,
+    let pairing = match (&arguments.invitation, &config.relay) {
+        (Some(invitation), _) => client.join(invitation, name).await,
         (None, Some(relay)) => client.join_show(relay, name).await,
         (None, None) => Err(SyncError::new(Code::InvalidArgument, "--show needs --relay")),
     };
-    match Dialog::new(context, pairing?, false, "ksync invite").run().await? {
+    let other = Other { command: "ksync invite", behind_code: String::new() };
+    match Dialog::new(context, pairing?, false, false, other).run().await? {
         End::Joined { group, device } => {
             context.out.tell(&Event::Joined { group, device }, "This device is in the group now.")?;
             // The member is online now, and may not be when the first pull runs. Joined it is in any case.
@@ -113,9 +117,9 @@ async fn newcomer(context: &Context, client: &SyncClient, config: &SyncConfig, a
     }
 }
 
-/// A link that cannot be read is refused before anything is made or connected.
-fn check_link(uri: &str) -> Done {
-    uri.parse::<Link>().map(drop).map_err(|e| Failure::new(e.code(), e.to_string()))
+/// What cannot be read is refused before anything is made or connected.
+fn check(invitation: &str) -> Done {
+    invitation.parse::<Invitation>().map(drop).map_err(|e| Failure::new(e.code(), e.to_string()))
 }
 
 enum End {
@@ -133,14 +137,22 @@ enum Question {
     Yes,
 }
 
+/// The command that takes on the other device what is shown on this one.
+struct Other {
+    command: &'static str,
+    /// What a code does not say and a link does.
+    behind_code: String,
+}
+
 /// The talk with the person during one pairing.
 struct Dialog<'a> {
     context: &'a Context,
     pairing: Pairing,
     /// Say yes to everything.
     yes: bool,
-    /// The command that takes the link on the other device.
-    other: &'static str,
+    /// Show the short code alone: it is what was asked for.
+    code_alone: bool,
+    other: Other,
     question: Question,
     answers: Option<mpsc::Receiver<Line>>,
     /// When the link is over, as long as it is waited for somebody who takes it.
@@ -150,9 +162,9 @@ struct Dialog<'a> {
 }
 
 impl<'a> Dialog<'a> {
-    fn new(context: &'a Context, pairing: Pairing, yes: bool, other: &'static str) -> Self {
+    fn new(context: &'a Context, pairing: Pairing, yes: bool, code_alone: bool, other: Other) -> Self {
         let question = Question::Nothing;
-        Self { context, pairing, yes, other, question, answers: None, until: None, agreed: false }
+        Self { context, pairing, yes, code_alone, other, question, answers: None, until: None, agreed: false }
     }
 
     async fn run(&mut self) -> Done<End> {
@@ -182,13 +194,20 @@ impl<'a> Dialog<'a> {
     async fn on(&mut self, event: PairingEvent) -> Done<Option<End>> {
         let out = self.context.out;
         if !matches!(event, PairingEvent::Uri { .. }) {
-            self.until = None;
             out.progress_over();
         }
+        if !matches!(event, PairingEvent::CodeOver(_)) {
+            self.until = None;
+        }
         match event {
-            PairingEvent::Uri { uri, expires_at } => {
-                out.tell(&Event::Invite { uri: &uri, code: None, expires_at }, self.shown(&uri))?;
+            PairingEvent::Uri { uri, code, expires_at } => {
+                let code = code.as_deref();
+                out.tell(&Event::Invite { uri: &uri, code, expires_at }, self.shown(&uri, code))?;
                 self.until = Some(Instant::now() + seconds_until(expires_at));
+            }
+            PairingEvent::CodeOver(error) => {
+                let words = format!("The short code is worth nothing any more: {error} The link still works.");
+                out.tell(&Event::CodeOver { code: error.code.as_str() }, words)?;
             }
             PairingEvent::Check(code) => {
                 let words = format!("Type {code} on the other device.");
@@ -290,27 +309,34 @@ impl<'a> Dialog<'a> {
         let _ = tokio::time::timeout(PARTING, told).await;
     }
 
-    /// The link in words, and as a QR code where the terminal has room for it.
-    fn shown(&self, uri: &str) -> String {
-        let mut text = format!("On the other device, scan the QR code or run:\n\n{} {uri}\n", self.other);
+    /// Link and code in words, and the link as a QR code where the terminal has room for it.
+    fn shown(&self, uri: &str, code: Option<&str>) -> String {
+        let Other { command, behind_code } = &self.other;
+        if let Some(code) = code.filter(|_| self.code_alone) {
+            return format!("On the other device, run:\n\n{command} {code}{behind_code}\n");
+        }
+        let typed = code.map(|code| format!("\nor:\n\n{command} {code}{behind_code}\n")).unwrap_or_default();
+        let text = format!("On the other device, run:\n\n{command} {uri}\n{typed}");
         if !self.context.out.to_a_terminal() {
-            return text.replace("scan the QR code or run:", "run:");
+            return text;
         }
         let size = terminal_size::terminal_size_of(std::io::stdout());
         let size = size.map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
+        // The code stands below the QR code too: what is above may have left the screen.
+        let below = BELOW + usize::from(code.is_some());
         match Drawing::new(uri) {
-            Some(drawing) if drawing.fits(size, BELOW) => {
-                text.push('\n');
-                text.push_str(drawing.coloured().trim_end());
+            Some(drawing) if drawing.fits(size, below) => {
+                let drawn = drawing.coloured();
+                let again = code.map(|code| format!("\nOr type there: {code}")).unwrap_or_default();
+                let text = text.replacen("run:", "scan the QR code or run:", 1);
+                format!("{text}\n{}{again}", drawn.trim_end())
             }
             Some(drawing) => {
                 let (columns, rows) = drawing.size();
-                text = text.replace("scan the QR code or run:", "run:");
-                text += &format!("(The QR code needs a window of {columns} columns and {} rows.)", rows + BELOW);
+                text + &format!("(The QR code needs a window of {columns} columns and {} rows.)", rows + below)
             }
-            None => text = text.replace("scan the QR code or run:", "run:"),
+            None => text,
         }
-        text
     }
 
     fn countdown(&self) {

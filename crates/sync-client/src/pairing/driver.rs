@@ -203,7 +203,10 @@ impl Driver {
             }
             Some(code) => {
                 set_aside(code.meeting);
-                self.tell(PairingEvent::CodeOver(why)).await;
+                // The link's time is over in the same second, and that says it for both.
+                if why.code != Code::PairingExpired {
+                    self.tell(PairingEvent::CodeOver(why)).await;
+                }
                 Ok(())
             }
             None => Ok(()),

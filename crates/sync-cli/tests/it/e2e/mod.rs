@@ -1,6 +1,7 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
 mod backlog;
+mod codes;
 mod crash_points;
 /// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
 #[allow(dead_code, unreachable_pub)]
