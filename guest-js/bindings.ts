@@ -116,14 +116,20 @@ export type Member = {
 
 /**  What happens in a pairing. Goes to the window that began it, and to no other. */
 export type PairingStep = 
-/**  Show this link, as the QR or as text. */
+/**  Show this link, as the QR or as text, and the short code beside it. */
 { type: "uri"; 
 /**  The link. */
 uri: string; 
+/**  The short code, where there can be one. */
+code: string | null; 
 /**  The link as a QR code. */
 svg: string; 
 /**  When it is worth nothing any more, in milliseconds since the Unix epoch, as a decimal number. */
 expiresAt: string } | 
+/**  The short code is worth nothing any more; the link is. */
+{ type: "codeOver"; 
+/**  Why. */
+error: CommandError } | 
 /**  Show these four digits; the person types them on the other device. */
 { type: "check"; 
 /**  The digits. */

@@ -8,7 +8,10 @@ import { cancelled, SyncError, toSyncError } from "./errors.js";
 export interface JoinRequest {
   /** What it calls itself. Anybody may call a device anything: show it as text. */
   readonly name: string;
-  /** Whether yes is said by typing the four digits that the newcomer shows. If not, they were typed there already. */
+  /**
+   * Whether yes is said by typing the four digits that the newcomer shows. If not, they were typed there already, or a short
+   * code brought the two together, which takes none.
+   */
   readonly needsCheck: boolean;
   /**
    * Adds it.
@@ -37,15 +40,25 @@ export type TypeCheckHandler = (type: (digits: string) => Promise<void>) => void
 export interface Shown {
   /** The link, `KSYNC:…`. It works once, and until it expires. */
   readonly uri: string;
+  /**
+   * A short code to read out and type, `7-word-word-word`, for a device whose app is set to the same relay. `null` where
+   * there can be none: the relay is `embedded`. It works once, whether it is typed rightly or wrongly.
+   */
+  readonly code: string | null;
   /** The link as a QR code: an SVG document, black on white with its quiet zone. */
   readonly svg: string;
-  /** When the link is worth nothing any more. */
+  /** When link and code are worth nothing any more. */
   readonly expiresAt: Date;
+  /**
+   * Says who hears that the code alone is worth nothing any more, with the reason: mostly `WRONG_CODE`, as somebody has typed
+   * another one. The link is as good as before. If that has come already, the handler is called at once.
+   */
+  onCodeOver(handler: (reason: SyncError) => void): void;
   /** Gives the pairing up; `done` rejects with `CANCELLED`. Does nothing once the devices have agreed. */
   cancel(): void;
 }
 
-/** A link that adds whoever takes it, once that was agreed to here. */
+/** A link and a code that add whoever takes one of them, once that was agreed to here. */
 export interface Invite extends Shown {
   /** Says who answers the newcomer's request. A request that has come already is handed over at once. */
   onRequest(handler: RequestHandler): void;
@@ -61,9 +74,9 @@ export interface Joined {
   readonly device: string;
 }
 
-/** A link with which a member adds this device. */
+/** A link and a code with which a member adds this device. */
 export interface JoinOffer extends Shown {
-  /** Says who asks for the digits. If they are asked for already, it is called at once. */
+  /** Says who asks for the digits. If they are asked for already, it is called at once. With a code there are none. */
   onTypeCheck(handler: TypeCheckHandler): void;
   /** The group, once this device is in it. Rejects with a {@link SyncError}; need not be looked at. */
   readonly done: Promise<Joined>;
@@ -199,32 +212,46 @@ class Later<T> {
   };
 }
 
-/** Waits for the link, or for why there is none. */
-async function shown<R>(pairing: Pairing<R>, uri: Promise<Step<"uri">>): Promise<Shown> {
-  const step = await Promise.race([uri, pairing.done.then(() => uri)]);
-  return {
-    uri: step.uri,
-    svg: step.svg,
-    expiresAt: new Date(Number(step.expiresAt)),
-    cancel: () => pairing.cancel(),
-  };
+/** What becomes of the link and the code that are shown. */
+class Showing {
+  readonly steps: Pick<Steps, "uri" | "codeOver">;
+  readonly #uri: Promise<Step<"uri">>;
+  readonly #over = new Later<SyncError>();
+
+  constructor() {
+    let show!: (step: Step<"uri">) => void;
+    this.#uri = new Promise((resolve) => (show = resolve));
+    this.steps = { uri: show, codeOver: ({ error }) => this.#over.put(toSyncError(error, "pairing")) };
+  }
+
+  /** Waits for the link, or for why there is none. */
+  async of<R>(pairing: Pairing<R>): Promise<Shown> {
+    const step = await Promise.race([this.#uri, pairing.done.then(() => this.#uri)]);
+    return {
+      uri: step.uri,
+      code: step.code,
+      svg: step.svg,
+      expiresAt: new Date(Number(step.expiresAt)),
+      onCodeOver: (handler) => this.#over.take((reason) => void pairing.ask(() => handler(reason))),
+      cancel: () => pairing.cancel(),
+    };
+  }
 }
 
 /** What to do about an invite. */
 export interface InviteOptions {
-  /** How long the link works, in milliseconds: at most, and by default, 600,000. */
+  /** How long link and code work, in milliseconds: at most, and by default, 600,000. */
   ttlMs?: number;
   /** Who answers the newcomer's request; can be said later, too. */
   onRequest?: RequestHandler;
 }
 
-/** Member: shows a link. */
+/** Member: shows a link and a code. */
 export async function invite(options: InviteOptions): Promise<Invite> {
   const requests = new Later<JoinRequest>();
-  let show!: (step: Step<"uri">) => void;
-  const uri = new Promise<Step<"uri">>((resolve) => (show = resolve));
+  const showing = new Showing();
   const pairing = new Pairing<Device>({
-    uri: show,
+    ...showing.steps,
     request: (step) => requests.put(pairing.request(step)),
     added: ({ device }) => pairing.succeed(device),
   });
@@ -232,12 +259,12 @@ export async function invite(options: InviteOptions): Promise<Invite> {
     requests.take((request) => void pairing.ask(() => handler(request)));
   if (options.onRequest) onRequest(options.onRequest);
   await pairing.begin((steps) => call("invite", null, options.ttlMs ?? null, steps));
-  return { ...(await shown(pairing, uri)), onRequest, done: pairing.done };
+  return { ...(await showing.of(pairing)), onRequest, done: pairing.done };
 }
 
-/** What to do while this device takes the link that a newcomer shows. */
+/** What to do while this device takes the link or the code that a newcomer shows. */
 export interface AcceptOptions {
-  /** Shows these four digits; the person types them on the other device. */
+  /** Shows these four digits; the person types them on the other device. Not called for a code. */
   onCheck: (digits: string) => void;
   /** Answers the newcomer's request, which needs no digits here. */
   onRequest: RequestHandler;
@@ -245,8 +272,8 @@ export interface AcceptOptions {
   signal?: AbortSignal;
 }
 
-/** Member: takes a link that a newcomer shows. */
-export async function accept(link: string, options: AcceptOptions): Promise<Device> {
+/** Member: takes a link or a code that a newcomer shows. */
+export async function accept(uriOrCode: string, options: AcceptOptions): Promise<Device> {
   const pairing = new Pairing<Device>({
     check: ({ code }) => void pairing.ask(() => options.onCheck(code)),
     request: (step) => {
@@ -255,15 +282,15 @@ export async function accept(link: string, options: AcceptOptions): Promise<Devi
     },
     added: ({ device }) => pairing.succeed(device),
   });
-  await pairing.begin((steps) => call("invite", link.trim(), null, steps), options.signal);
+  await pairing.begin((steps) => call("invite", uriOrCode.trim(), null, steps), options.signal);
   return pairing.done;
 }
 
-/** What to do while this device takes the link that a member shows. */
+/** What to do while this device takes the link or the code that a member shows. */
 export interface JoinOptions {
   /** What this device calls itself, 1 to 128 bytes; by default what the app or the system calls it. */
   name?: string;
-  /** Shows these four digits; the person types them on the other device. */
+  /** Shows these four digits; the person types them on the other device. Not called for a code. */
   onCheck: (digits: string) => void;
   /** The member has agreed; this device now waits until it is added. */
   onAgreed?: () => void;
@@ -271,8 +298,8 @@ export interface JoinOptions {
   signal?: AbortSignal;
 }
 
-/** Newcomer: takes a link that a member shows. */
-export async function join(link: string, options: JoinOptions): Promise<Joined> {
+/** Newcomer: takes a link or a code that a member shows. */
+export async function join(uriOrCode: string, options: JoinOptions): Promise<Joined> {
   const pairing = new Pairing<Joined>({
     check: ({ code }) => void pairing.ask(() => options.onCheck(code)),
     agreed: () => {
@@ -281,7 +308,7 @@ export async function join(link: string, options: JoinOptions): Promise<Joined> 
     },
     joined: ({ group, device }) => pairing.succeed({ group, device }),
   });
-  await pairing.begin((steps) => call("join", link.trim(), options.name ?? null, steps), options.signal);
+  await pairing.begin((steps) => call("join", uriOrCode.trim(), options.name ?? null, steps), options.signal);
   return pairing.done;
 }
 
@@ -293,13 +320,12 @@ export interface RequestJoinOptions {
   name?: string;
 }
 
-/** Newcomer: shows a link. */
+/** Newcomer: shows a link and a code. */
 export async function requestJoin(options: RequestJoinOptions): Promise<JoinOffer> {
   const [checks, agreed] = [new Later<void>(), new Later<void>()];
-  let show!: (step: Step<"uri">) => void;
-  const uri = new Promise<Step<"uri">>((resolve) => (show = resolve));
+  const showing = new Showing();
   const pairing = new Pairing<Joined>({
-    uri: show,
+    ...showing.steps,
     typeCheck: () => checks.put(),
     agreed: () => {
       pairing.agreed();
@@ -310,7 +336,7 @@ export async function requestJoin(options: RequestJoinOptions): Promise<JoinOffe
   await pairing.begin((steps) => call("requestJoin", options.relay ?? null, options.name ?? null, steps));
   const type = (digits: string) => pairing.check(digits);
   return {
-    ...(await shown(pairing, uri)),
+    ...(await showing.of(pairing)),
     onTypeCheck: (handler) => checks.take(() => void pairing.ask(() => handler(type))),
     onAgreed: (handler) => agreed.take(() => void pairing.ask(handler)),
     done: pairing.done,

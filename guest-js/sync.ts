@@ -141,8 +141,8 @@ export class Sync {
   }
 
   /**
-   * Member: shows a link and a QR for a newcomer, who takes it with {@link Sync.join}. Resolves once there is something to
-   * show.
+   * Member: shows a link, a QR and, where the relay is not `embedded`, a short code for a newcomer, who takes one of them with
+   * {@link Sync.join}. Resolves once there is something to show.
    *
    * @throws SyncError `RELAY_UNREACHABLE` and what else keeps from the relay, `REMOVED`.
    */
@@ -151,27 +151,29 @@ export class Sync {
   }
 
   /**
-   * Member: takes the link that a newcomer shows ({@link Sync.requestJoin}). Resolves once it is in the group.
+   * Member: takes the link or the short code that a newcomer shows ({@link Sync.requestJoin}). Resolves once it is in the group.
    *
    * @throws SyncError `WRONG_SIDE` for a member's link, which is for {@link Sync.join}; `LINK_INVALID`, `WRONG_APP`,
-   * `PAIRING_EXPIRED`, `PAIRING_USED`, `PAIRING_REFUSED`, `TOO_MANY_TRIES`, `NO_SUCH_PAIRING`, `PAIRING_FORGED`.
+   * `PAIRING_EXPIRED`, `PAIRING_USED`, `PAIRING_REFUSED`, `TOO_MANY_TRIES`, `NO_SUCH_PAIRING`, `PAIRING_FORGED`. For a code:
+   * `CODE_INVALID`, `CODE_NEEDS_RELAY`, and `WRONG_CODE` if its words are not those of the other device, which burns it.
    */
-  accept(link: string, options: AcceptOptions): Promise<Device> {
-    return accept(link, options);
+  accept(uriOrCode: string, options: AcceptOptions): Promise<Device> {
+    return accept(uriOrCode, options);
   }
 
   /**
-   * Newcomer: takes the link that a member shows. What was pushed here comes along. Resolves once this device is in the group.
+   * Newcomer: takes the link or the short code that a member shows. A code is looked for at the relay that the app is set to.
+   * What was pushed here comes along. Resolves once this device is in the group.
    *
    * @throws SyncError as {@link Sync.accept}; `WRONG_SIDE` for a newcomer's link; `ALREADY_IN_GROUP`.
    */
-  join(link: string, options: JoinOptions): Promise<Joined> {
-    return join(link, options);
+  join(uriOrCode: string, options: JoinOptions): Promise<Joined> {
+    return join(uriOrCode, options);
   }
 
   /**
-   * Newcomer: shows a link and a QR for a member, who takes it with {@link Sync.accept}. Resolves once there is something to
-   * show.
+   * Newcomer: shows a link, a QR and a short code for a member, who takes one of them with {@link Sync.accept}. Resolves once
+   * there is something to show.
    *
    * @throws SyncError `ADDRESS_INVALID` if the app has only an `embedded` relay, where a newcomer has none to meet at;
    * `ALREADY_IN_GROUP`, `RELAY_UNREACHABLE`.

@@ -4,7 +4,8 @@ import { type JoinRequest, sync, SyncError } from "../index.js";
 import { code, deferred, failure, fails, plugin, settle } from "./plugin.js";
 
 const rust = plugin();
-const URI = { type: "uri", uri: "KSYNC:ABC", svg: "<svg/>", expiresAt: "1800000600000" };
+const CODE = "7-ability-able-about";
+const URI = { type: "uri", uri: "KSYNC:ABC", code: CODE, svg: "<svg/>", expiresAt: "1800000600000" };
 const REQUEST = { type: "request", name: "Pixel 9", needsCheck: true };
 const ADDED = { type: "added", device: { id: "p", name: "Pixel 9" } };
 
@@ -33,6 +34,58 @@ test("an invite shows its link, and is done when the newcomer is in", async () =
   expect(rust.args("pairing_check")).toEqual([{ pairing: 11, digits: "4711" }]);
   step("invite", ADDED);
   expect(await invite.done).toEqual({ id: "p", name: "Pixel 9" });
+});
+
+test("an invite shows a short code too, where there is one", async () => {
+  expect((await invited()).code).toBe(CODE);
+  const begun = sync.invite();
+  await settle();
+  step("invite", { ...URI, code: null });
+  expect((await begun).code).toBeNull();
+});
+
+test("whoever asks hears that the code is void, and the invite goes on", async () => {
+  const invite = await invited();
+  step("invite", { type: "codeOver", error: failure("WRONG_CODE") });
+  const heard: string[] = [];
+  invite.onCodeOver((reason) => void heard.push(reason.code));
+  expect(heard).toEqual(["WRONG_CODE"]);
+  step("invite", ADDED);
+  expect(await invite.done).toEqual({ id: "p", name: "Pixel 9" });
+
+  const offered = sync.requestJoin();
+  await settle();
+  step("request_join", URI);
+  const offer = await offered;
+  expect(offer.code).toBe(CODE);
+  offer.onCodeOver((reason) => void heard.push(reason.code));
+  step("request_join", { type: "codeOver", error: failure("RELAY_UNREACHABLE") });
+  expect(heard).toEqual(["WRONG_CODE", "RELAY_UNREACHABLE"]);
+});
+
+test("a newcomer types a code: no digits, and a plain yes at the member", async () => {
+  const shown: string[] = [];
+  const done = sync.join(` ${CODE}\n`, { onCheck: (digits) => void shown.push(digits) });
+  await settle();
+  expect(rust.args("join")).toMatchObject([{ link: CODE }]);
+  step("join", { type: "agreed" });
+  step("join", { type: "joined", group: "g", device: "d" });
+  expect(await done).toEqual({ group: "g", device: "d" });
+  expect(shown).toEqual([]);
+
+  const invite = await invited({ onRequest: (request) => request.accept() });
+  step("invite", { ...REQUEST, needsCheck: false });
+  await settle();
+  expect(rust.args("pairing_consent")).toEqual([{ pairing: 11, yes: true }]);
+  step("invite", ADDED);
+  await invite.done;
+});
+
+test("wrong words end a join with their own error", async () => {
+  const ended = code(sync.join("7-zoo-zoo-zoo", { onCheck: () => {} }));
+  await settle();
+  step("join", { type: "failed", error: failure("WRONG_CODE") });
+  expect(await ended).toBe("WRONG_CODE");
 });
 
 test("a handler given at the start hears the request too, and may refuse", async () => {

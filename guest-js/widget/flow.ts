@@ -2,7 +2,7 @@ import type { Device } from "../bindings.js";
 import { SyncError, toSyncError } from "../errors.js";
 import type { Joined, JoinRequest, Shown } from "../pairing.js";
 import { sync } from "../sync.js";
-import { type Words, wordsFor } from "./words.js";
+import { isCode, type Words, wordsFor } from "./words.js";
 
 /** Which of the two devices this one is: the one that has the data, or the one that comes to it. */
 export type Mode = "add" | "join";
@@ -140,15 +140,16 @@ export class Flow {
     }
   }
 
-  /** Asks for the other device's link. */
+  /** Asks for the other device's link or code. */
   paste(mode: Mode, link = "", note?: Words): void {
     this.#next(mode);
     this.#show({ at: "paste", mode, link, ...(note && { note }) });
   }
 
-  /** Takes the other device's link. One for the other side is taken on the other side. */
+  /** Takes the other device's link or code. A link for the other side is taken on the other side. */
   async connect(link: string, mode: Mode): Promise<void> {
     const turn = this.#next(mode);
+    const byCode = isCode(link);
     this.#wait("Connecting", "Keep the code open on the other device.");
     const controller = new AbortController();
     this.#cancel = () => controller.abort();
@@ -156,15 +157,16 @@ export class Flow {
       try {
         await this.#take(turn, link, mode, controller.signal);
       } catch (error) {
-        // While nothing was shown, the link itself was refused, and is still good.
-        const unmet = turn === this.#turn && this.#screen.at === "waiting";
+        // While nothing was shown, the link itself was refused, and is still good. A code is not.
+        const unmet = !byCode && turn === this.#turn && this.#screen.at === "waiting";
         if (!unmet || !(error instanceof SyncError) || error.code !== "WRONG_SIDE") throw error;
         this.#mode = mode === "add" ? "join" : "add";
         await this.#take(turn, link, this.#mode, controller.signal);
       }
     } catch (error) {
-      const broken = error instanceof SyncError && ["LINK_INVALID", "WRONG_APP"].includes(error.code);
-      this.#failed(turn, error, () => this.paste(mode, broken ? link : ""));
+      const mendable = byCode ? ["CODE_INVALID", "NO_SUCH_PAIRING", "TOO_MANY_TRIES"] : ["LINK_INVALID", "WRONG_APP"];
+      const kept = error instanceof SyncError && mendable.includes(error.code);
+      this.#failed(turn, error, () => this.paste(mode, kept ? link : ""), byCode);
     }
   }
 
@@ -243,12 +245,12 @@ export class Flow {
     this.#show({ at: "done", words });
   }
 
-  #failed(turn: number, thrown: unknown, again: () => void): void {
+  #failed(turn: number, thrown: unknown, again: () => void, byCode = false): void {
     if (turn !== this.#turn) return;
     const { code } = toSyncError(thrown, "pairing");
     if (code === "PAIRING_EXPIRED" && this.#screen.at === "shown") return this.expired(this.#screen.mode);
     this.#next();
-    this.#show({ at: "error", code, words: wordsFor(thrown), again });
+    this.#show({ at: "error", code, words: wordsFor(thrown, byCode), again });
   }
 
   #wait(what: string, next: string, agreed = false): void {

@@ -90,6 +90,9 @@ input[aria-invalid="true"], textarea[aria-invalid="true"] { border-color: var(--
 .below { margin-top: 1rem; display: flex; flex-direction: column; align-items: flex-start; gap: .125rem; }
 .qr { width: min(100%, 17rem); margin: 1.25rem auto; padding: .25rem; background: #fff; border-radius: 16px; border: 1px solid var(--_hair); }
 .qr svg { display: block; width: 100%; height: auto; }
+.short { margin: 0 0 1rem; }
+.label { display: block; margin: 0 0 .375rem; font-weight: 600; font-size: .9375rem; }
+.words { margin: 0; font-size: 1.25rem; line-height: 1.35; font-weight: 650; overflow-wrap: anywhere; user-select: all; -webkit-user-select: all; }
 .left { margin: .625rem 0 0; font-size: .9375rem; font-variant-numeric: tabular-nums; }
 .code { display: flex; justify-content: center; gap: clamp(.375rem, 3cqi, .75rem); margin: 1.5rem 0; }
 .code span {

@@ -1,5 +1,6 @@
 import { SyncError } from "../errors.js";
 import { button, drawing, form, h } from "./dom.js";
+import type { Shown } from "../pairing.js";
 import type { Flow, Screen } from "./flow.js";
 import { clock, isFinal, type Words, wordsFor } from "./words.js";
 
@@ -110,12 +111,11 @@ function shown({ mode, shown: link }: At<"shown">, flow: Flow, say: Say, leave: 
     }
     if (ms <= 0) flow.expired(mode);
   };
-  const other = add
-    ? button("paste-instead", "quiet", "Paste the other device's link instead", () => flow.paste("add"))
-    : button("paste-instead", "quiet", "Paste the other device's link instead", () => flow.paste("join"));
+  const other = button("paste-instead", "quiet", "Type or paste what the other device shows instead", () => flow.paste(mode));
+  const how = link.code === null ? "Scan the QR code there, or paste the link." : "Scan the QR code there, or type the code.";
   const words = add
-    ? "On the other device, open this app and choose “Join a device”. Scan this code there, or paste the link."
-    : "On the device that has the data, choose “Add a device”. Scan this code there, or paste the link.";
+    ? `On the other device, open this app and choose “Join a device”. ${how}`
+    : `On the device that has the data, choose “Add a device”. ${how}`;
   return {
     name: add ? "add" : "join-show",
     title: add ? "Add a device" : "Join a device",
@@ -130,6 +130,7 @@ function shown({ mode, shown: link }: At<"shown">, flow: Flow, say: Say, leave: 
           "div",
           {},
           text(words),
+          link.code === null ? undefined : shortCode(link.code, link, say),
           h("label", { for: "link" }, "Link"),
           h("div", { class: "link" }, field, copy),
           h("p", { class: "left" }, "Works once, for ", left, " more"),
@@ -138,6 +139,22 @@ function shown({ mode, shown: link }: At<"shown">, flow: Flow, say: Say, leave: 
       ),
     ],
   };
+}
+
+/** The short code, as long as it is worth something. */
+function shortCode(code: string, link: Shown, say: Say): HTMLElement {
+  const words = h("p", { class: "words", "data-testid": "code" }, code);
+  const label = h("span", { class: "label", id: "short" }, "Code");
+  const box = h("div", { class: "short", role: "group", "aria-labelledby": "short" }, label, words);
+  link.onCodeOver((reason) => {
+    const why = reason.code === "WRONG_CODE" ? "Somebody has typed another one." : "The relay has let go of it.";
+    const note = `The code is void now. ${why} The QR code and the link still work.`;
+    box.removeAttribute("role");
+    box.removeAttribute("aria-labelledby");
+    box.replaceChildren(h("p", { class: "note", "data-testid": "code-over" }, note));
+    say(note);
+  });
+  return box;
 }
 
 function expired({ mode }: At<"expired">, flow: Flow, leave: () => void): View {
@@ -164,17 +181,17 @@ function paste({ mode, link, note }: At<"paste">, flow: Flow, say: Say, leave: (
     autocomplete: "off",
     autocapitalize: "off",
     spellcheck: "false",
-    placeholder: "KSYNC:…",
+    placeholder: "7-word-word-word",
   });
   field.value = link;
   const problem = h("p", { id: "problem", class: "problem", "data-testid": "problem" });
   const submit = () => {
     if (field.value.trim() !== "") return void flow.connect(field.value, mode);
-    complain(field, problem, "Paste the link from the other device first.", say);
+    complain(field, problem, "Type the code or paste the link of the other device first.", say);
   };
   field.addEventListener("input", () => calm(field, problem));
   field.addEventListener("keydown", (event) => {
-    // A link has no lines: Enter sends it.
+    // Neither has lines: Enter sends it.
     if (event.key !== "Enter" || event.isComposing) return;
     event.preventDefault();
     submit();
@@ -182,16 +199,16 @@ function paste({ mode, link, note }: At<"paste">, flow: Flow, say: Say, leave: (
   const connect = h("button", { type: "submit", class: "primary", "data-testid": "connect" }, "Connect");
   const back = button("cancel", "plain", "Back", leave);
   const words = add
-    ? "On the other device, choose “Join a device”, show a code there, and copy its link."
-    : "On the device that has the data, choose “Add a device” and copy its link.";
+    ? "On the other device, choose “Join a device”, and show a code there. Type it here, or paste its link."
+    : "On the device that has the data, choose “Add a device”. Type its code here, or paste its link.";
   const offer = !add && flow.canOffer;
   return {
     name: add ? "add-paste" : "join",
-    title: add ? "Add a device by its link" : "Join a device",
+    title: add ? "Add a device by its code" : "Join a device",
     focus: field,
     body: [
       text(words),
-      form(submit, h("label", { for: "paste" }, "The other device's link"), field, problem, actions(connect, back)),
+      form(submit, h("label", { for: "paste" }, "The other device's code or link"), field, problem, actions(connect, back)),
       note && h("p", { class: "note", "data-testid": "note" }, h("strong", {}, `${note.what}. `), note.next),
       offer
         ? h(

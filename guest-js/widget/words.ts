@@ -13,6 +13,14 @@ const WORDS: Readonly<Record<string, Words>> = {
     what: "This is not a complete pairing link",
     next: "Copy the whole link on the other device, from “KSYNC:” to its end, and paste it again.",
   },
+  CODE_INVALID: {
+    what: "This is not a complete code",
+    next: "A code is a number and three words. Compare it with the other device, and type it again: it has not been used up.",
+  },
+  CODE_NEEDS_RELAY: {
+    what: "Codes do not work here",
+    next: "Scan the QR code of the other device, or copy its link and paste it here.",
+  },
   PAIRING_EXPIRED: { what: "The code has expired", next: "Make a new code. Each one works for ten minutes." },
   PAIRING_USED: {
     what: "This code has been used already",
@@ -81,6 +89,31 @@ const WORDS: Readonly<Record<string, Words>> = {
   REFUSED_HERE: { what: "The device was not added", next: "Nothing was shared with it." },
 };
 
+/** What some errors are where a short code was typed: other words for the same. */
+const BY_CODE: Readonly<Record<string, Words>> = {
+  WRONG_CODE: {
+    what: "These were not the words of the other device",
+    next: "Nothing was shared, and that code is void now. Make a new one there, and type it word by word.",
+  },
+  TOO_MANY_TRIES: {
+    what: "Too many codes were typed",
+    next: "Wait a minute, then try again, or use the link or the QR code.",
+  },
+  NO_SUCH_PAIRING: {
+    what: "No device shows this code",
+    next: "Compare the number in front of the words. If it is right, make a new code on the other device, and keep it open.",
+  },
+  PAIRING_USED: {
+    what: "This code has been used already",
+    next: "Make a new one on the other device. Each one works once, also if it was typed wrongly.",
+  },
+};
+
+/** Whether a text is meant as a short code and not as a link. */
+export function isCode(text: string): boolean {
+  return /^\s*\d/.test(text);
+}
+
 /** What no second attempt mends: something has to be done elsewhere first. */
 const FINAL: ReadonlySet<string> = new Set(["REMOVED", "VERSION", "SUITE", "NOT_PERMITTED", "NOT_INSTALLED"]);
 
@@ -90,9 +123,9 @@ export function isFinal(code: string): boolean {
 }
 
 /** The words for an error; the plugin's own where this package has none. */
-export function wordsFor(error: unknown): Words {
+export function wordsFor(error: unknown, byCode = false): Words {
   const code = error instanceof SyncError ? error.code : "INTERNAL";
-  const known = WORDS[code];
+  const known = (byCode && BY_CODE[code]) || WORDS[code];
   if (known) return known;
   const details = error instanceof SyncError ? error.details : undefined;
   const reason = details?.reason ?? "Something went wrong";
