@@ -17,10 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import edwards25519
 import mlkem768
 
 HERE = pathlib.Path(__file__).parent
 PREFIX = "0ksync/1 "
+# The list of https://github.com/bitcoin/bips/blob/master/bip-0039/english.txt, as a file.
+BIP39_ENGLISH = "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda"
 
 
 def load(name):
@@ -391,6 +394,9 @@ def frames():
     assert bare["going_away"] == b"\x09" + (1500).to_bytes(4, "big")
     assert bare["ask_group_info"] == b"\x0c"
     assert bare["group_info"] == b"\x0e" + vector(b"\x06" * 3)
+    assert bare["open_nameplate"] == b"\x14\x01" + (600).to_bytes(4, "big")
+    assert bare["join_nameplate"] == b"\x15\x01" + (7).to_bytes(4, "big")
+    assert bare["nameplate"] == b"\x14" + (7).to_bytes(4, "big")
     assert bare["caught_up"] == b"\x0d" + (12).to_bytes(8, "big")
 
 
@@ -416,6 +422,31 @@ def links():
         assert reader.take(32).hex() == link["fingerprint"]
 
 
+def conversation(data, pairing, noise, messages, kinds):
+    """What is said in the channel of a pairing, kind by kind."""
+    keys, sent, said = hkdf(noise.ck, b"", 2), [0, 0], []
+    for message, sealed in messages:
+        way = int(message["from"] == pairing["shows"])
+        plain = ChaCha20Poly1305(keys[way]).decrypt(counted(sent[way]), sealed[1:], b"")
+        sent[way] += 1
+        content = plain.rstrip(b"\0")
+        assert sealed[0] == 2 and len(plain) % 256 == 0 and len(plain) - len(content) < 256 and content[-1] == 0x80
+        said.append((message["from"], Reader(content[:-1])))
+    assert [reader.number(1) for _, reader in said] == kinds
+    assert [who for who, _ in said] == ["member" if kind in (1, 4) else "newcomer" for kind in kinds]
+    hello, join, offer = (reader for (_, reader), kind in zip(said, kinds) if kind in (1, 3, 4))
+    assert hello.number(8) == pairing["now_ms"]
+    assert hello.take(32) == labelled("pairing app", data["app_id"].encode())
+    assert (join.vector().hex(), join.vector().decode()) == (pairing["key_package"], pairing["name"])
+    promised = pairing["offer"]
+    assert (offer.take(32).hex(), offer.take(16).hex()) == (promised["group"], promised["sponsor"])
+    assert offer.vector().hex() == promised["settings"]
+    names = each(offer.vector(), lambda r: [r.take(16).hex(), r.vector().decode()])
+    assert (names, offer.number(8)) == (promised["names"], promised["time_ms"])
+    for _, reader in said:
+        reader.end()
+
+
 @check
 def pairings():
     data = load("pairing")
@@ -432,29 +463,56 @@ def pairings():
         assert [bytes([1, n]) + message for n, message in enumerate(made, 1)] == messages[:4]
         code = int.from_bytes(labelled("pairing check code", noise.h)[:8], "big") % 10_000
         assert f"{code:04}" == pairing["check_code"]
-        keys, sent, said = hkdf(noise.ck, b"", 2), [0, 0], []
-        for message, sealed in zip(pairing["messages"][4:], messages[4:]):
-            way = int(message["from"] == pairing["shows"])
-            plain = ChaCha20Poly1305(keys[way]).decrypt(counted(sent[way]), sealed[1:], b"")
-            sent[way] += 1
-            content = plain.rstrip(b"\0")
-            assert sealed[0] == 2 and len(plain) % 256 == 0 and len(plain) - len(content) < 256 and content[-1] == 0x80
-            said.append((message["from"], Reader(content[:-1])))
         # Hello, where the newcomer shows Checked, Join, Offer, Taken.
         kinds = [1, 3, 4, 5] if pairing["shows"] == "member" else [1, 2, 3, 4, 5]
-        assert [reader.number(1) for _, reader in said] == kinds
-        assert [who for who, _ in said] == ["member" if kind in (1, 4) else "newcomer" for kind in kinds]
-        hello, join, offer = (reader for (_, reader), kind in zip(said, kinds) if kind in (1, 3, 4))
-        assert hello.number(8) == pairing["now_ms"]
-        assert hello.take(32) == labelled("pairing app", data["app_id"].encode())
-        assert (join.vector().hex(), join.vector().decode()) == (pairing["key_package"], pairing["name"])
-        promised = pairing["offer"]
-        assert (offer.take(32).hex(), offer.take(16).hex()) == (promised["group"], promised["sponsor"])
-        assert offer.vector().hex() == promised["settings"]
-        names = each(offer.vector(), lambda r: [r.take(16).hex(), r.vector().decode()])
-        assert (names, offer.number(8)) == (promised["names"], promised["time_ms"])
-        for _, reader in said:
-            reader.end()
+        conversation(data, pairing, noise, list(zip(pairing["messages"], messages))[4:], kinds)
+
+
+@check
+def codes():
+    data = load("code")
+    listed = data["words"].split()
+    assert hashlib.sha256(("\n".join(listed) + "\n").encode()).hexdigest() == BIP39_ENGLISH and len(listed) == 2048
+    for code in data["codes"]:
+        secret = int(code["secret"], 16)
+        words = [listed[secret >> shift & 0x7FF] for shift in (22, 11, 0)]
+        assert code["text"] == "-".join([str(code["nameplate"]), *words])
+    sound = {bool(point["sound"]) for point in data["points"]}
+    assert sound == {True, False}
+    for point in data["points"]:
+        assert edwards25519.is_sound(bytes.fromhex(point["bytes"])) == point["sound"], point
+
+
+@check
+def pairings_by_code():
+    data = load("code")
+    listed = data["words"].split()
+    app = labelled("pairing app", data["app_id"].encode())
+    for pairing in data["pairings"]:
+        drawn, typed = (bytes.fromhex(pairing[name]) for name in ("shower_random", "scanner_random"))
+        secret = int.from_bytes(drawn[:8], "big")
+        words = [listed[secret >> shift & 0x7FF] for shift in (22, 11, 0)]
+        assert pairing["code"] == "-".join([str(pairing["nameplate"]), *words])
+        password = labelled("pairing code", pairing["code"].encode())
+        ids = [(PREFIX + f"pairing code {role}").encode() for role in ("types", "shows")]
+        types, shows = (
+            edwards25519.Spake2(side, password, *ids, scalar) for side, scalar in (("A", typed[:64]), ("B", drawn[8:72]))
+        )
+        key = types.key(shows.message)
+        assert key == shows.key(types.message)
+        sides = {"member": 1, "newcomer": 2}
+        shower_side = sides[pairing["shows"]]
+        said = [
+            bytes([1, 1]) + app[:8] + bytes([side]) + pairing["nameplate"].to_bytes(4, "big") + exchange.message
+            for side, exchange in ((3 - shower_side, types), (shower_side, shows))
+        ]
+        messages = [bytes.fromhex(message["bytes"]) for message in pairing["messages"]]
+        assert messages[:2] == [bytes([4, number]) + message for number, message in enumerate(said, 1)]
+        noise = Noise(data["protocol"], said[0] + said[1])
+        made = handshake(noise, labelled("pairing code psk", key), Party(typed[64:]), Party(drawn[72:]))
+        assert [bytes([1, n]) + message for n, message in enumerate(made, 1)] == messages[2:6]
+        # Hello, Join, Offer, Taken, whoever shows: nobody types digits.
+        conversation(data, pairing, noise, list(zip(pairing["messages"], messages))[6:], [1, 3, 4, 5])
 
 
 def main():
