@@ -11,6 +11,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::frame::{About, FromRelay, JoinNameplate, OpenNameplate, OpenSlot, SlotSide};
 use sync_types::{Code, Opaque, VERSION, limits};
 
@@ -143,7 +145,9 @@ impl Rendezvous {
         now_ms: u64,
     ) -> Result<Vec<Outgoing>, Refused> {
         self.check(party, request.version)?;
-        if let Err(wait) = self.tries.take(from, now_ms) {
+        if let Err(wait) = self.tries.take(from, now_ms)
+            && stands(Defence::NameplateTries)
+        {
             return Err(alone(refuse(Code::TooManyTries, "too many codes were tried from there").retry_after(wait)));
         }
         self.join(party, Name::Nameplate(request.nameplate), SlotSide::Scans, now_ms)
@@ -168,7 +172,7 @@ impl Rendezvous {
             let told = self.end(name, Some(refuse(Code::PairingExpired, EXPIRED)));
             return Err((refuse(Code::PairingExpired, EXPIRED), told));
         }
-        if slot.used || side == SlotSide::Shows || slot.scans.is_some() {
+        if is_once(name) && (slot.used || side == SlotSide::Shows || slot.scans.is_some()) {
             let told = self.end(name, Some(refuse(Code::PairingUsed, USED)));
             return Err((refuse(Code::PairingUsed, USED), told));
         }
@@ -257,6 +261,9 @@ impl Rendezvous {
         if let Some(slot) = self.slots.get_mut(&name) {
             slot.shows = slot.shows.filter(|p| *p != party);
             slot.scans = slot.scans.filter(|p| *p != party);
+            if slot.shows.is_some() && !is_once(name) {
+                return Vec::new();
+            }
             if !slot.answered && !slot.used {
                 self.slots.remove(&name);
                 return Vec::new();
@@ -301,6 +308,11 @@ const ONE_SLOT: &str = "one slot a stream, for 1 to 600 seconds";
 const TOO_MUCH: &str = "a party has at most 16 messages of 65,535 bytes";
 const USED: &str = "the pairing has been used";
 const EXPIRED: &str = "the pairing's time is over";
+
+/// Whether a slot is used up by the first who come to it: every slot is.
+fn is_once(name: Name) -> bool {
+    matches!(name, Name::Link(_)) || stands(Defence::NameplateOnce)
+}
 
 fn alone(refusal: Refusal) -> Refused {
     (refusal, Vec::new())

@@ -64,6 +64,14 @@ pub enum Defence {
     AppTag,
     /// Messages of a pairing have the length that their place allows.
     HandshakeLength,
+    /// A short code is used up by the first exchange, whether its words were right or wrong.
+    CodeOnce,
+    /// The points of an exchange over a short code are of prime order.
+    PakePoints,
+    /// A nameplate that somebody came to takes nobody else.
+    NameplateOnce,
+    /// A network comes to few nameplates in a time.
+    NameplateTries,
 }
 
 impl Defence {
@@ -98,6 +106,10 @@ impl Defence {
         Self::Prologue,
         Self::AppTag,
         Self::HandshakeLength,
+        Self::CodeOnce,
+        Self::PakePoints,
+        Self::NameplateOnce,
+        Self::NameplateTries,
     ];
 }
 

@@ -243,7 +243,13 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::Presence(envelope) => (About::Presence, state.presence(device, envelope), None),
             Ask::WelcomeStored => (About::Acknowledge, state.welcome_stored(device), None),
             Ask::GroupInfo => (About::GroupInfo, state.group_info(device), None),
-            Ask::Attach(..) | Ask::Create(..) | Ask::OpenSlot(_) | Ask::SlotMessage(_) | Ask::CloseSlot => return,
+            Ask::Attach(..)
+            | Ask::Create(..)
+            | Ask::OpenSlot(_)
+            | Ask::OpenNameplate(_)
+            | Ask::JoinNameplate(_)
+            | Ask::SlotMessage(_)
+            | Ask::CloseSlot => return,
         };
         match result {
             Ok(decision) => self.decided(Some(conn), group, about, decision, op),

@@ -336,6 +336,10 @@ impl Pairing {
             Ok(None) => {}
             // The first message of each side shows what it made of the code's words.
             Err(PairingError::Forged) if fingerprint.is_none() && *number <= 2 => {
+                if !stands(Defence::CodeOnce) {
+                    self.stage = Stage::Pake;
+                    return Ok(());
+                }
                 return self.fail(PairingError::CodeMismatch);
             }
             Err(error) => return self.fail(error),

@@ -3,6 +3,7 @@
 //! Each attack plays a small scene (`lab.rs`) to its end and says how it was stopped, or what harm it did. Then it plays the same
 //! scene with those defences switched off that are said to stop it; there it has to do harm.
 
+mod codes;
 mod former;
 mod lab;
 mod member;
@@ -83,7 +84,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    [relay::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS].concat()
+    [relay::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS, codes::ATTACKS].concat()
 }
 
 const SECOND: u64 = 1000;

@@ -23,7 +23,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("extra, short and 70 kB messages", "refused", &[Defence::HandshakeLength], lengths),
 ];
 
-const fn attack(
+pub(super) const fn attack(
     name: &'static str,
     expected: &'static str,
     defences: &'static [Defence],
@@ -32,9 +32,9 @@ const fn attack(
     Attack { by: By::Pairing, name, expected, defences, scene }
 }
 
-const APP: &str = "org.example.notes";
-const NOW: u64 = 1_800_000_000_000;
-const TTL: Duration = Duration::from_secs(600);
+pub(super) const APP: &str = "org.example.notes";
+pub(super) const NOW: u64 = 1_800_000_000_000;
+pub(super) const TTL: Duration = Duration::from_secs(600);
 
 fn show() -> Result<Pairing, String> {
     let hosts = vec!["127.0.0.1:4433".parse().map_err(|_| "an address")?];
@@ -48,25 +48,25 @@ fn scan(link: &Link, seed: u8) -> Result<Pairing, PairingError> {
 }
 
 /// A member that shows, whoever scans, and the messages between them.
-struct Meeting {
-    shower: End,
-    scanner: End,
+pub(super) struct Meeting {
+    pub(super) shower: End,
+    pub(super) scanner: End,
     now: u64,
 }
 
-struct End {
-    machine: Pairing,
+pub(super) struct End {
+    pub(super) machine: Pairing,
     told: Vec<Output>,
-    sent: Vec<Vec<u8>>,
-    delivered: usize,
+    pub(super) sent: Vec<Vec<u8>>,
+    pub(super) delivered: usize,
 }
 
 impl End {
-    fn new(machine: Pairing) -> Self {
+    pub(super) fn new(machine: Pairing) -> Self {
         Self { machine, told: Vec::new(), sent: Vec::new(), delivered: 0 }
     }
 
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Send(bytes) => self.sent.push(bytes),
@@ -75,14 +75,14 @@ impl End {
         }
     }
 
-    fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         self.collect();
         let message = self.sent.get(self.delivered).cloned()?;
         self.delivered += 1;
         Some(message)
     }
 
-    fn was_told(&self, what: impl Fn(&Output) -> bool) -> bool {
+    pub(super) fn was_told(&self, what: impl Fn(&Output) -> bool) -> bool {
         self.told.iter().any(what)
     }
 
@@ -96,7 +96,7 @@ impl End {
 }
 
 impl Meeting {
-    fn of(shower: Pairing, scanner: Pairing) -> Self {
+    pub(super) fn of(shower: Pairing, scanner: Pairing) -> Self {
         Self { shower: End::new(shower), scanner: End::new(scanner), now: NOW }
     }
 

@@ -57,7 +57,7 @@ fn a_code_is_read_out_typed_and_consented_to() {
     invite.ends_with(0);
     assert!(join.seen.iter().all(|line| !line.contains("\"check\"")), "{:?}", join.seen);
     assert_eq!(newcomer.pulls(), ["kept"]);
-    newcomer.push("back", "delivered");
+    newcomer.push("back", "accepted");
     assert_eq!(world.member.pulls(), ["back"]);
 }
 
