@@ -11,10 +11,10 @@ use sync_types::body::{
 };
 use sync_types::envelope::{Class, Header, padded_len};
 use sync_types::frame::{
-    self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, ExternalProof, FromRelay, Head, Reject, Signature,
-    ToRelay,
+    self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, ExternalProof, FromRelay, Head, JoinNameplate,
+    OpenNameplate, Reject, Signature, ToRelay,
 };
-use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, decode, encode};
+use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, VERSION, decode, encode};
 
 use crate::golden;
 
@@ -189,6 +189,8 @@ fn golden_frames() {
         ("acknowledge", ToRelay::Acknowledge(Acknowledge { cursor: 9, statement: Opaque::default() })),
         ("welcome_stored", ToRelay::WelcomeStored),
         ("ask_group_info", ToRelay::GroupInfo),
+        ("open_nameplate", ToRelay::OpenNameplate(OpenNameplate { version: VERSION, ttl_seconds: 600 })),
+        ("join_nameplate", ToRelay::JoinNameplate(JoinNameplate { version: VERSION, nameplate: 7 })),
     ];
     let entry = Entry { cursor: 10, kind: EntryKind::Commit, bytes: Opaque(vec![5; 70]) };
     let from: Vec<(&str, FromRelay)> = vec![
@@ -196,6 +198,7 @@ fn golden_frames() {
         ("accepted", FromRelay::Accepted(11)),
         ("going_away", FromRelay::GoingAway(1500)),
         ("caught_up", FromRelay::CaughtUp(12)),
+        ("nameplate", FromRelay::Nameplate(7)),
         ("group_info", FromRelay::GroupInfo(Opaque(vec![6; 3]))),
     ];
     let mut frames = serde_json::Map::new();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails with place and cause")]
 
+mod codes;
 mod device;
 mod formats;
 mod golden;

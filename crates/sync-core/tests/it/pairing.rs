@@ -14,14 +14,14 @@ use sync_types::{DeviceId, GroupId, Suite, encode};
 
 use crate::golden;
 
-const APP: &str = "org.example.notes";
-const NOW: u64 = 1_700_000_000_000;
+pub(crate) const APP: &str = "org.example.notes";
+pub(crate) const NOW: u64 = 1_700_000_000_000;
 
 /// A generator that remembers what it gave: with these bytes, in this order, anybody can repeat the pairing.
-struct Recorded(ChaCha20Rng, Vec<u8>);
+pub(crate) struct Recorded(ChaCha20Rng, pub(crate) Vec<u8>);
 
 impl Recorded {
-    fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Self(ChaCha20Rng::from_seed([seed; 32]), Vec::new())
     }
 }
@@ -50,7 +50,7 @@ impl TryRng for Recorded {
 
 impl TryCryptoRng for Recorded {}
 
-fn side(side: Side) -> &'static str {
+pub(crate) fn side(side: Side) -> &'static str {
     match side {
         Side::Member => "member",
         Side::Newcomer => "newcomer",
@@ -128,6 +128,17 @@ fn play(shows: Side) -> Value {
     let link = describe(shower.link().unwrap());
     assert_eq!(link["slot"], HEX.encode(&scanner.slot().unwrap()));
 
+    let mut value = converse(shows, shower, scanner);
+    value["link"] = link;
+    value["shower_random"] = HEX.encode(&shower_rng.1).into();
+    value["scanner_random"] = HEX.encode(&scanner_rng.1).into();
+    value
+}
+
+/// Has two machines say all that they have to say, with willing persons.
+pub(crate) fn converse(shows: Side, shower: Pairing, scanner: Pairing) -> Value {
+    // Where a newcomer shows a link, its person types digits, which it is asked for before the scanner can show them.
+    let mut types_later = shower.link().is_some() && shows == Side::Newcomer;
     let settings = Settings { app_id: APP.as_bytes().to_vec(), ..Settings::default() };
     let offer = GroupOffer {
         group: GroupId([3; 32]),
@@ -140,7 +151,6 @@ fn play(shows: Side) -> Value {
     let mut messages = Vec::new();
     let mut parties = [scanner, shower].map(|machine| Party { machine, sent: 0, outputs: Vec::new() });
     let sides = [shows.other(), shows];
-    let mut types_later = shows == Side::Newcomer;
     loop {
         let mut moved = false;
         for at in 0..2 {
@@ -183,11 +193,8 @@ fn play(shows: Side) -> Value {
     assert!(parties.iter().all(|p| p.outputs.contains(&Output::Done)));
     json!({
         "shows": side(shows),
-        "link": link,
         "now_ms": NOW,
         "check_code": code,
-        "shower_random": HEX.encode(&shower_rng.1),
-        "scanner_random": HEX.encode(&scanner_rng.1),
         "key_package": HEX.encode(&[0x6b; 32]),
         "name": "Pixel 9",
         "offer": {
