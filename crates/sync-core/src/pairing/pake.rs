@@ -99,8 +99,8 @@ impl Pake {
     fn start(&self) -> (Spake2<Ed25519Group>, [u8; 32]) {
         let password = derive::code_password(&self.code);
         let password = Password::new(password.as_slice());
-        let [types, shows] =
-            ["types", "shows"].map(|role| Identity::new(format!("{LABEL_PREFIX}pairing code {role}").as_bytes()));
+        let types = Identity::new(format!("{LABEL_PREFIX}pairing code types").as_bytes());
+        let shows = Identity::new(format!("{LABEL_PREFIX}pairing code shows").as_bytes());
         let drawn = self.drawn.clone();
         let (state, message) = match self.role {
             Role::Scans => Spake2::start_a_with_rng(&password, &types, &shows, drawn),

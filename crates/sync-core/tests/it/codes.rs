@@ -72,7 +72,7 @@ fn play(shows: Side) -> Value {
 }
 
 #[test]
-fn short_codes() {
+fn golden_short_codes() {
     let points = POINTS.map(|(bytes, sound)| {
         assert_eq!(is_taken(&HEX.decode(bytes.as_bytes()).unwrap()), sound, "{bytes}");
         json!({ "bytes": bytes, "sound": sound })

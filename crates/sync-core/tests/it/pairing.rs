@@ -84,7 +84,7 @@ fn describe(link: &Link) -> Value {
 }
 
 #[test]
-fn links() {
+fn golden_links() {
     let link = |shows, kind, hosts: &[&str]| Link {
         suite: Suite::XWing,
         app: app_tag(APP),
@@ -209,7 +209,7 @@ pub(crate) fn converse(shows: Side, shower: Pairing, scanner: Pairing) -> Value 
 }
 
 #[test]
-fn pairings() {
+fn golden_pairings() {
     let value = json!({
         "protocol": "Noise_hybridXXpsk0_25519+MLKEM768_ChaChaPoly_SHA256",
         "random": "what each side draws, in this order: the link's secret (32 bytes, only who shows), static X25519 key \
