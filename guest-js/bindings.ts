@@ -30,11 +30,11 @@ export const commands = {
 	leave: () => __TAURI_INVOKE<null>("plugin:0ksync|leave"),
 	/**  Deletes this device. The others still list it until one of them removes it. */
 	reset: () => __TAURI_INVOKE<null>("plugin:0ksync|reset"),
-	/**  Member: shows a link for a newcomer, or takes the one that a newcomer shows. Gives the pairing's number. */
+	/**  Member: shows a link and a short code for a newcomer, or takes one that a newcomer shows. Gives the pairing's number. */
 	invite: (link: string | null, ttlMs: number | null, steps: Channel<PairingStep>) => __TAURI_INVOKE<number>("plugin:0ksync|invite", { link, ttlMs, steps }),
-	/**  Newcomer: takes the link that a member shows. Gives the pairing's number. */
+	/**  Newcomer: takes the link or the short code that a member shows. Gives the pairing's number. */
 	join: (link: string, name: string | null, steps: Channel<PairingStep>) => __TAURI_INVOKE<number>("plugin:0ksync|join", { link, name, steps }),
-	/**  Newcomer: shows a link for a member to take, at this relay or else at the one that is set. Gives the pairing's number. */
+	/**  Newcomer: shows a link and a short code, at this relay or the one that is set. Gives the pairing's number. */
 	requestJoin: (relay: string | null, name: string | null, steps: Channel<PairingStep>) => __TAURI_INVOKE<number>("plugin:0ksync|request_join", { relay, name, steps }),
 	/**  The person typed these digits from the other device's screen. */
 	pairingCheck: (pairing: number, digits: string) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_check", { pairing, digits }),

@@ -201,11 +201,12 @@ fn are_digits(text: &str) -> bool {
 
 fn step(event: PairingEvent) -> PairingStep {
     match event {
-        PairingEvent::Uri { uri, expires_at } => {
+        PairingEvent::Uri { uri, code, expires_at } => {
             // A link is far shorter than what a QR code holds.
             let svg = qr::svg(&uri).unwrap_or_default();
-            PairingStep::Uri { uri, svg, expires_at: (expires_at * 1_000).to_string() }
+            PairingStep::Uri { uri, code, svg, expires_at: (expires_at * 1_000).to_string() }
         }
+        PairingEvent::CodeOver(error) => PairingStep::CodeOver { error: error.into() },
         PairingEvent::Check(code) => PairingStep::Check { code },
         PairingEvent::TypeCheck => PairingStep::TypeCheck,
         PairingEvent::Request { name, needs_check } => PairingStep::Request { name, needs_check },

@@ -470,14 +470,21 @@ impl SyncEvent {
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum PairingStep {
-    /// Show this link, as the QR or as text.
+    /// Show this link, as the QR or as text, and the short code beside it.
     Uri {
         /// The link.
         uri: String,
+        /// The short code, where there can be one.
+        code: Option<String>,
         /// The link as a QR code.
         svg: String,
         /// When it is worth nothing any more, in milliseconds since the Unix epoch, as a decimal number.
         expires_at: String,
+    },
+    /// The short code is worth nothing any more; the link is.
+    CodeOver {
+        /// Why.
+        error: CommandError,
     },
     /// Show these four digits; the person types them on the other device.
     Check {

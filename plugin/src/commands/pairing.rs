@@ -1,4 +1,4 @@
-//! Pairing two devices: one shows a link, the other takes it.
+//! Pairing two devices: one shows a link and a short code, the other takes one of them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::consent::ConsentRequest;
 use crate::pairings::{self, Answer, Side};
 use crate::types::PairingStep;
 
-/// Member: shows a link for a newcomer, or takes the one that a newcomer shows. Gives the pairing's number.
+/// Member: shows a link and a short code for a newcomer, or takes one that a newcomer shows. Gives the pairing's number.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn invite<R: Runtime>(
@@ -31,7 +31,7 @@ pub(crate) async fn invite<R: Runtime>(
     Ok(pairings::begin(&app, &page, Side::Member, pairing, steps)?)
 }
 
-/// Newcomer: takes the link that a member shows. Gives the pairing's number.
+/// Newcomer: takes the link or the short code that a member shows. Gives the pairing's number.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn join<R: Runtime>(
@@ -48,7 +48,8 @@ pub(crate) async fn join<R: Runtime>(
     Ok(pairings::begin(&app, &page, Side::Newcomer, pairing, steps)?)
 }
 
-/// Newcomer: shows a link for a member to take, at this relay or else at the one that is set. Gives the pairing's number.
+/// Newcomer: shows a link and a short code for a member to take, at this relay or else at the one that is set. Gives the
+/// pairing's number.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn request_join<R: Runtime>(
