@@ -48,8 +48,7 @@ pub(crate) async fn join<R: Runtime>(
     Ok(pairings::begin(&app, &page, Side::Newcomer, pairing, steps)?)
 }
 
-/// Newcomer: shows a link and a short code for a member to take, at this relay or else at the one that is set. Gives the
-/// pairing's number.
+/// Newcomer: shows a link and a short code, at this relay or the one that is set. Gives the pairing's number.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn request_join<R: Runtime>(

@@ -216,6 +216,25 @@ async fn a_code_expires_with_its_link() {
     assert!(matches!(late, Code::PairingExpired | Code::NoSuchPairing | Code::PairingUsed), "{late}");
 }
 
+/// A device that came by a link, and was never told where the relay is, shows no code that others of its kind could not use.
+/// Whoever asks for one gets it: the newcomer may know more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_came_by_a_link_shows_a_code_where_it_is_asked_to() {
+    let world = World::new(Way::Quic).await;
+    let a = world.device("a").await;
+    let b = SyncClient::new(SyncConfig::at(world.home("b")).device_name("b")).await.unwrap();
+    pair(&a, &b).await;
+    let mut plain = b.invite(InviteOptions::default()).await.unwrap();
+    assert_eq!(shown(&mut plain).await.1, None);
+    plain.cancel().await;
+    let mut invite = b.invite(InviteOptions::default().needs_code()).await.unwrap();
+    let code = shown(&mut invite).await.1.unwrap();
+    let c = world.device("c").await;
+    let mut join = c.join(&code, None).await.unwrap();
+    consent(&mut invite, &mut join).await;
+    assert_eq!(a.devices().await.unwrap().len(), 3);
+}
+
 /// A member's own relay is found by a link alone.
 #[cfg(feature = "embedded-relay")]
 #[tokio::test(flavor = "multi_thread")]
