@@ -203,10 +203,7 @@ impl Driver {
             }
             Some(code) => {
                 set_aside(code.meeting);
-                // The link's time is over in the same second, and that says it for both.
-                if why.code != Code::PairingExpired {
-                    self.tell(PairingEvent::CodeOver(why)).await;
-                }
+                self.tell(PairingEvent::CodeOver(why)).await;
                 Ok(())
             }
             None => Ok(()),
