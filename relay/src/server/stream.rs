@@ -2,17 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sync_types::frame::{self, About, FromRelay};
+use sync_types::frame::{self, About, FromRelay, SlotSide};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::framing::{self, ReadError};
+use super::origin::{MemberHere, Origin};
 use super::pairing::Pairings;
 use super::{Shared, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request};
-use crate::mailbox::{Refusal, Verifying};
+use crate::mailbox::{Refusal, Verifying, View};
 use crate::metrics::Gauge;
 use crate::rendezvous::PartyId;
 use crate::session::{Action, Ask, Session};
@@ -27,6 +28,9 @@ struct Stream<'a> {
     begun: Notify,
     /// Who asked to be attached.
     whom: Mutex<Option<(GroupId, DeviceId)>>,
+    origin: Origin,
+    /// While a member is attached.
+    member: Mutex<Option<MemberHere>>,
 }
 
 /// Counts while it lives.
@@ -55,7 +59,7 @@ impl Drop for Party<'_> {
 }
 
 /// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
-pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32])
+pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32], origin: Origin)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
@@ -69,6 +73,8 @@ where
         inbox,
         begun: Notify::new(),
         whom: Mutex::default(),
+        origin,
+        member: Mutex::default(),
     };
     let mut stopping = shared.stopping.subscribe();
     let asks = async {
@@ -144,6 +150,12 @@ impl Stream<'_> {
         }
     }
 
+    /// Notes whether whoever is attached is a member at present.
+    fn note(&self, view: Option<View>) {
+        let member = view.and_then(|view| self.shared.members.attached(self.origin, view));
+        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = member;
+    }
+
     fn reply(&self, frame: FromRelay) {
         if let FromRelay::Refused(refused) = &frame {
             self.shared.metrics.refused(refused.code());
@@ -170,8 +182,9 @@ impl Stream<'_> {
             }
             Ask::Create(create, proof) => {
                 let (attach, group_info, token) = (create.attach, create.group_info, create.token);
+                let within = self.origin == Origin::Process;
                 *self.whom() = Some((attach.group, attach.device));
-                return self.begin(line, Request::Create { attach, proof, group_info, token, inbox }).await;
+                return self.begin(line, Request::Create { attach, proof, group_info, token, within, inbox }).await;
             }
             Ask::Push(envelopes) => {
                 // Only an attached session asks for this.
@@ -189,7 +202,14 @@ impl Stream<'_> {
             Ask::WelcomeStored => Request::WelcomeStored,
             Ask::GroupInfo => Request::GroupInfo,
             Ask::OpenSlot(request) => {
-                if let Err(refusal) = self.shared.pairings.open(line.id(), &request, &inbox) {
+                let shows = request.side == SlotSide::Shows;
+                let opened = if shows && !self.shared.members.may_show(&self.shared.access, self.origin) {
+                    let message = "this relay is a device's own: only its group's members show pairings here";
+                    Err(Refusal::new(About::Slot, Code::AccessDenied, message))
+                } else {
+                    self.shared.pairings.open(line.id(), &request, &inbox)
+                };
+                if let Err(refusal) = opened {
                     self.inbox.put(Event::Refused(refusal));
                 }
                 return true;
@@ -257,6 +277,7 @@ impl Stream<'_> {
                     },
                     None => None,
                 };
+                self.note(Some(attachment.view));
                 let frames = self.session().handle_attached(*attachment, welcome);
                 self.begun.notify_one();
                 put(out, &frames);
@@ -277,7 +298,10 @@ impl Stream<'_> {
                 put(out, &frames);
                 true
             }
-            Event::View(view) => act(out, self.session().handle_view(view)),
+            Event::View(view) => {
+                self.note(view);
+                act(out, self.session().handle_view(view))
+            }
             Event::Confirmed { epoch, cursor } => {
                 let frames = self.session().handle_confirmed(epoch, cursor);
                 put(out, &frames);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sync_core::Joining;
 use sync_core::pairing::{Consent, Output, Pairing as Machine};
 use sync_types::frame::{FromRelay, OpenSlot, SlotSide, ToRelay};
-use sync_types::{Code, DeviceId, GroupId, VERSION};
+use sync_types::{Code, DeviceId, GroupId, RelayAddress, VERSION};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -14,8 +14,8 @@ use tokio::time::{sleep_until, timeout};
 use super::failed;
 use crate::client::Inner;
 use crate::clock::{SystemRng, instant_of, now_ms};
-use crate::engine::{Command, Crypto, MeetingPlace, Offering};
-use crate::transport::FrameWriter;
+use crate::engine::{Command, Crypto, Offering};
+use crate::transport::{FrameReader, FrameWriter};
 use crate::{PairingEvent, SyncError};
 
 /// How long the relay may take to open the rendezvous.
@@ -67,34 +67,60 @@ impl Drop for Driver {
     }
 }
 
-impl Driver {
-    /// Takes a side in the rendezvous.
+/// A side taken in a rendezvous.
+pub(super) struct Meeting {
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+impl Meeting {
+    /// Takes a side.
     pub(super) async fn open(
-        inner: Arc<Inner>,
-        machine: Machine,
-        place: MeetingPlace,
+        inner: &Inner,
+        machine: &Machine,
+        relay: &RelayAddress,
         shows: bool,
         ttl: Duration,
-        events: mpsc::Sender<PairingEvent>,
-        answers: mpsc::Receiver<Answer>,
     ) -> Result<Self, SyncError> {
-        let stream = inner.start.dialer.dial(&place.relay).await?;
+        let stream = inner.start.dialer.dial(relay).await?;
         let (mut reader, mut writer) = (stream.reader, stream.writer);
         let side = if shows { SlotSide::Shows } else { SlotSide::Scans };
         let ttl_seconds = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
         let slot = OpenSlot { version: VERSION, slot: machine.slot(), side, ttl_seconds };
         writer.send(&ToRelay::OpenSlot(slot)).await?;
         match timeout(OPENING, reader.next()).await {
-            Err(_) => return Err(SyncError::new(Code::RelayUnreachable, "the relay opens no rendezvous")),
+            Err(_) => Err(SyncError::new(Code::RelayUnreachable, "the relay opens no rendezvous")),
             Ok(frame) => match frame? {
-                FromRelay::SlotOpened => {}
+                FromRelay::SlotOpened => Ok(Self { reader, writer }),
                 FromRelay::Refused(refused) => {
                     let error = SyncError::new(refused.code(), "the relay refused the pairing");
-                    return Err(error.retry_after(refused.retry_after_ms));
+                    Err(error.retry_after(refused.retry_after_ms))
                 }
-                _ => return Err(SyncError::new(Code::Protocol, "the relay answered something else")),
+                _ => Err(SyncError::new(Code::Protocol, "the relay answered something else")),
             },
         }
+    }
+}
+
+/// Whether the relay has this device attached, or soon does.
+pub(super) async fn attached(inner: &Inner) -> bool {
+    let mut snapshot = inner.snapshot.clone();
+    let online = snapshot.wait_for(|now| now.online || now.closed);
+    timeout(OPENING, online).await.is_ok_and(|now| now.is_ok_and(|now| now.online))
+}
+
+impl Driver {
+    /// Goes on from a meeting. `name` is what this device is called, if it is the newcomer.
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        machine: Machine,
+        name: String,
+        shows: bool,
+        meeting: Meeting,
+        events: mpsc::Sender<PairingEvent>,
+        answers: mpsc::Receiver<Answer>,
+    ) -> Self {
+        let Meeting { mut reader, writer } = meeting;
         let (sender, frames) = mpsc::channel(16);
         let reading = tokio::spawn(async move {
             loop {
@@ -105,10 +131,10 @@ impl Driver {
                 }
             }
         });
-        Ok(Self {
+        Self {
             inner,
             machine,
-            name: place.name,
+            name,
             shows,
             events,
             answers,
@@ -121,7 +147,7 @@ impl Driver {
             newcomer: None,
             outcome: None,
             done: false,
-        })
+        }
     }
 
     pub(super) async fn run(mut self) {

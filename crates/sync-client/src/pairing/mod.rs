@@ -17,7 +17,7 @@ use crate::client::Inner;
 use crate::clock::{SystemRng, now_ms};
 use crate::engine::MeetingPlace;
 use crate::{PairingEvent, SyncError};
-use driver::{Answer, Driver};
+use driver::{Answer, Driver, Meeting, attached};
 
 /// An attempt to pair with one other device. Dropping it gives the attempt up, unless the devices have agreed already.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Pairing {
         let machine = Machine::show(side, &inner.start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
         let uri = machine.link().to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
         let shown = PairingEvent::Uri { uri: uri.to_string(), expires_at: machine.link().expires_at.into() };
-        Self::begin(inner, machine, place, Some(shown), ttl).await
+        Self::begin(inner, side, machine, place, Some(shown), ttl).await
     }
 
     /// Takes up a link.
@@ -102,11 +102,12 @@ impl Pairing {
         };
         let machine = Machine::scan(link, side, &inner.start.app_id, &mut SystemRng).map_err(failed)?;
         let place = MeetingPlace { relay, name };
-        Self::begin(inner, machine, place, None, sync_types::limits::PAIRING_TTL).await
+        Self::begin(inner, side, machine, place, None, sync_types::limits::PAIRING_TTL).await
     }
 
     async fn begin(
         inner: Arc<Inner>,
+        side: Side,
         machine: Machine,
         place: MeetingPlace,
         first: Option<PairingEvent>,
@@ -118,7 +119,16 @@ impl Pairing {
             // There is room: it is the first.
             let _ = event_sender.send(first).await;
         }
-        let driver = Driver::open(inner, machine, place, first.is_some(), ttl, event_sender, answer_receiver).await?;
+        let shows = first.is_some();
+        let open = async || Meeting::open(&inner, &machine, &place.relay, shows, ttl).await;
+        let meeting = match open().await {
+            // A relay that another device hosts lets members open a rendezvous, and knows them while they are attached.
+            Err(error) if error.code == Code::AccessDenied && side == Side::Member && attached(&inner).await => {
+                open().await
+            }
+            other => other,
+        }?;
+        let driver = Driver::new(inner, machine, place.name, shows, meeting, event_sender, answer_receiver);
         tokio::spawn(driver.run());
         Ok(Self { events, answers })
     }
