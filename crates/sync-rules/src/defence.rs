@@ -14,6 +14,8 @@ pub enum Defence {
     Repair,
     /// A delivery counts by the receiver's signature, not by the relay's word.
     ReceiptSignature,
+    /// Acknowledgements of devices that are not known yet are kept up to a bound.
+    EarlyReceipts,
     /// What a device applied once it does not apply again.
     Duplicates,
     /// Entries that a device has stored already are not looked at.
@@ -73,6 +75,7 @@ impl Defence {
         Self::Chain,
         Self::Repair,
         Self::ReceiptSignature,
+        Self::EarlyReceipts,
         Self::Duplicates,
         Self::Cursor,
         Self::BlobIds,

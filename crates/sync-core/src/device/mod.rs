@@ -12,6 +12,7 @@
 mod commits;
 mod control;
 mod deliver;
+mod early;
 mod history;
 mod joining;
 mod queries;

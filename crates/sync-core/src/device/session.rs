@@ -9,6 +9,7 @@ use sync_rules::envelope::verify_head;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::{Code, Opaque, VERSION, limits};
 
+use super::early::EarlyReceipts;
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
@@ -51,7 +52,7 @@ pub(super) struct Session {
     pub(super) replacing: Replacing,
     pub(super) beacon_due: bool,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
-    pub(super) early_receipts: Vec<Opaque>,
+    pub(super) early_receipts: EarlyReceipts,
 }
 
 impl Session {

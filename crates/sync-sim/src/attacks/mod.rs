@@ -5,6 +5,7 @@
 
 mod former;
 mod lab;
+mod limits;
 mod member;
 mod pairing;
 mod relay;
@@ -83,7 +84,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    [relay::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS].concat()
+    [relay::ATTACKS, limits::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS].concat()
 }
 
 const SECOND: u64 = 1000;

@@ -1,0 +1,58 @@
+//! Attacks on a device's memory and disk, and on numbers that have bounds.
+
+use sync_rules::Defence;
+use sync_types::body::Reached;
+use sync_types::frame::{Acknowledgement, FromRelay, Signature};
+use sync_types::{DeviceId, Opaque, encode};
+
+use super::lab::Lab;
+use super::{Attack, By, Seen, harm, has_all};
+
+pub(super) const ATTACKS: &[Attack] = &[attack(
+    "acknowledgements of nobody, in masses",
+    By::Relay,
+    "kept in part, the group goes on",
+    &[Defence::EarlyReceipts],
+    early_receipts,
+)];
+
+const fn attack(
+    name: &'static str,
+    by: By,
+    expected: &'static str,
+    defences: &'static [Defence],
+    scene: fn() -> Seen,
+) -> Attack {
+    Attack { by, name, expected, defences, scene }
+}
+
+/// A device's acknowledgement of another's first envelope, of about so many bytes, that nobody has signed.
+fn receipt(device: DeviceId, of: Reached, bytes: usize) -> FromRelay {
+    let reached = Reached { sender: DeviceId([9; 16]), seq: 1, hash: of.hash };
+    let frontier = [of].into_iter().chain(std::iter::repeat_n(reached, bytes / 56)).collect();
+    let statement = Acknowledgement { device, frontier, holes: Vec::new(), signature: Signature([9; 64]) };
+    FromRelay::Receipt(Opaque(encode(&statement)))
+}
+
+fn early_receipts() -> Seen {
+    let mut lab = Lab::with(2);
+    lab.push(0, "one");
+    let (_, head) = lab.last_of(0).ok_or("it has sent something")?;
+    let first = Reached { sender: lab.id(0), seq: head.seq, hash: head.hash };
+    // Of devices that do not exist: as large as a statement may be and again, and some much larger.
+    for number in 0..200_u8 {
+        let sizes: &[usize] = if number < 20 { &[3 << 20] } else { &[60 << 10, 60 << 10] };
+        for bytes in sizes {
+            let frame = receipt(DeviceId([number; 16]), first, *bytes);
+            lab.call(0, |device, now, rng| device.handle_frame(frame, now, rng));
+        }
+    }
+    let kept = lab.parties[0].device.early_receipt_bytes();
+    harm(kept > 0, "the scene is not what it should be")?;
+    harm(kept <= 4 << 20, &format!("a device keeps {} MiB of them in memory", kept >> 20))?;
+    lab.push(0, "two");
+    has_all(&lab, 1, &["one", "two"])?;
+    let status = lab.parties[0].device.status();
+    harm(lab.parties[0].device.delivered_seq() == status.sealed_seq, "what was delivered is not called so")?;
+    Ok("kept in part, the group goes on")
+}
