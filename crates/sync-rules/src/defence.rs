@@ -20,6 +20,8 @@ pub enum Defence {
     Duplicates,
     /// Entries that a device has stored already are not looked at.
     Cursor,
+    /// A device takes no cursor near the end of numbers.
+    CursorBound,
     /// A store takes each blob id once.
     BlobIds,
     /// A claim that a sender disproves is dropped.
@@ -78,6 +80,7 @@ impl Defence {
         Self::EarlyReceipts,
         Self::Duplicates,
         Self::Cursor,
+        Self::CursorBound,
         Self::BlobIds,
         Self::FalseClaims,
         Self::SplitView,

@@ -9,7 +9,7 @@ use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
 use sync_types::body::{Body, Control, unpack};
 use sync_types::envelope::{Class, Envelope};
 use sync_types::frame::{Entry, EntryKind, Head, Signature};
-use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
 use super::Device;
 use crate::event::{Event, Evidence, Outcome};
@@ -56,11 +56,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn deliver(&mut self, entries: Vec<Entry>, now: u64) {
+        // One that is stored would keep this device from every honest relay, whose cursors never come there.
+        if entries.iter().any(|e| e.cursor >= limits::NUMBER) && stands(Defence::CursorBound) {
+            return self.protocol_broken();
+        }
         let entries: Vec<Entry> =
             entries.into_iter().filter(|e| e.cursor > self.relay.cursor || !stands(Defence::Cursor)).collect();
         if !entries.is_sorted_by(|a, b| a.cursor < b.cursor) {
-            self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
-            return;
+            return self.protocol_broken();
         }
         if self.replaces_key().is_some() {
             return self.deliver_to_old_key(&entries, now);

@@ -188,7 +188,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Identity);
         }
         let head = attached.head.as_ref().map_or((0, Default::default()), |h| (h.seq, h.hash));
-        if attached.epoch >= limits::NUMBER || attached.newest >= limits::NUMBER {
+        if [attached.epoch, attached.newest, attached.acknowledged].into_iter().any(|n| n >= limits::NUMBER) {
             self.protocol_broken();
             return;
         }
@@ -216,13 +216,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn caught_up(&mut self, cursor: u64, now: u64) {
+        if cursor >= limits::NUMBER {
+            return self.protocol_broken();
+        }
         let session = self.session_mut();
         session.caught_up = true;
         let confirmed = session.confirmed_epoch;
         if self.before.as_ref().is_some_and(|b| b.epoch <= confirmed) {
             self.drop_before();
         }
-        if cursor > self.relay.cursor && cursor < limits::NUMBER && self.replaces_key().is_none() {
+        if cursor > self.relay.cursor && self.replaces_key().is_none() {
             // Whatever lies between was this device's own, or deleted.
             self.relay.cursor = cursor;
             self.dirty.insert(Key::Relay);
@@ -330,7 +333,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    fn protocol_broken(&mut self) {
+    /// The relay does not keep to the protocol: the session is over.
+    pub(super) fn protocol_broken(&mut self) {
         self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
     }
 

@@ -1,20 +1,30 @@
 //! Attacks on a device's memory and disk, and on numbers that have bounds.
 
+use sync_core::Event;
 use sync_rules::Defence;
 use sync_types::body::Reached;
 use sync_types::frame::{Acknowledgement, FromRelay, Signature};
-use sync_types::{DeviceId, Opaque, encode};
+use sync_types::{Code, DeviceId, Opaque, encode, limits};
 
 use super::lab::Lab;
 use super::{Attack, By, Seen, harm, has_all};
 
-pub(super) const ATTACKS: &[Attack] = &[attack(
-    "acknowledgements of nobody, in masses",
-    By::Relay,
-    "kept in part, the group goes on",
-    &[Defence::EarlyReceipts],
-    early_receipts,
-)];
+pub(super) const ATTACKS: &[Attack] = &[
+    attack(
+        "acknowledgements of nobody, in masses",
+        By::Relay,
+        "kept in part, the group goes on",
+        &[Defence::EarlyReceipts],
+        early_receipts,
+    ),
+    attack(
+        "cursors near the end of numbers",
+        By::Relay,
+        "refused, the entries come again",
+        &[Defence::CursorBound],
+        far_cursors,
+    ),
+];
 
 const fn attack(
     name: &'static str,
@@ -55,4 +65,29 @@ fn early_receipts() -> Seen {
     let status = lab.parties[0].device.status();
     harm(lab.parties[0].device.delivered_seq() == status.sealed_seq, "what was delivered is not called so")?;
     Ok("kept in part, the group goes on")
+}
+
+fn far_cursors() -> Seen {
+    let mut lab = Lab::with(2);
+    let mut lies = 1;
+    lab.down = Box::new(move |to, mut frame| {
+        if let FromRelay::Deliver(entries) = &mut frame
+            && to == 1
+            && lies > 0
+        {
+            lies -= 1;
+            let far = entries.last_mut().expect("no delivery is empty");
+            far.cursor = limits::NUMBER;
+        }
+        vec![frame]
+    });
+    lab.push(0, "one");
+    lab.reconnect();
+    lab.push(0, "two");
+    lab.restart(1);
+    lab.push(0, "three");
+    has_all(&lab, 1, &["one", "two", "three"])?;
+    let protocol = Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 };
+    harm(lab.parties[1].events.contains(&protocol), "nothing was refused")?;
+    Ok("refused, the entries come again")
 }
