@@ -26,6 +26,8 @@ pub enum Defence {
     BlobIds,
     /// A claim that a sender disproves is dropped.
     FalseClaims,
+    /// A newcomer joins only a group that has agreed on what was offered to it.
+    OfferedSettings,
     /// Devices compare what they hold under one number.
     SplitView,
     /// What cannot be read is passed over, and blocks nothing.
@@ -83,6 +85,7 @@ impl Defence {
         Self::CursorBound,
         Self::BlobIds,
         Self::FalseClaims,
+        Self::OfferedSettings,
         Self::SplitView,
         Self::PassOver,
         Self::Reject,

@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+use sync_core::pairing::GroupOffer;
 use sync_core::seal::seal;
 use sync_core::store::Key;
-use sync_core::{Device, Event, Joining, NewDevice, Outcome};
+use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
 use sync_rules::envelope::head_of;
 use sync_rules::{SigningKey, attach, mls};
 use sync_types::body::{Blob, Body};
@@ -87,11 +88,18 @@ impl Lab {
 
     /// The first device takes another one in.
     pub(super) fn add(&mut self) -> usize {
+        self.add_promised(|_| ()).expect("the Welcome is what was promised")
+    }
+
+    /// The same, with other promises in the pairing.
+    pub(super) fn add_promised(&mut self, promise: impl FnOnce(&mut GroupOffer)) -> Result<usize, DeviceError> {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
             Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
-        joining.take_offer(self.parties[0].device.offer(self.now));
+        let mut offer = self.parties[0].device.offer(self.now);
+        promise(&mut offer);
+        joining.take_offer(offer);
         self.call(0, |device, now, rng| {
             device.add(package, &name, now, rng).expect("the sponsor may add");
         });
@@ -103,13 +111,15 @@ impl Lab {
         while let Some(wire) = self.wires.pop_front() {
             match wire {
                 Wire::Down(to, frame) if to == conn => {
-                    device = device.or_else(|| joining.handle_frame(&frame, self.now, &mut rng).expect("a Welcome"));
+                    if device.is_none() {
+                        device = joining.handle_frame(&frame, self.now, &mut rng)?;
+                    }
                 }
                 wire => self.carry(wire),
             }
         }
         self.relay.ended(conn);
-        self.party(device.expect("the Welcome waits at the relay"), rng)
+        Ok(self.party(device.expect("the Welcome waits at the relay"), rng))
     }
 
     fn rng(&self) -> ChaCha20Rng {

@@ -1,9 +1,10 @@
-//! Attacks on a device's memory and disk, and on numbers that have bounds.
+//! Attacks on bounds and promises: a device's memory and disk, numbers, what was offered and what the group agreed on.
 
 use sync_core::Event;
 use sync_rules::Defence;
 use sync_types::body::Reached;
 use sync_types::frame::{Acknowledgement, FromRelay, Signature};
+use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, Opaque, encode, limits};
 
 use super::lab::Lab;
@@ -23,6 +24,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         "refused, the entries come again",
         &[Defence::CursorBound],
         far_cursors,
+    ),
+    attack(
+        "another app in the offer than in the group",
+        By::Member,
+        "refused by the newcomer",
+        &[Defence::OfferedSettings],
+        other_app,
     ),
 ];
 
@@ -90,4 +98,19 @@ fn far_cursors() -> Seen {
     let protocol = Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 };
     harm(lab.parties[1].events.contains(&protocol), "nothing was refused")?;
     Ok("refused, the entries come again")
+}
+
+/// The sponsor offers a group of the newcomer's app, and adds it to one of another.
+fn other_app() -> Seen {
+    let mut lab = Lab::with(1);
+    let promised = Settings { app_id: b"the newcomer's".to_vec(), ..lab.parties[0].device.settings() };
+    match lab.add_promised(|offer| offer.settings = encode(&promised)) {
+        Ok(newcomer) => {
+            let joined = lab.parties[newcomer].device.settings();
+            harm(joined == promised, "a device joins a group of another app than it was told")?;
+            Err("the scene is not what it should be".to_owned())
+        }
+        Err(error) if error.code() == Code::PairingForged => Ok("refused by the newcomer"),
+        Err(error) => Err(error.to_string()),
+    }
 }
