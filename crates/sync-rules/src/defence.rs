@@ -32,6 +32,8 @@ pub enum Defence {
     SplitView,
     /// What cannot be read is passed over, and blocks nothing.
     PassOver,
+    /// An envelope holds what its class says.
+    BodyClass,
     /// A member that cannot apply a commit has it undone.
     Reject,
     /// Nothing beyond a removed device's cut counts.
@@ -88,6 +90,7 @@ impl Defence {
         Self::OfferedSettings,
         Self::SplitView,
         Self::PassOver,
+        Self::BodyClass,
         Self::Reject,
         Self::Cut,
         Self::CutFork,

@@ -200,7 +200,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
-        for control in body.filter(Body::is_bounded).map(|body| body.control).unwrap_or_default() {
+        for control in body
+            .filter(|body| body.is_bounded() && body.fits(header.class))
+            .map(|body| body.control)
+            .unwrap_or_default()
+        {
             match control {
                 Control::Nack(nack) => self.nack_arrived(header.sender, &nack),
                 Control::Repair(repair) => self.repair_arrived(header.sender, repair),
@@ -223,7 +227,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Outcome::Undecodable;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
-        let body = body.filter(Body::is_bounded);
+        let body = body.filter(|body| body.is_bounded() && (body.fits(header.class) || !stands(Defence::BodyClass)));
         let blobs = body.as_ref().and_then(|b| unpack(&b.blobs).ok());
         let (Some(body), Some(blobs)) = (body, blobs) else {
             if stands(Defence::PassOver) {

@@ -204,7 +204,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.attached = true;
         session.replacing.head.clone_from(&attached.head);
         session.relay_epoch = attached.epoch;
-        session.confirmed_epoch = attached.epoch - u64::from(attached.provisional != 0).min(attached.epoch);
+        session.confirmed_epoch = attached.epoch - u64::from(attached.provisional).min(attached.epoch);
         session.acknowledged = attached.acknowledged;
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;

@@ -39,7 +39,7 @@ use zeroize::Zeroizing;
 use storage::{GroupShelf, KeyPackageShelf};
 
 /// The label of the secret that an epoch's envelope keys come from.
-const EXPORTER_LABEL: &[u8] = b"0ksync/1 envelope";
+const EXPORTER_LABEL: &[u8] = b"0ksync/1 envelope secret";
 
 /// How long before the sponsor's time a key package begins to be valid: its clock may be set back while pairing.
 const VALID_BEFORE: Duration = Duration::from_secs(24 * 3600);

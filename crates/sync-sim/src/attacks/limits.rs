@@ -1,8 +1,8 @@
 //! Attacks on bounds and promises: a device's memory and disk, numbers, what was offered and what the group agreed on.
 
-use sync_core::Event;
+use sync_core::{Event, Outcome};
 use sync_rules::Defence;
-use sync_types::body::Reached;
+use sync_types::body::{Body, Control, Reached, pack};
 use sync_types::frame::{Acknowledgement, FromRelay, Signature};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, Opaque, encode, limits};
@@ -31,6 +31,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         "refused by the newcomer",
         &[Defence::OfferedSettings],
         other_app,
+    ),
+    attack(
+        "blobs in an envelope of class control",
+        By::Member,
+        "passed over, told",
+        &[Defence::BodyClass],
+        wrong_class,
     ),
 ];
 
@@ -113,4 +120,20 @@ fn other_app() -> Seen {
         Err(error) if error.code() == Code::PairingForged => Ok("refused by the newcomer"),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// What the relay is told to be talk between devices holds blobs for the app.
+fn wrong_class() -> Seen {
+    let mut lab = Lab::with(3);
+    let epoch = lab.parties[2].device.epoch();
+    let (_, last) = lab.last_of(2).ok_or("it has said its name")?;
+    let blobs = pack([&lab.text("smuggled")]);
+    let body = Body { blobs, control: vec![Control::Name(Opaque(b"device 2".to_vec()))], ..Body::default() };
+    let envelope = lab.seal(2, epoch, Some(&last), &body);
+    lab.disconnect(2);
+    lab.inject(2, &envelope);
+    lab.push(0, "hello");
+    harm(!lab.has(1, "smuggled"), "an envelope holds what its class does not say")?;
+    harm(lab.has(1, "hello") && lab.met(1, Outcome::Undecodable), "it was not told")?;
+    Ok("passed over, told")
 }
