@@ -28,6 +28,8 @@ pub enum Defence {
     FalseClaims,
     /// A newcomer joins only a group that has agreed on what was offered to it.
     OfferedSettings,
+    /// Members hand on no history where the group has agreed on none.
+    HistoryPolicy,
     /// Devices compare what they hold under one number.
     SplitView,
     /// What cannot be read is passed over, and blocks nothing.
@@ -88,6 +90,7 @@ impl Defence {
         Self::BlobIds,
         Self::FalseClaims,
         Self::OfferedSettings,
+        Self::HistoryPolicy,
         Self::SplitView,
         Self::PassOver,
         Self::BodyClass,

@@ -2,13 +2,13 @@
 
 use sync_core::{Event, Outcome};
 use sync_rules::Defence;
-use sync_types::body::{Body, Control, Reached, pack};
+use sync_types::body::{Body, Control, HistoryRequest, Reached, Span, pack};
 use sync_types::frame::{Acknowledgement, FromRelay, Signature};
-use sync_types::settings::Settings;
+use sync_types::settings::{HistoryPolicy, Settings};
 use sync_types::{Code, DeviceId, Opaque, encode, limits};
 
 use super::lab::Lab;
-use super::{Attack, By, Seen, harm, has_all};
+use super::{Attack, By, SECOND, Seen, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack(
@@ -38,6 +38,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         "passed over, told",
         &[Defence::BodyClass],
         wrong_class,
+    ),
+    attack(
+        "ask for history that nobody is to get",
+        By::Member,
+        "not answered",
+        &[Defence::HistoryPolicy],
+        forbidden_history,
     ),
 ];
 
@@ -136,4 +143,27 @@ fn wrong_class() -> Seen {
     harm(!lab.has(1, "smuggled"), "an envelope holds what its class does not say")?;
     harm(lab.has(1, "hello") && lab.met(1, Outcome::Undecodable), "it was not told")?;
     Ok("passed over, told")
+}
+
+/// What this newcomer's own program would not ask for.
+fn forbidden_history() -> Seen {
+    let mut lab = Lab::agreed(1, HistoryPolicy::None);
+    lab.push(0, "before the newcomer");
+    let newcomer = lab.add();
+    let (epoch, holder) = (lab.parties[newcomer].device.epoch(), lab.id(0));
+    let (_, last) = lab.last_of(0).ok_or("it has sent something")?;
+    let spans = vec![Span { sender: holder, from: 1, to: last.seq }];
+    let request = Control::HistoryRequest(HistoryRequest { holder, number: 1, spans });
+    let body = Body { control: vec![request], ..Body::default() };
+    let (_, head) = lab.last_of(newcomer).ok_or("it has said its name")?;
+    let envelope = lab.seal(newcomer, epoch, Some(&head), &body);
+    lab.inject(newcomer, &envelope);
+    lab.pass(5 * SECOND);
+    let placed = lab.relay.model[&lab.group(0)].placed.values();
+    let said = placed.filter_map(|placed| lab.opened(newcomer, &placed.bytes)).flat_map(|body| body.control);
+    let given = |control: Control| matches!(control, Control::History(history) if !history.runs.is_empty());
+    harm(!said.into_iter().any(given), "who asks is given what was pushed before it came")?;
+    lab.push(0, "behind it");
+    has_all(&lab, newcomer, &["behind it"])?;
+    Ok("not answered")
 }
