@@ -16,6 +16,8 @@ pub enum Defence {
     ReceiptSignature,
     /// Acknowledgements of devices that are not known yet are kept up to a bound.
     EarlyReceipts,
+    /// What waits of one sender behind a hole is bounded in bytes.
+    GapBytes,
     /// What a device applied once it does not apply again.
     Duplicates,
     /// Entries that a device has stored already are not looked at.
@@ -84,6 +86,7 @@ impl Defence {
         Self::Repair,
         Self::ReceiptSignature,
         Self::EarlyReceipts,
+        Self::GapBytes,
         Self::Duplicates,
         Self::Cursor,
         Self::CursorBound,

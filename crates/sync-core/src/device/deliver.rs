@@ -18,6 +18,8 @@ use crate::store::{Key, RefusedEntry, Write};
 
 /// How many envelopes of one sender may wait for a predecessor. Only a faulty relay makes any wait.
 const GAPS: usize = 1024;
+/// And how many bytes of them.
+const GAP_BYTES: u64 = 32 << 20;
 
 /// An envelope that was read, with what was found out about it before its turn.
 struct Read<'a> {
@@ -183,13 +185,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn buffer_gap(&mut self, read: &Read<'_>) {
         let (sender, seq) = (read.envelope.header.sender, read.envelope.header.seq);
         let Some(peer) = self.peers.get_mut(&sender) else { return };
-        if let Err(place) = peer.gaps.binary_search(&seq)
-            && peer.gaps.len() < GAPS
-        {
-            peer.gaps.insert(place, seq);
-            self.dirty.insert(Key::Peer(sender));
-            self.writes.push(Write::BufferGap { sender, seq, envelope: Opaque(read.bytes.to_vec()) });
+        let Err(place) = peer.gaps.binary_search(&seq) else { return };
+        let before = if peer.gaps.is_empty() { 0 } else { peer.gap_bytes };
+        let bytes = before + read.bytes.len() as u64;
+        self.dirty.insert(Key::Peer(sender));
+        if peer.gaps.len() >= GAPS || (bytes > GAP_BYTES && stands(Defence::GapBytes)) {
+            // Asked for once what is before it is here.
+            if peer.heard < seq {
+                (peer.heard, peer.heard_from) = (seq, sender);
+            }
+            return;
         }
+        peer.gaps.insert(place, seq);
+        peer.gap_bytes = bytes;
+        self.writes.push(Write::BufferGap { sender, seq, envelope: Opaque(read.bytes.to_vec()) });
     }
 
     /// Who sends again what is missing says so behind the hole. That alone is read before its turn.
@@ -265,8 +274,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let Some(peer) = self.peers.get_mut(&header.sender) else { return };
         (peer.seq, peer.hash, peer.epoch) = (header.seq, read.hash, header.epoch);
         peer.head = Some(read.head());
-        if let Ok(index) = peer.gaps.binary_search(&header.seq) {
-            peer.gaps.remove(index);
+        if peer.drop_gap(header.seq) {
             self.writes.push(Write::DropGap { sender: header.sender, seq: header.seq });
         }
         self.dirty.insert(Key::Peer(header.sender));
@@ -296,12 +304,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         self.count(outcome);
-        if let Some(peer) = self.peers.get_mut(&sender)
-            && let Ok(index) = peer.gaps.binary_search(&seq)
-        {
-            peer.gaps.remove(index);
+        let Some(peer) = self.peers.get_mut(&sender) else { return };
+        peer.gap_bytes = peer.gap_bytes.saturating_sub(envelope.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        self.dirty.insert(Key::Peer(sender));
+        if peer.drop_gap(seq) {
             self.writes.push(Write::DropGap { sender, seq });
-            self.dirty.insert(Key::Peer(sender));
         }
     }
 

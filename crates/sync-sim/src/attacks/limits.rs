@@ -8,7 +8,7 @@ use sync_types::settings::{HistoryPolicy, Settings};
 use sync_types::{Code, DeviceId, Opaque, encode, limits};
 
 use super::lab::Lab;
-use super::{Attack, By, SECOND, Seen, harm, has_all};
+use super::{Attack, By, MINUTE, SECOND, Seen, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack(
@@ -45,6 +45,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         "not answered",
         &[Defence::HistoryPolicy],
         forbidden_history,
+    ),
+    attack(
+        "a hole before very much",
+        By::Relay,
+        "kept in part, the rest asked for",
+        &[Defence::GapBytes],
+        much_behind_a_hole,
     ),
 ];
 
@@ -166,4 +173,32 @@ fn forbidden_history() -> Seen {
     lab.push(0, "behind it");
     has_all(&lab, newcomer, &["behind it"])?;
     Ok("not answered")
+}
+
+/// One envelope is kept back, so that all behind it have to wait on the disk.
+fn much_behind_a_hole() -> Seen {
+    let mut lab = Lab::with(2);
+    let mut held_back = false;
+    lab.down = Box::new(move |to, mut frame| {
+        if let FromRelay::Deliver(entries) = &mut frame
+            && to == 1
+            && !std::mem::replace(&mut held_back, true)
+        {
+            entries.clear();
+        }
+        vec![frame]
+    });
+    let mut texts = vec!["the first".to_owned()];
+    lab.push(0, &texts[0]);
+    for number in 0..50 {
+        texts.push(format!("{number} ").repeat(300_000));
+        lab.push(0, &texts[texts.len() - 1]);
+    }
+    let waits = lab.parties[1].disk.gap_bytes();
+    harm(waits > 0, "the scene is not what it should be")?;
+    harm(waits <= 33 << 20, &format!("{} MB of one sender wait on the disk", waits / 1_000_000))?;
+    lab.pass(5 * MINUTE);
+    let there: Vec<String> = lab.log(1).into_iter().map(|(_, text)| text).collect();
+    harm(there == texts, "what was not kept is lost")?;
+    Ok("kept in part, the rest asked for")
 }
