@@ -38,6 +38,8 @@ pub enum Defence {
     PassOver,
     /// An envelope holds what its class says.
     BodyClass,
+    /// A group has no keys that its members cannot encrypt to.
+    TreeKeys,
     /// A member that cannot apply a commit has it undone.
     Reject,
     /// Nothing beyond a removed device's cut counts.
@@ -97,6 +99,7 @@ impl Defence {
         Self::SplitView,
         Self::PassOver,
         Self::BodyClass,
+        Self::TreeKeys,
         Self::Reject,
         Self::Cut,
         Self::CutFork,

@@ -504,7 +504,7 @@ async fn refused_entries_are_bounded() {
 
 async fn rows_of(store: &mut Store, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(store.writer().await).await.unwrap()
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(store.writer().await).await.unwrap()
 }
 
 #[tokio::test]

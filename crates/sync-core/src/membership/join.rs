@@ -12,7 +12,7 @@ use sync_types::{DeviceId, GroupId, limits, settings::Settings};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    JoinError, Membership, MembershipError, VALID_BEFORE, client,
+    JoinError, Membership, MembershipError, VALID_BEFORE, check_keys, client,
     storage::{GroupShelf, KeyPackageShelf},
 };
 
@@ -140,6 +140,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         if group.roster().members_iter().count() > limits::MEMBERS {
             return Err(Violation::TooManyMembers.into());
         }
+        check_keys(&crypto, &[], &group)?;
 
         let baseline = info.group_info_extensions.get(BASELINE).map(|e| e.extension_data);
         Ok(Joined { membership: Self::new(crypto, group, shelf), baseline, settings })

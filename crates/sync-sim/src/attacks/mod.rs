@@ -4,6 +4,7 @@
 //! scene with those defences switched off that are said to stop it; there it has to do harm.
 
 mod former;
+mod keys;
 mod lab;
 mod limits;
 mod member;
@@ -84,7 +85,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    [relay::ATTACKS, limits::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS].concat()
+    [relay::ATTACKS, limits::ATTACKS, keys::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS].concat()
 }
 
 const SECOND: u64 = 1000;
