@@ -52,7 +52,7 @@ pub(crate) fn check() -> Result<Vec<Failure>, Failure> {
     for folder in LABELLED {
         for (path, text) in sources(&root().join(folder))? {
             for label in labels(&text, folder.ends_with("sync-rules/src")) {
-                let rows = protocol.matches(&format!("| `0ksync/1 {label}` |")).count();
+                let rows = protocol.matches(&format!("| | `0ksync/1 {label}` |")).count();
                 want(rows == 1, PROTOCOL, format!("the label '{label}' of {path} in one row of §2"));
             }
         }
