@@ -105,6 +105,9 @@ pub enum Access {
     Open,
     /// Who shows one of these tokens.
     Tokens(Tokens),
+    /// The process that the relay runs in, by [`crate::RunningRelay::connect_local`], and nobody else. Pairings are opened
+    /// here by that process and by endpoints that have a member attached; whoever has the link may join one.
+    Own,
 }
 
 impl Access {
@@ -117,11 +120,22 @@ impl Access {
         }
     }
 
-    /// Whether this token lets a group be made. Takes as long for a wrong token as for a right one.
-    pub fn permits(&self, token: &[u8]) -> bool {
+    /// Whether this token lets a group be made, by somebody `within` the relay's process or beyond it. Takes as long for a
+    /// wrong token as for a right one.
+    pub fn permits(&self, token: &[u8], within: bool) -> bool {
         match self {
             Self::Open => true,
             Self::Tokens(tokens) => tokens.contains(token),
+            Self::Own => within,
+        }
+    }
+
+    /// What `/.well-known/0ksync` calls it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Tokens(_) => "token",
+            Self::Own => "own",
         }
     }
 }
@@ -283,7 +297,9 @@ mod tests {
         assert_eq!(Access::parse(&access).unwrap_err().code, Code::InvalidArgument);
         std::fs::write(&path, "s3cret\n").unwrap();
         let access = Access::parse(&access).unwrap();
-        assert!(access.permits(b"s3cret") && !access.permits(b"") && !access.permits(b"s3cre"));
+        let permits = |token: &[u8]| access.permits(token, false);
+        assert!(permits(b"s3cret") && !permits(b"") && !permits(b"s3cre"));
+        assert!(!access.permits(b"", true), "a token is a token, wherever its bearer is");
         assert!(!format!("{access:?}").contains("s3cret"));
         assert!(Access::parse("opened").is_err() && Access::parse("token:").is_err());
     }

@@ -52,11 +52,8 @@ pub(crate) fn check() -> Result<Vec<Failure>, Failure> {
     for folder in LABELLED {
         for (path, text) in sources(&root().join(folder))? {
             for label in labels(&text, folder.ends_with("sync-rules/src")) {
-                want(
-                    protocol.contains(&format!("`0ksync/1 {label}`")),
-                    PROTOCOL,
-                    format!("the label '{label}' of {path}"),
-                );
+                let rows = protocol.matches(&format!("| | `0ksync/1 {label}` |")).count();
+                want(rows == 1, PROTOCOL, format!("the label '{label}' of {path} in one row of §2"));
             }
         }
     }

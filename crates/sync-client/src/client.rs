@@ -352,7 +352,8 @@ impl SyncClient {
     /// Newcomer: shows a link and a short code for a member to [`SyncClient::take`], at this relay.
     ///
     /// # Errors
-    /// As [`SyncClient::join`]; [`Code::AddressInvalid`] for an `embedded` relay, which a newcomer has none of.
+    /// As [`SyncClient::join`]; [`Code::AddressInvalid`] for an `embedded` relay, which a newcomer has none of;
+    /// [`Code::AccessDenied`] for one that another device hosts, where only members show links.
     pub async fn join_show(&self, relay: &RelayAddress, name: Option<&str>) -> Result<Pairing, SyncError> {
         let place = self.newcomers_place(name).await?;
         let place = engine::MeetingPlace { relay: relay.clone(), codes: engine::Codes::Always, ..place };

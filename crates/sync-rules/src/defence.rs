@@ -14,18 +14,32 @@ pub enum Defence {
     Repair,
     /// A delivery counts by the receiver's signature, not by the relay's word.
     ReceiptSignature,
+    /// Acknowledgements of devices that are not known yet are kept up to a bound.
+    EarlyReceipts,
+    /// What waits of one sender behind a hole is bounded in bytes.
+    GapBytes,
     /// What a device applied once it does not apply again.
     Duplicates,
     /// Entries that a device has stored already are not looked at.
     Cursor,
+    /// A device takes no cursor near the end of numbers.
+    CursorBound,
     /// A store takes each blob id once.
     BlobIds,
     /// A claim that a sender disproves is dropped.
     FalseClaims,
+    /// A newcomer joins only a group that has agreed on what was offered to it.
+    OfferedSettings,
+    /// Members hand on no history where the group has agreed on none.
+    HistoryPolicy,
     /// Devices compare what they hold under one number.
     SplitView,
     /// What cannot be read is passed over, and blocks nothing.
     PassOver,
+    /// An envelope holds what its class says.
+    BodyClass,
+    /// A group has no keys that its members cannot encrypt to.
+    TreeKeys,
     /// A member that cannot apply a commit has it undone.
     Reject,
     /// Nothing beyond a removed device's cut counts.
@@ -81,12 +95,19 @@ impl Defence {
         Self::Chain,
         Self::Repair,
         Self::ReceiptSignature,
+        Self::EarlyReceipts,
+        Self::GapBytes,
         Self::Duplicates,
         Self::Cursor,
+        Self::CursorBound,
         Self::BlobIds,
         Self::FalseClaims,
+        Self::OfferedSettings,
+        Self::HistoryPolicy,
         Self::SplitView,
         Self::PassOver,
+        Self::BodyClass,
+        Self::TreeKeys,
         Self::Reject,
         Self::Cut,
         Self::CutFork,

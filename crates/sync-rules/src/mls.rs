@@ -3,11 +3,13 @@
 
 mod commit;
 mod identity;
+mod keys;
 mod rules;
 
 pub(crate) use commit::message;
 pub use commit::{CommitMessage, NotACommit};
 pub use identity::{Identity, InvalidIdentity, member, seated};
+pub use keys::check_keys;
 pub use rules::{Rules, Violation, judges, violation};
 
 use mls_rs::{

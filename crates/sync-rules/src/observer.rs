@@ -10,13 +10,14 @@ use mls_rs::{
         ExternalClient, ExternalGroup, ExternalReceivedMessage, ExternalSnapshot,
         builder::{ExternalBaseConfig, WithCryptoProvider, WithIdentityProvider, WithMlsRules},
     },
-    group::CommitEffect,
+    group::{CommitEffect, ExportedTree, Node},
 };
+use mls_rs_codec::MlsDecode;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
 
 use crate::mls::{
-    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, judges, seated,
-    settings,
+    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, judges,
+    seated, settings,
 };
 
 /// Follows groups by their public messages.
@@ -148,6 +149,12 @@ impl<P: CryptoProvider + Clone> Observer<P> {
         Self { crypto }
     }
 
+    /// Checks the keys of a group's tree that were not there before.
+    fn check_keys(&self, before: &[Option<Node>], group: &ExternalGroup<Config<P>>) -> Result<(), ObserveError> {
+        let suite = self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(ObserveError::Suite)?;
+        Ok(check_keys(&suite, before, tree(group)?.nodes())?)
+    }
+
     fn client(&self) -> ExternalClient<Config<P>> {
         let (rules, identity) = judges();
         ExternalClient::builder()
@@ -179,6 +186,7 @@ impl<P: CryptoProvider + Clone> Observer<P> {
     pub fn inspect(&self, group_info: &[u8], device: DeviceId) -> Result<Inspected, ObserveError> {
         let message = group_info_message(group_info)?;
         let group = self.client().observe_group(message.clone(), None, None).map_err(ObserveError::from)?;
+        self.check_keys(&[], &group)?;
         let of = |m: &mls_rs::group::Member| seated(&m.signing_identity).is_ok_and(|(id, _)| id == device);
         Ok(Inspected {
             observed: observed(&group)?,
@@ -193,6 +201,7 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
     fn found(&self, group_info: &[u8]) -> Result<Observed, ObserveError> {
         let message = group_info_message(group_info)?;
         let group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
+        self.check_keys(&[], &group)?;
         observed(&group)
     }
 
@@ -201,6 +210,7 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
         let state = ExternalSnapshot::from_bytes(snapshot).map_err(damaged)?;
         let mut group = self.client().load_group(state).map_err(damaged)?;
         let before = observed(&group)?;
+        let tree_before = tree(&group)?;
 
         let commit = CommitMessage::parse(commit)?;
         check_place(&commit, &before)?;
@@ -220,6 +230,7 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
             return Err(ObserveError::GroupInfo);
         }
 
+        self.check_keys(tree_before.nodes(), &group)?;
         let after = observed(&group)?;
         let committer = group.roster().member_with_index(done.committer).map_err(ObserveError::from)?;
         let (committer, _) = seated(&committer.signing_identity).map_err(Violation::from)?;
@@ -261,6 +272,12 @@ fn group_info_message(bytes: &[u8]) -> Result<MlsMessage, ObserveError> {
         return Err(ObserveError::Suite);
     }
     Ok(message)
+}
+
+fn tree<P: CryptoProvider + Clone>(group: &ExternalGroup<Config<P>>) -> Result<ExportedTree<'static>, ObserveError> {
+    let bytes = group.export_tree().map_err(ObserveError::from)?;
+    let tree = ExportedTree::mls_decode(&mut bytes.as_slice()).map_err(MlsError::from)?;
+    Ok(tree)
 }
 
 fn observed<P: CryptoProvider + Clone>(group: &ExternalGroup<Config<P>>) -> Result<Observed, ObserveError> {

@@ -365,7 +365,7 @@ mod tests {
         let add = first.prepare(Change::Add(vec![package.message.clone()]), vec![], None, NOW).unwrap();
         let step = observer.process(&relay.snapshot, &add.commit, &add.group_info).unwrap();
         first.apply(&add.commit).unwrap();
-        let invitation = Invitation { group, sponsor: keys[0].device_id() };
+        let invitation = Invitation { group, sponsor: keys[0].device_id(), settings: &Settings::default() };
         let joined = Membership::join(two, &package.secrets, &add.welcomes[0].1, invitation).unwrap();
         let mut second = joined.membership;
 

@@ -195,6 +195,11 @@ impl Disk {
         }
     }
 
+    /// How many bytes of envelopes wait before their predecessor.
+    pub(crate) fn gap_bytes(&self) -> usize {
+        self.gap.values().map(|envelope| envelope.len()).sum()
+    }
+
     /// How many blobs wait behind a hole, and how many envelopes before their predecessor.
     pub(crate) fn stuck(&self) -> (usize, usize) {
         (self.held.len(), self.gap.len())

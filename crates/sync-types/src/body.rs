@@ -2,7 +2,7 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
-use crate::envelope::padded_len;
+use crate::envelope::{Class, padded_len};
 use crate::frame::Head;
 use crate::{BlobId, DecodeError, DeviceId, EntryHash, Opaque, codec, limits};
 
@@ -71,6 +71,18 @@ impl Body {
                 Control::Repair(repair) => repair.number < limits::NUMBER && heads(&repair.heads),
                 Control::Heads(list) => heads(list),
             })
+    }
+}
+
+impl Body {
+    /// Whether it is one that an envelope of this class may hold: blobs travel as data, messages between engines as control.
+    /// What is ephemeral holds no body.
+    pub fn fits(&self, class: Class) -> bool {
+        match class {
+            Class::Data => self.control.is_empty(),
+            Class::Control => self.blobs.is_empty(),
+            Class::Ephemeral => false,
+        }
     }
 }
 
@@ -308,6 +320,17 @@ mod tests {
             let cut = unpack(&packed[..end]);
             assert!(cut.is_err() || cut.unwrap().len() < blobs.len());
         }
+    }
+
+    #[test]
+    fn a_class_says_what_a_body_may_hold() {
+        let data = Body { blobs: pack([&blob(1, "notes", b"x")]), ..Body::default() };
+        let control = Body { control: vec![Control::Leaving], ..Body::default() };
+        let both = Body { blobs: data.blobs.clone(), ..control.clone() };
+        let fits = |body: &Body| [Class::Data, Class::Control, Class::Ephemeral].map(|class| body.fits(class));
+        assert_eq!(fits(&data), [true, false, false]);
+        assert_eq!(fits(&control), [false, true, false]);
+        assert_eq!(fits(&both), [false; 3]);
     }
 
     #[test]

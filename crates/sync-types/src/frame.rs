@@ -124,7 +124,7 @@ pub struct Attached {
     /// The last epoch that the relay ordered.
     pub epoch: u64,
     /// Whether that epoch is still provisional.
-    pub provisional: u8,
+    pub provisional: bool,
     /// The last envelope of this device that the relay accepted.
     pub head: Option<Head>,
     /// The cursor up to which this device has acknowledged; 0 if it never has.
@@ -406,6 +406,17 @@ mod tests {
         assert!(read::<ToRelay>(&[200]).is_err());
         assert!(read::<ToRelay>(&[]).is_err());
         assert!(read::<ToRelay>(&[8, 0]).is_err());
+    }
+
+    #[test]
+    fn an_epoch_is_provisional_or_it_is_not() {
+        let attached = Attached { epoch: 1, provisional: true, head: None, acknowledged: 0, newest: 0 };
+        let mut bytes = codec::encode(&FromRelay::Attached(attached));
+        assert_eq!(bytes[9], 1);
+        for (byte, reads) in [(0, true), (1, true), (2, false), (255, false)] {
+            bytes[9] = byte;
+            assert_eq!(read::<FromRelay>(&bytes).is_ok(), reads, "{byte}");
+        }
     }
 
     #[test]

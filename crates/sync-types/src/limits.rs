@@ -29,6 +29,8 @@ pub const FRAME_BYTES: usize = 4 * MIB;
 pub const PUSH_ENVELOPES: usize = 4 * KIB;
 /// How many bytes of entries a relay puts into one frame before it starts another.
 pub const DELIVER_BYTES: usize = MIB;
+/// The largest acknowledgement that a member signs, in bytes. A relay writes one once for each sender that it names.
+pub const STATEMENT_BYTES: usize = 64 * KIB;
 /// How many members a group may have.
 pub const MEMBERS: usize = 128;
 /// How many relays a group's settings may name.

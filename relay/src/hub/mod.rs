@@ -47,8 +47,8 @@ pub(crate) struct Op {
 pub(crate) enum Request {
     /// To be attached.
     Attach { attach: Attach, proof: Proof, inbox: Arc<Inbox> },
-    /// To make a group and be attached.
-    Create { attach: Attach, proof: Proof, group_info: Opaque, token: Opaque, inbox: Arc<Inbox> },
+    /// To make a group and be attached; `within` the relay's process or from beyond it.
+    Create { attach: Attach, proof: Proof, group_info: Opaque, token: Opaque, within: bool, inbox: Arc<Inbox> },
     /// To take envelopes.
     Push(Verified),
     /// To move its cursor.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Place};
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
+use crate::config::Access;
 use crate::crash;
 use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Refusal};
 use crate::store::{GroupRows, StoreError};
@@ -197,8 +198,12 @@ impl Writer {
                 let outcome = state.create_again(attach, proof);
                 self.admit(op.session, attach, inbox, outcome)
             }
-            (Request::Create { attach, proof, group_info, token, inbox }, None, _) => {
-                match self.create(attach, proof, group_info, token, now) {
+            (Request::Create { attach, proof, group_info, token, within, inbox }, None, _) => {
+                let made = match self.permits(token, *within) {
+                    Ok(()) => self.create(attach, proof, group_info, now),
+                    Err(refusal) => Err(refusal),
+                };
+                match made {
                     Ok((attachment, decision)) => {
                         let outcome = self.admit(op.session, attach, inbox, Ok(attachment));
                         batch.write(decision.writes);
@@ -252,18 +257,24 @@ impl Writer {
         }
     }
 
+    fn permits(&self, token: &Opaque, within: bool) -> Result<(), Refusal> {
+        if self.parts.access.permits(token, within) {
+            return Ok(());
+        }
+        let message = match self.parts.access {
+            Access::Own => "this relay is a device's own: only that device makes groups here",
+            _ => "making a group here wants an access token",
+        };
+        Err(Refusal::new(About::Session, Code::AccessDenied, message))
+    }
+
     fn create(
         &mut self,
         attach: &Attach,
         proof: &Proof,
         group_info: &Opaque,
-        token: &Opaque,
         now: u64,
     ) -> Result<(Attachment, Decision), Refusal> {
-        if !self.parts.access.permits(token) {
-            let message = "making a group here wants an access token";
-            return Err(Refusal::new(About::Session, Code::AccessDenied, message));
-        }
         let (state, decision) = GroupState::create(&*self.parts.observe, attach, proof, group_info, now)?;
         let attachment = state.attach(attach, proof)?;
         self.groups.set(attach.group, Place::Here(Box::new(state)));

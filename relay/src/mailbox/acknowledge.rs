@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_types::frame::About;
-use sync_types::{Code, DeviceId};
+use sync_types::{Code, DeviceId, limits};
 
 use super::verified::Signed;
 use super::{Decision, GroupState, NUMBER_MAX, Notice, Refusal, Stated};
@@ -11,7 +11,7 @@ use crate::store::{MemberRow, StatementRow, Write};
 
 /// How many bytes of one device's statements the relay keeps, which no quota counts. A device that names everybody at once
 /// has one statement and stays far below.
-const KEPT_BYTES: usize = 4 * Stated::BYTES;
+const KEPT_BYTES: usize = 4 * limits::STATEMENT_BYTES;
 /// After how many milliseconds a device that has more says it all anew.
 const KEPT_RETRY_MS: u64 = 1_000;
 /// How many holes an acknowledgement may name.

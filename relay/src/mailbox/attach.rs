@@ -130,7 +130,7 @@ impl GroupState {
         Ok(Attachment {
             attached: Attached {
                 epoch: self.group.epoch,
-                provisional: u8::from(self.group.provisional.is_some()),
+                provisional: self.group.provisional.is_some(),
                 head: self.heads.get(&request.device).map(|h| h.head.clone()),
                 // Where it began is not its own word.
                 acknowledged: Some(member.acknowledged).filter(|a| *a > member.start).unwrap_or_default(),

@@ -9,7 +9,7 @@ use sync_rules::envelope::{head_of, verify_parts};
 use sync_rules::statement::verify_acknowledgement;
 use sync_types::envelope::{EnvelopeError, Header};
 use sync_types::frame::{Acknowledge, Acknowledgement, Head};
-use sync_types::{DecodeError, DeviceId, Envelope, GroupId, Opaque, codec};
+use sync_types::{DecodeError, DeviceId, Envelope, GroupId, Opaque, codec, limits};
 
 use crate::store::Bytes;
 
@@ -109,13 +109,10 @@ pub struct Stated {
 }
 
 impl Stated {
-    /// The largest statement, in bytes. One is written once for each sender that it names, so it has to be small.
-    pub(super) const BYTES: usize = 64 << 10;
-
     /// Reads and verifies. `keys` come from [`super::GroupState::keys`].
     pub fn verify(group: GroupId, request: &Acknowledge, keys: &Keys) -> Self {
         let bytes = &request.statement[..];
-        let read = (1..=Self::BYTES).contains(&bytes.len()).then(|| {
+        let read = (1..=limits::STATEMENT_BYTES).contains(&bytes.len()).then(|| {
             let statement: Acknowledgement = codec::decode(bytes)?;
             let signed = match keys.get(&statement.device) {
                 Some(key) if verify_acknowledgement(&group, &statement, key).is_ok() => Signed::By(*key),

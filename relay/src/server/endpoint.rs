@@ -19,7 +19,7 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
 }
 
 /// What both sides derive their attach proofs from: the label of the TLS exporter (RFC 8446 §7.5). Its context is empty.
-pub const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach";
+pub const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach exporter";
 
 pub(super) async fn bind(
     identity: &Identity,

@@ -17,9 +17,10 @@ use tokio::time::timeout;
 
 use self::address::reachable;
 use self::admission::{Admission, Peer};
+use self::origin::{Members, Origin};
 use self::pairing::Pairings;
 use self::verify::Verifier;
-use crate::config::{RelayConfig, ServerLimits, StoreConfig};
+use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
 use crate::http::{self, Shown};
 use crate::hub::{Hub, Parts};
 use crate::mailbox::Refusal;
@@ -33,6 +34,7 @@ mod admission;
 mod endpoint;
 mod folder;
 mod framing;
+mod origin;
 mod pairing;
 mod stream;
 mod verify;
@@ -80,7 +82,9 @@ struct Shared {
     pairings: Arc<Pairings>,
     metrics: Arc<Metrics>,
     limits: ServerLimits,
+    access: Access,
     admission: Arc<Admission>,
+    members: Arc<Members>,
     verifier: Verifier,
     stopping: watch::Sender<bool>,
 }
@@ -163,7 +167,9 @@ impl Relay {
             store,
             pairings: Pairings::new(config.limits.pairings),
             metrics,
+            access: config.access.clone(),
             admission: Admission::new(config.limits.clone()),
+            members: Arc::default(),
             limits: config.limits.clone(),
             verifier: Verifier::new(),
             stopping: watch::Sender::new(false),
@@ -243,7 +249,7 @@ impl RunningRelay {
         let shared = self.shared.clone();
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         while local.try_join_next().is_some() {}
-        local.spawn(async move { stream::serve(&shared, reader, writer, exporter, None).await });
+        local.spawn(async move { stream::serve(&shared, reader, writer, exporter, Origin::Process).await });
         let (reader, writer) = tokio::io::split(near);
         LocalConnection { reader, writer, exporter }
     }
@@ -322,7 +328,7 @@ fn shown(
             "group_entries": config.quotas.group_entries,
             "members": limits::MEMBERS,
         },
-        "access": if matches!(config.access, crate::Access::Open) { "open" } else { "token" },
+        "access": config.access.name(),
     });
     let probed = shared.clone();
     Shown {
@@ -434,7 +440,7 @@ where
     W: AsyncWrite + Unpin + Send,
 {
     match shared.admission.open_stream(&peer, Instant::now()) {
-        Ok(()) => stream::serve(shared, reader, writer, exporter, ip).await,
+        Ok(()) => stream::serve(shared, reader, writer, exporter, Origin::Endpoint { peer, ip }).await,
         Err(wait) => {
             let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
             let refusal = Refusal::new(About::Session, Code::RateLimited, "too many streams in too short a time")

@@ -1,20 +1,19 @@
 //! One stream: a session between its frames, the hub, the pairings and the store.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sync_types::frame::{self, About, FromRelay};
+use sync_types::frame::{self, About, FromRelay, SlotSide};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::admission;
 use super::framing::{self, ReadError};
+use super::origin::{MemberHere, Origin};
 use super::pairing::Pairings;
 use super::{Shared, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request};
-use crate::mailbox::{Refusal, Verifying};
+use crate::mailbox::{Refusal, Verifying, View};
 use crate::metrics::Gauge;
 use crate::rendezvous::PartyId;
 use crate::session::{Action, Ask, Session};
@@ -29,8 +28,9 @@ struct Stream<'a> {
     begun: Notify,
     /// Who asked to be attached.
     whom: Mutex<Option<(GroupId, DeviceId)>>,
-    /// The network that it comes from, if it comes from one.
-    network: Option<IpAddr>,
+    origin: Origin,
+    /// While a member is attached.
+    member: Mutex<Option<MemberHere>>,
 }
 
 /// Counts while it lives.
@@ -59,7 +59,7 @@ impl Drop for Party<'_> {
 }
 
 /// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
-pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32], from: Option<IpAddr>)
+pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32], origin: Origin)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
@@ -73,7 +73,8 @@ where
         inbox,
         begun: Notify::new(),
         whom: Mutex::default(),
-        network: from.map(admission::network),
+        origin,
+        member: Mutex::default(),
     };
     let mut stopping = shared.stopping.subscribe();
     let asks = async {
@@ -151,6 +152,20 @@ impl Stream<'_> {
         }
     }
 
+    /// Notes whether whoever is attached is a member at present.
+    fn note(&self, view: Option<View>) {
+        let member = view.and_then(|view| self.shared.members.attached(self.origin, view));
+        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = member;
+    }
+
+    fn may_show(&self) -> Result<(), Refusal> {
+        if self.shared.members.may_show(&self.shared.access, self.origin) {
+            return Ok(());
+        }
+        let message = "this relay is a device's own: only its group's members show pairings here";
+        Err(Refusal::new(About::Slot, Code::AccessDenied, message))
+    }
+
     fn reply(&self, frame: FromRelay) {
         if let FromRelay::Refused(refused) = &frame {
             self.shared.metrics.refused(refused.code());
@@ -185,8 +200,9 @@ impl Stream<'_> {
             }
             Ask::Create(create, proof) => {
                 let (attach, group_info, token) = (create.attach, create.group_info, create.token);
+                let within = self.origin == Origin::Process;
                 *self.whom() = Some((attach.group, attach.device));
-                return self.begin(line, Request::Create { attach, proof, group_info, token, inbox }).await;
+                return self.begin(line, Request::Create { attach, proof, group_info, token, within, inbox }).await;
             }
             Ask::Push(envelopes) => {
                 // Only an attached session asks for this.
@@ -203,12 +219,20 @@ impl Stream<'_> {
             Ask::Presence(envelope) => Request::Presence(envelope),
             Ask::WelcomeStored => Request::WelcomeStored,
             Ask::GroupInfo => Request::GroupInfo,
-            Ask::OpenSlot(request) => return self.entered(self.shared.pairings.open(line.id(), &request, &inbox)),
+            Ask::OpenSlot(request) => {
+                let shows = request.side == SlotSide::Shows;
+                let outcome = if shows { self.may_show() } else { Ok(()) }
+                    .and_then(|()| self.shared.pairings.open(line.id(), &request, &inbox));
+                return self.entered(outcome);
+            }
             Ask::OpenNameplate(request) => {
-                return self.entered(self.shared.pairings.open_nameplate(line.id(), &request, &inbox));
+                let outcome =
+                    self.may_show().and_then(|()| self.shared.pairings.open_nameplate(line.id(), &request, &inbox));
+                return self.entered(outcome);
             }
             Ask::JoinNameplate(request) => {
-                let outcome = self.shared.pairings.join_nameplate(line.id(), &request, self.network, &inbox);
+                let network = self.origin.network();
+                let outcome = self.shared.pairings.join_nameplate(line.id(), &request, network, &inbox);
                 return self.entered(outcome);
             }
             Ask::SlotMessage(message) => {
@@ -274,6 +298,7 @@ impl Stream<'_> {
                     },
                     None => None,
                 };
+                self.note(Some(attachment.view));
                 let frames = self.session().handle_attached(*attachment, welcome);
                 self.begun.notify_one();
                 put(out, &frames);
@@ -294,7 +319,10 @@ impl Stream<'_> {
                 put(out, &frames);
                 true
             }
-            Event::View(view) => act(out, self.session().handle_view(view)),
+            Event::View(view) => {
+                self.note(view);
+                act(out, self.session().handle_view(view))
+            }
             Event::Confirmed { epoch, cursor } => {
                 let frames = self.session().handle_confirmed(epoch, cursor);
                 put(out, &frames);

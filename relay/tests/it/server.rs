@@ -197,6 +197,53 @@ async fn making_a_group_wants_the_token_and_attaching_does_not() {
 }
 
 #[tokio::test]
+async fn a_devices_own_relay_takes_groups_of_its_process_and_pairings_of_members() {
+    let listen = Some(([127, 0, 0, 1], 0).into());
+    let config = RelayConfig { access: Access::Own, listen, ..RelayConfig::in_memory() };
+    let relay = Relay::start(config).await.unwrap();
+    let near = Quic::connect(&relay).await;
+    let device = Device::new(3, GroupId([6; 32]));
+    let mut wire = near.open().await;
+    device.create(&mut wire, &device.found(), b"").await;
+    assert_eq!(wire.refusal().await.code(), Code::AccessDenied);
+
+    let slot = |name, side| ToRelay::OpenSlot(OpenSlot { version: VERSION, slot: [name; 16], side, ttl_seconds: 60 });
+    let ((a, _), _) = pair(async || Wire::local(&relay), b"").await;
+    let mut stranger = near.open().await;
+    stranger.send(&slot(1, SlotSide::Shows)).await;
+    assert_eq!(stranger.refusal().await.code(), Code::AccessDenied);
+
+    // A member opens one from the endpoint where it is attached, and as long as it is.
+    let mut attached = near.open().await;
+    a.attach(&mut attached, 1).await;
+    let mut shows = near.open().await;
+    shows.send(&slot(2, SlotSide::Shows)).await;
+    assert_eq!(shows.receive().await, Some(FromRelay::SlotOpened));
+    let far = Quic::connect(&relay).await;
+    let mut elsewhere = far.open().await;
+    elsewhere.send(&slot(3, SlotSide::Shows)).await;
+    assert_eq!(elsewhere.refusal().await.code(), Code::AccessDenied);
+    // Whoever has a link may follow it.
+    let mut scans = far.open().await;
+    scans.send(&slot(2, SlotSide::Scans)).await;
+    assert_eq!(scans.receive().await, Some(FromRelay::SlotOpened));
+
+    drop(attached);
+    let refused = async {
+        loop {
+            let mut late = near.open().await;
+            late.send(&slot(4, SlotSide::Shows)).await;
+            // The relay may not have noticed yet that the member is gone.
+            if late.receive().await != Some(FromRelay::SlotOpened) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    relay.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_pushes_and_goes_on_delivering() {
     let folder = tempfile::tempdir().unwrap();
     let store = StoreConfig::Sqlite { path: folder.path().join("relay.db"), max_bytes: Some(1 << 20) };

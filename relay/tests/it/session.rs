@@ -15,7 +15,7 @@ use crate::support::*;
 const MEMBER: View = View { after: 0, until: u64::MAX, commits_only: false };
 
 pub(crate) fn attachment(newest: u64, view: View) -> Attachment {
-    let attached = Attached { epoch: 1, provisional: 0, head: None, acknowledged: 0, newest };
+    let attached = Attached { epoch: 1, provisional: false, head: None, acknowledged: 0, newest };
     Attachment { attached, welcome_waits: false, receipts: vec![], view }
 }
 

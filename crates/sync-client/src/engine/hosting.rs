@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address};
+use sync_relay::{
+    Access, LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address,
+};
 use sync_types::{Code, RelayAddress};
 use tokio::time::timeout;
 
@@ -17,6 +19,8 @@ use crate::transport::{LocalRelays, LocalStream};
 
 const ENDPOINT: &str = "embedded_endpoint";
 const PORT: &str = "embedded_port";
+/// How large the relay's database may grow, in bytes: one group at its quota, and what SQLite needs around it.
+const MOST_BYTES: u64 = 5 << 30;
 /// How long the devices that are connected may take to be told.
 const STOP: Duration = Duration::from_secs(2);
 
@@ -101,10 +105,18 @@ impl Hosting {
         std::fs::create_dir_all(&self.folder).map_err(|e| SyncError::io("make", &self.folder, &e))?;
         let config = RelayConfig {
             data: Some(self.folder.clone()),
-            store: StoreConfig::Sqlite { path: self.folder.join(StoreConfig::FILE), max_bytes: None },
+            store: StoreConfig::Sqlite { path: self.folder.join(StoreConfig::FILE), max_bytes: Some(MOST_BYTES) },
             listen: Some(listen),
-            // A handful of devices may come back at once.
-            limits: ServerLimits { drain_spread: Duration::from_secs(1), ..ServerLimits::default() },
+            access: Access::Own,
+            limits: ServerLimits {
+                connections: 1_024,
+                connections_per_ip: 256,
+                pairings: 64,
+                groups_cached: 16,
+                // A handful of devices may come back at once.
+                drain_spread: Duration::from_secs(1),
+                ..ServerLimits::default()
+            },
             ..RelayConfig::in_memory()
         };
         Relay::start(config).await.map_err(|e| SyncError::new(e.code, format!("the embedded relay: {}", e.message)))

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::failed;
 use crate::SyncError;
+use crate::client::Inner;
 use crate::clock::{SystemRng, now_ms};
 use crate::engine::Start;
 use crate::transport::{FrameReader, FrameWriter};
@@ -38,17 +39,25 @@ impl Drop for Meeting {
 impl Meeting {
     /// Takes a side in the rendezvous of a link.
     pub(super) async fn over_link(
-        start: &Start,
+        inner: &Inner,
         relay: &RelayAddress,
         machine: Machine,
         shows: bool,
         ttl: Duration,
     ) -> Result<Self, SyncError> {
+        let start = &inner.start;
         let slot =
             machine.slot().ok_or_else(|| SyncError::new(Code::Internal, "a pairing without a link has no slot"))?;
         let side = if shows { SlotSide::Shows } else { SlotSide::Scans };
         let ask = ToRelay::OpenSlot(OpenSlot { version: VERSION, slot, side, ttl_seconds: seconds(ttl) });
-        let (reader, writer, answer) = open(start, relay, &ask).await?;
+        let opened = match open(start, relay, &ask).await {
+            // A relay that another device hosts lets members show a link, and knows them while they are attached.
+            Err(error) if error.code == Code::AccessDenied && shows && attached(inner).await => {
+                open(start, relay, &ask).await
+            }
+            other => other,
+        };
+        let (reader, writer, answer) = opened?;
         match answer {
             FromRelay::SlotOpened => Ok(Self::begin(machine, shows, reader, writer)),
             _ => Err(something_else()),
@@ -151,6 +160,16 @@ impl Meeting {
         let drained = async { while let Some(Ok(_)) = self.frames.recv().await {} };
         let _ = timeout(PARTING, drained).await;
     }
+}
+
+/// Whether the relay has this device attached, or soon does.
+async fn attached(inner: &Inner) -> bool {
+    let mut snapshot = inner.snapshot.clone();
+    if snapshot.borrow().group.is_none() {
+        return false;
+    }
+    let online = snapshot.wait_for(|now| now.online || now.closed);
+    timeout(OPENING, online).await.is_ok_and(|now| now.is_ok_and(|now| now.online))
 }
 
 /// A stream to the relay, and its answer to the first frame on it.

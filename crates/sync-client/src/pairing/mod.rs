@@ -102,7 +102,7 @@ impl Pairing {
                 false => None,
             }
         };
-        let (link, code) = tokio::join!(Meeting::over_link(start, &place.relay, machine, true, ttl), code);
+        let (link, code) = tokio::join!(Meeting::over_link(&inner, &place.relay, machine, true, ttl), code);
         let (meeting, code) = match (link?, code) {
             (_, Some(Err(error))) if needs_code => return Err(error),
             // A relay of before there were codes, or one that has too many open: the link is as good.
@@ -137,7 +137,7 @@ impl Pairing {
                     (_, address) => address,
                 };
                 let machine = Machine::scan(*link, side, &start.app_id, &mut SystemRng).map_err(failed)?;
-                Meeting::over_link(start, &relay, machine, false, PAIRING_TTL).await?
+                Meeting::over_link(&inner, &relay, machine, false, PAIRING_TTL).await?
             }
             Invitation::Code(_) if place.codes == Codes::Never => return Err(needs_relay()),
             Invitation::Code(code) => Meeting::type_code(start, &place.relay, side, code).await?,

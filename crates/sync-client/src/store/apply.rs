@@ -16,9 +16,6 @@ const MOST_WAITING: usize = 8;
 /// How many rows of the small state one statement sets at the most: each number is one more text.
 const PUTS: usize = 4;
 
-/// How many refused entries are kept.
-const REFUSED: i64 = 1_000;
-
 impl Turn<'_> {
     /// Applies the core's writes in their order.
     pub(crate) async fn apply(&mut self, writes: Vec<Write>) -> Result<(), SyncError> {
@@ -166,7 +163,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Keeps something that was not accepted, and forgets the oldest beyond the bound.
+    /// Keeps something that was not accepted.
     pub(super) fn refuse(
         &mut self,
         cursor: u64,
@@ -178,7 +175,7 @@ impl Turn<'_> {
         let script =
             self.script.statement("INSERT INTO refused (cursor, sender, outcome, at, bytes) VALUES (?, ?, ?, ?, ?)");
         script.bind(number(cursor)?).bind(sender.map(|s| s.0.to_vec())).bind(outcome).bind(number(at)?).bind(bytes);
-        script.statement("DELETE FROM refused WHERE number <= (SELECT max(number) FROM refused) - ?").bind(REFUSED);
+        self.refused = true;
         Ok(())
     }
 

@@ -142,9 +142,12 @@ impl LogReader {
         Ok(Counts { outbox: at(1)?, unacknowledged: at(2)? })
     }
 
-    /// What was not accepted, counted by outcome and sender.
+    /// What was not accepted, counted by outcome and sender; what is kept no more, too.
     pub(crate) async fn refused(&self) -> Result<Vec<Kept>, SyncError> {
-        let sql = "SELECT outcome, sender, count(*) FROM refused GROUP BY outcome, sender ORDER BY max(number) DESC";
+        let sql = "SELECT outcome, nullif(sender, x''), sum(count) FROM (
+                       SELECT outcome, coalesce(sender, x'') AS sender, 1 AS count, number FROM refused
+                       UNION ALL SELECT outcome, sender, count, 0 FROM refused_before
+                   ) GROUP BY outcome, sender ORDER BY max(number) DESC";
         let read = |row: &sqlx::sqlite::SqliteRow| {
             let sender: Option<Vec<u8>> = row.try_get(1)?;
             Ok(Kept {
@@ -187,7 +190,8 @@ impl Turn<'_> {
 
     /// Forgets the group, the log and the consumers' positions.
     pub(crate) fn forget_all(&mut self) {
-        for table in ["state", "blob", "held", "sealed", "gap", "refused", "consumer", "consumer_all"] {
+        for table in ["state", "blob", "held", "sealed", "gap", "refused", "refused_before", "consumer", "consumer_all"]
+        {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
         self.puts.clear();

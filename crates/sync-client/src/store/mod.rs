@@ -6,6 +6,7 @@
 mod apply;
 mod consumers;
 mod reads;
+mod refused;
 mod rows;
 mod schema;
 
@@ -65,6 +66,8 @@ pub(crate) struct Turn<'a> {
     puts: BTreeMap<Key, Zeroizing<Vec<u8>>>,
     drop_sealed: Option<u64>,
     conflicts: Vec<IdConflict>,
+    /// Whether something was refused, so that there may be more than is kept.
+    refused: bool,
     outbox: Outbox,
 }
 
@@ -135,6 +138,7 @@ impl Store {
             puts: BTreeMap::new(),
             drop_sealed: None,
             conflicts: vec![],
+            refused: false,
             outbox,
         }
     }
@@ -228,7 +232,9 @@ impl Turn<'_> {
     async fn put_all(&mut self) -> Result<(), SyncError> {
         self.put_received().await?;
         self.put_fresh().await?;
-        self.put_state().await
+        self.put_state().await?;
+        self.forget_refused();
+        Ok(())
     }
 
     /// Whether the transaction still stands: SQLite rolls all of it back by itself when the disk fails a statement, even one

@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST],
+    migrations: &[FIRST, SECOND],
 };
 
 const FIRST: &str = "
@@ -82,4 +82,14 @@ CREATE TABLE consumer (
     PRIMARY KEY (name, channel)
 ) WITHOUT ROWID;
 CREATE TABLE consumer_all (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+const SECOND: &str = "
+-- How many refused entries were forgotten, by outcome and sender; an empty sender stands for many, and for none.
+CREATE TABLE refused_before (
+    outcome TEXT NOT NULL,
+    sender BLOB NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (outcome, sender)
+) WITHOUT ROWID;
 ";

@@ -21,7 +21,7 @@ pub(crate) use quic::Quic;
 pub(crate) use resolve::{Resolved, Resolver};
 
 /// The label of the TLS exporter (RFC 8446 §7.5) that attach proofs are made from. Its context is empty.
-const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach";
+const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach exporter";
 
 /// A future that a trait's method returns.
 pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, SyncError>> + Send + 'a>>;

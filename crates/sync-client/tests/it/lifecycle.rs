@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sync_client::{ClientEvent, Code, ReceiptState, RelayAddress, SyncClient, SyncConfig};
+use sync_client::{ClientEvent, Code, InviteOptions, ReceiptState, RelayAddress, SyncClient, SyncConfig};
 
 use crate::support::*;
 
@@ -85,6 +85,56 @@ async fn a_device_hosts_its_groups_relay_and_keeps_its_port() {
     assert_eq!(receive_texts(&host, 1).await, ["while the host is away"]);
     guest.wait(&receipt, ReceiptState::Delivered, SOON).await.unwrap();
     assert_eq!(host.status().await.unwrap().relays, relays);
+}
+
+/// The relay that a device hosts, as anybody on the network reaches it.
+async fn hosted(host: &SyncClient) -> RelayAddress {
+    host.ensure_group().await.unwrap();
+    host.status().await.unwrap().relays[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_use_nothing_of_the_relay_that_a_device_hosts() {
+    let world = World::memory().await;
+    let host = SyncClient::new(embedded(&world, "host")).await.unwrap();
+    let address = hosted(&host).await;
+    let config = world.config("stranger").relay(address.clone());
+    let stranger = SyncClient::new(config).await.unwrap();
+    let mut events = stranger.events();
+    let receipt = stranger.push("for nobody").await.unwrap();
+    let refused = event("the refusal", &mut events, |e| match e {
+        ClientEvent::Disconnected { code, .. } if *code == Code::AccessDenied => Some(*code),
+        ClientEvent::Connected => panic!("a stranger made a group"),
+        _ => None,
+    });
+    assert_eq!(refused.await, Code::AccessDenied);
+    assert_eq!(stranger.receipt_state(receipt.id).await.unwrap(), ReceiptState::Queued);
+    // Nor does it open a rendezvous there, as a member or as a newcomer.
+    assert_eq!(stranger.invite(InviteOptions::default()).await.unwrap_err().code, Code::AccessDenied);
+    let newcomer = world.device("newcomer").await;
+    assert_eq!(newcomer.join_show(&address, None).await.unwrap_err().code, Code::AccessDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paired_device_pairs_others_at_the_relay_that_a_member_hosts() {
+    let world = World::memory().await;
+    let host = SyncClient::new(embedded(&world, "host")).await.unwrap();
+    let guest = SyncClient::new(embedded(&world, "guest")).await.unwrap();
+    pair(&host, &guest).await;
+    // Right after its start: it may not be attached yet.
+    guest.close().await;
+    let guest = SyncClient::new(embedded(&world, "guest")).await.unwrap();
+    let third = SyncClient::new(embedded(&world, "third")).await.unwrap();
+    pair(&guest, &third).await;
+    third.push("from the third").await.unwrap();
+    assert_eq!(receive_texts(&host, 1).await, ["from the third"]);
+    // One that was removed is a stranger again.
+    let (address, id) = (hosted(&host).await, third.status().await.unwrap().device.unwrap());
+    let mut events = third.events();
+    host.remove_device(id).await.unwrap();
+    event("its removal", &mut events, |e| matches!(e, ClientEvent::Removed { .. }).then_some(())).await;
+    third.leave().await.unwrap();
+    assert_eq!(third.join_show(&address, None).await.unwrap_err().code, Code::AccessDenied);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
 use sync_types::body::{Body, Control, unpack};
 use sync_types::envelope::{Class, Envelope};
 use sync_types::frame::{Entry, EntryKind, Head, Signature};
-use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
 use super::Device;
 use crate::event::{Event, Evidence, Outcome};
@@ -18,6 +18,8 @@ use crate::store::{Key, RefusedEntry, Write};
 
 /// How many envelopes of one sender may wait for a predecessor. Only a faulty relay makes any wait.
 const GAPS: usize = 1024;
+/// And how many bytes of them.
+const GAP_BYTES: u64 = 32 << 20;
 
 /// An envelope that was read, with what was found out about it before its turn.
 struct Read<'a> {
@@ -56,11 +58,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn deliver(&mut self, entries: Vec<Entry>, now: u64) {
+        // One that is stored would keep this device from every honest relay, whose cursors never come there.
+        if entries.iter().any(|e| e.cursor >= limits::NUMBER) && stands(Defence::CursorBound) {
+            return self.protocol_broken();
+        }
         let entries: Vec<Entry> =
             entries.into_iter().filter(|e| e.cursor > self.relay.cursor || !stands(Defence::Cursor)).collect();
         if !entries.is_sorted_by(|a, b| a.cursor < b.cursor) {
-            self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
-            return;
+            return self.protocol_broken();
         }
         if self.replaces_key().is_some() {
             return self.deliver_to_old_key(&entries, now);
@@ -180,13 +185,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn buffer_gap(&mut self, read: &Read<'_>) {
         let (sender, seq) = (read.envelope.header.sender, read.envelope.header.seq);
         let Some(peer) = self.peers.get_mut(&sender) else { return };
-        if let Err(place) = peer.gaps.binary_search(&seq)
-            && peer.gaps.len() < GAPS
-        {
-            peer.gaps.insert(place, seq);
-            self.dirty.insert(Key::Peer(sender));
-            self.writes.push(Write::BufferGap { sender, seq, envelope: Opaque(read.bytes.to_vec()) });
+        let Err(place) = peer.gaps.binary_search(&seq) else { return };
+        let before = if peer.gaps.is_empty() { 0 } else { peer.gap_bytes };
+        let bytes = before + read.bytes.len() as u64;
+        self.dirty.insert(Key::Peer(sender));
+        if peer.gaps.len() >= GAPS || (bytes > GAP_BYTES && stands(Defence::GapBytes)) {
+            // Asked for once what is before it is here.
+            if peer.heard < seq {
+                (peer.heard, peer.heard_from) = (seq, sender);
+            }
+            return;
         }
+        peer.gaps.insert(place, seq);
+        peer.gap_bytes = bytes;
+        self.writes.push(Write::BufferGap { sender, seq, envelope: Opaque(read.bytes.to_vec()) });
     }
 
     /// Who sends again what is missing says so behind the hole. That alone is read before its turn.
@@ -197,7 +209,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
-        for control in body.filter(Body::is_bounded).map(|body| body.control).unwrap_or_default() {
+        for control in body
+            .filter(|body| body.is_bounded() && body.fits(header.class))
+            .map(|body| body.control)
+            .unwrap_or_default()
+        {
             match control {
                 Control::Nack(nack) => self.nack_arrived(header.sender, &nack),
                 Control::Repair(repair) => self.repair_arrived(header.sender, repair),
@@ -220,7 +236,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Outcome::Undecodable;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
-        let body = body.filter(Body::is_bounded);
+        let body = body.filter(|body| body.is_bounded() && (body.fits(header.class) || !stands(Defence::BodyClass)));
         let blobs = body.as_ref().and_then(|b| unpack(&b.blobs).ok());
         let (Some(body), Some(blobs)) = (body, blobs) else {
             if stands(Defence::PassOver) {
@@ -258,8 +274,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let Some(peer) = self.peers.get_mut(&header.sender) else { return };
         (peer.seq, peer.hash, peer.epoch) = (header.seq, read.hash, header.epoch);
         peer.head = Some(read.head());
-        if let Ok(index) = peer.gaps.binary_search(&header.seq) {
-            peer.gaps.remove(index);
+        if peer.drop_gap(header.seq) {
             self.writes.push(Write::DropGap { sender: header.sender, seq: header.seq });
         }
         self.dirty.insert(Key::Peer(header.sender));
@@ -289,12 +304,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         self.count(outcome);
-        if let Some(peer) = self.peers.get_mut(&sender)
-            && let Ok(index) = peer.gaps.binary_search(&seq)
-        {
-            peer.gaps.remove(index);
+        let Some(peer) = self.peers.get_mut(&sender) else { return };
+        peer.gap_bytes = peer.gap_bytes.saturating_sub(envelope.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        self.dirty.insert(Key::Peer(sender));
+        if peer.drop_gap(seq) {
             self.writes.push(Write::DropGap { sender, seq });
-            self.dirty.insert(Key::Peer(sender));
         }
     }
 

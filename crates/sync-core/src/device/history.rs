@@ -5,6 +5,8 @@
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::body::{Control, History, HistoryRequest, HistoryRun, Span, pack, unpack};
 use sync_types::settings::HistoryPolicy;
 use sync_types::{DeviceId, encode, limits};
@@ -142,7 +144,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for span in &request.spans {
             self.note_lacking(asker, span);
         }
-        if request.holder != self.me || request.spans.is_empty() {
+        if request.holder != self.me || request.spans.is_empty() || !self.hands_on() {
             return;
         }
         // A newer request of the same asker stands beside an older one: each is answered once.
@@ -158,6 +160,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Job(asker, request.number));
     }
 
+    /// Whether the group has agreed that its members hand on history. Whoever asks all the same is not answered.
+    fn hands_on(&self) -> bool {
+        self.membership.settings().history != HistoryPolicy::None || !stands(Defence::HistoryPolicy)
+    }
+
     /// Whether everything in the span is in this device's log.
     fn holds(&self, span: &Span) -> bool {
         let reached = match self.peers.get(&span.sender) {
@@ -171,6 +178,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// The next job that there is something to say to, and which of its spans. What is not held here does not keep back what
     /// is: two members may each lack what the other has.
     fn ready_job(&self, now: u64) -> Option<((DeviceId, u64), Vec<Span>)> {
+        // What was asked before the group agreed otherwise counts no more.
+        if self.jobs.is_empty() || !self.hands_on() {
+            return None;
+        }
         let waits = |key| self.paused.get(key).is_some_and(|pause| pause.until > now);
         self.jobs.iter().filter(|(key, _)| !waits(*key)).find_map(|(key, job)| {
             let spans = match job.answering.is_empty() {

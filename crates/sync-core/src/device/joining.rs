@@ -153,7 +153,8 @@ impl<P: CryptoProvider + Clone> Joining<P> {
     fn join(&self, welcome: &[u8], now: u64) -> Result<Device<P>, DeviceError> {
         let offered =
             self.record.offered.as_ref().ok_or(DeviceError::Invalid("the sponsor has not promised anything yet"))?;
-        let invitation = Invitation { group: offered.group, sponsor: offered.sponsor };
+        let settings = &Settings::parse(&offered.settings)?;
+        let invitation = Invitation { group: offered.group, sponsor: offered.sponsor, settings };
         let joined = Membership::join(self.crypto.clone(), &self.record.secrets, welcome, invitation)?;
         let baseline: Baseline = joined.baseline.as_deref().map(decode).transpose()?.unwrap_or_default();
         if !baseline.is_bounded() {

@@ -12,6 +12,7 @@
 mod commits;
 mod control;
 mod deliver;
+mod early;
 mod history;
 mod joining;
 mod queries;
@@ -178,8 +179,7 @@ pub struct Device<P: CryptoProvider + Clone> {
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Founds a group with this device as its only member.
     pub fn found(new: NewDevice, crypto: P, now: u64, rng: &mut dyn CryptoRng) -> Result<Self, DeviceError> {
-        check_name(&new.name)
-            .map_err(|_| DeviceError::Invalid("a device name is 1 to 128 bytes without control characters"))?;
+        check_name(&new.name).map_err(DeviceError::Invalid)?;
         let key = SigningKey::generate(rng);
         let mut id = [0; 32];
         rng.fill_bytes(&mut id);
@@ -361,8 +361,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         rng: &mut dyn CryptoRng,
     ) -> Result<DeviceId, DeviceError> {
         self.may_add()?;
-        check_name(name)
-            .map_err(|_| DeviceError::Invalid("a device name is 1 to 128 bytes without control characters"))?;
+        check_name(name).map_err(DeviceError::Invalid)?;
         let (device, _) = crate::membership::read_key_package(&key_package)?;
         self.want_change(records::Intent::Add(records::AddIntent {
             device,

@@ -69,17 +69,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Another member's acknowledgement. One that does not verify is worth nothing.
     pub(super) fn receipt(&mut self, bytes: &[u8], now: u64) {
-        let Ok(statement) = decode::<Acknowledgement>(bytes) else { return };
-        let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else {
-            if let Some(session) = self.session.as_mut().filter(|s| s.early_receipts.len() < limits::MEMBERS) {
-                session.early_receipts.push(Opaque(bytes.to_vec()));
-            }
+        if bytes.len() > limits::STATEMENT_BYTES && stands(Defence::EarlyReceipts) {
             return;
-        };
+        }
+        let Ok(statement) = decode::<Acknowledgement>(bytes) else { return };
         let Some(mine) = statement.frontier.iter().find(|r| r.sender == self.me) else { return };
         if mine.seq > self.chain.seq || (mine.seq == self.chain.seq && mine.hash != self.chain.hash) {
             return;
         }
+        let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else {
+            if let Some(session) = &mut self.session {
+                session.early_receipts.keep(statement.device, bytes);
+            }
+            return;
+        };
         let hole = statement.holes.iter().filter(|s| s.sender == self.me).map(|s| s.from).min();
         let signed_below = hole.unwrap_or(u64::MAX).min(mine.seq + 1);
         let signed = || verify_acknowledgement(&self.group, &statement, &peer.key).is_ok();
@@ -96,10 +99,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Looks again at the receipts that came before their signers were known.
     pub(super) fn retry_receipts(&mut self, now: u64) {
-        let early = self.session.as_mut().map(|s| std::mem::take(&mut s.early_receipts)).unwrap_or_default();
+        let early = self.session.as_mut().map(|s| s.early_receipts.take()).unwrap_or_default();
         for receipt in early {
             self.receipt(&receipt, now);
         }
+    }
+
+    /// How many bytes of acknowledgements this device keeps in memory whose signers it does not know yet.
+    pub fn early_receipt_bytes(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.early_receipts.bytes())
     }
 
     /// Moves the mark up to which every member has signed, and at least one other.

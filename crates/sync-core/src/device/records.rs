@@ -110,9 +110,20 @@ pub(super) struct Peer {
     pub(super) head: Option<Head>,
     /// When something new that it signed last came here, in milliseconds.
     pub(super) alive_at: u64,
+    /// How many bytes the buffered envelopes have, or more; 0 is meant where none is buffered.
+    pub(super) gap_bytes: u64,
 }
 
 impl Peer {
+    /// A buffered envelope is none any more. Whether it was one. Its bytes stay counted until they are read, or all are gone.
+    pub(super) fn drop_gap(&mut self, seq: u64) -> bool {
+        let found = self.gaps.binary_search(&seq);
+        if let Ok(place) = found {
+            self.gaps.remove(place);
+        }
+        found.is_ok()
+    }
+
     pub(super) fn may_be_verified(&self) -> bool {
         self.key != [0; 32]
     }

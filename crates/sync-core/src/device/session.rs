@@ -9,6 +9,7 @@ use sync_rules::envelope::verify_head;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::{Code, Opaque, VERSION, limits};
 
+use super::early::EarlyReceipts;
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
@@ -51,7 +52,7 @@ pub(super) struct Session {
     pub(super) replacing: Replacing,
     pub(super) beacon_due: bool,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
-    pub(super) early_receipts: Vec<Opaque>,
+    pub(super) early_receipts: EarlyReceipts,
 }
 
 impl Session {
@@ -189,7 +190,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Identity);
         }
         let head = attached.head.as_ref().map_or((0, Default::default()), |h| (h.seq, h.hash));
-        if attached.epoch >= limits::NUMBER || attached.newest >= limits::NUMBER {
+        if [attached.epoch, attached.newest, attached.acknowledged].into_iter().any(|n| n >= limits::NUMBER) {
             self.protocol_broken();
             return;
         }
@@ -205,7 +206,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.attached = true;
         session.replacing.head.clone_from(&attached.head);
         session.relay_epoch = attached.epoch;
-        session.confirmed_epoch = attached.epoch - u64::from(attached.provisional != 0).min(attached.epoch);
+        session.confirmed_epoch = attached.epoch - u64::from(attached.provisional).min(attached.epoch);
         session.acknowledged = attached.acknowledged;
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;
@@ -217,13 +218,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn caught_up(&mut self, cursor: u64, now: u64) {
+        if cursor >= limits::NUMBER {
+            return self.protocol_broken();
+        }
         let session = self.session_mut();
         session.caught_up = true;
         let confirmed = session.confirmed_epoch;
         if self.before.as_ref().is_some_and(|b| b.epoch <= confirmed) {
             self.drop_before();
         }
-        if cursor > self.relay.cursor && cursor < limits::NUMBER && self.replaces_key().is_none() {
+        if cursor > self.relay.cursor && self.replaces_key().is_none() {
             // Whatever lies between was this device's own, or deleted.
             self.relay.cursor = cursor;
             self.dirty.insert(Key::Relay);
@@ -331,7 +335,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    fn protocol_broken(&mut self) {
+    /// The relay does not keep to the protocol: the session is over.
+    pub(super) fn protocol_broken(&mut self) {
         self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
     }
 

@@ -130,6 +130,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         }
         let mut after = group.clone();
         after.apply_pending_commit()?;
+        self.check_keys(&after)?;
         let commit = output.commit_message.to_bytes()?;
         let prepared = Prepared {
             hash: CommitMessage::hash(&commit),
@@ -185,6 +186,9 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             }
         };
         let (new_epoch, removed_me) = effect(&done)?;
+        if !own && !removed_me {
+            self.check_keys(&group)?;
+        }
         let (mut added, removed) = self.changes(new_epoch)?;
         // An external commit's committer has no place before it.
         let committer = match group.member_at_index(done.committer).filter(|_| external) {

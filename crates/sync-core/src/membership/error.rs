@@ -206,6 +206,9 @@ pub enum JoinError {
     /// The welcome was made by another device than the one that was paired with.
     #[error("the welcome was made by another device")]
     OtherSponsor,
+    /// The group has agreed on other settings than those that were offered when pairing; says which.
+    #[error("the group's {0} is not what was offered")]
+    OtherSettings(&'static str),
     /// The group breaks the rules of groups.
     #[error(transparent)]
     Refused(#[from] Violation),
@@ -220,7 +223,7 @@ impl JoinError {
         match self {
             Self::Secrets(_) => Code::StoreCorrupt,
             Self::NotForUs | Self::Invalid(_) => Code::Protocol,
-            Self::OtherGroup | Self::OtherSponsor => Code::PairingForged,
+            Self::OtherGroup | Self::OtherSponsor | Self::OtherSettings(_) => Code::PairingForged,
             Self::Refused(_) => Code::CommitRefused,
         }
     }

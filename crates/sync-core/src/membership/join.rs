@@ -4,14 +4,15 @@ use mls_rs::{CryptoProvider, ExtensionList, MlsMessage, time::MlsTime};
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use mls_rs_core::key_package::KeyPackageData;
 use sync_rules::{
-    SigningKey,
+    Defence, SigningKey,
+    defence::stands,
     mls::{self, BASELINE, Violation},
 };
 use sync_types::{DeviceId, GroupId, limits, settings::Settings};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    JoinError, Membership, MembershipError, VALID_BEFORE, client,
+    JoinError, Membership, MembershipError, VALID_BEFORE, check_keys, client,
     storage::{GroupShelf, KeyPackageShelf},
 };
 
@@ -31,11 +32,27 @@ impl std::fmt::Debug for KeyPackage {
 
 /// What pairing promised: only this leads into a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Invitation {
+pub struct Invitation<'a> {
     /// The group.
     pub group: GroupId,
     /// The device that was paired with, which has to make the commit.
     pub sponsor: DeviceId,
+    /// What the group agreed on.
+    pub settings: &'a Settings,
+}
+
+impl Invitation<'_> {
+    /// What of a group's settings is not as it was promised; `None` if all is.
+    fn differs(&self, settings: &Settings) -> Option<&'static str> {
+        let Settings { app_id, relays, history, recovery_key } = settings;
+        let same = [
+            ("app", *app_id == self.settings.app_id),
+            ("relays", *relays == self.settings.relays),
+            ("history policy", *history == self.settings.history),
+            ("recovery key", *recovery_key == self.settings.recovery_key),
+        ];
+        same.into_iter().find(|(_, same)| !same).map(|(name, _)| name)
+    }
 }
 
 /// A group that was joined.
@@ -92,7 +109,7 @@ pub fn read_key_package(message: &[u8]) -> Result<(DeviceId, [u8; 32]), JoinErro
 
 impl<P: CryptoProvider + Clone> Membership<P> {
     /// Joins by a welcome, if it is for the key package behind `secrets` and holds what the invitation promised.
-    pub fn join(crypto: P, secrets: &[u8], welcome: &[u8], invitation: Invitation) -> Result<Joined<P>, JoinError> {
+    pub fn join(crypto: P, secrets: &[u8], welcome: &[u8], invitation: Invitation<'_>) -> Result<Joined<P>, JoinError> {
         let mut secrets: Secrets = sync_types::decode(secrets)?;
         if secrets.version != SECRETS_VERSION {
             return Err(JoinError::Secrets(sync_types::DecodeError::Limit("an unknown version of stored secrets")));
@@ -115,9 +132,15 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             return Err(JoinError::OtherSponsor);
         }
         let settings = mls::settings(&group.context().extensions)?;
+        if let Some(which) = invitation.differs(&settings)
+            && stands(Defence::OfferedSettings)
+        {
+            return Err(JoinError::OtherSettings(which));
+        }
         if group.roster().members_iter().count() > limits::MEMBERS {
             return Err(Violation::TooManyMembers.into());
         }
+        check_keys(&crypto, &[], &group)?;
 
         let baseline = info.group_info_extensions.get(BASELINE).map(|e| e.extension_data);
         Ok(Joined { membership: Self::new(crypto, group, shelf), baseline, settings })

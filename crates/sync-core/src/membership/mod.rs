@@ -26,12 +26,13 @@ use mls_rs::{
         BaseConfig, ClientBuilder, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
         WithMlsRules,
     },
+    group::Node,
     time::MlsTime,
 };
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_rules::{
     SigningKey,
-    mls::{self, BASELINE, CIPHER_SUITE, EXTERNAL_PROOF, Identity, Rules, SETTINGS},
+    mls::{self, BASELINE, CIPHER_SUITE, EXTERNAL_PROOF, Identity, Rules, SETTINGS, Violation},
 };
 use sync_types::{DeviceId, EntryHash, GroupId, settings::Settings};
 use zeroize::Zeroizing;
@@ -39,7 +40,7 @@ use zeroize::Zeroizing;
 use storage::{GroupShelf, KeyPackageShelf};
 
 /// The label of the secret that an epoch's envelope keys come from.
-const EXPORTER_LABEL: &[u8] = b"0ksync/1 envelope";
+const EXPORTER_LABEL: &[u8] = b"0ksync/1 envelope secret";
 
 /// How long before the sponsor's time a key package begins to be valid: its clock may be set back while pairing.
 const VALID_BEFORE: Duration = Duration::from_secs(24 * 3600);
@@ -225,6 +226,11 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         Ok(self.group.group_info_message_allowing_ext_commit(true)?.to_bytes()?)
     }
 
+    /// Checks the keys that came into the tree with `after`.
+    fn check_keys(&self, after: &Group<Config<P>>) -> Result<(), Violation> {
+        check_keys(&self.crypto, self.group.export_tree().nodes(), after)
+    }
+
     fn member_at(&self, leaf: u32) -> Member {
         let found = self.group.member_at_index(leaf);
         member(&found.expect("the place is one that MLS has just named"))
@@ -241,6 +247,17 @@ impl<P: CryptoProvider + Clone> std::fmt::Debug for Membership<P> {
             .field("removed", &self.removed)
             .finish_non_exhaustive()
     }
+}
+
+/// Checks the keys of a group's tree that are not among the nodes before.
+fn check_keys<P: CryptoProvider + Clone>(
+    crypto: &P,
+    before: &[Option<Node>],
+    group: &Group<Config<P>>,
+) -> Result<(), Violation> {
+    // A group of another suite could not have been made or loaded with this cryptography.
+    let suite = crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(Violation::WeakKey)?;
+    mls::check_keys(&suite, before, group.export_tree().nodes())
 }
 
 fn client<P: CryptoProvider + Clone>(

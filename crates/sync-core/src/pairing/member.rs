@@ -5,9 +5,10 @@ use std::fmt;
 use sync_types::link::Side;
 
 use super::error::PairingError;
-use super::event::{Consent, GroupOffer, KEY_PACKAGE_BYTES, Output, check_name};
+use super::event::{Consent, GroupOffer, KEY_PACKAGE_BYTES, Output};
 use super::machine::{Pairing, Role, Stage};
 use super::message::{Hello, Join, Message, text};
+use super::name::check_name;
 
 type Result<T> = std::result::Result<T, PairingError>;
 

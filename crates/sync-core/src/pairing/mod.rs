@@ -50,6 +50,7 @@ mod event;
 mod machine;
 mod member;
 mod message;
+mod name;
 mod newcomer;
 mod noise;
 mod pake;
@@ -60,5 +61,6 @@ mod tests;
 
 pub use derive::{SlotId, app_tag, slot_id};
 pub use error::PairingError;
-pub use event::{Consent, GroupOffer, KEY_PACKAGE_BYTES, Output, SETTINGS_BYTES, check_name};
+pub use event::{Consent, GroupOffer, KEY_PACKAGE_BYTES, Output, SETTINGS_BYTES};
 pub use machine::Pairing;
+pub use name::check_name;

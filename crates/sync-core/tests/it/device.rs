@@ -43,7 +43,7 @@ impl Lone {
 
     fn attach(&mut self, head: Option<Head>) {
         self.device.handle_connected(&[1; 32], None).unwrap();
-        self.hear(FromRelay::Attached(Attached { epoch: 0, provisional: 0, head, acknowledged: 0, newest: 0 }));
+        self.hear(FromRelay::Attached(Attached { epoch: 0, provisional: false, head, acknowledged: 0, newest: 0 }));
         self.hear(FromRelay::CaughtUp(0));
         self.store();
         self.device.take_sends();
@@ -74,7 +74,7 @@ impl Lone {
     fn come_online(&mut self) {
         let epoch = self.device.epoch();
         self.device.handle_connected(&[1; 32], None).unwrap();
-        self.hear(FromRelay::Attached(Attached { epoch, provisional: 1, head: None, acknowledged: 0, newest: 0 }));
+        self.hear(FromRelay::Attached(Attached { epoch, provisional: true, head: None, acknowledged: 0, newest: 0 }));
         self.hear(FromRelay::CaughtUp(self.cursor));
     }
 
@@ -279,7 +279,7 @@ fn an_add_that_the_relay_may_have_ordered_is_not_given_up_before_the_relay_has_a
     older.device.handle_connected(&[1; 32], None).unwrap();
     older.hear(FromRelay::Attached(Attached {
         epoch: 0,
-        provisional: 0,
+        provisional: false,
         head: Some(head),
         acknowledged: 0,
         newest: 0,
@@ -294,7 +294,7 @@ fn an_add_that_the_relay_may_have_ordered_is_not_given_up_before_the_relay_has_a
 fn an_epoch_that_no_commit_begins_ends_the_session_and_nothing_else() {
     let mut lone = Lone::online();
     lone.device.handle_connected(&[1; 32], None).unwrap();
-    lone.hear(FromRelay::Attached(Attached { epoch: 9, provisional: 0, head: None, acknowledged: 0, newest: 0 }));
+    lone.hear(FromRelay::Attached(Attached { epoch: 9, provisional: false, head: None, acknowledged: 0, newest: 0 }));
     lone.hear(FromRelay::CaughtUp(0));
     assert_eq!(lone.device.status().halted, None);
     assert!(lone.device.take_events().contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }));

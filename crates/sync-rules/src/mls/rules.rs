@@ -46,6 +46,9 @@ pub enum Violation {
     /// A group belongs to one app for ever.
     #[error("a group's app id never changes")]
     AppId,
+    /// A key in the tree is none that the members can encrypt to: no commit could be made any more.
+    #[error("the group's tree holds a key that nobody can encrypt to")]
+    WeakKey,
     /// A newcomer's identity is no device's.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),

@@ -6,16 +6,17 @@ use std::collections::VecDeque;
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use sync_core::seal::seal;
+use sync_core::pairing::GroupOffer;
+use sync_core::seal::{open, seal};
 use sync_core::store::Key;
-use sync_core::{Device, Event, Joining, NewDevice, Outcome};
+use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
 use sync_rules::envelope::head_of;
 use sync_rules::{SigningKey, attach, mls};
 use sync_types::body::{Blob, Body};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
-use sync_types::settings::Settings;
-use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, encode};
+use sync_types::settings::{HistoryPolicy, Settings};
+use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, decode, encode};
 
 use crate::disk::Disk;
 use crate::relay::{ConnId, Out, Relay};
@@ -59,6 +60,11 @@ const MOST_FRAMES: usize = 20_000;
 impl Lab {
     /// So many devices in one group, online and at rest.
     pub(super) fn with(devices: usize) -> Self {
+        Self::agreed(devices, HistoryPolicy::All)
+    }
+
+    /// The same, with this policy.
+    pub(super) fn agreed(devices: usize, history: HistoryPolicy) -> Self {
         let mut lab = Self {
             relay: Relay::new(mls::crypto(), 1 << 20, None),
             parties: Vec::new(),
@@ -69,7 +75,7 @@ impl Lab {
             conns: 0,
             blobs: 0,
         };
-        lab.found();
+        lab.found(history);
         for _ in 1..devices {
             lab.add();
         }
@@ -77,9 +83,9 @@ impl Lab {
     }
 
     /// A device founds a group of its own.
-    pub(super) fn found(&mut self) -> usize {
+    pub(super) fn found(&mut self, history: HistoryPolicy) -> usize {
         let mut rng = self.rng();
-        let settings = Settings { app_id: b"attacks".to_vec(), ..Settings::default() };
+        let settings = Settings { app_id: b"attacks".to_vec(), history, ..Settings::default() };
         let new = NewDevice { name: format!("device {}", self.parties.len()), settings };
         let device = Device::found(new, mls::crypto(), self.now, &mut rng).expect("a group can be founded");
         self.party(device, rng)
@@ -87,11 +93,18 @@ impl Lab {
 
     /// The first device takes another one in.
     pub(super) fn add(&mut self) -> usize {
+        self.add_promised(|_| ()).expect("the Welcome is what was promised")
+    }
+
+    /// The same, with other promises in the pairing.
+    pub(super) fn add_promised(&mut self, promise: impl FnOnce(&mut GroupOffer)) -> Result<usize, DeviceError> {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
             Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
-        joining.take_offer(self.parties[0].device.offer(self.now));
+        let mut offer = self.parties[0].device.offer(self.now);
+        promise(&mut offer);
+        joining.take_offer(offer);
         self.call(0, |device, now, rng| {
             device.add(package, &name, now, rng).expect("the sponsor may add");
         });
@@ -103,13 +116,15 @@ impl Lab {
         while let Some(wire) = self.wires.pop_front() {
             match wire {
                 Wire::Down(to, frame) if to == conn => {
-                    device = device.or_else(|| joining.handle_frame(&frame, self.now, &mut rng).expect("a Welcome"));
+                    if device.is_none() {
+                        device = joining.handle_frame(&frame, self.now, &mut rng)?;
+                    }
                 }
                 wire => self.carry(wire),
             }
         }
         self.relay.ended(conn);
-        self.party(device.expect("the Welcome waits at the relay"), rng)
+        Ok(self.party(device.expect("the Welcome waits at the relay"), rng))
     }
 
     fn rng(&self) -> ChaCha20Rng {
@@ -238,6 +253,14 @@ impl Lab {
             nonce: [self.blobs as u8; 24],
         };
         seal(self.group(party), &header, &encode(body), &secret, &self.key(party)).bytes
+    }
+
+    /// What is in an envelope, for a device that has its epoch's key.
+    pub(super) fn opened(&self, party: usize, envelope: &[u8]) -> Option<Body> {
+        let envelope = Envelope::parse(envelope).ok()?;
+        let row = self.parties[party].disk.state.get(&Key::Epoch(envelope.header.epoch))?;
+        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
+        decode(&open(self.group(party), &envelope, &secret).ok()?).ok()
     }
 
     /// The last envelope of a device that the relay has taken.

@@ -5,7 +5,9 @@
 
 mod codes;
 mod former;
+mod keys;
 mod lab;
+mod limits;
 mod member;
 mod pairing;
 mod relay;
@@ -84,7 +86,16 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    [relay::ATTACKS, former::ATTACKS, member::ATTACKS, pairing::ATTACKS, codes::ATTACKS].concat()
+    let tables = [
+        relay::ATTACKS,
+        limits::ATTACKS,
+        keys::ATTACKS,
+        former::ATTACKS,
+        member::ATTACKS,
+        pairing::ATTACKS,
+        codes::ATTACKS,
+    ];
+    tables.concat()
 }
 
 const SECOND: u64 = 1000;

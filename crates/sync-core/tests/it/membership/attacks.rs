@@ -11,7 +11,7 @@ use mls_rs::{
     mls_rules::{CommitOptions, DefaultMlsRules},
     time::MlsTime,
 };
-use sync_core::membership::{ApplyError, Change, PrepareError, Prepared};
+use sync_core::membership::{ApplyError, Change, Invitation, JoinError, PrepareError, Prepared, key_package};
 use sync_rules::{
     Observe, ObserveError, SigningKey,
     mls::{self, CommitMessage, Identity, InvalidIdentity, NotACommit, Violation},
@@ -385,4 +385,62 @@ fn other_messages_groups_and_epochs_are_told_apart() {
     assert!(matches!(error, ObserveError::Stale { .. }));
     let error = observer().process(b"no snapshot", &ahead.commit, &ahead.group_info).unwrap_err();
     assert!(matches!(error, ObserveError::Snapshot(_)));
+}
+
+#[test]
+fn a_committers_leaf_that_nobody_can_encrypt_to_is_refused() {
+    let crypto = Liar::default();
+    let (mut world, mut insider) = with_insider_over(crypto.clone(), true);
+    // The first pair is the root's. Receivers derive that one themselves, and see the difference.
+    crypto.weaken_key(2);
+    let output = insider.commit(vec![]).unwrap();
+    let bad = upload(&mut insider, output);
+    assert_violation(&mut world, &bad, |v| *v == Violation::WeakKey);
+}
+
+#[test]
+fn a_newcomer_with_such_a_leaf_is_not_added() {
+    let (mut world, mut insider) = with_insider(true);
+    let crypto = Liar::default();
+    let newcomer = lax_over(crypto.clone(), key(7).device_id(), &key(7), true);
+    // The first pair is the leaf's or the one for the Welcome. That one hurts its sponsor alone.
+    let mut refusals = 0;
+    for number in [1, 2] {
+        crypto.weaken_key(number);
+        let package = package(&newcomer);
+        let error = world.try_prepare(0, Change::Add(vec![package.to_bytes().unwrap()])).unwrap_err();
+        if matches!(error, PrepareError::Refused(Violation::WeakKey)) {
+            refusals += 1;
+            let output =
+                insider.commit_builder().commit_time(time().unwrap()).add_member(package).unwrap().build().unwrap();
+            let bad = upload(&mut insider, output);
+            assert_violation(&mut world, &bad, |v| *v == Violation::WeakKey);
+        }
+    }
+    assert_eq!(refusals, 1);
+}
+
+#[test]
+fn a_group_that_was_founded_with_such_a_leaf_is_neither_kept_nor_joined() {
+    let crypto = Liar::default();
+    let founder = lax_over(crypto.clone(), key(1).device_id(), &key(1), false);
+    let found = || {
+        let (id, extensions) = (GROUP.as_bytes().to_vec(), mls::context_extensions(&settings()));
+        let mut group = founder.create_group_with_id(id, extensions, ExtensionList::new(), time()).unwrap();
+        let info = group.group_info_message(true).unwrap().to_bytes().unwrap();
+        let newcomer = key_package(mls::crypto(), &key(2), NOW).unwrap();
+        let package = MlsMessage::from_bytes(&newcomer.message).unwrap();
+        // Without a path, so that the founder's leaf stays.
+        let output = group.commit_builder().commit_time(time().unwrap()).add_member(package).unwrap().build().unwrap();
+        let agreed = settings();
+        let invitation = Invitation { group: GROUP, sponsor: key(1).device_id(), settings: &agreed };
+        let welcome = output.welcome_messages[0].to_bytes().unwrap();
+        let joined = Device::join(mls::crypto(), &newcomer.secrets, &welcome, invitation).map(drop);
+        (observer().found(&info).map(drop), joined)
+    };
+    assert!(matches!(found(), (Ok(()), Ok(()))));
+    crypto.weaken_key(1);
+    let (observed, joined) = found();
+    assert!(matches!(observed, Err(ObserveError::Refused(Violation::WeakKey))), "{observed:?}");
+    assert!(matches!(joined, Err(JoinError::Refused(Violation::WeakKey))), "{joined:?}");
 }

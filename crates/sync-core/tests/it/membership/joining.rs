@@ -1,9 +1,10 @@
-use super::world::{Device, GROUP, NOW, World, key};
+use super::world::{Device, GROUP, NOW, World, key, settings};
 use sync_core::membership::{
     Change, Invitation, JoinError, MembershipError, PrepareError, key_package, read_key_package,
 };
 use sync_rules::mls::{self, Violation};
-use sync_types::{GroupId, limits};
+use sync_types::settings::{HistoryPolicy, Settings};
+use sync_types::{Code, GroupId, Opaque, limits};
 
 const SECOND: u64 = 1000;
 const YEAR: u64 = 365 * 24 * 3600 * SECOND;
@@ -40,13 +41,25 @@ fn only_the_group_and_the_sponsor_that_were_promised_are_joined() {
     let package = key_package(mls::crypto(), &key(3), NOW).unwrap();
     let prepared = world.prepare(0, Change::Add(vec![package.message.clone()]));
     let welcome = &prepared.welcomes[0].1;
-    let good = Invitation { group: GROUP, sponsor: key(1).device_id() };
+    let agreed = settings();
+    let good = Invitation { group: GROUP, sponsor: key(1).device_id(), settings: &agreed };
     let join = |invitation| Device::join(mls::crypto(), &package.secrets, welcome, invitation);
 
     let other_group = join(Invitation { group: GroupId([8; 32]), ..good });
     assert!(matches!(other_group, Err(JoinError::OtherGroup)));
     let other_sponsor = join(Invitation { sponsor: key(2).device_id(), ..good });
     assert!(matches!(other_sponsor, Err(JoinError::OtherSponsor)));
+    let promises = [
+        ("app", Settings { app_id: b"org.example.other".to_vec(), ..agreed.clone() }),
+        ("relays", Settings { relays: vec![Opaque(b"ksync://another".to_vec())], ..agreed.clone() }),
+        ("history policy", Settings { history: HistoryPolicy::None, ..agreed.clone() }),
+        ("recovery key", Settings { recovery_key: vec![1; 32], ..agreed.clone() }),
+    ];
+    for (name, promised) in &promises {
+        let error = join(Invitation { settings: promised, ..good }).unwrap_err();
+        assert!(matches!(error, JoinError::OtherSettings(which) if which == *name), "{error:?}");
+        assert_eq!(error.code(), Code::PairingForged);
+    }
     assert!(join(good).is_ok());
 
     let stranger = key_package(mls::crypto(), &key(4), NOW).unwrap();
@@ -64,7 +77,8 @@ fn several_newcomers_of_one_commit_each_get_their_own_welcome() {
     let packages = [2, 3].map(|n| key_package(mls::crypto(), &key(n), NOW).unwrap());
     let prepared = world.prepare(0, Change::Add(packages.iter().map(|p| p.message.clone()).collect()));
     world.order(&prepared);
-    let invitation = Invitation { group: GROUP, sponsor: key(1).device_id() };
+    let agreed = settings();
+    let invitation = Invitation { group: GROUP, sponsor: key(1).device_id(), settings: &agreed };
     for (n, package) in [2, 3].into_iter().zip(packages) {
         let (_, welcome) = prepared.welcomes.iter().find(|(d, _)| *d == key(n).device_id()).unwrap();
         let joined = Device::join(mls::crypto(), &package.secrets, welcome, invitation).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 use mls_rs::{CipherSuite, CipherSuiteProvider, CryptoProvider};
@@ -23,12 +23,30 @@ pub(super) struct Liar(Arc<Lies>);
 struct Lies {
     tags: AtomicBool,
     next_seal: AtomicBool,
+    /// How many key pairs are made until one is weak, that one included; 0 for never.
+    weak_key_in: AtomicUsize,
 }
 
 impl Liar {
     /// Makes wrong confirmation tags from now on.
     pub(super) fn lie_in_tags(&self) {
         self.0.tags.store(true, Relaxed);
+    }
+
+    /// The key pair that is made as the `number`th from now on, counted from 1, has a public key of small order.
+    pub(super) fn weaken_key(&self, number: usize) {
+        self.0.weak_key_in.store(number, Relaxed);
+    }
+
+    fn weakened(&self, (secret, public): (HpkeSecretKey, HpkePublicKey)) -> (HpkeSecretKey, HpkePublicKey) {
+        let counted = self.0.weak_key_in.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        if counted != Ok(1) {
+            return (secret, public);
+        }
+        let mut weak = public.as_ref().to_vec();
+        let point = weak.len() - 32;
+        weak[point..].fill(0);
+        (secret, weak.into())
     }
 
     /// Seals the next secret so that its receiver cannot open it.
@@ -146,10 +164,10 @@ impl CipherSuiteProvider for LiarSuite {
         self.0.hpke_setup_r(enc, secret, public, info)
     }
     fn kem_derive(&self, ikm: &[u8]) -> Result<(HpkeSecretKey, HpkePublicKey)> {
-        self.0.kem_derive(ikm)
+        Ok(self.1.weakened(self.0.kem_derive(ikm)?))
     }
     fn kem_generate(&self) -> Result<(HpkeSecretKey, HpkePublicKey)> {
-        self.0.kem_generate()
+        Ok(self.1.weakened(self.0.kem_generate()?))
     }
     fn kem_public_key_validate(&self, key: &HpkePublicKey) -> Result<()> {
         self.0.kem_public_key_validate(key)

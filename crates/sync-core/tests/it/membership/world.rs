@@ -90,7 +90,8 @@ impl World {
         let package = key_package(mls::crypto(), &key(n), NOW).unwrap();
         let prepared = self.prepare(sponsor, Change::Add(vec![package.message]));
         let outcome = self.order(&prepared);
-        let invitation = Invitation { group: GROUP, sponsor: self.devices[sponsor].device() };
+        let agreed = settings();
+        let invitation = Invitation { group: GROUP, sponsor: self.devices[sponsor].device(), settings: &agreed };
         let [(device, welcome)] = &prepared.welcomes[..] else { panic!("one welcome") };
         assert_eq!(*device, key(n).device_id());
         let joined = Device::join(mls::crypto(), &package.secrets, welcome, invitation).unwrap();
