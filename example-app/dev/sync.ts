@@ -19,7 +19,8 @@ mockIPC((command, args) => {
     (i * i * 7 + i * 3) % 11 < 5 ? `M${i % 30} ${Math.floor(i / 30)}h1v1h-1z` : "",
   );
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 -2 34 34"><path d="${cells.join("")}"/></svg>`;
-  steps.onmessage({ type: "uri", uri: `KSYNC:${"ABCDEFGH".repeat(30)}`, svg, expiresAt: String(Date.now() + 600_000) });
+  const [uri, code] = [`KSYNC:${"ABCDEFGH".repeat(30)}`, "1234-tomato-guitar-willow"];
+  steps.onmessage({ type: "uri", uri, code, svg, expiresAt: String(Date.now() + 600_000) });
   return 1;
 });
 
