@@ -50,7 +50,7 @@ async fn each_error_that_people_meet_is_said_with_the_next_step() {
     // Not a link; one of another app; one whose time is over; one that the other device has closed.
     begin(&b, Some("join")).await;
     press(&b, "connect").await;
-    assert!(part(&b, "problem").await.text().await.unwrap().contains("Paste the link"));
+    assert!(part(&b, "problem").await.text().await.unwrap().contains("paste the link"));
     look(&b, "nothing pasted").await;
     connect(&b, "KSYNC:ABC").await;
     says(&b, "LINK_INVALID").await;
