@@ -174,7 +174,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
     pub fn next_timeout(&self) -> Option<u64> {
-        let session = self.session.as_ref().filter(|s| s.attached)?;
+        let Some(session) = self.session.as_ref().filter(|s| s.attached) else {
+            // Old keys are erased in time, whoever keeps this device from the others.
+            return self.epoch_expiry_at();
+        };
         let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
