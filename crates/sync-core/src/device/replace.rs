@@ -61,6 +61,9 @@ pub(super) struct Replacing {
     sent: bool,
     /// Nothing is tried until then, in milliseconds; 0 when nothing waits for a time.
     pub(super) after: u64,
+    /// Who is asked to sign the group's state, and how many were.
+    signer: Option<DeviceId>,
+    signers: usize,
     /// The end of this device's chain as the relay showed it, signed by this device.
     pub(super) head: Option<Head>,
 }
@@ -100,7 +103,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             None if session.replacing.asked => {}
             None => {
                 session.replacing.asked = true;
-                self.sends.push(ToRelay::GroupInfo);
+                let signer = session.replacing.signer.take();
+                self.sends.push(ToRelay::GroupInfo(signer));
             }
         }
     }
@@ -126,7 +130,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.session_mut().replacing.sent = false;
             }
             Err(code) => {
-                self.session_mut().replacing.after = now + AGAIN_MS;
+                let replacing = &mut self.session.get_or_insert_default().replacing;
+                replacing.after = now + AGAIN_MS;
+                if code == Code::UnknownSigner {
+                    // One after the other is asked to sign the group's state.
+                    let known: Vec<_> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+                    replacing.signer = known.get(replacing.signers % known.len().max(1)).copied();
+                    replacing.signers += 1;
+                }
                 self.events.push(Event::Refused { code, retry_after_ms: AGAIN_MS as u32 });
             }
         }
@@ -164,7 +175,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.identity.halted == 0 && session.replacing.doubted != Some(epoch) {
             session.replacing.doubted = Some(epoch);
             session.replacing.asked = true;
-            self.sends.push(ToRelay::GroupInfo);
+            self.sends.push(ToRelay::GroupInfo(None));
+        }
+    }
+
+    /// Another member waits for a state of the group that this one has signed. Anybody may say so, so that it is done rarely.
+    pub(super) fn renewal_wanted(&mut self, now: u64) {
+        let rest = limits::RENEW_REST.as_millis() as u64;
+        if self.chain.updated_at.saturating_add(rest) <= now && self.identity.halted == 0 {
+            self.want_change(Intent::SelfUpdate);
         }
     }
 

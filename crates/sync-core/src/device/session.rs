@@ -151,6 +151,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::CaughtUp(cursor) => self.caught_up(cursor, now),
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
+            FromRelay::Renew => self.renewal_wanted(now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
                 self.protocol_broken()
