@@ -392,7 +392,7 @@ def frames():
     assert bare["deliver"] == b"\x02" + vector((10).to_bytes(8, "big") + b"\x02" + vector(b"\x05" * 70))
     assert bare["accepted"] == b"\x03" + (11).to_bytes(8, "big")
     assert bare["going_away"] == b"\x09" + (1500).to_bytes(4, "big")
-    assert bare["ask_group_info"] == b"\x0c"
+    assert bare["ask_group_info"] == b"\x0c\x01" + b"\x01" * 16
     assert bare["group_info"] == b"\x0e" + vector(b"\x06" * 3)
     assert bare["open_nameplate"] == b"\x14\x01" + (600).to_bytes(4, "big")
     assert bare["join_nameplate"] == b"\x15\x01" + (7).to_bytes(4, "big")

@@ -56,7 +56,7 @@ pub enum Ask {
     /// [`crate::mailbox::GroupState::welcome_stored`].
     WelcomeStored,
     /// [`crate::mailbox::GroupState::group_info`].
-    GroupInfo,
+    GroupInfo(Option<DeviceId>),
     /// [`crate::rendezvous::Rendezvous::open`].
     OpenSlot(OpenSlot),
     /// [`crate::rendezvous::Rendezvous::open_nameplate`].
@@ -183,7 +183,7 @@ impl Session {
             (Stage::Attached(_), ToRelay::Reject(bytes)) => vec![Action::Ask(Ask::Reject(bytes))],
             (Stage::Attached(_), ToRelay::Presence(envelope)) => vec![Action::Ask(Ask::Presence(envelope))],
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
-            (Stage::Attached(_), ToRelay::GroupInfo) => vec![Action::Ask(Ask::GroupInfo)],
+            (Stage::Attached(_), ToRelay::GroupInfo(signer)) => vec![Action::Ask(Ask::GroupInfo(signer))],
             (_, _) => self.close(&refuse(Code::Protocol, "this frame is not allowed here")),
         }
     }
@@ -317,7 +317,7 @@ impl Session {
             ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored => About::Acknowledge,
             ToRelay::Commit(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
-            ToRelay::GroupInfo => About::GroupInfo,
+            ToRelay::GroupInfo(_) => About::GroupInfo,
             ToRelay::OpenSlot(_)
             | ToRelay::OpenNameplate(_)
             | ToRelay::JoinNameplate(_)
@@ -328,7 +328,7 @@ impl Session {
         let own = match frame {
             ToRelay::Presence(_) => Some(&mut self.presence),
             // A GroupInfo is as large as a commit, and asked for to make one.
-            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo => Some(&mut self.commits),
+            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo(_) => Some(&mut self.commits),
             // Apart, so that who has made many commits can still reject another's.
             ToRelay::Reject(_) => Some(&mut self.rejects),
             _ => None,

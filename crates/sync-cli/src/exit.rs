@@ -60,6 +60,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::Forked
         | Code::RolledBack
         | Code::OutOfStep
+        | Code::UnknownSigner
         | Code::Withheld
         | Code::StalePeer
         | Code::SplitView
@@ -112,6 +113,7 @@ mod tests {
                 "FORKED",
                 "ROLLED_BACK",
                 "OUT_OF_STEP",
+                "UNKNOWN_SIGNER",
                 "WITHHELD",
                 "STALE_PEER",
                 "SPLIT_VIEW",

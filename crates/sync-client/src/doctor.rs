@@ -85,6 +85,7 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
             "forged" => Code::BadSignature,
             "bad_commit" => Code::CommitRefused,
             "id_conflict" => Code::IdConflict,
+            "other_branch" => Code::Forked,
             _ => Code::Protocol,
         };
         let name = kept.outcome.replace('_', " ");

@@ -37,11 +37,14 @@ pub enum Outcome {
     Repaired,
     /// A member claimed to hold envelopes that their own sender says there never were.
     FalseClaim,
+    /// Sealed in another branch of the group than this device is in: somebody shows members different groups, or the sender
+    /// lies. Nobody here can read it.
+    OtherBranch,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Gap,
@@ -57,6 +60,7 @@ impl Outcome {
         Self::SplitView,
         Self::Repaired,
         Self::FalseClaim,
+        Self::OtherBranch,
     ];
 
     /// The outcome's name, as in events and in the store.
@@ -77,6 +81,7 @@ impl Outcome {
             Self::SplitView => "split_view",
             Self::Repaired => "repaired",
             Self::FalseClaim => "false_claim",
+            Self::OtherBranch => "other_branch",
         }
     }
 }

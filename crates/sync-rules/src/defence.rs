@@ -42,6 +42,18 @@ pub enum Defence {
     TreeKeys,
     /// A member that cannot apply a commit has it undone.
     Reject,
+    /// Nobody else has it undone: no former member, and no key that was replaced.
+    RejectMember,
+    /// A reject is of one commit, and of no other for the same epoch.
+    RejectCommit,
+    /// What no honest relay would have ordered is the relay's doing, and no reason to reject or to take a new key.
+    RelayOrders,
+    /// A commit states of those whom it removes what can be.
+    CutForm,
+    /// A device takes a new key only in a state of the group that a member signed which it knows.
+    KnownSigner,
+    /// An envelope of another branch of the group stops nobody but its sender.
+    Branch,
     /// Nothing beyond a removed device's cut counts.
     Cut,
     /// Whoever has more of a removed device than the cut says so.
@@ -109,6 +121,12 @@ impl Defence {
         Self::BodyClass,
         Self::TreeKeys,
         Self::Reject,
+        Self::RejectMember,
+        Self::RejectCommit,
+        Self::RelayOrders,
+        Self::CutForm,
+        Self::KnownSigner,
+        Self::Branch,
         Self::Cut,
         Self::CutFork,
         Self::PresenceMember,

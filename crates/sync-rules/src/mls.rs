@@ -2,12 +2,14 @@
 //! these same rules, so that a relay orders no commit that a member would refuse for them.
 
 mod commit;
+mod cut;
 mod identity;
 mod keys;
 mod rules;
 
 pub(crate) use commit::message;
 pub use commit::{CommitMessage, NotACommit};
+pub use cut::cut;
 pub use identity::{Identity, InvalidIdentity, member, seated};
 pub use keys::check_keys;
 pub use rules::{Rules, Violation, judges, violation};

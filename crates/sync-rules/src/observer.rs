@@ -10,14 +10,14 @@ use mls_rs::{
         ExternalClient, ExternalGroup, ExternalReceivedMessage, ExternalSnapshot,
         builder::{ExternalBaseConfig, WithCryptoProvider, WithIdentityProvider, WithMlsRules},
     },
-    group::{CommitEffect, ExportedTree, Node},
+    group::{CommitEffect, CommitMessageDescription, ExportedTree, Node},
 };
 use mls_rs_codec::MlsDecode;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
 
 use crate::mls::{
-    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, judges,
-    seated, settings,
+    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut,
+    judges, seated, settings,
 };
 
 /// Follows groups by their public messages.
@@ -176,6 +176,8 @@ pub struct Inspected {
     pub transcript: Vec<u8>,
     /// The place in the tree of the device that was asked for, if it is a member.
     pub leaf: Option<u32>,
+    /// The member that signed the message.
+    pub signer: DeviceId,
     /// The message.
     pub message: MlsMessage,
 }
@@ -188,13 +190,48 @@ impl<P: CryptoProvider + Clone> Observer<P> {
         let group = self.client().observe_group(message.clone(), None, None).map_err(ObserveError::from)?;
         self.check_keys(&[], &group)?;
         let of = |m: &mls_rs::group::Member| seated(&m.signing_identity).is_ok_and(|(id, _)| id == device);
+        let signer = message.as_group_info().ok_or(ObserveError::NotAGroupInfo)?.sender();
+        let signer = group.roster().member_with_index(signer).map_err(ObserveError::from)?;
         Ok(Inspected {
+            signer: seated(&signer.signing_identity).map_err(Violation::from)?.0,
             observed: observed(&group)?,
             transcript: group.group_context().confirmed_transcript_hash.to_vec(),
             leaf: group.roster().members_iter().find(of).map(|m| m.index),
             message,
         })
     }
+}
+
+impl<P: CryptoProvider + Clone> Observer<P> {
+    /// Whether an honest relay may have ordered this commit in the group that the GroupInfo describes. It checks
+    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets.
+    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<(), ObserveError> {
+        let message = group_info_message(group_info)?;
+        let mut group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
+        let (before, tree_before) = (observed(&group)?, tree(&group)?);
+        let done = apply(&mut group, CommitMessage::parse(commit)?, &before)?;
+        self.check_keys(tree_before.nodes(), &group)?;
+        let after = observed(&group)?;
+        let gone: Vec<DeviceId> = before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
+        cut(&done.authenticated_data, &gone)?;
+        Ok(())
+    }
+}
+
+/// Applies a commit to the group's public state.
+fn apply<P: CryptoProvider + Clone>(
+    group: &mut ExternalGroup<Config<P>>,
+    commit: CommitMessage,
+    before: &Observed,
+) -> Result<CommitMessageDescription, ObserveError> {
+    check_place(&commit, before)?;
+    let ExternalReceivedMessage::Commit(done) = group.process_incoming_message(commit.message)? else {
+        return Err(NotACommit::OtherMessage.into());
+    };
+    let CommitEffect::NewEpoch(_) = done.effect else {
+        return Err(Violation::Proposal.into());
+    };
+    Ok(done)
 }
 
 impl<P: CryptoProvider + Clone> Observe for Observer<P> {
@@ -213,16 +250,11 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
         let tree_before = tree(&group)?;
 
         let commit = CommitMessage::parse(commit)?;
+        let (external, commit_hash) = (commit.sender.is_none(), commit.hash);
+        // A commit that has come too late is told so, whatever comes with it.
         check_place(&commit, &before)?;
-        let external = commit.sender.is_none();
         let info = group_info_message(group_info)?;
-
-        let ExternalReceivedMessage::Commit(done) = group.process_incoming_message(commit.message)? else {
-            return Err(NotACommit::OtherMessage.into());
-        };
-        let CommitEffect::NewEpoch(_) = done.effect else {
-            return Err(Violation::Proposal.into());
-        };
+        let done = apply(&mut group, commit, &before)?;
         let signer = info.as_group_info().map(|i| i.sender());
         // Compares signature, tree, context and confirmation tag with those that the commit led to.
         let same = group.process_incoming_message(info).is_ok();
@@ -245,7 +277,7 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
             after,
             committer,
             authenticated_data: done.authenticated_data,
-            commit_hash: commit.hash,
+            commit_hash,
         })
     }
 }

@@ -242,7 +242,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::Reject(bytes) => (About::Acknowledge, state.reject(device, &bytes), Some(Op::Rejected { by: device })),
             Ask::Presence(envelope) => (About::Presence, state.presence(device, envelope), None),
             Ask::WelcomeStored => (About::Acknowledge, state.welcome_stored(device), None),
-            Ask::GroupInfo => (About::GroupInfo, state.group_info(device), None),
+            Ask::GroupInfo(signer) => (About::GroupInfo, state.group_info(device, signer), None),
             Ask::Attach(..)
             | Ask::Create(..)
             | Ask::OpenSlot(_)
@@ -428,7 +428,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
     fn notice(&mut self, group: GroupId, notice: Notice) {
         let to = match &notice {
             Notice::Receipt { to, .. } => Some(*to),
-            Notice::WelcomeReady { device } => Some(*device),
+            Notice::WelcomeReady { device } | Notice::Renew { device } => Some(*device),
             _ => None,
         };
         for conn in self.conns_of(group, to) {
@@ -440,6 +440,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 Notice::Presence { from, envelope } if client.device != Some(*from) => {
                     vec![FromRelay::Presence(envelope.clone())]
                 }
+                Notice::Renew { .. } => vec![FromRelay::Renew],
                 Notice::WelcomeReady { device } => {
                     let welcome = now(self.store.welcome(group, *device)).ok().flatten();
                     welcome.map(|bytes| FromRelay::Welcome(Opaque(bytes.to_vec()))).into_iter().collect()

@@ -119,6 +119,8 @@ codes! {
     Cloned = 42, "CLONED", Person, "A copy of this device's data runs elsewhere and has taken its place. Reset this device and pair it again; if you know of no copy, remove the other one.";
     /// This device could not follow a change of its group that the others have made.
     OutOfStep = 43, "OUT_OF_STEP", Device, "This device could not follow a change of its group. It takes a new key and fetches what it lacks by itself; keep it and another device online.";
+    /// The group's newest state is signed by nobody whom this device knows, so that a relay may have made it up.
+    UnknownSigner = 44, "UNKNOWN_SIGNER", Device, "Devices came to the group that this one never met, and one of them changed it last. Keep a device online that this one knows: it renews its keys within eight days, and this one comes back by itself; or reset this one and pair it again.";
 
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";

@@ -37,9 +37,10 @@ pub enum ToRelay {
     SlotMessage(Opaque) = 10u8,
     /// Leave the rendezvous and burn it.
     CloseSlot = 11u8,
-    /// Ask for the GroupInfo of the newest epoch, to make an external commit by. Answered by [`FromRelay::GroupInfo`] or
+    /// Ask for the GroupInfo of the newest epoch, to make an external commit by; and have this member asked to renew its
+    /// keys, if it is attached: its commit's GroupInfo is signed by it. Answered by [`FromRelay::GroupInfo`] or
     /// [`FromRelay::Refused`].
-    GroupInfo = 12u8,
+    GroupInfo(Option<DeviceId>) = 12u8,
     /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].
@@ -78,6 +79,8 @@ pub enum FromRelay {
     CaughtUp(u64) = 13u8,
     /// The GroupInfo of the newest final epoch, ratchet tree included, as the member that began the epoch signed it.
     GroupInfo(Opaque) = 14u8,
+    /// Another member wants this one to renew its keys, because it trusts what this one signs.
+    Renew = 15u8,
     /// The rendezvous is open under this number, 1 to [`limits::NAMEPLATE`].
     Nameplate(u32) = 20u8,
 }

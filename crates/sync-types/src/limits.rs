@@ -83,6 +83,8 @@ pub const REPAIR_AGAIN: Duration = Duration::from_secs(3600);
 pub const BEACON_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long ago the last beacon has to be for another one on connecting.
 pub const BEACON_REST: Duration = Duration::from_secs(3600);
+/// How long after its last commit a device renews no keys because another asks for it.
+pub const RENEW_REST: Duration = Duration::from_secs(600);
 /// How long after a device took a new key it takes no other on somebody's bare word.
 pub const REPLACE_KEY_REST: Duration = Duration::from_secs(3600);
 /// How long nothing may have been heard of a member before it is called stale.

@@ -103,7 +103,7 @@ pub(super) fn about(request: &Request) -> About {
         Request::Attach { .. } | Request::Create { .. } | Request::Detach | Request::Timeout(_) => About::Session,
         Request::Push(_) => About::Push,
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored => About::Acknowledge,
-        Request::GroupInfo => About::GroupInfo,
+        Request::GroupInfo(_) => About::GroupInfo,
         Request::Commit(_) => About::Commit,
         Request::Presence(_) => About::Presence,
     }

@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Receipt { from: DeviceId, statement: Bytes },
     /// Another's presence.
     Presence(Opaque),
+    /// Another wants this one to renew its keys.
+    Renew,
 }
 
 /// One session's queue.
@@ -96,6 +98,9 @@ impl Inbox {
         }
         let full = waiting.is_full();
         let presence = waiting.presence < PRESENCE;
+        // Once is enough.
+        let renew =
+            matches!(event, Event::Renew) && !full && !waiting.events.iter().any(|event| matches!(event, Event::Renew));
         let answer = matches!(event, Event::Attached(_) | Event::Reply(_) | Event::Refused(_));
         match (&event, waiting.events.back_mut()) {
             // The later of two that follow each other says it all.
@@ -109,6 +114,7 @@ impl Inbox {
                     waiting.events.push_back(event);
                 }
             }
+            (Event::Renew, _) if !renew => {}
             _ if full && !answer => waiting.closed = true,
             _ => waiting.events.push_back(event),
         }

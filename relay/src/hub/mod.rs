@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
 use sync_types::frame::{Attach, Commit};
-use sync_types::{GroupId, Opaque};
+use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
@@ -61,8 +61,8 @@ pub(crate) enum Request {
     Presence(Opaque),
     /// To forget its Welcome.
     WelcomeStored,
-    /// To have the GroupInfo.
-    GroupInfo,
+    /// To have the GroupInfo, and this member asked to renew its keys.
+    GroupInfo(Option<DeviceId>),
     /// It is gone.
     Detach,
     /// Nobody's request: something is due in this group.
@@ -182,7 +182,7 @@ impl Request {
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),
-            Self::Attach { .. } | Self::WelcomeStored | Self::GroupInfo | Self::Detach | Self::Timeout(_) => 0,
+            Self::Attach { .. } | Self::WelcomeStored | Self::GroupInfo(_) | Self::Detach | Self::Timeout(_) => 0,
         }
     }
 }

@@ -49,6 +49,9 @@ pub(super) fn events(groups: &Groups, group: GroupId, notices: Vec<Notice>) -> T
                 let others = groups.attached(group).filter(|(device, _)| *device != from && state.is_member(*device));
                 told.extend(others.map(|(_, inbox)| (inbox.clone(), Event::Presence(envelope.clone()))));
             }
+            Notice::Renew { device } => {
+                told.extend(groups.inbox(group, device).map(|inbox| (inbox.clone(), Event::Renew)));
+            }
             Notice::WelcomeReady { .. } | Notice::Removed { .. } | Notice::ViewsChanged => {}
         }
     }

@@ -228,7 +228,7 @@ impl Writer {
             (Request::Reject(bytes), Some(state), Some(device)) => state.reject(device, bytes).into(),
             (Request::Presence(envelope), Some(state), Some(device)) => state.presence(device, envelope.clone()).into(),
             (Request::WelcomeStored, Some(state), Some(device)) => state.welcome_stored(device).into(),
-            (Request::GroupInfo, Some(state), Some(device)) => state.group_info(device).into(),
+            (Request::GroupInfo(signer), Some(state), Some(device)) => state.group_info(device, *signer).into(),
             (Request::Detach, Some(state), _) => Outcome::Done(Box::new(state.detached(&attached))),
             (Request::Timeout(_), Some(state), _) => Outcome::Done(Box::new(state.timeout(now))),
             // The store lost a group that sessions are attached to, or a session that is gone asked.

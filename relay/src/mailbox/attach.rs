@@ -7,7 +7,7 @@ use sync_rules::{Defence, Observe, attach};
 use sync_types::frame::{About, Attach, Attached, FromRelay};
 use sync_types::{Code, DeviceId, Opaque, Suite};
 
-use super::{Decision, GroupState, NUMBER_MAX, Refusal, View};
+use super::{Decision, GroupState, NUMBER_MAX, Notice, Refusal, View};
 use crate::store::{Bytes, Counters, GroupRow, GroupRows, MemberRow, Write};
 
 /// What proves that a connection is a member's: its signature over the value that only this connection's two ends know.
@@ -143,14 +143,16 @@ impl GroupState {
     }
 
     /// The GroupInfo of the newest final epoch, for a member that takes a new key by it. `PROVISIONAL` while the last commit
-    /// may be undone.
-    pub fn group_info(&self, device: DeviceId) -> Result<Decision, Refusal> {
+    /// may be undone. `signer` is asked to renew its keys, so that the next one is signed by it.
+    pub fn group_info(&self, device: DeviceId, signer: Option<DeviceId>) -> Result<Decision, Refusal> {
         self.current_member(device, About::GroupInfo)?;
         if self.group.provisional.is_some() {
             return Err(self.provisional_refusal(About::GroupInfo));
         }
         let reply = FromRelay::GroupInfo(Opaque(self.group.group_info.to_vec()));
-        Ok(Decision { reply: Some(reply), ..Decision::default() })
+        let asked = signer.filter(|signer| *signer != device && self.is_member(*signer));
+        let notices = asked.map(|device| Notice::Renew { device }).into_iter().collect();
+        Ok(Decision { reply: Some(reply), notices, ..Decision::default() })
     }
 
     /// The newcomer has stored its Welcome: it is forgotten. Repeating it is harmless.

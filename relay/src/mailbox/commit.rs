@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_rules::mls::CommitMessage;
+use sync_rules::mls::{self, CommitMessage};
 use sync_rules::{Observe, Step};
-use sync_types::frame::{About, Commit, Cut, EntryKind};
-use sync_types::{Code, DeviceId, EntryHash, Opaque, codec, limits};
+use sync_types::frame::{About, Commit, EntryKind};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, limits};
 
 use super::push::CUT_WAIT_AGAIN_MS;
 use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, Refusal};
@@ -96,22 +96,13 @@ impl GroupState {
     /// Checks that the commit states the head of each device that it removes, and of no other.
     fn check_cut(&self, step: &Step) -> Result<(), (Option<DeviceId>, Refusal)> {
         let refuse = |code, message: &'static str| (None, refuse(code, message));
-        let cut = if step.authenticated_data.is_empty() {
-            Cut::default()
-        } else {
-            codec::decode::<Cut>(&step.authenticated_data)
-                .map_err(|_| refuse(Code::Protocol, "the commit's authenticated data is no cut"))?
-        };
-        let stated: BTreeMap<DeviceId, (u64, EntryHash)> =
-            cut.last.iter().map(|reached| (reached.sender, (reached.seq, reached.hash))).collect();
-        if stated.len() != cut.last.len() || !stated.keys().eq(step.removed.iter().collect::<BTreeSet<_>>()) {
-            return Err(refuse(Code::CommitRefused, "the cut names exactly the removed devices"));
-        }
-        for (device, last) in stated {
-            if last != self.position(device) {
-                let head = self.heads.get(&device).map(|row| &row.head);
+        let cut = mls::cut(&step.authenticated_data, &step.removed)
+            .map_err(|_| refuse(Code::CommitRefused, "the cut names exactly the removed devices"))?;
+        for last in cut.last {
+            if (last.seq, last.hash) != self.position(last.sender) {
+                let head = self.heads.get(&last.sender).map(|row| &row.head);
                 let refusal = Refusal::new(About::Commit, Code::StaleCut, "the cut is not the sender's head");
-                return Err((Some(device), refusal.with_head(head)));
+                return Err((Some(last.sender), refusal.with_head(head)));
             }
         }
         Ok(())

@@ -103,6 +103,11 @@ pub enum Notice {
         /// The ephemeral envelope.
         envelope: Opaque,
     },
+    /// Another member wants this one to renew its keys: told if it is attached, and kept nowhere.
+    Renew {
+        /// Which member.
+        device: DeviceId,
+    },
     /// The Welcome of this device may be delivered now: read it from the store if the device is attached.
     WelcomeReady {
         /// The newcomer.

@@ -218,7 +218,7 @@ impl Stream<'_> {
             Ask::Reject(bytes) => Request::Reject(bytes),
             Ask::Presence(envelope) => Request::Presence(envelope),
             Ask::WelcomeStored => Request::WelcomeStored,
-            Ask::GroupInfo => Request::GroupInfo,
+            Ask::GroupInfo(signer) => Request::GroupInfo(signer),
             Ask::OpenSlot(request) => {
                 let shows = request.side == SlotSide::Shows;
                 let outcome = if shows { self.may_show() } else { Ok(()) }
@@ -341,6 +341,10 @@ impl Stream<'_> {
             }
             Event::Receipt { statement, .. } => {
                 put(out, &[FromRelay::Receipt(Opaque(statement.to_vec()))]);
+                true
+            }
+            Event::Renew => {
+                put(out, &[FromRelay::Renew]);
                 true
             }
             Event::Presence(envelope) => {

@@ -189,7 +189,7 @@ fn bad_commits_are_refused() {
             vec![welcome(d.id)],
         ),
         ("no cut", Code::CommitRefused, remove(vec![]), vec![]),
-        ("no cut in words", Code::Protocol, remove(vec![1, 2, 3]), vec![]),
+        ("no cut in words", Code::CommitRefused, remove(vec![1, 2, 3]), vec![]),
         ("cut of another", Code::CommitRefused, remove(cut(vec![b.reached()])), vec![]),
         ("cut twice", Code::CommitRefused, remove(cut(vec![c.reached(), c.reached()])), vec![]),
     ];

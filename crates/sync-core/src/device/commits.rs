@@ -10,7 +10,7 @@ use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
 use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
 
 use super::Device;
-use super::records::{Before, Intent, Pending, RefusedCommit};
+use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
 use crate::event::{Event, Outcome};
 use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
 use crate::store::{Key, Write};
@@ -198,6 +198,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Err(ApplyError::Stale { .. } | ApplyError::Removed) => self.count(Outcome::StaleCommit),
             // What it does not know the keys for is behind its next ones.
             Err(_) if self.replaces_key().is_some() => self.count(Outcome::StaleCommit),
+            // No member's doing: to reject it, or to believe that others applied it, would be the relay's gain.
+            Err(error) if error.deserves_reject() && self.is_relays_doing(bytes) => {
+                self.refuse(Outcome::Forged, cursor, None, bytes, now);
+            }
             Err(ApplyError::OwnUnknown) => {
                 self.refuse(Outcome::BadCommit, cursor, Some(self.me), bytes, now);
                 self.halt(Code::RolledBack);
@@ -207,6 +211,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.reject(&error, cursor, bytes);
             }
         }
+    }
+
+    fn is_relays_doing(&self, commit: &[u8]) -> bool {
+        stands(Defence::RelayOrders) && !self.membership.may_be_ordered(commit)
     }
 
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
@@ -281,12 +289,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Puts the removed devices' last envelopes on record: nothing beyond counts.
     fn cut_off(&mut self, applied: &Applied) {
-        let cut: Cut = decode(&applied.authenticated_data).unwrap_or_default();
         for device in &applied.removed {
             self.drop_jobs_of(*device);
             let Some(peer) = self.peers.get_mut(device) else { continue };
-            let last = cut.last.iter().find(|r| r.sender == *device);
-            // The relay orders a removal only at the sender's head; without a statement, what is here is the end.
+            // The relay orders a removal only at the sender's head.
+            let last = applied.cut.last.iter().find(|r| r.sender == *device);
             let seq = last.map_or(peer.seq, |r| r.seq);
             peer.member = false;
             peer.cut = Some(seq);
@@ -358,7 +365,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         };
         self.count(Outcome::Undone);
-        if self.relay.refused.take_if(|r| r.epoch == reject.epoch).is_some() {
+        let refused_this = |r: &mut RefusedCommit| {
+            let own = decode::<Reject>(&r.reject).ok();
+            let same = |own: Reject| own.commit_hash == reject.commit_hash || !stands(Defence::RejectCommit);
+            r.epoch == reject.epoch && own.is_some_and(same)
+        };
+        if self.relay.refused.take_if(refused_this).is_some() {
             self.dirty.insert(Key::Relay);
         }
         if let Some(session) = &mut self.session {
@@ -383,11 +395,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// A reject is good if a member that the commit kept, and that did not make it, signed it. A device that could not
-    /// apply the commit knows neither of these, and has nothing to undo.
+    /// A reject is good if a member signed it that the commit found in the group and kept, and that did not make it. A
+    /// device that could not apply the commit does not know what it did, and has nothing to undo.
     fn reject_holds(&self, reject: &Reject) -> bool {
         let concerned = |b: &Before| {
-            b.epoch == reject.epoch && (b.committer == reject.device || b.removed.contains(&reject.device))
+            let of = |list: &[DeviceId]| list.contains(&reject.device);
+            b.epoch == reject.epoch && (b.committer == reject.device || of(&b.added) || of(&b.removed))
         };
         if self.before.as_ref().is_some_and(concerned) {
             return false;
@@ -395,7 +408,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let key = if reject.device == self.me {
             Some(self.key.public())
         } else {
-            self.peers.get(&reject.device).map(|p| p.key)
+            // A key that was in the group once has no say any more.
+            self.peers.get(&reject.device).filter(|p| p.member || !stands(Defence::RejectMember)).map(|p| p.key)
         };
         key.is_some_and(|key| verify_reject(&self.group, reject, &key).is_ok())
     }
@@ -444,19 +458,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Erases the keys of epochs that every member's chain has passed, or that ended long ago.
     pub(super) fn expire_epochs(&mut self, now: u64) {
-        let passed = self.peers.values().filter(|p| p.member).map(|p| p.epoch).min().unwrap_or(u64::MAX);
+        // A commit that may be undone yet has ended nothing, and put out nobody.
+        let before = self.before.as_ref();
+        let counts = |id: &DeviceId, p: &Peer| p.member || before.is_some_and(|b| b.removed.contains(id));
+        let epochs = self.peers.iter().filter(|(id, p)| counts(id, p)).map(|(_, p)| p.epoch);
+        let passed = epochs.min().unwrap_or(u64::MAX);
+        let over = self.epochs_over();
         let kept = limits::EPOCH_KEY_RETENTION.as_millis() as u64;
-        let present = self.membership.epoch();
         let gone = |epoch: u64, ended: u64| epoch < passed || now.saturating_sub(ended) >= kept;
-        let expired: Vec<u64> = self
-            .epochs
-            .iter()
-            .filter(|(epoch, key)| **epoch < present && key.ended_at.is_some_and(|ended| gone(**epoch, ended)))
-            .map(|(epoch, _)| *epoch)
-            .collect();
-        if self.before.is_some() {
-            return;
-        }
+        let ended = self.epochs.range(..over).filter_map(|(epoch, key)| Some((*epoch, key.ended_at?)));
+        let expired: Vec<u64> = ended.filter(|(epoch, at)| gone(*epoch, *at)).map(|(epoch, _)| epoch).collect();
         for epoch in expired {
             self.epochs.remove(&epoch);
             self.dirty.insert(Key::Epoch(epoch));
@@ -464,11 +475,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn epoch_expiry_at(&self) -> Option<u64> {
-        if self.before.is_some() {
-            return None;
-        }
         let kept = limits::EPOCH_KEY_RETENTION.as_millis() as u64;
-        self.epochs.values().filter_map(|key| key.ended_at).min().map(|ended| ended + kept)
+        let ended = self.epochs.range(..self.epochs_over()).filter_map(|(_, key)| key.ended_at);
+        ended.min().map(|ended| ended.saturating_add(kept))
+    }
+
+    /// Epochs below this have ended for good.
+    fn epochs_over(&self) -> u64 {
+        let present = self.membership.epoch();
+        self.before.as_ref().map_or(present, |before| present.min(before.epoch.saturating_sub(1)))
     }
 
     /// A week after the last commit of this device, and up to a day later, by its id, so that not all come at once.

@@ -231,9 +231,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Outcome::Unreadable;
         };
         if key.tag != header.epoch_tag {
-            self.halt(Code::Forked);
             self.advance(read, now);
-            return Outcome::Undecodable;
+            if !stands(Defence::Branch) {
+                self.halt(Code::Forked);
+            }
+            // If its sender comes back, it has what it sealed there.
+            self.want(header.sender, header.seq, now);
+            self.doubt_branch();
+            return Outcome::OtherBranch;
         }
         let body = open(self.group, &read.envelope, &key.secret).ok().and_then(|plain| decode::<Body>(&plain).ok());
         let body = body.filter(|body| body.is_bounded() && (body.fits(header.class) || !stands(Defence::BodyClass)));

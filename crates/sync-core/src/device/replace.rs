@@ -10,7 +10,7 @@ use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
-use sync_rules::{Defence, Observer, SigningKey};
+use sync_rules::{Defence, Inspected, Observer, SigningKey};
 use sync_types::body::Reached;
 use sync_types::envelope::Header;
 use sync_types::frame::{Commit, Cut, Entry, EntryKind, Head, ToRelay};
@@ -55,10 +55,15 @@ impl Drop for Replacement {
 pub(super) struct Replacing {
     /// Whether the group's state was asked for.
     asked: bool,
+    /// The last epoch in which it was asked for to compare.
+    doubted: Option<u64>,
     /// Whether the commit was sent.
     sent: bool,
     /// Nothing is tried until then, in milliseconds; 0 when nothing waits for a time.
     pub(super) after: u64,
+    /// Who is asked to sign the group's state, and how many were.
+    signer: Option<DeviceId>,
+    signers: usize,
     /// The end of this device's chain as the relay showed it, signed by this device.
     pub(super) head: Option<Head>,
 }
@@ -98,7 +103,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             None if session.replacing.asked => {}
             None => {
                 session.replacing.asked = true;
-                self.sends.push(ToRelay::GroupInfo);
+                let signer = session.replacing.signer.take();
+                self.sends.push(ToRelay::GroupInfo(signer));
             }
         }
     }
@@ -110,6 +116,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// The group's newest state, as the relay gives it.
     pub(super) fn group_info_arrived(&mut self, group_info: &[u8], now: u64, rng: &mut dyn CryptoRng) {
         let asked = self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked));
+        if asked && self.identity.halted == 0 {
+            return self.compare_branch(group_info);
+        }
         if !asked || self.replacement.is_some() || self.replaces_key().is_none() {
             return;
         }
@@ -121,7 +130,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.session_mut().replacing.sent = false;
             }
             Err(code) => {
-                self.session_mut().replacing.after = now + AGAIN_MS;
+                let replacing = &mut self.session.get_or_insert_default().replacing;
+                replacing.after = now + AGAIN_MS;
+                if code == Code::UnknownSigner {
+                    // One after the other is asked to sign the group's state.
+                    let known: Vec<_> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+                    replacing.signer = known.get(replacing.signers % known.len().max(1)).copied();
+                    replacing.signers += 1;
+                }
                 self.events.push(Event::Refused { code, retry_after_ms: AGAIN_MS as u32 });
             }
         }
@@ -136,14 +152,54 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
     }
 
-    /// Nothing if the group's newest state is this device's own.
-    fn make_replacement(&mut self, group_info: &[u8], rng: &mut dyn CryptoRng) -> Result<Option<Replacement>, Code> {
+    /// Reads the group's state as somebody signed it whom this device knows as a member. Anybody can put this device's own
+    /// leaf, which is public, into a tree of theirs.
+    fn inspect(&self, group_info: &[u8]) -> Result<Inspected, Code> {
         let state = Observer::new(self.crypto.clone()).inspect(group_info, self.me).map_err(|e| e.code())?;
         let observed = &state.observed;
-        let settings = self.membership.settings();
-        if observed.group != self.group || observed.settings.app_id != settings.app_id {
+        if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
             return Err(Code::Protocol);
         }
+        let known = state.signer == self.me || self.peers.get(&state.signer).is_some_and(|peer| peer.member);
+        if !known && stands(Defence::KnownSigner) {
+            return Err(Code::UnknownSigner);
+        }
+        Ok(state)
+    }
+
+    /// A member has sealed in another branch of the group than this device is in, or says so. Which of the two went astray is
+    /// seen from the group's state, once for each epoch.
+    pub(super) fn doubt_branch(&mut self) {
+        let epoch = self.membership.epoch();
+        let Some(session) = self.session.as_mut().filter(|s| s.attached) else { return };
+        if self.identity.halted == 0 && session.replacing.doubted != Some(epoch) {
+            session.replacing.doubted = Some(epoch);
+            session.replacing.asked = true;
+            self.sends.push(ToRelay::GroupInfo(None));
+        }
+    }
+
+    /// Another member waits for a state of the group that this one has signed. Anybody may say so, so that it is done rarely.
+    pub(super) fn renewal_wanted(&mut self, now: u64) {
+        let rest = limits::RENEW_REST.as_millis() as u64;
+        if self.chain.updated_at.saturating_add(rest) <= now && self.identity.halted == 0 {
+            self.want_change(Intent::SelfUpdate);
+        }
+    }
+
+    /// The group's state, to compare with this device's own.
+    fn compare_branch(&mut self, group_info: &[u8]) {
+        let Ok(state) = self.inspect(group_info) else { return };
+        let epoch = self.membership.epoch();
+        if state.observed.epoch == epoch && !self.membership.is_at(epoch, &state.transcript) {
+            self.halt(Code::OutOfStep);
+        }
+    }
+
+    /// Nothing if the group's newest state is this device's own.
+    fn make_replacement(&mut self, group_info: &[u8], rng: &mut dyn CryptoRng) -> Result<Option<Replacement>, Code> {
+        let state = self.inspect(group_info)?;
+        let observed = &state.observed;
         if self.replaces_key() == Some(Code::OutOfStep) && self.membership.is_at(observed.epoch, &state.transcript) {
             return Ok(None);
         }

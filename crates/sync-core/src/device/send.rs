@@ -132,9 +132,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn resend(&mut self, envelopes: Vec<(u64, Opaque)>) {
         if envelopes.is_empty() {
-            // What lies below was signed for by everybody and dropped, so the relay has forgotten more than it may.
-            self.halt(sync_types::Code::Forked);
-            return;
+            // What lies below was signed for by everybody and dropped. The relay says, without a signature for it, that it
+            // has forgotten more than it may: a reason to leave it, and none to stop for good.
+            return self.protocol_broken();
         }
         self.send_sealed(envelopes);
     }

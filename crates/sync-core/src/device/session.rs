@@ -151,6 +151,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::CaughtUp(cursor) => self.caught_up(cursor, now),
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
+            FromRelay::Renew => self.renewal_wanted(now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
                 self.protocol_broken()
@@ -174,7 +175,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
     pub fn next_timeout(&self) -> Option<u64> {
-        let session = self.session.as_ref().filter(|s| s.attached)?;
+        let Some(session) = self.session.as_ref().filter(|s| s.attached) else {
+            // Old keys are erased in time, whoever keeps this device from the others.
+            return self.epoch_expiry_at();
+        };
         let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];

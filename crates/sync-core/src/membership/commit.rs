@@ -5,8 +5,9 @@ use mls_rs::{
     error::MlsError,
     group::{CommitEffect, CommitMessageDescription, NewEpoch, ReceivedMessage, proposal::Proposal},
 };
+use sync_rules::Observer;
 use sync_rules::mls::{self, BASELINE, CIPHER_SUITE, CommitMessage, NotACommit, Violation};
-use sync_types::{DeviceId, EntryHash, settings::Settings};
+use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
 
 use super::{ApplyError, Membership, PrepareError, mls_time, read_key_package};
 
@@ -52,8 +53,8 @@ pub struct Applied {
     /// Whose place the committer takes under another key. That device is among those who went, the committer among those
     /// who came.
     pub replaced: Option<DeviceId>,
-    /// What the committer signed beside it.
-    pub authenticated_data: Vec<u8>,
+    /// Where the chains of those end who went, as the committer signed it.
+    pub cut: Cut,
     /// Whether the settings are others now.
     pub settings_changed: bool,
     /// Whether it is the one that this device had pending.
@@ -196,13 +197,14 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             None => self.member_at(done.committer).device,
         };
         added.extend(Some(committer).filter(|_| external));
+        let cut = mls::cut(&done.authenticated_data, &removed);
         let mut applied = Applied {
             epoch: new_epoch.epoch,
             committer,
             replaced: removed.first().copied().filter(|_| external),
             added,
             removed,
-            authenticated_data: done.authenticated_data.clone(),
+            cut: cut?,
             settings_changed: false,
             own,
             removed_me,
@@ -219,6 +221,12 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             self.exporter_taken = false;
         }
         Ok(applied)
+    }
+
+    /// Whether an honest relay may have ordered these bytes as the next commit. If not, no member can be told by them.
+    pub fn may_be_ordered(&self, commit: &[u8]) -> bool {
+        let info = self.group.group_info_message_allowing_ext_commit(true).and_then(|info| info.to_bytes());
+        info.is_ok_and(|info| Observer::new(self.crypto.clone()).may_be_ordered(&info, commit).is_ok())
     }
 
     fn changes(&self, epoch: &NewEpoch) -> Result<(Vec<DeviceId>, Vec<DeviceId>), ApplyError> {

@@ -335,8 +335,8 @@ fn history_that_cannot_be_read_waits_and_the_outbox_goes_on() {
 }
 
 /// The relay refused it on this connection, and took it from the one before.
-#[test]
-fn what_all_have_signed_for_is_not_sent_again() {
+/// Two devices, of which one has pushed and the other has signed for it; and the time then.
+fn delivered() -> (Lone, u64) {
     let mut laptop = Lone::online();
     let mut phone = laptop.add_phone();
     laptop.device.take_sends();
@@ -360,7 +360,12 @@ fn what_all_have_signed_for_is_not_sent_again() {
         }
     }
     assert_eq!(laptop.device.delivered_seq(), seq);
-    let later = NOW + 60_000;
+    (laptop, NOW + 60_000)
+}
+
+#[test]
+fn what_all_have_signed_for_is_not_sent_again() {
+    let (mut laptop, later) = delivered();
     laptop.device.handle_timeout(later, &mut laptop.rng);
     assert!(!matches!(laptop.device.next_read(later), Some(Read::Sealed { .. })), "it is not there any more");
     assert_eq!(laptop.device.status().halted, None);
@@ -517,4 +522,40 @@ fn a_commit_that_is_refused_after_the_one_that_beat_it_was_rejected_is_made_anew
     race.laptop.device.handle_timeout(NOW + 1_000, &mut race.laptop.rng);
     let anew = race.laptop.sent_commit().expect("the change is still wanted");
     assert_ne!(anew.commit, race.lost.commit);
+}
+
+#[test]
+fn a_relay_that_has_forgotten_what_all_have_is_left_and_stops_nobody() {
+    let (mut laptop, later) = delivered();
+    laptop.device.handle_disconnected();
+    laptop.attach(None);
+    laptop.device.take_events();
+    assert!(matches!(laptop.device.next_read(later), Some(Read::Sealed { from_seq: 1, .. })));
+    laptop.device.handle_read(Answer::Sealed(vec![]), later, &mut laptop.rng);
+    let events = laptop.device.take_events();
+    assert!(events.contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }), "{events:?}");
+    assert_eq!(laptop.device.status().halted, None);
+}
+
+#[test]
+fn the_keys_of_an_epoch_are_erased_in_time_without_a_connection_too() {
+    let mut lone = Lone::online();
+    let phone = lone.add_phone();
+    // Nobody has sealed anything since, so that the epoch before may still be needed.
+    lone.device.self_update(NOW, &mut lone.rng).unwrap();
+    let commit = lone.sent_commit().expect("the group is quiet");
+    lone.hear_entry(EntryKind::Commit, &commit.commit);
+    lone.hear(FromRelay::Confirmed(lone.device.epoch()));
+    drop(phone);
+    lone.store();
+    assert!(lone.rows.contains_key(&Key::Epoch(1)));
+
+    lone.device.handle_disconnected();
+    let at = lone.device.next_timeout().expect("a key is to be erased");
+    assert_eq!(at, NOW + limits::EPOCH_KEY_RETENTION.as_millis() as u64);
+    lone.device.handle_timeout(at, &mut lone.rng);
+    lone.store();
+    assert!(!lone.rows.contains_key(&Key::Epoch(1)));
+    assert!(lone.rows.contains_key(&Key::Epoch(2)));
+    assert_eq!(lone.device.next_timeout(), None);
 }

@@ -188,7 +188,7 @@ fn golden_frames() {
         ("push", ToRelay::Push(vec![Opaque(vec![1, 2, 3]), Opaque(vec![4])])),
         ("acknowledge", ToRelay::Acknowledge(Acknowledge { cursor: 9, statement: Opaque::default() })),
         ("welcome_stored", ToRelay::WelcomeStored),
-        ("ask_group_info", ToRelay::GroupInfo),
+        ("ask_group_info", ToRelay::GroupInfo(Some(DeviceId([1; 16])))),
         ("open_nameplate", ToRelay::OpenNameplate(OpenNameplate { version: VERSION, ttl_seconds: 600 })),
         ("join_nameplate", ToRelay::JoinNameplate(JoinNameplate { version: VERSION, nameplate: 7 })),
     ];

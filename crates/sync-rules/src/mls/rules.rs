@@ -49,6 +49,9 @@ pub enum Violation {
     /// A key in the tree is none that the members can encrypt to: no commit could be made any more.
     #[error("the group's tree holds a key that nobody can encrypt to")]
     WeakKey,
+    /// What the commit says of the ends of chains is not what [`super::cut`] reads.
+    #[error("a commit states the end of the chain of each device that it removes, and of no other")]
+    Cut,
     /// A newcomer's identity is no device's.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),

@@ -170,7 +170,7 @@ fn take_place() -> Seen {
     lab.reconnect();
     let members: Vec<_> = lab.parties[0].device.members().into_iter().map(|m| m.device).collect();
     harm(!members.contains(&fresh.device_id()), "a removed device has another's place in the group")?;
-    harm(lab.met(0, Outcome::BadCommit), "it was not noticed")?;
+    harm(lab.met(0, Outcome::Forged), "it was not noticed")?;
     lab.push(0, "after");
     lab.pass(MINUTE);
     has_all(&lab, 1, &["before", "after"])?;

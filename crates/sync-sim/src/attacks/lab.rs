@@ -33,6 +33,8 @@ pub(super) struct Lab {
     pub(super) now: u64,
     pub(super) down: Tamper<FromRelay>,
     pub(super) up: Tamper<ToRelay>,
+    /// The key packages of those that were added; they are in the commits for everybody to read.
+    pub(super) packages: Vec<Vec<u8>>,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -71,6 +73,7 @@ impl Lab {
             now: 1_800_000_000_000,
             down: Box::new(|_, frame| vec![frame]),
             up: Box::new(|_, frame| vec![frame]),
+            packages: Vec::new(),
             wires: VecDeque::new(),
             conns: 0,
             blobs: 0,
@@ -104,6 +107,7 @@ impl Lab {
             Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
         let mut offer = self.parties[0].device.offer(self.now);
         promise(&mut offer);
+        self.packages.push(package.clone());
         joining.take_offer(offer);
         self.call(0, |device, now, rng| {
             device.add(package, &name, now, rng).expect("the sponsor may add");
@@ -275,7 +279,7 @@ impl Lab {
     pub(super) fn group_info(&mut self, party: usize) -> Vec<u8> {
         self.disconnect(party);
         let (conn, _) = self.attach_with_key_of(party);
-        let answers = self.raw(conn, ToRelay::GroupInfo);
+        let answers = self.raw(conn, ToRelay::GroupInfo(None));
         self.relay.ended(conn);
         self.connect(party);
         self.run();

@@ -3,6 +3,7 @@
 //! Each attack plays a small scene (`lab.rs`) to its end and says how it was stopped, or what harm it did. Then it plays the same
 //! scene with those defences switched off that are said to stop it; there it has to do harm.
 
+mod branches;
 mod codes;
 mod former;
 mod keys;
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Attack> {
         relay::ATTACKS,
         limits::ATTACKS,
         keys::ATTACKS,
+        branches::ATTACKS,
         former::ATTACKS,
         member::ATTACKS,
         pairing::ATTACKS,

@@ -92,6 +92,7 @@ impl World {
             Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed,
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
             Outcome::HistoryLost => self.counts_as_lost(host),
+            Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
             Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed,

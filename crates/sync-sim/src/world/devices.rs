@@ -535,5 +535,6 @@ fn outcome_counter(outcome: Outcome) -> &'static str {
         Outcome::SplitView => "outcome split_view",
         Outcome::Repaired => "outcome repaired",
         Outcome::FalseClaim => "outcome false_claim",
+        Outcome::OtherBranch => "outcome other_branch",
     }
 }

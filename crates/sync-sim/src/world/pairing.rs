@@ -214,6 +214,38 @@ impl World {
             if waits && !self.may_still_come(host) {
                 self.give_up(host);
             }
+            if self.knows_nobody(host) {
+                self.put_out(host);
+            }
         }
+    }
+
+    /// Whether a device waits for a key in a group of which it knows nobody: its disk is of before any of them came. It cannot
+    /// tell the group from one that a relay made up.
+    fn knows_nobody(&self, host: usize) -> bool {
+        let Life::Member(device) = &self.hosts[host].life else { return false };
+        let Some(model) = self.relay.model.get(&device.group()) else { return false };
+        let known = || device.members().iter().any(|m| !m.own && model.is_member(m.device));
+        device.status().halted.is_some() && self.hosts[host].set_back && model.is_member(device.id()) && !known()
+    }
+
+    /// A person takes the device out by another one, to pair it again.
+    fn put_out(&mut self, host: usize) {
+        if self.hosts[host].doomed {
+            return;
+        }
+        let (group, Some(gone)) = (self.hosts[host].last_group, self.hosts[host].device().map(|d| d.id())) else {
+            return;
+        };
+        let other = (0..self.hosts.len()).find(|h| {
+            *h != host && self.hosts[*h].last_group == group && {
+                self.hosts[*h].active().is_some_and(|device| device.status().halted.is_none())
+            }
+        });
+        let Some(other) = other else { return };
+        self.hosts[host].doomed = true;
+        self.counters.add("beyond return");
+        self.note(|_| format!("device {host} knows nobody in its group any more; device {other} removes it"));
+        self.drive(other, |device, now, rng| drop(device.remove(gone, now, rng)));
     }
 }

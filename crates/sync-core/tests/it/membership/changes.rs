@@ -11,7 +11,6 @@ fn through_every_kind_of_change(restarts: bool) {
     let (step, applied) = world.add(0, 2);
     assert_eq!((step.committer, step.removed.len()), (one, 0));
     assert_eq!(step.added, [(two, key(2).public())]);
-    assert_eq!(step.authenticated_data, b"the cut");
     assert!(applied[0].own && applied[0].added == [two] && applied[0].hash == step.commit_hash);
     exporters.push(world.exporter());
 
@@ -24,7 +23,7 @@ fn through_every_kind_of_change(restarts: bool) {
     assert_eq!((update.epoch, update.welcomes.len()), (3, 0));
     let (step, applied) = world.order(&update);
     assert_eq!((step.committer, step.added.len(), step.removed.len()), (three, 0, 0));
-    assert!(applied.iter().all(|a| a.epoch == 3 && a.committer == three && a.authenticated_data == b"the cut"));
+    assert!(applied.iter().all(|a| a.epoch == 3 && a.committer == three && a.cut.last.is_empty()));
     world.assert_agreement();
     exporters.push(world.exporter());
 
@@ -39,7 +38,7 @@ fn through_every_kind_of_change(restarts: bool) {
     let removal = world.prepare(0, Change::Remove(vec![two]));
     let (step, applied) = world.order(&removal);
     assert_eq!(step.removed, [two]);
-    assert!(applied.iter().all(|a| a.removed == [two] && !a.settings_changed));
+    assert!(applied.iter().all(|a| a.removed == [two] && a.cut.last[0].sender == two && !a.settings_changed));
     assert_eq!(applied.iter().map(|a| a.removed_me).collect::<Vec<_>>(), [false, true, false]);
     world.assert_agreement();
     exporters.push(world.exporter());

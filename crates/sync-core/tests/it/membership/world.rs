@@ -3,7 +3,9 @@
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use sync_core::membership::{Applied, Change, Invitation, Membership, PrepareError, Prepared, key_package};
 use sync_rules::{Observe, ObserveError, Observed, Observer, SigningKey, Step, mls};
-use sync_types::{GroupId, settings::Settings};
+use sync_types::body::Reached;
+use sync_types::frame::Cut;
+use sync_types::{DeviceId, EntryHash, GroupId, encode, settings::Settings};
 
 pub(super) type Device = Membership<AwsLcCryptoProvider>;
 
@@ -65,7 +67,12 @@ impl World {
     }
 
     pub(super) fn try_prepare(&mut self, by: usize, change: Change) -> Result<Prepared, PrepareError> {
-        let prepared = self.devices[by].prepare(change, b"the cut".to_vec(), Some(b"the baseline".to_vec()), NOW);
+        let last = |device: &DeviceId| Reached { sender: *device, seq: 0, hash: EntryHash::default() };
+        let cut = match &change {
+            Change::Remove(devices) => encode(&Cut { last: devices.iter().map(last).collect() }),
+            _ => vec![],
+        };
+        let prepared = self.devices[by].prepare(change, cut, Some(b"the baseline".to_vec()), NOW);
         self.settle();
         prepared
     }
