@@ -16,7 +16,7 @@ use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
     ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    StartAt, Status, SyncConfig, SyncError,
+    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -94,15 +94,7 @@ impl SyncClient {
     /// As [`SyncClient::push_to`].
     pub async fn push_many(&self, channel: &str, blobs: Vec<Vec<u8>>) -> Result<Vec<Receipt>, SyncError> {
         check_length("channel", channel)?;
-        for blob in &blobs {
-            if blob.is_empty() {
-                return Err(SyncError::new(Code::Empty, "a blob is empty"));
-            }
-            if blob.len() > limits::BLOB_BYTES {
-                let message = format!("a blob has {} bytes, and at most {} fit", blob.len(), limits::BLOB_BYTES);
-                return Err(SyncError::new(Code::TooLarge, message));
-            }
-        }
+        blobs.iter().try_for_each(|blob| check_blob(blob))?;
         if blobs.is_empty() {
             return Ok(vec![]);
         }
@@ -176,6 +168,32 @@ impl SyncClient {
         check_length("consumer", consumer)?;
         let (consumer, channel) = (consumer.to_owned(), channel.map(str::to_owned));
         self.ask(|reply| Command::Advance { consumer, channel, position, reply }).await
+    }
+
+    /// Puts a snapshot in the place of all blobs that this device's log holds of a channel up to a position: whoever comes to
+    /// the group later gets it instead of them, and so does a consumer that has not had them, as a blob that says so. `data`
+    /// has to hold all that the app has of the channel there, its own pushes too. What not every device has yet stays beside
+    /// it. Other devices keep their logs as they are.
+    ///
+    /// Answers when it is durable.
+    ///
+    /// # Errors
+    /// [`Code::Empty`] and [`Code::TooLarge`] for `data` without a byte, of more than [`limits::BLOB_BYTES`], or for blobs of
+    /// more than [`limits::COVERS`] devices; [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`];
+    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
+    pub async fn snapshot(&self, channel: &str, data: Vec<u8>, up_to: u64) -> Result<SnapshotReceipt, SyncError> {
+        check_length("channel", channel)?;
+        check_blob(&data)?;
+        let channel = channel.to_owned();
+        self.ask(|reply| Command::Snapshot { channel, data, up_to, reply }).await
+    }
+
+    /// Up to which position of the log a consumer has had a channel; 0 if it has had nothing.
+    ///
+    /// # Errors
+    /// [`Code::StoreCorrupt`], [`Code::Io`].
+    pub async fn position(&self, consumer: &str, channel: &str) -> Result<u64, SyncError> {
+        self.inner.reader.position(consumer, channel).await
     }
 
     /// A stream of what others push, for a consumer that says itself what it has had: at least once, in order.
@@ -453,6 +471,17 @@ impl Events {
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
+}
+
+fn check_blob(blob: &[u8]) -> Result<(), SyncError> {
+    if blob.is_empty() {
+        return Err(SyncError::new(Code::Empty, "a blob is empty"));
+    }
+    if blob.len() > limits::BLOB_BYTES {
+        let message = format!("a blob has {} bytes, and at most {} fit", blob.len(), limits::BLOB_BYTES);
+        return Err(SyncError::new(Code::TooLarge, message));
+    }
+    Ok(())
 }
 
 fn check_length(what: &str, name: &str) -> Result<(), SyncError> {

@@ -52,6 +52,17 @@ pub struct ReceivedBlob {
     pub own: bool,
     /// The app's bytes.
     pub data: Vec<u8>,
+    /// Whether it is a snapshot: it stands for all that its maker had of the channel, and that this consumer may have missed.
+    pub snapshot: bool,
+}
+
+/// What became of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotReceipt {
+    /// Its id, for whoever gets it; of no use where nothing was replaced.
+    pub id: BlobId,
+    /// How many blobs of this device's log it took the place of. With 0, nothing was changed.
+    pub replaced: u64,
 }
 
 /// Redacts channel and content.
@@ -173,6 +184,14 @@ pub enum ClientEvent {
     },
     /// All history that this device asked for has come.
     Synced,
+    /// History is coming: so many envelopes of so many, as far as their numbers tell. What of them is no app's takes no time,
+    /// so that this rises in leaps.
+    HistoryProgress {
+        /// How many are through.
+        done: u64,
+        /// How many were asked for.
+        total: u64,
+    },
     /// Something that arrived was not applied as it is; `doctor` keeps it.
     Unusual {
         /// What became of it.

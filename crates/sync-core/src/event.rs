@@ -157,6 +157,13 @@ pub enum Event {
     },
     /// All history that was asked for has come: the log is complete up to the sponsor's frontier.
     Synced,
+    /// History has come that was asked for. So many envelopes of so many are through, as far as their numbers tell.
+    HistoryProgress {
+        /// How many are through.
+        done: u64,
+        /// How many were asked for.
+        total: u64,
+    },
     /// Something that arrived was not applied as it is.
     Unusual {
         /// What became of it.

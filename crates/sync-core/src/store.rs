@@ -152,6 +152,18 @@ pub enum Write {
         /// Whether they go to *held* because earlier ones are missing, and not to the log.
         hold: bool,
     },
+    /// A snapshot that another device handed on, under the first number that it is wanted for. It goes to the log, unless
+    /// its id is known. What it stands for is asked of this device as of whoever made it.
+    ReceiveSnapshot {
+        /// Whose number it came under.
+        sender: DeviceId,
+        /// The number.
+        seq: u64,
+        /// The snapshot.
+        blob: Blob,
+        /// What it stands for.
+        covers: Vec<Span>,
+    },
     /// Move held blobs of a sender to the log, in the order of their numbers.
     Release {
         /// Whose.
@@ -196,6 +208,9 @@ impl fmt::Debug for Write {
             Self::DropSealed { up_to_seq } => write!(f, "DropSealed({up_to_seq})"),
             Self::Receive { sender, seq, blobs, hold } => {
                 write!(f, "Receive({sender:?}, {seq}, {} blobs, hold {hold})", blobs.len())
+            }
+            Self::ReceiveSnapshot { sender, seq, covers, .. } => {
+                write!(f, "ReceiveSnapshot({sender:?}, {seq}, {} spans)", covers.len())
             }
             Self::Release { sender, up_to_seq } => write!(f, "Release({sender:?}, {up_to_seq})"),
             Self::BufferGap { sender, seq, envelope } => write!(f, "BufferGap({sender:?}, {seq}, {envelope:?})"),
@@ -288,6 +303,8 @@ pub struct LogBlob {
     pub seq: u64,
     /// Id, channel and bytes.
     pub blob: Blob,
+    /// What it stands for, if it is a snapshot that took others' places; at most [`sync_types::limits::COVERS`].
+    pub covers: Vec<Span>,
 }
 
 /// Where a blob stands in the log, and under which number: the order in which history is read.

@@ -66,6 +66,7 @@ impl Body {
                     history.number < limits::NUMBER
                         && spans(&history.complete)
                         && history.runs.iter().all(|run| 0 < run.seq && run.seq < limits::NUMBER)
+                        && history.runs.iter().all(|run| run.covers.len() <= limits::COVERS && spans(&run.covers))
                 }
                 Control::Nack(nack) => nack.number < limits::NUMBER && spans(&nack.spans),
                 Control::Repair(repair) => repair.number < limits::NUMBER && heads(&repair.heads),
@@ -147,6 +148,9 @@ pub struct HistoryRun {
     pub seq: u64,
     /// The blobs, as [`pack`] writes them.
     pub blobs: Opaque,
+    /// For a snapshot, which is alone then: what it stands for. Whoever hands on these envelopes hands on the snapshot. At
+    /// most [`limits::COVERS`].
+    pub covers: Vec<Span>,
 }
 
 /// Says which envelopes the relay should have handed out and has not. Their senders send them again, byte for byte.
@@ -198,6 +202,8 @@ pub struct Blob {
     pub channel: String,
     /// The app's bytes.
     pub data: Vec<u8>,
+    /// Whether it is a snapshot: it stands for all that its maker had of the channel before.
+    pub snapshot: bool,
 }
 
 /// Redacts channel and content.
@@ -209,9 +215,10 @@ impl std::fmt::Debug for Blob {
 
 const SAME_CHANNEL: u8 = 1;
 const NEXT_ID: u8 = 2;
+const SNAPSHOT: u8 = 4;
 
 /// Writes blobs one behind the other. Each begins with a byte of flags: bit 0 = same channel as the blob before, bit 1 = its
-/// id is [`BlobId::next`] of the blob's before; then id and channel<V> unless the flags spare them; then data<V>. A burst of
+/// id is [`BlobId::next`] of the blob's before, bit 2 = it is a snapshot; then id and channel<V> unless the flags spare them; then data<V>. A burst of
 /// pushes to one channel so costs two or three bytes a blob.
 pub fn pack<'a>(blobs: impl IntoIterator<Item = &'a Blob>) -> Opaque {
     let mut out = Vec::new();
@@ -219,7 +226,8 @@ pub fn pack<'a>(blobs: impl IntoIterator<Item = &'a Blob>) -> Opaque {
     for blob in blobs {
         let same_channel = before.is_some_and(|b| b.channel == blob.channel);
         let next_id = before.is_some_and(|b| b.id.next() == blob.id);
-        out.push((u8::from(same_channel) * SAME_CHANNEL) | (u8::from(next_id) * NEXT_ID));
+        let flag = |is: bool, bit| u8::from(is) * bit;
+        out.push(flag(same_channel, SAME_CHANNEL) | flag(next_id, NEXT_ID) | flag(blob.snapshot, SNAPSHOT));
         if !next_id {
             out.extend_from_slice(&blob.id.0);
         }
@@ -243,7 +251,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<Blob>, DecodeError> {
         if blobs.len() == limits::PACK_BLOBS {
             return Err(DecodeError::Limit("an envelope holds at most 16,384 blobs"));
         }
-        if flags & !(SAME_CHANNEL | NEXT_ID) != 0 || (flags != 0 && blobs.is_empty()) {
+        if flags & !(SAME_CHANNEL | NEXT_ID | SNAPSHOT) != 0 || (flags & !SNAPSHOT != 0 && blobs.is_empty()) {
             return Err(DecodeError::Limit("a packed blob has unknown flags"));
         }
         let before = blobs.last();
@@ -272,7 +280,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<Blob>, DecodeError> {
         if spared {
             return Err(DecodeError::NotCanonical { what: "packed blob" });
         }
-        blobs.push(Blob { id, channel, data });
+        blobs.push(Blob { id, channel, data, snapshot: flags & SNAPSHOT != 0 });
     }
     Ok(blobs)
 }
@@ -304,7 +312,7 @@ mod tests {
     use super::*;
 
     fn blob(id: u8, channel: &str, data: &[u8]) -> Blob {
-        Blob { id: BlobId([id; 16]), channel: channel.into(), data: data.into() }
+        Blob { id: BlobId([id; 16]), channel: channel.into(), data: data.into(), snapshot: false }
     }
 
     #[test]

@@ -9,6 +9,8 @@ const MIB: usize = 1024 * KIB;
 pub const BLOB_BYTES: usize = MIB;
 /// The largest envelope, in bytes, header and signature included.
 pub const ENVELOPE_BYTES: usize = MIB + 256 * KIB;
+/// How many senders' envelopes one snapshot may stand for.
+pub const COVERS: usize = 1024;
 /// How many bytes of waiting blobs are packed into one envelope. A larger blob travels alone.
 pub const PACK_BYTES: usize = 256 * KIB;
 /// How many blobs one envelope may hold.

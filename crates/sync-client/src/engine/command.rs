@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Crypto;
 use crate::store::OwnBlob;
-use crate::{Receipt, ReceiptState, Status, SyncError};
+use crate::{Receipt, ReceiptState, SnapshotReceipt, Status, SyncError};
 
 /// Where an answer goes. The asker may be gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Push { channel: String, blobs: Vec<Vec<u8>>, reply: Reply<Vec<Receipt>> },
     /// Move a consumer's position.
     Advance { consumer: String, channel: Option<String>, position: u64, reply: Reply<()> },
+    /// Put a snapshot in the place of what it stands for.
+    Snapshot { channel: String, data: Vec<u8>, up_to: u64, reply: Reply<SnapshotReceipt> },
     /// Found a group of its own unless there is a group.
     Found { reply: Reply<(GroupId, DeviceId)> },
     /// Put a device out of the group.
@@ -58,6 +60,7 @@ impl Command {
             | Self::ConnectNow { reply }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
+            Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
             Self::Found { reply } => drop(reply.send(Err(error))),
             Self::Status { reply } => drop(reply.send(Err(error))),
             Self::Meet { reply } => drop(reply.send(Err(error))),

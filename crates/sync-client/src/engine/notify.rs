@@ -60,6 +60,7 @@ impl Engine {
             }
             Event::Removed { by } => ClientEvent::Removed { by: self.named(by) },
             Event::Synced => ClientEvent::Synced,
+            Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
             Event::Unusual { outcome, sender } => {
                 ClientEvent::Unusual { outcome, device: sender.map(|id| self.named(id)) }
             }

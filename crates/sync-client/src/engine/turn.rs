@@ -18,7 +18,7 @@ use super::setup::{self, Loaded};
 use super::{Broken, Command, Engine, Input, Newcomer, Reply};
 use crate::clock::{SystemRng, now_ms, random};
 use crate::store::Turn;
-use crate::{ClientEvent, Receipt, SyncError, crash};
+use crate::{ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
 
 /// How soon the device is loaded again after that has failed; each failure doubles it, up to a minute.
 const MEND: Duration = Duration::from_millis(250);
@@ -40,6 +40,14 @@ struct Push {
     reply: Reply<Vec<Receipt>>,
 }
 
+/// A snapshot of a channel up to a position.
+struct Snapshot {
+    channel: String,
+    data: Vec<u8>,
+    up_to: u64,
+    reply: Reply<SnapshotReceipt>,
+}
+
 /// What a turn has to write besides what the core says.
 #[derive(Default)]
 pub(super) struct Work {
@@ -48,6 +56,7 @@ pub(super) struct Work {
     frames: VecDeque<FromRelay>,
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
+    snapshots: Vec<Snapshot>,
     /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
     pub(super) forget: bool,
     /// What this device was in the group, once that is done.
@@ -68,7 +77,11 @@ impl Work {
 
     /// Whether there is nothing to write but what the core says.
     fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.pushes.is_empty() && self.advances.is_empty() && !self.forget
+        self.writes.is_empty()
+            && self.pushes.is_empty()
+            && self.advances.is_empty()
+            && self.snapshots.is_empty()
+            && !self.forget
     }
 
     /// Lets a frame wait for the device. A full one in parts, as if the relay had sent smaller ones: what is stored beside the
@@ -90,7 +103,7 @@ impl Work {
         for push in &mut self.pushes {
             for data in push.blobs.drain(..) {
                 push.receipts.push(Receipt { id, position: 0 });
-                blobs.push(Blob { id, channel: push.channel.clone(), data });
+                blobs.push(Blob { id, channel: push.channel.clone(), data, snapshot: false });
                 id = id.next();
             }
         }
@@ -157,6 +170,10 @@ impl Engine {
                 work.advances.push((consumer, channel, position));
                 work.answer(reply, ());
             }
+            Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
+                Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Command::Found { reply } => match self.ensure_device(now).await {
                 Ok(()) => {
                     let ids = self.device.as_ref().map(|d| (d.group(), d.id()));
@@ -346,6 +363,15 @@ impl Engine {
             turn.advance(consumer, channel.as_deref(), *position).await?;
         }
         if let Some(device) = device {
+            for Snapshot { channel, data, up_to, reply } in std::mem::take(&mut work.snapshots) {
+                let blob = Blob { id: BlobId(random()), channel, data, snapshot: true };
+                match turn.snapshot(&blob, device.id(), up_to, device.delivered_seq()).await {
+                    Ok(replaced) => work.answer(reply, SnapshotReceipt { id: blob.id, replaced }),
+                    // Nothing was written for it.
+                    Err(error) if error.code == Code::TooLarge => drop(reply.send(Err(error))),
+                    Err(error) => return Err(error),
+                }
+            }
             if !work.pushes.is_empty() {
                 work.push_into(&mut turn, device.id());
                 device.handle_pushed();

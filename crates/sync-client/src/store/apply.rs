@@ -75,7 +75,7 @@ impl Turn<'_> {
                 self.sealed = None;
                 self.puts.clear();
                 self.drop_sealed = None;
-                for table in ["state", "held", "also", "sealed", "gap"] {
+                for table in ["state", "held", "also", "covered", "sealed", "gap"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
             }
@@ -129,6 +129,9 @@ impl Turn<'_> {
             }
             Write::DropSealed { up_to_seq } => self.drop_sealed = self.drop_sealed.max(Some(up_to_seq)),
             Write::Receive { sender, seq, blobs, .. } => self.hold(sender, number(seq)?, blobs).await?,
+            Write::ReceiveSnapshot { sender, seq, blob, covers } => {
+                self.receive_snapshot(sender, seq, blob, &covers).await?;
+            }
             Write::Release { sender, up_to_seq } => self.release(sender, number(up_to_seq)?).await?,
             Write::BufferGap { sender, seq, envelope } => {
                 script.statement("INSERT OR REPLACE INTO gap VALUES (?, ?, ?)");
@@ -189,8 +192,8 @@ impl Turn<'_> {
 
     async fn release(&mut self, sender: DeviceId, up_to: i64) -> Result<(), SyncError> {
         // SQLite numbers these rows; it goes on behind the highest position that it has seen.
-        let log = "INSERT INTO blob (id, own, sender, seq, channel, data)
-                   SELECT id, 0, sender, seq, channel, data FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
+        let log = "INSERT INTO blob (id, own, sender, seq, channel, data, snapshot)
+                   SELECT id, 0, sender, seq, channel, data, snapshot FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
                    ON CONFLICT (id) DO NOTHING";
         self.script.statement(log).bind(sender.as_bytes()).bind(up_to);
         let next = next_position(self.settled().await?).await?;

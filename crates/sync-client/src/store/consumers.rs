@@ -98,7 +98,8 @@ impl LogReader {
 
     /// What is wanted beyond `after`, in the order of positions.
     pub(crate) async fn read(&self, wanted: &Wanted, after: u64, limit: usize) -> Result<Vec<ReceivedBlob>, SyncError> {
-        let columns = "position, blob.id, coalesce(origin, sender), seq, blob.channel, data, received";
+        let columns =
+            "position, blob.id, coalesce(origin, sender), coalesce(seq, 0), blob.channel, data, snapshot, received";
         let sql = format!("SELECT {columns} FROM {} ORDER BY position LIMIT ?4", wanted.rows());
         let limit = i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(&wanted.channel).bind(&wanted.unread_by);
@@ -140,6 +141,14 @@ impl LogReader {
         let waiting: i64 = row.try_get(0)?;
         let at = |i| Ok::<_, SyncError>((waiting + row.try_get::<i64, _>(i)?).unsigned_abs());
         Ok(Counts { outbox: at(1)?, unacknowledged: at(2)? })
+    }
+
+    /// Up to where a consumer has had a channel.
+    pub(crate) async fn position(&self, consumer: &str, channel: &str) -> Result<u64, SyncError> {
+        let sql = "SELECT max(coalesce((SELECT position FROM consumer_all WHERE name = ?1), 0),
+                              coalesce((SELECT position FROM consumer WHERE name = ?1 AND channel = ?2), 0))";
+        let position: i64 = sqlx::query_scalar(sql).bind(consumer).bind(channel).fetch_one(&self.pool).await?;
+        Ok(position.unsigned_abs())
     }
 
     /// What was not accepted, counted by outcome and sender; what is kept no more, too.
@@ -190,8 +199,19 @@ impl Turn<'_> {
 
     /// Forgets the group, the log and the consumers' positions.
     pub(crate) fn forget_all(&mut self) {
-        for table in ["state", "blob", "held", "sealed", "gap", "refused", "refused_before", "consumer", "consumer_all"]
-        {
+        for table in [
+            "state",
+            "blob",
+            "held",
+            "also",
+            "covered",
+            "sealed",
+            "gap",
+            "refused",
+            "refused_before",
+            "consumer",
+            "consumer_all",
+        ] {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
         self.puts.clear();
@@ -217,8 +237,9 @@ fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<ReceivedBlob>, Syn
             device: found.sender,
             channel: found.blob.channel,
             position: found.position,
-            own: !row.try_get::<bool, _>(6)?,
+            own: !row.try_get::<bool, _>(7)?,
             data: found.blob.data,
+            snapshot: found.blob.snapshot,
         });
     }
     Ok(blobs)

@@ -9,6 +9,7 @@ mod reads;
 mod refused;
 mod rows;
 mod schema;
+mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

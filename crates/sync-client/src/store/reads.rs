@@ -11,7 +11,7 @@ use super::apply::{bad_row, number};
 use super::{Outbox, Turn};
 use crate::SyncError;
 
-const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data";
+const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data, snapshot";
 
 /// What a blob takes up in an envelope besides its bytes and its channel, at the most: its id, lengths, and in history the
 /// number of the envelope that it came in.
@@ -86,7 +86,8 @@ impl Turn<'_> {
     fn unsealed(&self, max_bytes: usize, max_blobs: usize) -> Vec<LogBlob> {
         let (mut found, mut bytes) = (Vec::new(), 0);
         for row in self.fresh.iter().filter(|row| row.seq.is_none()).take(max_blobs) {
-            let blob = LogBlob { position: row.position, sender: row.sender, seq: 0, blob: row.blob.clone() };
+            let blob =
+                LogBlob { position: row.position, sender: row.sender, seq: 0, blob: row.blob.clone(), covers: vec![] };
             bytes += weight(&blob);
             if !found.is_empty() && bytes > max_bytes {
                 break;
@@ -110,12 +111,29 @@ impl Turn<'_> {
             };
             (0..spans.len()).map(span).collect::<Vec<_>>().join(" OR ")
         };
+        // Of what a snapshot covers, the first number that is asked for stands for all; `min` takes its row's other columns.
+        let covered = |n: usize| {
+            let (sender, from, to) = (3 * n + 5, 3 * n + 6, 3 * n + 7);
+            format!(
+                "SELECT position, sender, min(to_seq, ?{to}) AS seq FROM covered
+                 WHERE sender = ?{sender} AND from_seq <= ?{to} AND to_seq >= ?{from}"
+            )
+        };
+        let covered = (0..spans.len()).map(covered).collect::<Vec<_>>().join(" UNION ALL ");
         let sql = format!(
-            "SELECT position, id, sender, seq, channel, data FROM blob
+            "SELECT position, id, sender, seq, channel, data, snapshot, 0 FROM blob
              WHERE (position, sender, seq) > (?1, ?2, ?3) AND ({})
+                 AND (snapshot = 0 OR position NOT IN (SELECT position FROM covered))
              UNION ALL
-             SELECT also.position, id, also.sender, also.seq, channel, data FROM also CROSS JOIN blob USING (position)
+             SELECT also.position, id, also.sender, also.seq, channel, data, snapshot, 0
+             FROM also CROSS JOIN blob USING (position)
              WHERE (also.position, also.sender, also.seq) > (?1, ?2, ?3) AND ({})
+                 AND (snapshot = 0 OR position NOT IN (SELECT position FROM covered))
+             UNION ALL
+             SELECT first.position, id, first.sender, first.seq, channel, data, snapshot, 1
+             FROM (SELECT position, min(sender) AS sender, seq FROM ({covered}) GROUP BY position) AS first
+             CROSS JOIN blob USING (position)
+             WHERE (first.position, first.sender, first.seq) > (?1, ?2, ?3)
              ORDER BY 1, 3, 4 LIMIT ?4",
             any("blob"),
             any("also"),
@@ -131,7 +149,24 @@ impl Turn<'_> {
             let to = i64::try_from(span.to).unwrap_or(i64::MAX);
             query = query.bind(span.sender.as_bytes()).bind(number(span.from)?).bind(to);
         }
-        Ok(self.blobs(query, max_bytes).await?.0)
+        let mut rows = query.fetch(self.settled().await?);
+        let (mut found, mut bytes, mut snapshots) = (Vec::new(), 0, Vec::new());
+        while let Some(row) = rows.try_next().await? {
+            let blob = log_blob(&row)?;
+            bytes += weight(&blob);
+            if !found.is_empty() && bytes > max_bytes {
+                break;
+            }
+            if row.try_get::<bool, _>(7)? {
+                snapshots.push(found.len());
+            }
+            found.push(blob);
+        }
+        drop(rows);
+        for index in snapshots {
+            found[index].covers = self.covers(found[index].position).await?;
+        }
+        Ok(found)
     }
 
     /// The blobs that fit, and whether they are all that the query finds.
@@ -159,7 +194,7 @@ fn weight(found: &LogBlob) -> usize {
     found.blob.data.len() + found.blob.channel.len() + BLOB_OVERHEAD
 }
 
-/// A row of position, id, sender, seq, channel, data.
+/// A row of position, id, sender, seq, channel, data, snapshot.
 pub(super) fn log_blob(row: &SqliteRow) -> Result<LogBlob, SyncError> {
     Ok(LogBlob {
         position: row.try_get::<i64, _>(0)?.unsigned_abs(),
@@ -169,6 +204,8 @@ pub(super) fn log_blob(row: &SqliteRow) -> Result<LogBlob, SyncError> {
             id: BlobId::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(bad_row)?,
             channel: row.try_get(4)?,
             data: row.try_get(5)?,
+            snapshot: row.try_get(6)?,
         },
+        covers: Vec::new(),
     })
 }

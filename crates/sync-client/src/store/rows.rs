@@ -23,8 +23,8 @@ const STATEMENTS: [usize; 3] = [16, 4, 1];
 /// How many rows wait at the most before they are stored: what the largest call takes.
 const MOST_ROWS: usize = STATEMENTS[0] * ROWS;
 
-const LOG: &str = "blob (position, id, own, sender, seq, channel, data)";
-const LOG_ROW: &str = "(?,?,?,?,?,?,?)";
+const LOG: &str = "blob (position, id, own, sender, seq, channel, data, snapshot)";
+const LOG_ROW: &str = "(?,?,?,?,?,?,?,?)";
 
 /// A row that waits for its statement.
 pub(super) struct NewRow {
@@ -118,14 +118,15 @@ impl Turn<'_> {
 
     pub(super) async fn hold(&mut self, sender: DeviceId, seq: i64, blobs: Vec<Blob>) -> Result<(), SyncError> {
         for chunk in blobs.chunks(ROWS) {
-            self.many("held (id, sender, seq, channel, data)", "(?,?,?,?,?)", chunk.len()).await?;
+            self.many("held (id, sender, seq, channel, data, snapshot)", "(?,?,?,?,?,?)", chunk.len()).await?;
             for blob in chunk {
                 self.script
                     .bind(blob.id.as_bytes())
                     .bind(sender.as_bytes())
                     .bind(seq)
                     .bind(blob.channel.as_str())
-                    .bind(blob.data.as_slice());
+                    .bind(blob.data.as_slice())
+                    .bind(blob.snapshot);
             }
             let changed = self.script.run(self.tx).await?;
             if changed.last().is_none_or(|inserted| *inserted < chunk.len() as u64) {
@@ -226,7 +227,8 @@ fn bind_rows(script: &mut Script, rows: &[NewRow]) -> Result<(), SyncError> {
             .bind(row.sender.as_bytes())
             .bind(row.seq.map(number).transpose()?)
             .bind(channel.clone())
-            .bind(row.blob.data.as_slice());
+            .bind(row.blob.data.as_slice())
+            .bind(row.blob.snapshot);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND],
+    migrations: &[FIRST, SECOND, THIRD],
 };
 
 const FIRST: &str = "
@@ -91,5 +91,20 @@ CREATE TABLE refused_before (
     sender BLOB NOT NULL,
     count INTEGER NOT NULL,
     PRIMARY KEY (outcome, sender)
+) WITHOUT ROWID;
+";
+
+const THIRD: &str = "
+-- A snapshot stands for what an app had of a channel.
+ALTER TABLE blob ADD COLUMN snapshot INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE held ADD COLUMN snapshot INTEGER NOT NULL DEFAULT 0;
+
+-- Whose blobs, from which number to which, a snapshot took the place of: whoever asks for one of them gets the snapshot.
+CREATE TABLE covered (
+    position INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    from_seq INTEGER NOT NULL,
+    to_seq INTEGER NOT NULL,
+    PRIMARY KEY (position, sender)
 ) WITHOUT ROWID;
 ";

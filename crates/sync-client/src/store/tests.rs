@@ -11,7 +11,7 @@ const OTHER: DeviceId = DeviceId([2; 16]);
 fn blob(n: u32, channel: &str, data: &str) -> Blob {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&n.to_be_bytes());
-    Blob { id: BlobId(id), channel: channel.into(), data: data.into() }
+    Blob { id: BlobId(id), channel: channel.into(), data: data.into(), snapshot: false }
 }
 
 fn receive(sender: DeviceId, seq: u64, blobs: Vec<Blob>, hold: bool) -> Write {

@@ -11,4 +11,5 @@ mod lifecycle;
 mod membership;
 mod pairing;
 mod recovery;
+mod snapshots;
 mod support;

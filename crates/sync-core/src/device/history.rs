@@ -104,7 +104,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.wants.number += 1;
         self.dirty.insert(Key::Wants);
-        self.session_mut().history_at = now;
+        let left = self.history_left();
+        let session = self.session_mut();
+        session.history_total = session.history_total.max(left);
+        session.history_at = now;
         Some(HistoryRequest { holder: self.wants.holder, number: self.wants.number, spans })
     }
 
@@ -238,11 +241,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.paused.remove(&(asker, number));
         let rows = fitting(rows);
         let runs = rows
-            .chunk_by(|a, b| (a.sender, a.seq) == (b.sender, b.seq))
+            .chunk_by(|a, b| (a.sender, a.seq) == (b.sender, b.seq) && a.covers.is_empty() && b.covers.is_empty())
             .map(|run| HistoryRun {
                 sender: run[0].sender,
                 seq: run[0].seq,
                 blobs: pack(run.iter().map(|row| &row.blob)),
+                covers: run[0].covers.clone(),
             })
             .collect();
         let Some(job) = self.jobs.get_mut(&(asker, number)) else { return };
@@ -285,6 +289,26 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if history.number >= self.wants.valid_from {
             history.complete.iter().for_each(|span| self.fill(span));
         }
+        self.tell_progress();
+    }
+
+    /// How many envelopes of history are still to come, as far as their numbers tell.
+    fn history_left(&self) -> u64 {
+        let reached = |sender| self.session.as_ref().and_then(|s| s.history_reached.get(&sender)).copied().unwrap_or(0);
+        let left = |span: Span| span.to - reached(span.sender).clamp(span.from - 1, span.to);
+        self.wants.list.iter().map(|want| left(want.span)).fold(0, u64::saturating_add)
+    }
+
+    fn tell_progress(&mut self) {
+        let left = self.history_left();
+        let Some(session) = &mut self.session else { return };
+        if self.wants.list.is_empty() {
+            (session.history_total, session.history_reached) = (0, Default::default());
+            return;
+        }
+        let total = session.history_total.max(left);
+        session.history_total = total;
+        self.events.push(Event::HistoryProgress { done: total - left, total });
     }
 
     /// Takes a run only where this device asked for it, so that a member cannot put words into another's mouth elsewhere.
@@ -293,7 +317,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if run.sender == self.me || !self.wants.list.iter().any(wanted) {
             return;
         }
-        let Ok(blobs) = unpack(&run.blobs) else { return };
+        let Ok(mut blobs) = unpack(&run.blobs) else { return };
+        if let Some(session) = &mut self.session {
+            let reached = session.history_reached.entry(run.sender).or_default();
+            *reached = run.seq.max(*reached);
+        }
+        if !run.covers.is_empty() {
+            let (Some(blob), true) = (blobs.pop().filter(|blob| blob.snapshot), blobs.is_empty()) else { return };
+            self.writes.push(Write::ReceiveSnapshot { sender: run.sender, seq: run.seq, blob, covers: run.covers });
+            return self.arrived();
+        }
         let in_first_hole = self.first_hole(run.sender).is_some_and(|hole| (hole.from..=hole.to).contains(&run.seq));
         self.writes.push(Write::Receive { sender: run.sender, seq: run.seq, blobs, hold: !in_first_hole });
         if in_first_hole {

@@ -26,7 +26,7 @@ const BLOB_OVERHEAD: usize = 64;
 pub(super) fn fitting(rows: &[LogBlob]) -> &[LogBlob] {
     let mut size = 0;
     let fits = |row: &&LogBlob| {
-        size += row.blob.data.len() + row.blob.channel.len() + BLOB_OVERHEAD;
+        size += row.blob.data.len() + row.blob.channel.len() + BLOB_OVERHEAD * (1 + row.covers.len());
         size <= limits::PACK_BYTES
     };
     let count = rows.iter().take(limits::PACK_BLOBS).take_while(fits).count();

@@ -1,13 +1,13 @@
 //! The connection to the relay: attaching, what may be sent when, and the relay's answers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::attach;
 use sync_rules::envelope::verify_head;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
-use sync_types::{Code, Opaque, VERSION, limits};
+use sync_types::{Code, DeviceId, Opaque, VERSION, limits};
 
 use super::early::EarlyReceipts;
 use super::repair::Repairs;
@@ -47,6 +47,10 @@ pub(super) struct Session {
     pub(super) history_at: u64,
     /// How many members have been asked for history since and have said nothing.
     pub(super) history_silences: usize,
+    /// How many envelopes of history were to come at the most.
+    pub(super) history_total: u64,
+    /// Up to which number history has come, of each sender.
+    pub(super) history_reached: BTreeMap<DeviceId, u64>,
     pub(super) leaving_due: bool,
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,

@@ -186,8 +186,9 @@ impl Lone {
 }
 
 fn row(position: u64, channel: &str, data: Vec<u8>) -> LogBlob {
-    let blob = Blob { id: BlobId(u128::from(position * 1000).to_be_bytes()), channel: channel.into(), data };
-    LogBlob { position, sender: Default::default(), seq: 0, blob }
+    let blob =
+        Blob { id: BlobId(u128::from(position * 1000).to_be_bytes()), channel: channel.into(), data, snapshot: false };
+    LogBlob { position, sender: Default::default(), seq: 0, blob, covers: vec![] }
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn key() -> SigningKey {
 }
 
 fn blobs() -> Vec<Blob> {
-    let first = Blob { id: BlobId([0x44; 16]), channel: "notes/17".into(), data: b"hello".to_vec() };
+    let first = Blob { id: BlobId([0x44; 16]), channel: "notes/17".into(), data: b"hello".to_vec(), snapshot: false };
     let second = Blob { id: first.id.next(), data: b"world".to_vec(), ..first.clone() };
-    let third = Blob { id: BlobId([0x55; 16]), channel: "Größe".into(), data: vec![0xff; 3] };
+    let third = Blob { id: BlobId([0x55; 16]), channel: "Größe".into(), data: vec![0xff; 3], snapshot: true };
     vec![first, second, third]
 }
 
@@ -79,7 +79,12 @@ fn golden_bodies() {
         Control::History(History {
             asker: DeviceId([1; 16]),
             number: 2,
-            runs: vec![HistoryRun { sender: DeviceId([3; 16]), seq: 4, blobs: pack(&blobs()) }],
+            runs: vec![HistoryRun {
+                sender: DeviceId([3; 16]),
+                seq: 4,
+                blobs: pack(&blobs()),
+                covers: vec![Span { sender: DeviceId([3; 16]), from: 1, to: 4 }],
+            }],
             complete: vec![Span { sender: DeviceId([3; 16]), from: 4, to: 5 }],
         }),
         Control::Leaving,

@@ -308,7 +308,7 @@ impl Lab {
     pub(super) fn text(&mut self, text: &str) -> Blob {
         self.blobs += 1;
         let id = BlobId(u128::from(self.blobs << 20).to_be_bytes());
-        Blob { id, channel: "notes".into(), data: text.as_bytes().to_vec() }
+        Blob { id, channel: "notes".into(), data: text.as_bytes().to_vec(), snapshot: false }
     }
 
     /// What the app has in its log, in its order, with whom it is from.

@@ -69,7 +69,7 @@ impl World {
             };
             let mut data = serial.to_be_bytes().to_vec();
             data.resize(size as usize, serial as u8);
-            blobs.push(Blob { id, channel: channel.into(), data });
+            blobs.push(Blob { id, channel: channel.into(), data, snapshot: false });
             self.pushed.push(Pushed { host, id, set_back: false });
             id = id.next();
         }

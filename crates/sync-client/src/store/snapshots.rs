@@ -1,0 +1,120 @@
+//! Snapshots: one blob in the place of many.
+
+use sqlx::Row;
+use sync_types::body::{Blob, Span};
+use sync_types::{Code, DeviceId, limits};
+
+use super::apply::{bad_row, number};
+use super::{Outbox, Turn};
+use crate::SyncError;
+
+/// The blobs that a snapshot replaces: all of the channel up to a position but for own ones that not everybody has. An own
+/// blob of an earlier key was delivered, and a snapshot has no number.
+const REPLACED: &str = "blob WHERE channel = ?1 AND position <= ?2 AND (own <> 1 OR seq <= ?3)";
+
+impl Turn<'_> {
+    /// Puts a snapshot in the place of all blobs of its channel up to a position, own ones up to the delivered number. Gives
+    /// how many there were; if there were none, nothing is changed.
+    ///
+    /// Fails with [`Code::TooLarge`] if these are of more than [`limits::COVERS`] devices.
+    pub(crate) async fn snapshot(
+        &mut self,
+        snapshot: &Blob,
+        maker: DeviceId,
+        up_to: u64,
+        delivered: u64,
+    ) -> Result<u64, SyncError> {
+        self.put_received().await?;
+        self.put_fresh().await?;
+        let (up_to, delivered) = (number(up_to)?, number(delivered)?);
+        let sql = format!("SELECT count(*), max(position) FROM {REPLACED}");
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&snapshot.channel).bind(up_to).bind(delivered);
+        let row = query.fetch_one(self.settled().await?).await?;
+        let (count, Some(position)) = (row.try_get::<i64, _>(0)?, row.try_get::<Option<i64>, _>(1)?) else {
+            return Ok(0);
+        };
+        let sql = format!(
+            "WITH gone AS MATERIALIZED (SELECT position, sender, seq FROM {REPLACED})
+             SELECT sender, min(a), max(b) FROM (
+                 SELECT sender, seq AS a, seq AS b FROM gone WHERE seq IS NOT NULL
+                 UNION ALL SELECT also.sender, also.seq, also.seq FROM also JOIN gone USING (position)
+                 UNION ALL SELECT covered.sender, from_seq, to_seq FROM covered JOIN gone USING (position)
+             ) GROUP BY sender"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&snapshot.channel).bind(up_to).bind(delivered);
+        let covers: Vec<Span> =
+            query.fetch_all(self.settled().await?).await?.iter().map(span).collect::<Result<_, _>>()?;
+        if covers.len() > limits::COVERS {
+            return Err(SyncError::new(Code::TooLarge, "a snapshot stands for what at most 1,024 devices pushed"));
+        }
+        for table in ["also", "covered"] {
+            let sql = format!("DELETE FROM {table} WHERE position IN (SELECT position FROM {REPLACED})");
+            self.run(&sql, snapshot, up_to, delivered).await?;
+        }
+        self.run(&format!("DELETE FROM {REPLACED}"), snapshot, up_to, delivered).await?;
+        let insert = "INSERT INTO blob (position, id, own, sender, seq, channel, data, snapshot)
+                      VALUES (?, ?, 0, ?, NULL, ?, ?, 1)";
+        let script = self.script.statement(insert);
+        script.bind(position).bind(snapshot.id.as_bytes()).bind(maker.as_bytes());
+        script.bind(snapshot.channel.as_str()).bind(snapshot.data.as_slice());
+        self.put_covers(position, &covers).await?;
+        self.outbox = Outbox::Unknown;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Takes a snapshot that another device made, unless it is there.
+    pub(super) async fn receive_snapshot(
+        &mut self,
+        sender: DeviceId,
+        seq: u64,
+        blob: Blob,
+        covers: &[Span],
+    ) -> Result<(), SyncError> {
+        let id = blob.id;
+        self.receive(sender, seq, vec![blob]).await?;
+        self.put_received().await?;
+        let position: Option<i64> =
+            sqlx::query_scalar("SELECT position FROM blob WHERE id = ? AND snapshot = 1 AND own <> 1")
+                .bind(id.as_bytes())
+                .fetch_optional(self.settled().await?)
+                .await?;
+        match position {
+            Some(position) => self.put_covers(position, covers).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn put_covers(&mut self, position: i64, covers: &[Span]) -> Result<(), SyncError> {
+        for span in covers {
+            let script = self.script.statement(
+                "INSERT INTO covered VALUES (?, ?, ?, ?) ON CONFLICT (position, sender) DO UPDATE
+                 SET from_seq = min(from_seq, excluded.from_seq), to_seq = max(to_seq, excluded.to_seq)",
+            );
+            script.bind(position).bind(span.sender.as_bytes()).bind(number(span.from)?).bind(number(span.to)?);
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+
+    /// What a snapshot stands for.
+    pub(super) async fn covers(&mut self, position: u64) -> Result<Vec<Span>, SyncError> {
+        let query = sqlx::query("SELECT sender, from_seq, to_seq FROM covered WHERE position = ?");
+        let rows = query.bind(number(position)?).fetch_all(self.settled().await?).await?;
+        rows.iter().map(span).collect()
+    }
+
+    async fn run(&mut self, sql: &str, snapshot: &Blob, up_to: i64, delivered: i64) -> Result<(), SyncError> {
+        let query =
+            sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).bind(&snapshot.channel).bind(up_to).bind(delivered);
+        query.execute(self.settled().await?).await?;
+        Ok(())
+    }
+}
+
+fn span(row: &sqlx::sqlite::SqliteRow) -> Result<Span, SyncError> {
+    Ok(Span {
+        sender: DeviceId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?,
+        from: row.try_get::<i64, _>(1)?.unsigned_abs(),
+        to: row.try_get::<i64, _>(2)?.unsigned_abs(),
+    })
+}
