@@ -167,6 +167,14 @@ export type ReceiptInfo = {
 	position: string,
 };
 
+/**  What a snapshot stands for. */
+export type SnapshotInfo = {
+	/**  The snapshot's id. */
+	id: string,
+	/**  How many blobs of the log it took the place of, as a decimal number. With 0, nothing was changed. */
+	replaced: string,
+};
+
 /**  How far a pushed blob has come. */
 export type ReceiptState = 
 /**  Durable on this device. */
@@ -259,6 +267,12 @@ by: Device } |
 { type: "reset" } | 
 /**  All history that this device asked for has come. */
 { type: "synced" } | 
+/**  History is coming: so many envelopes of so many are through, as far as their numbers tell. */
+{ type: "history"; 
+/**  How many are through. */
+done: number; 
+/**  How many were asked for. */
+total: number } | 
 /**  Something that arrived was not applied as it is. */
 { type: "unusual"; 
 /**  What became of it. */

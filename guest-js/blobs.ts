@@ -10,6 +10,11 @@ export interface SyncBlob {
   readonly position: string;
   /** Whether this device pushed it. */
   readonly own: boolean;
+  /**
+   * Whether it is a snapshot ({@link Sync.snapshot}): it stands for all that its maker had of the channel, blobs that were
+   * handled here before perhaps among it.
+   */
+  readonly snapshot: boolean;
   /** The bytes, at most 1 MiB. They are the handler's own. */
   readonly data: Uint8Array<ArrayBuffer>;
   /**
@@ -31,7 +36,7 @@ export interface Batch {
   readonly blobs: readonly SyncBlob[];
 }
 
-type Head = Pick<SyncBlob, "id" | "device" | "channel" | "position" | "own"> & { bytes: number };
+type Head = Pick<SyncBlob, "id" | "device" | "channel" | "position" | "own" | "snapshot"> & { bytes: number };
 
 /** How long the two numbers in front are: the batch's, and the length of the heads. */
 const FRONT = 8;

@@ -52,10 +52,16 @@ export function callUntyped<T>(command: string, args: Record<string, unknown>): 
  * Calls a command whose body is bytes.
  *
  * @param channel the channel's name; the default channel if it is undefined.
+ * @param others what else goes along as headers: names and values in ASCII.
  */
-export function callRaw<T>(command: string, body: Uint8Array, channel: string | undefined): Promise<T> {
+export function callRaw<T>(
+  command: string,
+  body: Uint8Array,
+  channel: string | undefined,
+  others: Record<string, string> = {},
+): Promise<T> {
   return guarded(command, () => {
-    const headers: Record<string, string> = channel === undefined ? {} : { "ksync-channel": encoded(channel) };
+    const headers = channel === undefined ? others : { ...others, "ksync-channel": encoded(channel) };
     return invoke<T>(`plugin:0ksync|${command}`, body, { headers });
   });
 }

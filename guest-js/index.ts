@@ -16,6 +16,7 @@ export type {
   ErrorDetails,
   ErrorFault,
   Member,
+  SnapshotInfo,
   StartAt,
   SyncEvent,
   SyncFinding,

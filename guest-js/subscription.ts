@@ -63,6 +63,14 @@ export async function subscribe(
   return Object.assign(() => live.stop(), { ready: live.ready });
 }
 
+/** The position of the last blob of each channel that a handler of this page took, in the log as it is now. */
+const handled = new Map<string, string>();
+
+/** Up to where this page's handlers have had a channel; `undefined` if none of them was handed anything of it. */
+export function handledUpTo(channel: string): string | undefined {
+  return handled.get(channel);
+}
+
 /** What this page is subscribed to. */
 const lives = new Set<Live>();
 
@@ -159,6 +167,7 @@ class Live {
   #letGo(): void {
     this.#log.abort();
     this.#log = new AbortController();
+    handled.clear();
     this.#batches = [];
     this.#taken = undefined;
     this.#isReady();
@@ -219,6 +228,8 @@ class Live {
 
   #took(batch: Batch, blob: SyncBlob): void {
     this.#taken = { batch: batch.number, position: blob.position };
+    const before = handled.get(blob.channel) ?? "0";
+    if (BigInt(before) < BigInt(blob.position)) handled.set(blob.channel, blob.position);
     if (BigInt(blob.position) >= this.#until) this.#isReady();
     if (!this.#over.signal.aborted) this.#timer ??= setTimeout(() => this.#ack(), ACK_EVERY_MS);
   }

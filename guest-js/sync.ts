@@ -1,4 +1,4 @@
-import type { Device, Member, ReceiptInfo, ReceiptState, SyncFinding, SyncStatus } from "./bindings.js";
+import type { Device, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncFinding, SyncStatus } from "./bindings.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
 import {
@@ -18,6 +18,7 @@ import { PresenceApi } from "./presence.js";
 import {
   type BlobHandler,
   endOfLog,
+  handledUpTo,
   logIsEmpty,
   subscribe,
   type SubscribeOptions,
@@ -73,6 +74,28 @@ export class Sync {
       accepted: ({ timeoutMs } = {}) => wait("accepted", timeoutMs),
       delivered: ({ timeoutMs } = {}) => wait("delivered", timeoutMs),
     };
+  }
+
+  /**
+   * Puts a snapshot in the place of what this device's log holds of a channel: devices that join later, and handlers that begin
+   * later or from the start, get it instead, as a blob with `snapshot` set. So a log does not grow for ever. Other devices keep
+   * theirs as they are.
+   *
+   * @param channel the channel; pushes without a name go to `default`.
+   * @param data all that the app has of the channel, its own pushes too: 1 byte to 1 MiB; a string is UTF-8.
+   * @param options `upTo`: the position of the last blob that is in `data`. By default that of the last one which a handler of
+   * this page took, so make `data` and call this without waiting in between.
+   * @returns how many blobs it took the place of. What not every device has yet stays beside it. With 0, nothing was changed.
+   * @throws SyncError `TOO_LARGE`, `EMPTY`, `DISK_FULL`, `REMOVED`.
+   */
+  async snapshot(
+    channel: string,
+    data: Uint8Array | ArrayBuffer | string,
+    options: { upTo?: string } = {},
+  ): Promise<SnapshotInfo> {
+    const upTo = options.upTo ?? handledUpTo(channel);
+    const headers: Record<string, string> = upTo === undefined ? {} : { "ksync-up-to": upTo };
+    return callRaw<SnapshotInfo>("snapshot", toBytes(data), channel, headers);
   }
 
   /**

@@ -18,6 +18,7 @@ const COMMANDS: &[&str] = &[
     "remove_device",
     "request_join",
     "reset",
+    "snapshot",
     "status",
     "subscribe",
     "unlisten",

@@ -246,7 +246,9 @@ def unpack(data):
         next_id = (int(out[-1]["id"], 16) + 1) % (1 << 128) if flags & 2 else None
         blob_id = f"{next_id:032x}" if flags & 2 else reader.take(16).hex()
         channel = out[-1]["channel"] if flags & 1 else reader.vector().decode()
-        out.append({"id": blob_id, "channel": channel, "data": reader.vector().hex()})
+        assert flags < 8 and (out or flags & 3 == 0)
+        snapshot = flags & 4 != 0
+        out.append({"id": blob_id, "channel": channel, "data": reader.vector().hex(), "snapshot": snapshot})
     return out
 
 
@@ -306,8 +308,8 @@ def control_messages():
     assert (control.number(1), control.take(16), control.number(8)) == (2, b"\x01" * 16, 2)
     assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
     assert (control.number(1), control.take(16), control.number(8)) == (3, b"\x01" * 16, 2)
-    runs = each(control.vector(), lambda r: (r.take(16), r.number(8), r.vector()))
-    assert [(sender, seq) for sender, seq, _ in runs] == [(b"\x03" * 16, 4)]
+    runs = each(control.vector(), lambda r: (r.take(16), r.number(8), r.vector(), each(r.vector(), span)))
+    assert [(run[0], run[1], run[3]) for run in runs] == [(b"\x03" * 16, 4, [(b"\x03" * 16, 1, 4)])]
     assert unpack(runs[0][2]) == load("bodies")["packed"]["blobs"]
     assert each(control.vector(), span) == [(b"\x03" * 16, 4, 5)]
     assert control.number(1) == 4

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "vitest";
 
 import { sync, SyncError } from "../index.js";
-import { code, fails, plugin } from "./plugin.js";
+import { batch, blob, code, fails, plugin, settle } from "./plugin.js";
 
 const rust = plugin();
 
@@ -17,6 +17,23 @@ test("bytes and text cross as they are, with the channel in a header that is ASC
     [7, 8],
   ]);
   expect(rust.of("push").map((call) => call.headers)).toEqual([{ "ksync-channel": "notes%2F%C3%A9%2017" }, {}, {}]);
+});
+
+test("a snapshot goes up to what was handled here, or to where it is said", async () => {
+  rust.on("snapshot", () => ({ id: "ab", replaced: "2" })).on("subscribe", () => ({ id: 7, until: "0" }));
+  await sync.snapshot("notes", "before anything");
+  await sync.subscribe("notes", () => {});
+  rust.sender("subscribe", "blobs").send(batch(1, [blob(3), blob(12)]));
+  await settle();
+  expect(await sync.snapshot("notes", "both")).toEqual({ id: "ab", replaced: "2" });
+  await sync.snapshot("notes", "one", { upTo: "3" });
+  await sync.snapshot("other", "of another channel");
+  expect(rust.of("snapshot").map((call) => call.headers)).toEqual([
+    { "ksync-channel": "notes" },
+    { "ksync-channel": "notes", "ksync-up-to": "12" },
+    { "ksync-channel": "notes", "ksync-up-to": "3" },
+    { "ksync-channel": "other" },
+  ]);
 });
 
 test("a receipt waits for its own blob, as long as it was told", async () => {

@@ -142,7 +142,7 @@ export function deferred<T = void>(): {
 /** A blob as Rust hands it out. */
 export function blob(position: number, data: string | Uint8Array = `blob ${position}`, more: Partial<SyncBlob> = {}) {
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  const head = { id: position.toString(16).padStart(32, "0"), device: "d".repeat(32), channel: "notes", own: false };
+  const head = { id: position.toString(16).padStart(32, "0"), device: "d".repeat(32), channel: "notes", own: false, snapshot: false };
   return { ...head, position: String(position), ...more, data: bytes };
 }
 

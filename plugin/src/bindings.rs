@@ -3,7 +3,7 @@
 use tauri_specta::collect_commands;
 
 use crate::commands::{data, group, pairing};
-use crate::types::{ReceiptInfo, SubscribeOptions, SubscriptionInfo};
+use crate::types::{ReceiptInfo, SnapshotInfo, SubscribeOptions, SubscriptionInfo};
 
 /// Every command whose arguments are JSON. `push`, `presence` and `subscribe` move raw bytes, which have no type there; the
 /// façade calls them by hand.
@@ -33,6 +33,7 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             pairing::pairing_cancel::<tauri::Wry>,
         ])
         .typ::<ReceiptInfo>()
+        .typ::<SnapshotInfo>()
         .typ::<SubscribeOptions>()
         .typ::<SubscriptionInfo>()
 }

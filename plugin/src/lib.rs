@@ -142,6 +142,7 @@ impl Builder {
         tauri::plugin::Builder::<R, Option<Config>>::new("0ksync")
             .invoke_handler(tauri::generate_handler![
                 data::push,
+                data::snapshot,
                 data::presence,
                 data::wait,
                 data::subscribe,

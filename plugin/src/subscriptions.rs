@@ -95,7 +95,7 @@ pub(crate) async fn begin(
 ) -> Result<SubscriptionInfo, SyncError> {
     let log = ksync.log().await?;
     // A window of its own has a position of its own: what one window has taken while another one was gone still comes there.
-    let consumer = options.consumer.unwrap_or_else(|| format!("{DEFAULT_CONSUMER}/{}", page.webview()));
+    let consumer = options.consumer.unwrap_or_else(|| own_consumer(page.webview()));
     let wants = Wants { consumer, channel: options.channel, own: options.own };
     let work = Work {
         ksync: ksync.clone(),
@@ -254,7 +254,13 @@ struct Head<'a> {
     channel: &'a str,
     position: String,
     own: bool,
+    snapshot: bool,
     bytes: usize,
+}
+
+/// The consumer of a window that names none.
+pub(crate) fn own_consumer(webview: &str) -> String {
+    format!("{DEFAULT_CONSUMER}/{webview}")
 }
 
 /// A batch as one message: its number and the length of the heads (u32 each, little-endian), the heads in JSON, and the blobs'
@@ -268,6 +274,7 @@ fn message(number: u32, batch: &[ReceivedBlob]) -> Vec<u8> {
             channel: &blob.channel,
             position: blob.position.to_string(),
             own: blob.own,
+            snapshot: blob.snapshot,
             bytes: blob.data.len(),
         })
         .collect();
@@ -300,6 +307,7 @@ mod tests {
             position: u64::from(n),
             own: n == 2,
             data: data.to_vec(),
+            snapshot: n == 1,
         };
         let message = message(7, &[blob(1, b"ab"), blob(2, b"c")]);
         assert_eq!(message[..4], 7_u32.to_le_bytes());
@@ -307,6 +315,7 @@ mod tests {
         let heads: serde_json::Value = serde_json::from_slice(&message[8..8 + length]).unwrap();
         assert_eq!((&heads[0]["bytes"], &heads[1]["bytes"]), (&2.into(), &1.into()));
         assert_eq!((&heads[0]["own"], &heads[1]["own"]), (&false.into(), &true.into()));
+        assert_eq!((&heads[0]["snapshot"], &heads[1]["snapshot"]), (&true.into(), &false.into()));
         assert_eq!(heads[1]["position"], "2");
         assert_eq!(&message[8 + length..], b"abc");
     }

@@ -1,7 +1,7 @@
 //! What crosses to the webview. Numbers that may outgrow 2^53 cross as decimal strings; bytes apart from presence cross raw.
 
 use serde::{Deserialize, Serialize};
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, Status};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
 
 use crate::error::CommandError;
 
@@ -18,6 +18,22 @@ pub(crate) struct ReceiptInfo {
 impl From<Receipt> for ReceiptInfo {
     fn from(receipt: Receipt) -> Self {
         Self { id: receipt.id.to_string(), position: receipt.position.to_string() }
+    }
+}
+
+/// What a snapshot stands for.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+pub(crate) struct SnapshotInfo {
+    /// The snapshot's id.
+    pub(crate) id: String,
+    /// How many blobs of the log it took the place of, as a decimal number. With 0, nothing was changed.
+    pub(crate) replaced: String,
+}
+
+impl From<SnapshotReceipt> for SnapshotInfo {
+    fn from(receipt: SnapshotReceipt) -> Self {
+        Self { id: receipt.id.to_string(), replaced: receipt.replaced.to_string() }
     }
 }
 
@@ -301,6 +317,13 @@ pub(crate) enum SyncEvent {
     Reset,
     /// All history that this device asked for has come.
     Synced,
+    /// History is coming: so many envelopes of so many are through, as far as their numbers tell.
+    History {
+        /// How many are through.
+        done: u32,
+        /// How many were asked for.
+        total: u32,
+    },
     /// Something that arrived was not applied as it is.
     Unusual {
         /// What became of it.
@@ -438,6 +461,7 @@ impl SyncEvent {
             Client::Left { group, .. } => Self::Left { group: group.to_string() },
             Client::Removed { by } => Self::Removed { by: by.into() },
             Client::Synced => Self::Synced,
+            Client::HistoryProgress { done, total } => Self::History { done: count(done), total: count(total) },
             Client::Unusual { outcome, device } => {
                 Self::Unusual { outcome: outcome.as_str().to_owned(), device: device.map(Into::into) }
             }

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Push(Push),
     /// Prints what others pushed and this command has not printed yet
     Pull(Pull),
+    /// Puts one blob in the place of all that was pulled of a channel: devices that come later get it instead
+    Snapshot(Snapshot),
     /// Lists the devices of the group, or removes one
     Devices(Devices),
     /// Says how things stand
@@ -128,6 +130,16 @@ pub(crate) struct Push {
     /// Waits until the relay holds it, or until every other device has signed for it
     #[arg(long, value_name = "STATE")]
     pub(crate) wait: Option<Wait>,
+}
+
+#[derive(Args)]
+pub(crate) struct Snapshot {
+    /// What holds all that was pulled and pushed here of the channel; - is stdin
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The channel
+    #[arg(long, value_name = "C", default_value = sync_client::DEFAULT_CHANNEL)]
+    pub(crate) channel: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -42,6 +42,10 @@ pub(crate) enum Event<'a> {
         id: String,
         state: &'static str,
     },
+    Snapshot {
+        id: String,
+        replaced: u64,
+    },
     Blob(Box<Blob<'a>>),
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
@@ -69,6 +73,10 @@ pub(crate) enum Event<'a> {
     Accepted,
     Delivered,
     Synced,
+    HistoryProgress {
+        done: u64,
+        total: u64,
+    },
     DeviceAdded {
         device: Device<'a>,
         by: Device<'a>,
@@ -144,6 +152,7 @@ pub(crate) struct Blob<'a> {
     /// The same, where it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    snapshot: bool,
 }
 
 #[derive(Serialize)]
@@ -208,6 +217,7 @@ impl<'a> From<&'a ReceivedBlob> for Event<'a> {
             position: blob.position,
             data: BASE64.encode(&blob.data),
             text: std::str::from_utf8(&blob.data).ok(),
+            snapshot: blob.snapshot,
         }))
     }
 }
@@ -264,6 +274,7 @@ impl<'a> Event<'a> {
             ClientEvent::Accepted => Self::Accepted,
             ClientEvent::Delivered => Self::Delivered,
             ClientEvent::Synced => Self::Synced,
+            ClientEvent::HistoryProgress { done, total } => Self::HistoryProgress { done: *done, total: *total },
             ClientEvent::DeviceAdded { device, by } => Self::DeviceAdded { device: device.into(), by: by.into() },
             ClientEvent::DeviceRemoved { device, by } => Self::DeviceRemoved { device: device.into(), by: by.into() },
             ClientEvent::DeviceReplaced { device, old } => {

@@ -167,6 +167,9 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         }
         ClientEvent::Joined { .. } => "Joined the group.".into(),
         ClientEvent::Left { .. } => "This device has left its group.".into(),
+        ClientEvent::HistoryProgress { done, total } => {
+            format!("Fetching what was before: {} %.", done.saturating_mul(100) / (*total).max(1))
+        }
         ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);
@@ -274,7 +277,15 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_named_and_not_printed() {
         let (id, device) = (BlobId([0; 16]), DeviceId([0; 16]));
-        let bytes = ReceivedBlob { id, device, channel: "c".into(), position: 1, own: false, data: vec![0xff; 1200] };
+        let bytes = ReceivedBlob {
+            id,
+            device,
+            channel: "c".into(),
+            position: 1,
+            own: false,
+            data: vec![0xff; 1200],
+            snapshot: false,
+        };
         assert_eq!(blob(&bytes, true, str::to_owned), "c: (1,200 bytes, no text: see --json)");
         assert_eq!(blob(&ReceivedBlob { data: b"hi".to_vec(), ..bytes }, false, str::to_owned), "hi");
     }

@@ -133,7 +133,8 @@ impl Disk {
                 let hold = hold && self.mutation != Some(Mutation::HeldOutOfOrder);
                 blobs.into_iter().for_each(|blob| self.receive(sender, seq, blob, hold));
             }
-            Write::ReceiveSnapshot { sender, seq, blob, covers } => self.receive_snapshot(sender, seq, blob, covers),
+            // No app makes one in these worlds.
+            Write::ReceiveSnapshot { sender, seq, blob, .. } => self.take(sender, seq, blob),
             Write::Release { sender, up_to_seq } => self.release(sender, up_to_seq),
             Write::BufferGap { sender, seq, envelope } => drop(self.gap.insert((sender, seq), envelope)),
             Write::DropGap { sender, seq } => drop(self.gap.remove(&(sender, seq))),
@@ -152,32 +153,6 @@ impl Disk {
             self.arrivals += 1;
             self.held.insert((sender, seq, self.arrivals), blob);
         }
-    }
-
-    fn receive_snapshot(&mut self, sender: DeviceId, seq: u64, blob: Blob, covers: Vec<Span>) {
-        let id = blob.id;
-        self.take(sender, seq, blob);
-        if let Some(row) = self.ids.get(&id).and_then(|position| self.log.get_mut(position)) {
-            row.covers = covers;
-        }
-    }
-
-    /// The app's snapshot of a channel takes the place of all blobs of it that others have too, up to this number of each
-    /// sender.
-    pub(crate) fn snapshot(&mut self, mut blob: Blob, reached: &[(DeviceId, u64)]) {
-        blob.snapshot = true;
-        let covered = |row: &LogBlob| {
-            let within = reached.iter().any(|(sender, seq)| *sender == row.sender && (1..=*seq).contains(&row.seq));
-            row.blob.channel == blob.channel && within
-        };
-        let gone: Vec<u64> = self.log.values().filter(|row| covered(row)).map(|row| row.position).collect();
-        let Some(position) = gone.last().copied() else { return };
-        for row in gone.iter().filter_map(|position| self.log.remove(position)) {
-            self.ids.remove(&row.blob.id);
-        }
-        self.ids.insert(blob.id, position);
-        let covers = reached.iter().map(|(sender, seq)| Span { sender: *sender, from: 1, to: *seq }).collect();
-        self.log.insert(position, LogBlob { position, sender: DeviceId::default(), seq: 0, blob, covers });
     }
 
     fn release(&mut self, sender: DeviceId, up_to_seq: u64) {
@@ -211,16 +186,7 @@ impl Disk {
                     place > after && spans.iter().any(inside)
                 };
                 let places = self.log.values().map(LogBlob::place).chain(self.also.iter().copied());
-                let mut places: BTreeSet<LogPlace> = places.filter(wanted).collect();
-                let first = |row: &LogBlob| {
-                    let overlap = |c: &Span, s: &Span| s.sender == c.sender && s.from <= c.to && c.from <= s.to;
-                    let place =
-                        |c: &Span, s: &Span| LogPlace { position: row.position, sender: s.sender, seq: c.to.min(s.to) };
-                    let pairs = row.covers.iter().flat_map(|c| spans.iter().map(move |s| (c, s)));
-                    pairs.filter(|(c, s)| overlap(c, s)).map(|(c, s)| place(c, s)).min()
-                };
-                places.retain(|place| self.log.get(&place.position).is_some_and(|row| row.covers.is_empty()));
-                places.extend(self.log.values().filter_map(first).filter(|place| place > after));
+                let places: BTreeSet<LogPlace> = places.filter(wanted).collect();
                 let rows = places.iter().take(*max_blobs).filter_map(|place| {
                     let row = self.log.get(&place.position)?.clone();
                     Some(LogBlob { sender: place.sender, seq: place.seq, ..row })

@@ -12,16 +12,36 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{App, Done};
 use crate::registry::Task;
 use crate::subscriptions;
-use crate::types::{ReceiptInfo, ReceiptState, SubscribeOptions, SubscriptionInfo, SyncEvent, count};
+use crate::types::{ReceiptInfo, ReceiptState, SnapshotInfo, SubscribeOptions, SubscriptionInfo, SyncEvent, count};
 
 /// The header with the channel, percent-encoded: headers are ASCII, and channels are not.
 const CHANNEL: &str = "ksync-channel";
+
+/// The header with a position, as a decimal number.
+const UP_TO: &str = "ksync-up-to";
 
 /// Puts the request's body into the outbox. Resolves once it is durable on this device.
 #[tauri::command]
 pub(crate) async fn push(app: App<'_>, request: Request<'_>) -> Done<ReceiptInfo> {
     let (channel, blob) = (channel(&request)?, bytes(&request, limits::BLOB_BYTES)?);
     Ok(app.client().await?.push_to(&channel, blob).await?.into())
+}
+
+/// Puts the request's body in the place of what the log holds of the channel up to a position: one that the header names, or
+/// else the one that this window's own consumer is at.
+#[tauri::command]
+pub(crate) async fn snapshot<R: Runtime>(
+    webview: Webview<R>,
+    app: App<'_>,
+    request: Request<'_>,
+) -> Done<SnapshotInfo> {
+    let (channel, blob) = (channel(&request)?, bytes(&request, limits::BLOB_BYTES)?);
+    let client = app.client().await?;
+    let up_to = match request.headers().get(UP_TO) {
+        Some(value) => parse::<u64>(value.to_str().unwrap_or_default(), "position")?,
+        None => client.position(&subscriptions::own_consumer(webview.label()), &channel).await?,
+    };
+    Ok(client.snapshot(&channel, blob, up_to).await?.into())
 }
 
 /// Tells the devices that are connected now the request's body, which is never stored.

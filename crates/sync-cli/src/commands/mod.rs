@@ -4,6 +4,7 @@ mod device;
 mod pair;
 mod pull;
 mod push;
+mod snapshot;
 mod watch;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Run => watch::run(&context).await,
         Command::Invite(arguments) => pair::invite(&context, arguments).await,
         Command::Push(arguments) => push::push(&context, arguments).await,
+        Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
         Command::Devices(arguments) => device::devices(&context, arguments).await,
         Command::Status => device::status(&context).await,

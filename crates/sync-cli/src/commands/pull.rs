@@ -9,7 +9,7 @@ use crate::out::{Done, Failure};
 use crate::words;
 
 /// The consumer whose position `pull` moves. An app beside it on the same home has its own.
-const CONSUMER: &str = "cli";
+pub(super) const CONSUMER: &str = "cli";
 
 /// How many blobs are printed before the position moves. A crash in between prints them again.
 const BATCH: usize = 256;

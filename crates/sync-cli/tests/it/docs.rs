@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "init",
     "join",
     "leave",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 12] = [
     "invite",
     "push",
     "pull",
+    "snapshot",
     "devices",
     "devices remove",
     "status",

@@ -42,7 +42,7 @@ fn reached(seq: u64) -> Reached {
 }
 
 fn blob_json(blob: &Blob) -> Value {
-    json!({ "id": blob.id.to_string(), "channel": blob.channel, "data": hex(&blob.data) })
+    json!({ "id": blob.id.to_string(), "channel": blob.channel, "data": hex(&blob.data), "snapshot": blob.snapshot })
 }
 
 #[test]

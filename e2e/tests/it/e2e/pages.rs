@@ -155,3 +155,35 @@ async fn a_page_that_somebody_comes_back_to_hears_of_everything() {
     })
     .await;
 }
+
+/// A page puts one blob in the place of what it has handled. The next window, which has had nothing, gets that instead.
+#[tokio::test]
+async fn a_snapshot_stands_for_what_a_page_has_handled() {
+    let world = World::new().await;
+    let (a, b) = (world.testbed("a", "default").start().await, world.testbed("b", "default,default2").start().await);
+    b.window("default").await;
+    pair(&a, &b).await;
+    b.run(COLLECT, vec![]).await;
+    for text in ["1", "2"] {
+        let push = "await (await window.__TAURI__.ksync.push(args[0], { channel: 'notes' })).accepted();";
+        a.run(push, vec![json!(text)]).await;
+    }
+    got(&b, &["1", "2"]).await;
+    let replaced = "return (await window.__TAURI__.ksync.snapshot('notes', '1 and 2')).replaced;";
+    assert_eq!(b.run(replaced, vec![]).await, json!("2"));
+    a.run("await window.__TAURI__.ksync.push('3', { channel: 'notes' });", vec![]).await;
+    b.window("default2").await;
+    b.run(
+        "window.all = [];
+         await window.__TAURI__.ksync.subscribe('notes', (blob) => { window.all.push([blob.text(), blob.snapshot]); });",
+        vec![],
+    )
+    .await;
+    until("the snapshot and what came behind it", async || {
+        (b.run("return window.all;", vec![]).await == json!([["1 and 2", true], ["3", false]])).then_some(())
+    })
+    .await;
+    // Who had all of it hears of the new one alone.
+    b.window("default").await;
+    got(&b, &["1", "2", "3"]).await;
+}

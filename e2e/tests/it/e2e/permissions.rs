@@ -10,6 +10,7 @@ use super::world::World;
 #[rustfmt::skip]
 const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("push", "await ksync.push('x')", None),
+    ("snapshot", "await ksync.snapshot('default', 'x')", None),
     ("status", "await ksync.status()", None),
     ("doctor", "await ksync.doctor()", None),
     ("devices", "await ksync.devices()", None),

@@ -203,3 +203,24 @@ fn a_device_hosts_the_relay_of_its_group() {
     run.ends_with(0);
     assert_eq!(host.pulls(), ["later", "and this"]);
 }
+
+#[test]
+fn a_snapshot_stands_for_what_was_pulled_for_devices_that_come_later() {
+    let world = world();
+    let World { laptop, phone, .. } = &world;
+    laptop.run_with(&["snapshot", "-"], b"too early").ok();
+    for text in ["1", "2", "3"] {
+        phone.push(text, "accepted");
+    }
+    assert_eq!(laptop.pulls(), ["1", "2", "3"]);
+    phone.push("4", "accepted");
+    let told = laptop.run_with(&["snapshot", "-"], b"1 to 3").ok();
+    assert_eq!(told.one("snapshot")["replaced"], 3);
+    laptop.run_with(&["snapshot", "-"], b"").fails("EMPTY", 5);
+
+    let tablet = Device::new(world.folder.path().join("tablet"));
+    pair(laptop, &tablet, "tablet");
+    let pulled = tablet.run(&["pull"]).ok();
+    let blobs: Vec<_> = pulled.all("blob").iter().map(|b| (b["text"].clone(), b["snapshot"].clone())).collect();
+    assert_eq!(blobs, [("1 to 3".into(), true.into()), ("4".into(), false.into())]);
+}
