@@ -167,14 +167,6 @@ export type ReceiptInfo = {
 	position: string,
 };
 
-/**  What a snapshot stands for. */
-export type SnapshotInfo = {
-	/**  The snapshot's id. */
-	id: string,
-	/**  How many blobs of the log it took the place of, as a decimal number. With 0, nothing was changed. */
-	replaced: string,
-};
-
 /**  How far a pushed blob has come. */
 export type ReceiptState = 
 /**  Durable on this device. */
@@ -183,6 +175,14 @@ export type ReceiptState =
 "accepted" | 
 /**  Signed for by every member. */
 "delivered";
+
+/**  What a snapshot stands for. */
+export type SnapshotInfo = {
+	/**  The snapshot's id. */
+	id: string,
+	/**  How many blobs of the log it took the place of, as a decimal number. With 0, nothing was changed. */
+	replaced: string,
+};
 
 /**  Where a subscription begins. */
 export type StartAt = 
