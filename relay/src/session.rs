@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, JoinNameplate, OpenNameplate, OpenSlot, ToRelay,
+    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, OpenNameplate, OpenSlot, ToRelay,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -57,6 +57,8 @@ pub enum Ask {
     WelcomeStored,
     /// [`crate::mailbox::GroupState::group_info`].
     GroupInfo(Option<DeviceId>),
+    /// To have these ends of chains known.
+    Heads(Vec<Head>),
     /// [`crate::rendezvous::Rendezvous::open`].
     OpenSlot(OpenSlot),
     /// [`crate::rendezvous::Rendezvous::open_nameplate`].
@@ -184,6 +186,7 @@ impl Session {
             (Stage::Attached(_), ToRelay::Presence(envelope)) => vec![Action::Ask(Ask::Presence(envelope))],
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
             (Stage::Attached(_), ToRelay::GroupInfo(signer)) => vec![Action::Ask(Ask::GroupInfo(signer))],
+            (Stage::Attached(_), ToRelay::Heads(heads)) => vec![Action::Ask(Ask::Heads(heads))],
             (_, _) => self.close(&refuse(Code::Protocol, "this frame is not allowed here")),
         }
     }
@@ -318,6 +321,7 @@ impl Session {
             ToRelay::Commit(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,
+            ToRelay::Heads(_) => About::Push,
             ToRelay::OpenSlot(_)
             | ToRelay::OpenNameplate(_)
             | ToRelay::JoinNameplate(_)
@@ -328,7 +332,9 @@ impl Session {
         let own = match frame {
             ToRelay::Presence(_) => Some(&mut self.presence),
             // A GroupInfo is as large as a commit, and asked for to make one.
-            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo(_) => Some(&mut self.commits),
+            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo(_) | ToRelay::Heads(_) => {
+                Some(&mut self.commits)
+            }
             // Apart, so that who has made many commits can still reject another's.
             ToRelay::Reject(_) => Some(&mut self.rejects),
             _ => None,

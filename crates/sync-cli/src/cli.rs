@@ -214,7 +214,7 @@ mod tests {
             "ksync invite --ttl 601",
             "ksync push --wait queued",
             "ksync pull --limit 0",
-            "ksync snapshot --channel a f",
+            "ksync snapshot --channel a",
             "ksync file list",
             "ksync backup export",
             "ksync relay list",

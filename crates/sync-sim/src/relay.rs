@@ -243,6 +243,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::Presence(envelope) => (About::Presence, state.presence(device, envelope), None),
             Ask::WelcomeStored => (About::Acknowledge, state.welcome_stored(device), None),
             Ask::GroupInfo(signer) => (About::GroupInfo, state.group_info(device, signer), None),
+            Ask::Heads(heads) => (About::Push, state.take_heads(device, &heads), None),
             Ask::Attach(..)
             | Ask::Create(..)
             | Ask::OpenSlot(_)
@@ -267,10 +268,16 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             self.groups.insert(group, state);
             self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
         }
-        let known = self.groups.get(&group);
+        let known = self.groups.get_mut(&group);
+        let mut raised = Decision::default();
         let result = match (known, create) {
             (Some(state), None) => state.attach(request, proof),
-            (Some(state), Some(_)) => state.create_again(request, proof),
+            (Some(state), Some(info)) => {
+                state.create_again(&self.observer, request, proof, info, now).map(|(attachment, decision)| {
+                    raised = decision;
+                    attachment
+                })
+            }
             (None, None) => Err(Refusal::new(About::Session, Code::UnknownGroup, "no such group")),
             (None, Some(info)) => {
                 GroupState::create(&self.observer, request, proof, info, now).and_then(|(state, decision)| {
@@ -288,7 +295,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                     (client.group, client.device) = (Some(group), Some(request.device));
                     client.shown = attachment.view.after;
                 }
-                self.decided(Some(conn), group, About::Session, Decision::default(), None);
+                self.decided(Some(conn), group, About::Session, raised, None);
                 if let Some(item) = self.pending.last_mut() {
                     item.attachment = Some(attachment);
                 }

@@ -65,7 +65,7 @@ codes! {
     Internal = 4, "INTERNAL", Device, "Try again. If it stays, report it: this is a bug.";
 
     /// The relay knows no such group.
-    UnknownGroup = 10, "UNKNOWN_GROUP", Relay, "Check that the relay is the right one and still has its data.";
+    UnknownGroup = 10, "UNKNOWN_GROUP", Relay, "The relay has lost the group, or is another one. Devices give it the group again by themselves; if this stays, check its address.";
     /// A group with this id exists already.
     GroupExists = 11, "GROUP_EXISTS", Peer, "Make another group: this id is taken.";
     /// The device is not a member of the group, or its proof does not hold.

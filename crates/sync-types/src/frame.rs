@@ -41,6 +41,9 @@ pub enum ToRelay {
     /// keys, if it is attached: its commit's GroupInfo is signed by it. Answered by [`FromRelay::GroupInfo`] or
     /// [`FromRelay::Refused`].
     GroupInfo(Option<DeviceId>) = 12u8,
+    /// The ends of members' chains, as these signed them: for a relay that has lost them. At most [`limits::MEMBERS`]. A chain
+    /// whose end the relay knows to be further on stays. Answered by [`FromRelay::Refused`] or not at all.
+    Heads(Vec<Head>) = 13u8,
     /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
-use sync_types::frame::{Attach, Commit};
+use sync_types::frame::{Attach, Commit, Head};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -63,6 +63,8 @@ pub(crate) enum Request {
     WelcomeStored,
     /// To have the GroupInfo, and this member asked to renew its keys.
     GroupInfo(Option<DeviceId>),
+    /// To have these ends of chains known.
+    Heads(Vec<Head>),
     /// It is gone.
     Detach,
     /// Nobody's request: something is due in this group.
@@ -182,7 +184,12 @@ impl Request {
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),
-            Self::Attach { .. } | Self::WelcomeStored | Self::GroupInfo(_) | Self::Detach | Self::Timeout(_) => 0,
+            Self::Attach { .. }
+            | Self::WelcomeStored
+            | Self::GroupInfo(_)
+            | Self::Heads(_)
+            | Self::Detach
+            | Self::Timeout(_) => 0,
         }
     }
 }

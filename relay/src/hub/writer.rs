@@ -16,7 +16,7 @@ use super::groups::{Attached, Groups, Place};
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::config::Access;
 use crate::crash;
-use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Refusal};
+use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Refusal, first_cursor};
 use crate::store::{GroupRows, StoreError};
 
 /// How many requests share a transaction.
@@ -40,6 +40,8 @@ pub(super) struct Writer {
     loads: JoinSet<Loaded>,
     /// When the store may be tidied; set by each transaction.
     tidy_at: Option<Instant>,
+    /// Behind which groups get their cursors.
+    first_cursor: u64,
 }
 
 struct Loaded {
@@ -49,7 +51,8 @@ struct Loaded {
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { groups: Groups::new(parts.limits.groups_cached), parts, loads: JoinSet::new(), tidy_at: None }
+        let groups = Groups::new(parts.limits.groups_cached);
+        Self { groups, parts, loads: JoinSet::new(), tidy_at: None, first_cursor: first_cursor(now_ms()) }
     }
 
     pub(super) async fn run(mut self, mut ops: mpsc::Receiver<Op>, mut stop: mpsc::Receiver<oneshot::Sender<()>>) {
@@ -138,7 +141,8 @@ impl Writer {
         let Some(Place::Loading(waiting)) = self.groups.forget(group) else { return };
         match rows {
             Ok(Some(rows)) => {
-                let state = GroupState::from_rows(rows);
+                let mut state = GroupState::from_rows(rows);
+                state.begin_at(self.first_cursor);
                 self.groups.set_due(group, state.next_timeout());
                 self.groups.set(group, Place::Here(Box::new(state)));
                 // After a failed transaction they have those of a state that never was.
@@ -182,6 +186,7 @@ impl Writer {
             Request::Commit(_) => self.groups.devices(group),
             _ => BTreeSet::new(),
         };
+        let mut raised = Vec::new();
         let limits = self.parts.quotas;
         let observe = self.parts.observe.clone();
         let state = match self.groups.place(group) {
@@ -194,9 +199,16 @@ impl Writer {
                 let outcome = state.attach(attach, proof);
                 self.admit(op.session, attach, inbox, outcome)
             }
-            (Request::Create { attach, proof, inbox, .. }, Some(state), _) => {
-                let outcome = state.create_again(attach, proof);
-                self.admit(op.session, attach, inbox, outcome)
+            (Request::Create { attach, proof, group_info, inbox, .. }, Some(state), _) => {
+                match state.create_again(&*observe, attach, proof, group_info, now) {
+                    Ok((attachment, decision)) => {
+                        // Who is attached hears of it before whoever brings it is one of them.
+                        raised = decision.notices;
+                        batch.write(decision.writes);
+                        self.admit(op.session, attach, inbox, Ok(attachment))
+                    }
+                    Err(refusal) => Outcome::Refused(refusal),
+                }
             }
             (Request::Create { attach, proof, group_info, token, within, inbox }, None, _) => {
                 let made = match self.permits(token, *within) {
@@ -229,6 +241,7 @@ impl Writer {
             (Request::Presence(envelope), Some(state), Some(device)) => state.presence(device, envelope.clone()).into(),
             (Request::WelcomeStored, Some(state), Some(device)) => state.welcome_stored(device).into(),
             (Request::GroupInfo(signer), Some(state), Some(device)) => state.group_info(device, *signer).into(),
+            (Request::Heads(heads), Some(state), Some(device)) => state.take_heads(device, heads).into(),
             (Request::Detach, Some(state), _) => Outcome::Done(Box::new(state.detached(&attached))),
             (Request::Timeout(_), Some(state), _) => Outcome::Done(Box::new(state.timeout(now))),
             // The store lost a group that sessions are attached to, or a session that is gone asked.
@@ -249,7 +262,7 @@ impl Writer {
         }
         let told = match &mut outcome {
             Outcome::Done(decision) => notices::events(&self.groups, group, std::mem::take(&mut decision.notices)),
-            _ => Vec::new(),
+            _ => notices::events(&self.groups, group, raised),
         };
         batch.add(op, group, outcome, tally, told);
         if created && let Some(decided) = batch.decided.last_mut() {
@@ -275,7 +288,8 @@ impl Writer {
         group_info: &Opaque,
         now: u64,
     ) -> Result<(Attachment, Decision), Refusal> {
-        let (state, decision) = GroupState::create(&*self.parts.observe, attach, proof, group_info, now)?;
+        let (mut state, decision) = GroupState::create(&*self.parts.observe, attach, proof, group_info, now)?;
+        state.begin_at(self.first_cursor);
         let attachment = state.attach(attach, proof)?;
         self.groups.set(attach.group, Place::Here(Box::new(state)));
         Ok((attachment, decision))

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use sync_rules::defence::stands;
-use sync_rules::{Defence, Observe, attach};
-use sync_types::frame::{About, Attach, Attached, FromRelay};
-use sync_types::{Code, DeviceId, Opaque, Suite};
+use sync_rules::envelope::verify_head;
+use sync_rules::{Defence, Observe, Observed, attach};
+use sync_types::envelope::{Class, Header};
+use sync_types::frame::{About, Attach, Attached, FromRelay, Head};
+use sync_types::{Code, DeviceId, Opaque, Suite, limits};
 
 use super::{Decision, GroupState, NUMBER_MAX, Notice, Refusal, View};
-use crate::store::{Bytes, Counters, GroupRow, GroupRows, MemberRow, Write};
+use crate::store::{Bytes, Counters, GroupRow, GroupRows, HeadRow, MemberRow, Removal, Write};
 
 /// What proves that a connection is a member's: its signature over the value that only this connection's two ends know.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,10 +41,19 @@ pub struct Attachment {
     pub view: View,
 }
 
+/// By how much a device's cursors may be ahead of the relay's clock, in milliseconds: a year.
+const AHEAD_MS: u64 = 365 * 24 * 3_600_000;
+
+/// The cursor that a relay which starts now goes on behind, at the least: above all that it, or one before it, gave out,
+/// unless that was more than a million entries a millisecond. Below [`limits::NUMBER`] until the year 2109.
+pub fn first_cursor(now_ms: u64) -> u64 {
+    (now_ms.min(limits::NUMBER >> 21)) << 20
+}
+
 impl GroupState {
-    /// Makes a group whose only member is the founder.
+    /// Makes a group: of its founder alone, or one that this relay has lost, by whichever of its members comes first.
     ///
-    /// Fails for a GroupInfo that is of another group, has other members than the founder or is of an epoch of 2⁶³ and
+    /// Fails for a GroupInfo that is of another group, is without the device that attaches, or is of an epoch of 2⁶³ and
     /// more (`PROTOCOL`), for what the
     /// observer refuses, and for a proof that does not hold (`BAD_SIGNATURE`). When the group exists already, call
     /// [`GroupState::create_again`] instead.
@@ -53,19 +64,7 @@ impl GroupState {
         group_info: &[u8],
         now_ms: u64,
     ) -> Result<(Self, Decision), Refusal> {
-        let refuse = |code, message: &'static str| Refusal::new(About::Session, code, message);
-        let observed = observe.found(group_info).map_err(|e| Refusal::new(About::Session, e.code(), e.to_string()))?;
-        if observed.group != request.group {
-            return Err(refuse(Code::Protocol, "the GroupInfo is of another group"));
-        }
-        if observed.epoch > NUMBER_MAX {
-            return Err(refuse(Code::Protocol, "the group's epoch is out of range"));
-        }
-        let key = match observed.members[..] {
-            [(device, key)] if device == request.device => key,
-            _ => return Err(refuse(Code::Protocol, "a group begins with its founder alone")),
-        };
-        check_proof(&key, request, proof)?;
+        let observed = state_of(observe, request, proof, group_info)?;
         let group = GroupRow {
             group: observed.group,
             suite: Suite::XWing,
@@ -77,37 +76,116 @@ impl GroupState {
             provisional: None,
             created_at_ms: now_ms,
         };
-        let founder = MemberRow { device: request.device, key, added: 0, start: 0, acknowledged: 0, removed: None };
+        let member = |(device, key)| MemberRow { device, key, added: 0, start: 0, acknowledged: 0, removed: None };
+        let members: Vec<MemberRow> = observed.members.into_iter().map(member).collect();
         let state = Self::from_rows(GroupRows {
             group: group.clone(),
             counters: Counters::default(),
             settled: 0,
-            members: vec![founder.clone()],
+            members: members.clone(),
             heads: Vec::new(),
             statements: Vec::new(),
             welcomes: Vec::new(),
             index: Vec::new(),
         });
-        let writes = vec![
-            Write::PutGroup(Box::new(group)),
-            Write::SetCounters(state.id(), state.counters),
-            Write::PutMember(state.id(), founder),
-        ];
+        let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
+        writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));
         Ok((state, Decision { writes, ..Decision::default() }))
     }
 
     /// Making a group that exists already: an attach for its members and former members, `GROUP_EXISTS` for everybody else.
-    pub fn create_again(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
+    /// A member may bring a later state of the group: this relay has been set back, and goes on from there. Whoever stands
+    /// at an epoch between the two takes a new key.
+    pub fn create_again(
+        &mut self,
+        observe: &dyn Observe,
+        request: &Attach,
+        proof: &Proof,
+        group_info: &[u8],
+        now_ms: u64,
+    ) -> Result<(Attachment, Decision), Refusal> {
         if !self.members.contains_key(&request.device) {
             return Err(Refusal::new(About::Session, Code::GroupExists, "a group with this id exists"));
         }
-        self.attach(request, proof)
+        let mut decision = Decision::default();
+        if self.current_member(request.device, About::Session).is_ok() && self.group.provisional.is_none() {
+            let observed = state_of(observe, request, proof, group_info)?;
+            if observed.epoch > self.group.epoch {
+                self.raise(observed, group_info, now_ms, &mut decision);
+            }
+            let ahead = request.stored > self.counters.newest;
+            if ahead && request.stored <= first_cursor(now_ms.saturating_add(AHEAD_MS)) {
+                // This relay's clock was set back since.
+                self.begin_at(request.stored);
+                self.put_counters(&mut decision.writes);
+            }
+        }
+        Ok((self.attach(request, proof)?, decision))
+    }
+
+    /// Goes on from a later state of the group.
+    fn raise(&mut self, observed: Observed, group_info: &[u8], now_ms: u64, decision: &mut Decision) {
+        let (group, cursor) = (self.id(), self.counters.newest);
+        let present = |id: &DeviceId| observed.members.iter().any(|(member, _)| member == id);
+        let gone: Vec<DeviceId> =
+            self.members.values().filter(|m| m.removed.is_none() && !present(&m.device)).map(|m| m.device).collect();
+        for device in gone {
+            self.set_removed(device, Some(Removal { cursor, at_ms: now_ms }), &mut decision.writes);
+            self.delete_statements(device, &mut decision.writes);
+            decision.notices.push(Notice::Removed { device });
+        }
+        for (device, key) in observed.members {
+            if !self.members.contains_key(&device) {
+                let row = MemberRow { device, key, added: cursor, start: 0, acknowledged: 0, removed: None };
+                decision.writes.push(Write::PutMember(group, row.clone()));
+                self.members.insert(device, row);
+            }
+        }
+        self.group.epoch = observed.epoch;
+        self.group.snapshot = Bytes::from(observed.snapshot);
+        self.group.group_info = Bytes::from(group_info);
+        (self.group.last_commit, self.group.rejected) = (None, Vec::new());
+        decision.writes.push(Write::PutGroup(Box::new(self.group.clone())));
+        decision.notices.push(Notice::Confirmed { epoch: observed.epoch, cursor });
+        decision.notices.push(Notice::ViewsChanged);
+    }
+
+    /// Takes the ends of members' chains that this relay does not know, or no more. Each has to be signed by its sender.
+    ///
+    /// Fails with `TOO_LARGE` for more than a group has members, and with `BAD_SIGNATURE` for one that does not hold; then
+    /// nothing is taken. What is not a present member's, or not further on, is left out.
+    pub fn take_heads(&mut self, device: DeviceId, heads: &[Head]) -> Result<Decision, Refusal> {
+        self.current_member(device, About::Push)?;
+        if heads.len() > limits::MEMBERS {
+            return Err(Refusal::new(About::Push, Code::TooLarge, "there are more heads than members"));
+        }
+        let mut rows = Vec::new();
+        for head in heads {
+            let bad = || Refusal::new(About::Push, Code::BadSignature, "the head's signature does not verify");
+            let sender = Header::parse(&head.header).map_err(|_| bad())?.sender;
+            let Ok(member) = self.current_member(sender, About::Push) else { continue };
+            let header = verify_head(&self.id(), head, &member.key).ok_or_else(bad)?;
+            if header.class != Class::Ephemeral && head.seq > self.position(sender).0 && head.seq <= NUMBER_MAX {
+                rows.push(HeadRow { sender, head: head.clone(), cut: false });
+            }
+        }
+        let mut decision = Decision::default();
+        rows.into_iter().for_each(|row| self.set_head(row));
+        self.put_counters(&mut decision.writes);
+        Ok(decision)
+    }
+
+    /// Gives out cursors beyond this one only: [`first_cursor`] of when the relay started. A relay that came back older, or
+    /// with nothing, must not give out again what its devices have had for other entries.
+    pub fn begin_at(&mut self, cursor: u64) {
+        self.counters.newest = self.counters.newest.max(cursor);
     }
 
     /// Attaches a member, or a former member for the commits up to its removal. Changes nothing.
     ///
     /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `PROTOCOL` for a cursor of
-    /// 2⁶³ and more, and `UNKNOWN_GROUP` when the device has stored more than this relay ever had: a relay that lost data must not let it miss what comes next.
+    /// 2⁶³ and more, and `UNKNOWN_GROUP` when the device has stored more than this relay ever had: then it may come with
+    /// [`GroupState::create_again`].
     pub fn attach(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
         let stranger = || Refusal::new(About::Session, Code::NotMember, "the device is not in the group");
         let member = self.members.get(&request.device).ok_or_else(stranger)?;
@@ -178,6 +256,21 @@ impl GroupState {
         }
         Ok(member)
     }
+}
+
+/// The group as a GroupInfo describes it, for a member of it that proves to be one.
+fn state_of(observe: &dyn Observe, request: &Attach, proof: &Proof, group_info: &[u8]) -> Result<Observed, Refusal> {
+    let refuse = |code, message: &'static str| Refusal::new(About::Session, code, message);
+    let observed = observe.found(group_info).map_err(|e| Refusal::new(About::Session, e.code(), e.to_string()))?;
+    if observed.group != request.group {
+        return Err(refuse(Code::Protocol, "the GroupInfo is of another group"));
+    }
+    if observed.epoch > NUMBER_MAX {
+        return Err(refuse(Code::Protocol, "the group's epoch is out of range"));
+    }
+    let key = observed.key_of(request.device).ok_or(refuse(Code::Protocol, "the GroupInfo is without this device"))?;
+    check_proof(key, request, proof)?;
+    Ok(observed)
 }
 
 fn check_proof(key: &[u8; 32], request: &Attach, proof: &Proof) -> Result<(), Refusal> {

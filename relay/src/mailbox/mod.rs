@@ -28,7 +28,7 @@ mod push;
 mod state;
 mod verified;
 
-pub use attach::{Attachment, Proof};
+pub use attach::{Attachment, Proof, first_cursor};
 pub use commit::CommitContext;
 pub use state::{GroupState, View};
 pub use verified::{Keys, Stated, Verified, Verifying};

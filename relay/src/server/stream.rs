@@ -219,6 +219,7 @@ impl Stream<'_> {
             Ask::Presence(envelope) => Request::Presence(envelope),
             Ask::WelcomeStored => Request::WelcomeStored,
             Ask::GroupInfo(signer) => Request::GroupInfo(signer),
+            Ask::Heads(heads) => Request::Heads(heads),
             Ask::OpenSlot(request) => {
                 let shows = request.side == SlotSide::Shows;
                 let outcome = if shows { self.may_show() } else { Ok(()) }

@@ -2,25 +2,30 @@
 
 use std::sync::Arc;
 
-use sync_relay::mailbox::{GroupState, Keys, Limits, NewEntries, Notice, Stated, Verifying};
+use sync_relay::mailbox::{GroupState, Keys, Limits, NewEntries, Notice, Stated, Verifying, first_cursor};
 use sync_relay::store::{Bytes, Write};
+use sync_rules::envelope::head_of;
 use sync_rules::statement::sign_acknowledgement;
 use sync_types::body::{Reached, Span};
-use sync_types::envelope::{Class, Header};
-use sync_types::frame::{About, Acknowledge, Acknowledgement, EntryKind, FromRelay, Signature};
-use sync_types::{Code, EntryHash, GroupId, Opaque, encode};
+use sync_types::envelope::{Class, Envelope, Header};
+use sync_types::frame::{About, Acknowledge, Acknowledgement, EntryKind, FromRelay, Head, Signature};
+use sync_types::{Code, EntryHash, GroupId, Opaque, encode, limits};
 
 use crate::support::*;
 
 #[test]
 fn a_group_is_made_once_and_its_founder_may_repeat_it() {
     let (a, b) = (Peer::new(1), Peer::new(2));
-    let world = World::found(&a);
+    let mut world = World::found(&a);
     let (request, proof) = a.attach(0);
-    let again = world.state.create_again(&request, &proof).unwrap();
+    let founding = snapshot(GROUP, 0, &[(a.id, a.key.public())]);
+    let (again, decision) =
+        world.state.create_again(&FakeObserve::default(), &request, &proof, &founding, 1_000).unwrap();
+    assert_eq!(decision, Default::default(), "it changes nothing");
     assert_eq!((again.attached.epoch, again.attached.newest, again.attached.head), (0, 0, None));
     let (stranger, stranger_proof) = b.attach(0);
-    assert_eq!(world.state.create_again(&stranger, &stranger_proof).unwrap_err().code, Code::GroupExists);
+    let foreign = world.state.create_again(&FakeObserve::default(), &stranger, &stranger_proof, &founding, 1_000);
+    assert_eq!(foreign.unwrap_err().code, Code::GroupExists);
 
     let key = |p: &Peer| (p.id, p.key.public());
     let make = |request, proof, info: &[u8]| {
@@ -28,7 +33,6 @@ fn a_group_is_made_once_and_its_founder_may_repeat_it() {
     };
     let info = snapshot(GROUP, 0, &[key(&a)]);
     assert_eq!(make(&request, &proof, &snapshot(GroupId([1; 32]), 0, &[key(&a)])), Code::Protocol);
-    assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[key(&a), key(&b)])), Code::Protocol);
     assert_eq!(make(&request, &proof, &snapshot(GROUP, 0, &[])), Code::Protocol);
     assert_eq!(make(&stranger, &stranger_proof, &info), Code::Protocol);
     assert_eq!(make(&request, &stranger_proof, &info), Code::BadSignature);
@@ -72,7 +76,7 @@ fn bad_envelopes_are_refused_one_by_one() {
     let cases: Vec<(&str, Code, Opaque)> = vec![
         ("garbage", Code::Protocol, Opaque(vec![1; 500])),
         ("nothing", Code::Protocol, Opaque(vec![])),
-        ("too large", Code::TooLarge, a.seal_as(&next, 1, sync_types::limits::ENVELOPE_BYTES).0),
+        ("too large", Code::TooLarge, a.seal_as(&next, 1, limits::ENVELOPE_BYTES).0),
         ("ephemeral", Code::Protocol, sealed(&a.presence())),
         ("version", Code::Version, sealed(&Header { version: 2, ..next.clone() })),
         ("suite", Code::Suite, sealed(&Header { suite: 7, ..next.clone() })),
@@ -407,4 +411,46 @@ fn a_push_writes_its_entries_and_now_and_then_what_they_moved() {
     }
     assert_eq!(world.state.counters().entries, 0);
     world.push(&a, &[a.seal_as(&a.header(), 1, 272).0]).unwrap();
+}
+
+#[test]
+fn a_relay_that_lost_a_group_takes_it_from_whichever_member_comes_first() {
+    let (mut a, mut b, mut c) = (Peer::new(1), Peer::new(2), Peer::new(3));
+    let key = |p: &Peer| (p.id, p.key.public());
+    let last = |peer: &mut Peer, times: usize| {
+        let bytes = (0..times).map(|_| peer.seal()).last().unwrap();
+        head_of(&Envelope::parse(&bytes).unwrap())
+    };
+    let heads = [last(&mut a, 3), last(&mut b, 3)];
+    let info = snapshot(GROUP, 7, &[key(&a), key(&b)]);
+    let (request, proof) = b.attach(50);
+    let (mut state, _) = GroupState::create(&FakeObserve::default(), &request, &proof, &info, 0).unwrap();
+    assert!(state.is_member(a.id) && state.is_member(b.id));
+    state.begin_at(first_cursor(1));
+    assert!(state.counters().newest > 50, "nobody has had the cursors to come");
+
+    // How far the chains are, by their senders' word.
+    state.take_heads(b.id, &heads).unwrap();
+    let position =
+        |state: &GroupState, of: &Peer| state.rows().heads.iter().find(|h| h.sender == of.id).map(|h| h.head.seq);
+    assert_eq!((position(&state, &a), position(&state, &b)), (Some(3), Some(3)));
+    let forged = Head { signature: Signature([0; 64]), seq: 9, ..heads[0].clone() };
+    assert_eq!(state.take_heads(b.id, &[forged]).unwrap_err().code, Code::BadSignature);
+    let many = vec![heads[0].clone(); limits::MEMBERS + 1];
+    assert_eq!(state.take_heads(b.id, &many).unwrap_err().code, Code::TooLarge);
+    state.take_heads(b.id, &[last(&mut c, 1)]).unwrap();
+    assert_eq!(position(&state, &c), None, "no member");
+    assert_eq!(state.take_heads(c.id, &heads).unwrap_err().code, Code::NotMember);
+
+    // Somebody who stands at a later state brings that; an earlier one changes nothing.
+    let (request, proof) = a.attach(0);
+    let later = snapshot(GROUP, 9, &[key(&a), key(&c)]);
+    let (_, decision) = state.create_again(&FakeObserve::default(), &request, &proof, &later, 5).unwrap();
+    assert!(decision.notices.iter().any(|n| matches!(n, Notice::Confirmed { epoch: 9, .. })));
+    assert_eq!((state.epoch(), state.is_member(b.id), state.is_member(c.id)), (9, false, true));
+    let (_, decision) = state.create_again(&FakeObserve::default(), &request, &proof, &info, 5).unwrap();
+    assert_eq!((state.epoch(), decision), (9, Default::default()));
+    let without = snapshot(GROUP, 10, &[key(&c)]);
+    let refused = state.create_again(&FakeObserve::default(), &request, &proof, &without, 5).unwrap_err();
+    assert_eq!(refused.code, Code::Protocol);
 }

@@ -8,6 +8,7 @@ mod delivery;
 mod errors;
 mod faults;
 mod lifecycle;
+mod lost_relay;
 mod membership;
 mod pairing;
 mod recovery;

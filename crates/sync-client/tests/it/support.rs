@@ -62,6 +62,11 @@ impl World {
         Self { folder, relay: Some(relay), config, relay_config }
     }
 
+    /// Where the relay keeps its store and its identity.
+    pub(crate) fn relay_folder(&self) -> PathBuf {
+        self.folder.path().join("relay")
+    }
+
     pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

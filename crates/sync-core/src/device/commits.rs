@@ -336,6 +336,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.relay.refused.as_ref().is_some_and(|r| r.epoch == epoch) {
             // The others went on with what this device cannot apply.
             self.halt(Code::OutOfStep);
+        } else if epoch > self.membership.epoch() && self.session.as_ref().is_some_and(|s| s.caught_up) {
+            // The commit that begins it was never in this log.
+            self.protocol_broken();
         }
     }
 

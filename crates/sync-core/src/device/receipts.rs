@@ -126,7 +126,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.has_all_up_to(delivered);
             }
             self.dirty.insert(Key::Chain);
-            self.writes.push(Write::DropSealed { up_to_seq: delivered });
+            // The last one stays: a relay that loses everything goes on behind it.
+            self.writes.push(Write::DropSealed { up_to_seq: delivered - 1 });
             self.events.push(Event::Delivered { seq: delivered });
         }
     }

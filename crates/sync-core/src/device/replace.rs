@@ -189,10 +189,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The group's state, to compare with this device's own.
     fn compare_branch(&mut self, group_info: &[u8]) {
-        let Ok(state) = self.inspect(group_info) else { return };
-        let epoch = self.membership.epoch();
-        if state.observed.epoch == epoch && !self.membership.is_at(epoch, &state.transcript) {
-            self.halt(Code::OutOfStep);
+        let (epoch, caught_up) = (self.membership.epoch(), self.session.as_ref().is_some_and(|s| s.caught_up));
+        match self.inspect(group_info) {
+            Ok(state) if state.observed.epoch == epoch && !self.membership.is_at(epoch, &state.transcript) => {
+                self.halt(Code::OutOfStep);
+            }
+            Ok(state) if state.observed.epoch > epoch && caught_up => self.halt(Code::OutOfStep),
+            // Whether that is so shows once somebody has signed it who is known.
+            Err(Code::UnknownSigner) => self.halt(Code::OutOfStep),
+            Ok(_) | Err(_) => {}
         }
     }
 

@@ -4,7 +4,7 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::Defence;
 use sync_rules::defence::stands;
-use sync_rules::envelope::verify_envelope;
+use sync_rules::envelope::{head_of, verify_envelope};
 use sync_types::body::{Body, Control, Presence, Reached, pack};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::ToRelay;
@@ -131,12 +131,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn resend(&mut self, envelopes: Vec<(u64, Opaque)>) {
-        if envelopes.is_empty() {
-            // What lies below was signed for by everybody and dropped. The relay says, without a signature for it, that it
-            // has forgotten more than it may: a reason to leave it, and none to stop for good.
+        let Some((first, last)) = envelopes.first().map(|(seq, envelope)| (*seq, envelope.clone())) else {
             return self.protocol_broken();
+        };
+        if first <= self.session_mut().next_send {
+            return self.send_sealed(envelopes);
         }
-        self.send_sealed(envelopes);
+        // What lies below was signed for by everybody and dropped, and the relay has lost it. It goes on behind the last that
+        // everybody has, which is kept for this.
+        let Ok(envelope) = Envelope::parse(&last) else { return self.protocol_broken() };
+        self.sends.push(ToRelay::Heads(vec![head_of(&envelope)]));
+        self.session_mut().has_all_up_to(first);
+        let rest: Vec<_> = envelopes.into_iter().skip(1).collect();
+        if !rest.is_empty() {
+            self.send_sealed(rest);
+        }
     }
 
     fn send_sealed(&mut self, envelopes: Vec<(u64, Opaque)>) {

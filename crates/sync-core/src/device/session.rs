@@ -20,6 +20,8 @@ use crate::store::Key;
 #[derive(Default)]
 pub(super) struct Session {
     pub(super) attached: bool,
+    /// Whether the group's state went with the first frame.
+    created: bool,
     pub(super) caught_up: bool,
     /// The newest epoch at the relay when the session began.
     pub(super) relay_epoch: u64,
@@ -110,6 +112,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             stored: self.relay.cursor,
             proof: Signature(attach::prove(&self.key, self.group, exporter)),
         };
+        let created = !self.identity.at_relay;
         let frame = if self.identity.at_relay {
             ToRelay::Attach(attach)
         } else {
@@ -119,7 +122,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 token: Opaque(token.unwrap_or_default().as_bytes().to_vec()),
             })
         };
-        self.session = Some(Session { leaving_due: self.chain.leaving, ..Session::default() });
+        self.session = Some(Session { created, leaving_due: self.chain.leaving, ..Session::default() });
         self.sends = vec![frame];
         Ok(())
     }
@@ -205,6 +208,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !self.head_holds(attached.head.as_ref()) {
             return;
         }
+        let confirmed = self.membership.epoch() - u64::from(self.before.is_some());
+        if attached.epoch < confirmed && self.may_bring_state() {
+            // It has been set back to before a change that others have seen.
+            return self.bring_state();
+        }
         if attached.acknowledged > self.relay.cursor {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
@@ -218,11 +226,28 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.acknowledged = attached.acknowledged;
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;
+        if head.0 < self.chain.accepted || (self.session_mut().created && !self.is_alone()) {
+            // It has lost what it had. How far the others are it has to know before it orders that one of them goes.
+            let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
+            self.sends.push(ToRelay::Heads(heads));
+        }
         self.accepted(head.0.min(chain_seq));
         if let Some(refused) = &self.relay.refused {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
         self.events.push(Event::Online);
+    }
+
+    /// Whether this device may tell a relay what the group is.
+    fn may_bring_state(&self) -> bool {
+        self.identity.at_relay && self.identity.halted == 0 && !self.is_removed()
+    }
+
+    /// The relay has lost the group, or changes of it: the next connection begins with the group's state.
+    fn bring_state(&mut self) {
+        self.identity.at_relay = false;
+        self.dirty.insert(Key::Identity);
+        self.events.push(Event::Disconnect { code: Code::UnknownGroup, retry_after_ms: 0 });
     }
 
     fn caught_up(&mut self, cursor: u64, now: u64) {
@@ -244,9 +269,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             match &self.relay.refused {
                 // One that is final could not be applied.
                 Some(_) => self.halt(Code::OutOfStep),
-                // The relay tells of an epoch without the commit that begins it.
                 None if self.replaces_key().is_some() => {}
-                None => self.protocol_broken(),
+                // The relay tells of an epoch without the commit that begins it: it has lost that, or keeps it back.
+                None => self.doubt_branch(),
             }
         }
         self.events.push(Event::CaughtUp);
@@ -268,6 +293,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let retry = u64::from(refused.retry_after_ms);
         match refused.about {
             About::Session => {
+                if code == Code::UnknownGroup && self.may_bring_state() {
+                    self.bring_state();
+                }
                 self.events.push(Event::Disconnect { code, retry_after_ms: refused.retry_after_ms });
                 return;
             }

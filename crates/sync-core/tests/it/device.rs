@@ -43,7 +43,8 @@ impl Lone {
 
     fn attach(&mut self, head: Option<Head>) {
         self.device.handle_connected(&[1; 32], None).unwrap();
-        self.hear(FromRelay::Attached(Attached { epoch: 0, provisional: false, head, acknowledged: 0, newest: 0 }));
+        let epoch = self.device.epoch();
+        self.hear(FromRelay::Attached(Attached { epoch, provisional: false, head, acknowledged: 0, newest: 0 }));
         self.hear(FromRelay::CaughtUp(0));
         self.store();
         self.device.take_sends();
@@ -292,13 +293,42 @@ fn an_add_that_the_relay_may_have_ordered_is_not_given_up_before_the_relay_has_a
 }
 
 #[test]
-fn an_epoch_that_no_commit_begins_ends_the_session_and_nothing_else() {
+fn an_epoch_that_no_commit_begins_is_asked_about_and_stops_nobody() {
     let mut lone = Lone::online();
     lone.device.handle_connected(&[1; 32], None).unwrap();
     lone.hear(FromRelay::Attached(Attached { epoch: 9, provisional: false, head: None, acknowledged: 0, newest: 0 }));
     lone.hear(FromRelay::CaughtUp(0));
     assert_eq!(lone.device.status().halted, None);
-    assert!(lone.device.take_events().contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }));
+    assert!(matches!(lone.device.take_sends().last(), Some(ToRelay::GroupInfo(None))));
+    // What the relay gives is no state that anybody has signed.
+    lone.hear(FromRelay::GroupInfo(Opaque(vec![1; 100])));
+    assert_eq!(lone.device.status().halted, None);
+}
+
+#[test]
+fn a_relay_that_lost_the_group_or_changes_of_it_is_given_its_state() {
+    let mut laptop = Lone::online();
+    laptop.add_phone();
+    let lost = |laptop: &mut Lone| {
+        let gone = Event::Disconnect { code: Code::UnknownGroup, retry_after_ms: 0 };
+        assert!(laptop.device.take_events().contains(&gone));
+        laptop.device.handle_disconnected();
+        laptop.device.handle_connected(&[1; 32], None).unwrap();
+        assert!(matches!(&laptop.device.take_sends()[..], [ToRelay::Create(_)]));
+    };
+    laptop.hear_refusal(About::Session, Code::UnknownGroup, None);
+    lost(&mut laptop);
+    laptop.attach(None);
+    assert!(matches!(&laptop.device.take_sends()[..], []));
+
+    // One that knows the group as it was before the phone came.
+    laptop.device.handle_disconnected();
+    laptop.device.handle_connected(&[1; 32], None).unwrap();
+    laptop.device.take_events();
+    let head = None;
+    laptop.hear(FromRelay::Attached(Attached { epoch: 0, provisional: false, head, acknowledged: 0, newest: 0 }));
+    assert!(!laptop.device.status().online);
+    lost(&mut laptop);
 }
 
 #[test]
