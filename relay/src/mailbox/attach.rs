@@ -1,6 +1,7 @@
 //! Making a group, attaching to one, and the newcomer's word that it has its Welcome.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use sync_rules::defence::stands;
 use sync_rules::envelope::verify_head;
@@ -135,10 +136,10 @@ impl GroupState {
             decision.notices.push(Notice::Removed { device });
         }
         for (device, key) in observed.members {
-            if !self.members.contains_key(&device) {
+            if let Entry::Vacant(place) = self.members.entry(device) {
                 let row = MemberRow { device, key, added: cursor, start: 0, acknowledged: 0, removed: None };
                 decision.writes.push(Write::PutMember(group, row.clone()));
-                self.members.insert(device, row);
+                place.insert(row);
             }
         }
         self.group.epoch = observed.epoch;
