@@ -170,7 +170,7 @@ fn bad_commits_are_refused() {
     world.push(&c, &[envelope]).unwrap();
     let epoch = world.state.epoch();
     let add = Script { epoch, committer: a.id, added: vec![(d.id, d.key.public())], ..Script::default() };
-    let cut = |last| encode(&Cut { last });
+    let cut = |last| encode(&Cut { last, lost: false });
     let remove =
         |aad| Script { epoch, committer: a.id, removed: vec![c.id], authenticated_data: aad, ..Script::default() };
     let welcome = |device| WelcomeFor { device, welcome: Opaque(vec![1]) };

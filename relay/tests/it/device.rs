@@ -251,7 +251,7 @@ pub fn add(mls: &mut Group<impl MlsConfig>, newcomer: &Device) -> Commit {
 
 /// The commit that removes a device which has pushed nothing.
 pub fn remove(mls: &mut Group<impl MlsConfig>, leaver: &Device) -> Commit {
-    let cut = Cut { last: vec![Reached { sender: leaver.id, seq: 0, hash: EntryHash::default() }] };
+    let cut = Cut { last: vec![Reached { sender: leaver.id, seq: 0, hash: EntryHash::default() }], lost: false };
     let index = mls.roster().members_iter().find(|m| m.signing_identity == mls::Identity::of(&leaver.key.public()));
     let builder = mls.commit_builder().authenticated_data(sync_types::encode(&cut));
     let output = builder.remove_member(index.unwrap().index).unwrap().build().unwrap();

@@ -78,7 +78,7 @@ fn real_commits_found_add_and_remove() {
     state.commit(a.id, &second, context).unwrap();
     assert_eq!((state.epoch(), state.is_member(c.id)), (2, true));
 
-    let cut = encode(&Cut { last: vec![c.reached()] });
+    let cut = encode(&Cut { last: vec![c.reached()], lost: false });
     let output = ours.commit_builder().authenticated_data(cut).remove_member(2).unwrap().build().unwrap();
     ours.apply_pending_commit().unwrap();
     let remove = Commit {

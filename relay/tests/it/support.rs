@@ -224,7 +224,7 @@ impl World {
 
     /// A commit by `committer`, which states the cut of each that it removes.
     pub(crate) fn script(&mut self, committer: &Peer, added: &[&Peer], removed: &[&Peer]) -> Commit {
-        let cut = Cut { last: removed.iter().map(|p| p.reached()).collect() };
+        let cut = Cut { last: removed.iter().map(|p| p.reached()).collect(), lost: false };
         let script = Script {
             epoch: self.state.confirmed_epoch(),
             committer: committer.id,
