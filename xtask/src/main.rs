@@ -10,8 +10,10 @@ mod bench_app;
 mod demo;
 mod dependencies;
 mod documents;
+mod fuzz;
 mod generate;
 mod lint;
+mod models;
 mod new_app;
 mod permissions;
 mod process;
@@ -62,6 +64,16 @@ const COMMANDS: &[Command] = &[
         name: "attacks",
         about: "named attacks on real devices and the real relay: expected, seen, and what each does without its defence",
         run: sim::attacks,
+    },
+    Command {
+        name: "models",
+        about: "Verifpal looks for attacks in each model of docs/models: expected and seen, for each query",
+        run: models::run,
+    },
+    Command {
+        name: "fuzz",
+        about: "make up inputs for every decoder and machine: [TARGET…] --seconds N for each; --merge keeps what is new",
+        run: fuzz::run,
     },
     Command {
         name: "tauri-add",

@@ -35,20 +35,31 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 /// `--workspace`, although only these are wanted: cargo chooses the features of dependencies by what is built together, so
 /// with `-p` it would build dependencies a second time.
 pub(crate) fn build(programs: &[&str]) -> Result<PathBuf, Failure> {
-    build_as(&["--quiet"], "debug", programs)
+    build_with(programs, |_| {})
+}
+
+/// [`build`], with something added to the command.
+pub(crate) fn build_with(programs: &[&str], add: impl FnOnce(&mut Command)) -> Result<PathBuf, Failure> {
+    build_as(&["--quiet"], "debug", programs, add)
 }
 
 /// [`build`], optimised for whoever runs them in earnest.
 pub(crate) fn build_release(programs: &[&str]) -> Result<PathBuf, Failure> {
-    build_as(&["--release"], "release", programs)
+    build_as(&["--release"], "release", programs, |_| {})
 }
 
-fn build_as(options: &[&str], folder: &str, programs: &[&str]) -> Result<PathBuf, Failure> {
+fn build_as(
+    options: &[&str],
+    folder: &str,
+    programs: &[&str],
+    add: impl FnOnce(&mut Command),
+) -> Result<PathBuf, Failure> {
     let mut command = cargo(&["build", "--workspace"]);
     command.args(options);
     for name in programs {
         command.args(["--bin", name]);
     }
+    add(&mut command);
     run(&mut command)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     Ok(root().join(target).join(folder))

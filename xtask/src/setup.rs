@@ -48,6 +48,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "python3-cryptography", sign: Module("cryptography"), reason: "primitives of that check" },
     Package { name: "xterm", sign: Program("xterm"), reason: "the terminal that shows it" },
     Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
+    Package { name: "g++", sign: Program("g++"), reason: "builds LLVM's fuzzer" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
 ];
 

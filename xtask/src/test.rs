@@ -2,7 +2,7 @@
 
 use crate::process::{cargo, program, tee};
 use crate::report::{Report, Tally};
-use crate::{Failure, generate, lint, no_arguments, setup, sim, web};
+use crate::{Failure, fuzz, generate, lint, no_arguments, setup, sim, web};
 
 /// How many simulated worlds one run of the tests plays through.
 const SEEDS: &str = "10000";
@@ -19,6 +19,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         report.step("doc tests", doc_tests);
         report.step("vectors, by the independent script", vectors);
         report.step("simulator", || sim::simulate(&["--seeds", SEEDS]).map(|()| Tally::ONE));
+        report.step("fuzzing, briefly", || fuzz::briefly().map(|()| Tally::ONE));
     }
     report.finish()
 }

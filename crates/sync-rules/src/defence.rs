@@ -98,6 +98,8 @@ pub enum Defence {
     NameplateOnce,
     /// A network comes to few nameplates in a time.
     NameplateTries,
+    /// Lists are counted while they are read, and blobs of history before they are kept.
+    Counting,
 }
 
 impl Defence {
@@ -149,6 +151,7 @@ impl Defence {
         Self::PakePoints,
         Self::NameplateOnce,
         Self::NameplateTries,
+        Self::Counting,
     ];
 }
 
@@ -166,6 +169,8 @@ pub use controls::{stands, without};
 mod controls {
     use std::cell::Cell;
 
+    use sync_types::codec::set_counting;
+
     use super::Defence;
 
     thread_local! {
@@ -179,13 +184,14 @@ mod controls {
 
     /// Runs an attack on this thread with some defences switched off.
     pub fn without<T>(defences: &'static [Defence], attack: impl FnOnce() -> T) -> T {
-        struct Restore(&'static [Defence]);
+        struct Restore(&'static [Defence], bool);
         impl Drop for Restore {
             fn drop(&mut self) {
                 OFF.set(self.0);
+                set_counting(self.1);
             }
         }
-        let _restore = Restore(OFF.replace(defences));
+        let _restore = Restore(OFF.replace(defences), set_counting(!defences.contains(&Defence::Counting)));
         attack()
     }
 }

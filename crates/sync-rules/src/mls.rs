@@ -6,6 +6,7 @@ mod cut;
 mod identity;
 mod keys;
 mod rules;
+pub(crate) mod tree;
 
 pub(crate) use commit::message;
 pub use commit::{CommitMessage, NotACommit};

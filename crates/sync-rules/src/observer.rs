@@ -15,9 +15,11 @@ use mls_rs::{
 use mls_rs_codec::MlsDecode;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
 
+use crate::Defence;
+use crate::defence::stands;
 use crate::mls::{
     CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut,
-    judges, seated, settings,
+    judges, seated, settings, tree,
 };
 
 /// Follows groups by their public messages.
@@ -297,7 +299,8 @@ fn check_place(commit: &CommitMessage, group: &Observed) -> Result<(), ObserveEr
 fn group_info_message(bytes: &[u8]) -> Result<MlsMessage, ObserveError> {
     let message = crate::mls::message(bytes).map_err(|_| ObserveError::NotAGroupInfo)?;
     let info = message.as_group_info().ok_or(ObserveError::NotAGroupInfo)?;
-    if !info.extensions().has_extension(mls_rs::extension::ExtensionType::RATCHET_TREE) {
+    let tree = info.extensions().get(mls_rs::extension::ExtensionType::RATCHET_TREE);
+    if !tree.is_some_and(|tree| tree::is_bounded(&tree.extension_data) || !stands(Defence::Counting)) {
         return Err(ObserveError::NotAGroupInfo);
     }
     if info.group_context().cipher_suite != CIPHER_SUITE {

@@ -10,10 +10,14 @@ mod counters;
 pub mod crypto;
 mod dice;
 mod disk;
+pub mod fuzz;
+pub mod memory;
 mod model;
 mod mutation;
 mod relay;
 mod runner;
+#[cfg(test)]
+mod secrecy_tests;
 mod world;
 
 pub use counters::{Counters, REQUIRED};

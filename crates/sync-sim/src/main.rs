@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use sync_sim::{Mutation, Run, Trace, attacks, run, run_seed};
+use sync_sim::{Mutation, Run, Trace, attacks, fuzz, run, run_seed};
 
 /// Simulated devices and a relay: every seed is a world of its own.
 #[derive(Parser)]
@@ -36,12 +36,25 @@ struct Args {
     /// Play the named attacks instead, each with its defences and without, and print the table.
     #[arg(long)]
     attacks: bool,
+    /// Print the names of the fuzzer's targets instead.
+    #[arg(long)]
+    fuzz_targets: bool,
+    /// Write the first inputs of the fuzzer's targets into its corpus instead.
+    #[arg(long)]
+    fuzz_seeds: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.attacks {
         return attacks();
+    }
+    if args.fuzz_targets {
+        fuzz::TARGETS.iter().for_each(|target| println!("{}", target.name));
+        return ExitCode::SUCCESS;
+    }
+    if args.fuzz_seeds {
+        return fuzz_seeds();
     }
     if let Some(seed) = args.seed {
         return one(seed, &args);
@@ -99,6 +112,20 @@ fn attacks() -> ExitCode {
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn fuzz_seeds() -> ExitCode {
+    let seeds = fuzz::seeds::all();
+    for target in fuzz::TARGETS {
+        for (index, input) in seeds.get(target.name).into_iter().flatten().enumerate() {
+            let file = target.corpus().join(format!("seed-{index:02}"));
+            if let Err(error) = std::fs::create_dir_all(target.corpus()).and_then(|()| std::fs::write(&file, input)) {
+                eprintln!("cannot write {}: {error}", file.display());
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn one(seed: u64, args: &Args) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
+use crate::codec::counted;
 use crate::envelope::{Class, padded_len};
 use crate::frame::Head;
 use crate::{BlobId, DecodeError, DeviceId, EntryHash, Opaque, codec, limits};
@@ -35,9 +36,12 @@ pub struct Body {
     pub seen: Vec<Reached>,
     /// Blobs (class data) as [`pack`] writes them, or empty.
     pub blobs: Opaque,
-    /// Messages of the engine (class control), or empty.
+    /// Messages of the engine (class control), at most [`limits::CONTROL_MESSAGES`], or empty.
+    #[mls_codec(with = "messages")]
     pub control: Vec<Control>,
 }
+
+counted!(messages, Control, limits::CONTROL_MESSAGES);
 
 impl Reached {
     /// Whether its number is one that an envelope can have.
@@ -171,11 +175,14 @@ pub struct Repair {
     pub asker: DeviceId,
     /// The asker's number.
     pub number: u64,
-    /// Envelopes as they were first sent, in the order of their numbers.
+    /// Envelopes as they were first sent, in the order of their numbers; at most [`limits::PUSH_ENVELOPES`].
+    #[mls_codec(with = "resent")]
     pub envelopes: Vec<Opaque>,
     /// The ends of chains, each signed by its own sender, so that nobody's word has to be taken for them.
     pub heads: Vec<Head>,
 }
+
+counted!(resent, Opaque, limits::PUSH_ENVELOPES);
 
 /// What rides in a newcomer's Welcome: where each sender's chain stood when its sponsor added it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -339,6 +346,23 @@ mod tests {
         assert_eq!(fits(&data), [true, false, false]);
         assert_eq!(fits(&control), [false, true, false]);
         assert_eq!(fits(&both), [false; 3]);
+    }
+
+    #[test]
+    fn messages_are_counted_while_they_are_read() {
+        let leaving = |count| Body { control: vec![Control::Leaving; count], ..Body::default() };
+        let repair = |count| Repair {
+            asker: DeviceId([1; 16]),
+            number: 1,
+            envelopes: vec![Opaque::default(); count],
+            heads: vec![],
+        };
+        assert!(codec::decode::<Body>(&codec::encode(&leaving(limits::CONTROL_MESSAGES))).is_ok());
+        assert!(codec::decode::<Repair>(&codec::encode(&repair(limits::PUSH_ENVELOPES))).is_ok());
+        for more in [1, 1_000_000] {
+            assert!(codec::decode::<Body>(&codec::encode(&leaving(limits::CONTROL_MESSAGES + more))).is_err());
+            assert!(codec::decode::<Repair>(&codec::encode(&repair(limits::PUSH_ENVELOPES + more))).is_err());
+        }
     }
 
     #[test]

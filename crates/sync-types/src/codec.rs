@@ -56,6 +56,74 @@ pub fn decode<T: MlsDecode + MlsEncode + MlsSize>(bytes: &[u8]) -> Result<T, Dec
     Ok(value)
 }
 
+/// Makes a module for `mls_codec(with = "…")` that reads a list of so many items and no more. An empty item can be one byte on
+/// the wire and a hundred in memory, so lists of such items are counted while they are read and not afterwards.
+macro_rules! counted {
+    ($name:ident, $item:ty, $most:expr) => {
+        mod $name {
+            use mls_rs_codec::{Error, MlsDecode, MlsEncode, MlsSize, iter};
+
+            #[allow(unused_imports, reason = "the item and the limit are named where the list is")]
+            use super::*;
+
+            #[allow(clippy::ptr_arg, reason = "the derive hands over the field")]
+            pub(super) fn mls_encoded_len(list: &Vec<$item>) -> usize {
+                list.mls_encoded_len()
+            }
+
+            #[allow(clippy::ptr_arg, reason = "the derive hands over the field")]
+            pub(super) fn mls_encode(list: &Vec<$item>, out: &mut Vec<u8>) -> Result<(), Error> {
+                list.mls_encode(out)
+            }
+
+            pub(super) fn mls_decode(from: &mut &[u8]) -> Result<Vec<$item>, Error> {
+                iter::mls_decode_collection(from, |bytes| {
+                    let mut list = Vec::new();
+                    while !bytes.is_empty() {
+                        if list.len() >= $most && crate::codec::counts() {
+                            return Err(Error::InvalidContent);
+                        }
+                        list.push(<$item>::mls_decode(bytes)?);
+                    }
+                    Ok(list)
+                })
+            }
+        }
+    };
+}
+pub(crate) use counted;
+
+/// Whether lists are counted: always, outside of the attack tests.
+#[cfg(not(feature = "controls"))]
+#[inline(always)]
+pub(crate) const fn counts() -> bool {
+    true
+}
+
+#[cfg(feature = "controls")]
+pub(crate) use uncounted::counts;
+#[cfg(feature = "controls")]
+pub use uncounted::set_counting;
+
+#[cfg(feature = "controls")]
+mod uncounted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNTS: Cell<bool> = const { Cell::new(true) };
+    }
+
+    /// Whether lists are counted on this thread.
+    pub(crate) fn counts() -> bool {
+        COUNTS.get()
+    }
+
+    /// Switches counting off, or on again, on this thread. Gives what it was.
+    pub fn set_counting(on: bool) -> bool {
+        COUNTS.replace(on)
+    }
+}
+
 fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     name.rsplit("::").next().unwrap_or(name)

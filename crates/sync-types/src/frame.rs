@@ -8,6 +8,7 @@
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
 use crate::body::Reached;
+use crate::codec::counted;
 use crate::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, codec, limits};
 
 /// From a device to a relay.
@@ -224,6 +225,9 @@ pub struct WelcomeFor {
 pub struct Cut {
     /// One for each removed device; seq 0 and a zero hash for one that never sealed anything.
     pub last: Vec<Reached>,
+    /// Whether the removed devices are lost: whoever has one of them is not to have what it holds, and it deletes that as
+    /// soon as it hears of it.
+    pub lost: bool,
 }
 
 /// What lets an external commit in: the custom proposal [`crate::settings::EXTERNAL_PROOF_PROPOSAL`] in it.
@@ -339,34 +343,7 @@ pub enum About {
     GroupInfo = 7u8,
 }
 
-/// The list of a [`ToRelay::Push`]. An empty envelope is one byte on the wire and 24 in memory, so they are counted while they
-/// are read and not afterwards.
-mod pushed {
-    use mls_rs_codec::{Error, MlsDecode, MlsEncode, MlsSize, iter};
-
-    use crate::{Opaque, limits};
-
-    pub(super) fn mls_encoded_len(list: &Vec<Opaque>) -> usize {
-        list.mls_encoded_len()
-    }
-
-    pub(super) fn mls_encode(list: &Vec<Opaque>, out: &mut Vec<u8>) -> Result<(), Error> {
-        list.mls_encode(out)
-    }
-
-    pub(super) fn mls_decode(from: &mut &[u8]) -> Result<Vec<Opaque>, Error> {
-        iter::mls_decode_collection(from, |bytes| {
-            let mut list = Vec::new();
-            while !bytes.is_empty() {
-                if list.len() == limits::PUSH_ENVELOPES {
-                    return Err(Error::InvalidContent);
-                }
-                list.push(Opaque::mls_decode(bytes)?);
-            }
-            Ok(list)
-        })
-    }
-}
+counted!(pushed, Opaque, limits::PUSH_ENVELOPES);
 
 /// Writes a frame behind its length, ready for the stream.
 pub fn write<T: MlsEncode>(frame: &T) -> Vec<u8> {

@@ -29,6 +29,10 @@ pub const PRESENCE_BYTES: usize = KIB;
 pub const FRAME_BYTES: usize = 4 * MIB;
 /// How many envelopes a device may push in one frame. A device of ours sends about half as many at once, of the smallest.
 pub const PUSH_ENVELOPES: usize = 4 * KIB;
+/// The largest commit, in bytes. One that adds 127 devices at once has about half of it.
+pub const COMMIT_BYTES: usize = MIB;
+/// How many messages between engines one envelope may hold. A device of ours says less than a dozen at once.
+pub const CONTROL_MESSAGES: usize = 64;
 /// How many bytes of entries a relay puts into one frame before it starts another.
 pub const DELIVER_BYTES: usize = MIB;
 /// The largest acknowledgement that a member signs, in bytes. A relay writes one once for each sender that it names.
@@ -85,7 +89,7 @@ pub const REPAIR_AGAIN: Duration = Duration::from_secs(3600);
 pub const BEACON_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long ago the last beacon has to be for another one on connecting.
 pub const BEACON_REST: Duration = Duration::from_secs(3600);
-/// How long after its last commit a device renews no keys because another asks for it.
+/// How long after a device renewed its keys because another asked for it, it does not do so again.
 pub const RENEW_REST: Duration = Duration::from_secs(600);
 /// How long after a device took a new key it takes no other on somebody's bare word.
 pub const REPLACE_KEY_REST: Duration = Duration::from_secs(3600);

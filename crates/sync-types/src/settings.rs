@@ -2,6 +2,7 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
+use crate::codec::counted;
 use crate::{DecodeError, Opaque, codec, limits};
 
 /// The number of the GroupContext extension that holds [`Settings`] (private use, RFC 9420 §17.3).
@@ -21,6 +22,7 @@ pub struct Settings {
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub app_id: Vec<u8>,
     /// The relays, in order of preference, as texts of [`crate::RelayAddress`] without tokens.
+    #[mls_codec(with = "relays")]
     pub relays: Vec<Opaque>,
     /// Which blobs are handed to newcomers.
     pub history: HistoryPolicy,
@@ -28,6 +30,8 @@ pub struct Settings {
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub recovery_key: Vec<u8>,
 }
+
+counted!(relays, Opaque, limits::RELAYS);
 
 /// Which blobs members hand on to newcomers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -57,5 +61,20 @@ impl Settings {
             return Err(DecodeError::Limit("a recovery key has 32 bytes"));
         }
         Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_are_counted_while_they_are_read() {
+        let with = |count| codec::encode(&Settings { relays: vec![Opaque::default(); count], ..Settings::default() });
+        assert_eq!(Settings::parse(&with(limits::RELAYS)).map(|s| s.relays.len()), Ok(limits::RELAYS));
+        // Refused by the decoder: four million empty ones are never held at once.
+        for count in [limits::RELAYS + 1, 4_000_000] {
+            assert!(matches!(Settings::parse(&with(count)), Err(DecodeError::Malformed { .. })), "{count}");
+        }
     }
 }

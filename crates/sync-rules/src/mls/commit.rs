@@ -51,6 +51,10 @@ impl CommitMessage {
 
     /// Reads a commit.
     pub fn parse(bytes: &[u8]) -> Result<Self, NotACommit> {
+        // A path's empty parts are a byte on the wire and dozens in memory.
+        if bytes.len() > limits::COMMIT_BYTES {
+            return Err(NotACommit::Malformed);
+        }
         let message = message(bytes)?;
         let MlsMessageDescription::PublicProtocolMessage { group_id, epoch_id, content_type, sender, .. } =
             message.description()

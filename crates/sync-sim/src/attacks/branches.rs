@@ -285,7 +285,7 @@ fn endless_cut() -> Seen {
     let state = lab.parties[MALLORY].disk.state[&Key::Membership].clone();
     let mut own = Membership::load(mls::crypto(), &state).map_err(|e| e.to_string())?;
     let victim = lab.id(3);
-    let cut = Cut { last: vec![Reached { sender: victim, seq: u64::MAX, hash: Default::default() }] };
+    let cut = Cut { last: vec![Reached { sender: victim, seq: u64::MAX, hash: Default::default() }], lost: false };
     let made = own.prepare(Change::Remove(vec![victim]), encode(&cut), None, lab.now);
     lab.inject_commit(MALLORY, &made.map_err(|e| e.to_string())?.commit);
     lab.pass(MINUTE);

@@ -159,7 +159,7 @@ fn take_place() -> Seen {
     let mut lab = removed();
     let info = lab.group_info(1);
     let (_, head) = lab.last_of(1).ok_or("it has said its name")?;
-    let cut = Cut { last: vec![Reached { sender: lab.id(1), seq: head.seq, hash: head.hash }] };
+    let cut = Cut { last: vec![Reached { sender: lab.id(1), seq: head.seq, hash: head.hash }], lost: false };
     let state = Observer::new(mls::crypto()).inspect(&info, lab.id(1)).map_err(|e| e.to_string())?;
     let (own, fresh) = (lab.key(MALLORY), SigningKey::from_seed(&[66; 32]));
     // Its own library has no such scruples.

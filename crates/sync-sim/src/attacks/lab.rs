@@ -24,28 +24,30 @@ use crate::relay::{ConnId, Out, Relay};
 type Crypto = AwsLcCryptoProvider;
 
 /// Changes what is on its way: it is given who it is for or from, and gives what arrives instead.
-pub(super) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
+pub(crate) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
 
 /// Everybody on the way of an attack. Devices are known by their place.
-pub(super) struct Lab {
-    pub(super) relay: Relay<Crypto>,
-    pub(super) parties: Vec<Party>,
-    pub(super) now: u64,
-    pub(super) down: Tamper<FromRelay>,
-    pub(super) up: Tamper<ToRelay>,
+pub(crate) struct Lab {
+    pub(crate) relay: Relay<Crypto>,
+    pub(crate) parties: Vec<Party>,
+    pub(crate) now: u64,
+    pub(crate) down: Tamper<FromRelay>,
+    pub(crate) up: Tamper<ToRelay>,
     /// The key packages of those that were added; they are in the commits for everybody to read.
-    pub(super) packages: Vec<Vec<u8>>,
+    pub(crate) packages: Vec<Vec<u8>>,
+    /// All that `Debug` says of what passes by, where somebody wants to know.
+    pub(crate) overheard: Option<String>,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
 }
 
 /// One device.
-pub(super) struct Party {
-    pub(super) device: Device<Crypto>,
-    pub(super) disk: Disk,
+pub(crate) struct Party {
+    pub(crate) device: Device<Crypto>,
+    pub(crate) disk: Disk,
     /// Everything that it has told.
-    pub(super) events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     rng: ChaCha20Rng,
     conn: Option<ConnId>,
 }
@@ -61,12 +63,12 @@ const MOST_FRAMES: usize = 20_000;
 
 impl Lab {
     /// So many devices in one group, online and at rest.
-    pub(super) fn with(devices: usize) -> Self {
+    pub(crate) fn with(devices: usize) -> Self {
         Self::agreed(devices, HistoryPolicy::All)
     }
 
     /// The same, with this policy.
-    pub(super) fn agreed(devices: usize, history: HistoryPolicy) -> Self {
+    pub(crate) fn agreed(devices: usize, history: HistoryPolicy) -> Self {
         let mut lab = Self {
             relay: Relay::new(mls::crypto(), 1 << 20, None),
             parties: Vec::new(),
@@ -74,6 +76,7 @@ impl Lab {
             down: Box::new(|_, frame| vec![frame]),
             up: Box::new(|_, frame| vec![frame]),
             packages: Vec::new(),
+            overheard: None,
             wires: VecDeque::new(),
             conns: 0,
             blobs: 0,
@@ -86,7 +89,7 @@ impl Lab {
     }
 
     /// A device founds a group of its own.
-    pub(super) fn found(&mut self, history: HistoryPolicy) -> usize {
+    pub(crate) fn found(&mut self, history: HistoryPolicy) -> usize {
         let mut rng = self.rng();
         let settings = Settings { app_id: b"attacks".to_vec(), history, ..Settings::default() };
         let new = NewDevice { name: format!("device {}", self.parties.len()), settings };
@@ -95,12 +98,12 @@ impl Lab {
     }
 
     /// The first device takes another one in.
-    pub(super) fn add(&mut self) -> usize {
+    pub(crate) fn add(&mut self) -> usize {
         self.add_promised(|_| ()).expect("the Welcome is what was promised")
     }
 
     /// The same, with other promises in the pairing.
-    pub(super) fn add_promised(&mut self, promise: impl FnOnce(&mut GroupOffer)) -> Result<usize, DeviceError> {
+    pub(crate) fn add_promised(&mut self, promise: impl FnOnce(&mut GroupOffer)) -> Result<usize, DeviceError> {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
@@ -145,33 +148,33 @@ impl Lab {
         party
     }
 
-    pub(super) fn id(&self, party: usize) -> DeviceId {
+    pub(crate) fn id(&self, party: usize) -> DeviceId {
         self.parties[party].device.id()
     }
 
-    pub(super) fn group(&self, party: usize) -> GroupId {
+    pub(crate) fn group(&self, party: usize) -> GroupId {
         self.parties[party].device.group()
     }
 
     /// The device's signing key, as its own disk has it: a stolen key.
-    pub(super) fn key(&self, party: usize) -> SigningKey {
+    pub(crate) fn key(&self, party: usize) -> SigningKey {
         let row = &self.parties[party].disk.state[&Key::Identity];
         SigningKey::from_seed(row[1..33].try_into().expect("the seed stands behind the version"))
     }
 
-    fn open(&mut self) -> ConnId {
+    pub(crate) fn open(&mut self) -> ConnId {
         self.conns += 1;
         self.relay.open(self.conns, exporter(self.conns));
         self.conns
     }
 
-    pub(super) fn connect(&mut self, party: usize) {
+    pub(crate) fn connect(&mut self, party: usize) {
         let conn = self.open();
         self.parties[party].conn = Some(conn);
         self.call(party, |device, _, _| device.handle_connected(&exporter(conn), None).expect("a device can attach"));
     }
 
-    pub(super) fn disconnect(&mut self, party: usize) {
+    pub(crate) fn disconnect(&mut self, party: usize) {
         if let Some(conn) = self.parties[party].conn.take() {
             self.relay.ended(conn);
             self.call(party, |device, _, _| device.handle_disconnected());
@@ -180,14 +183,14 @@ impl Lab {
     }
 
     /// The device's disk is set back to this copy of it.
-    pub(super) fn set_back(&mut self, party: usize, copy: Disk) {
+    pub(crate) fn set_back(&mut self, party: usize, copy: Disk) {
         self.disconnect(party);
         self.parties[party].disk = copy;
         self.restart(party);
     }
 
     /// The process ends, and another takes up what is on the disk.
-    pub(super) fn restart(&mut self, party: usize) {
+    pub(crate) fn restart(&mut self, party: usize) {
         self.disconnect(party);
         let rows = self.parties[party].disk.rows();
         self.parties[party].device =
@@ -197,20 +200,26 @@ impl Lab {
     }
 
     /// Somebody attaches with a device's key, beside or instead of the device. Gives what the relay answers.
-    pub(super) fn attach_with_key_of(&mut self, party: usize) -> (ConnId, Vec<FromRelay>) {
+    pub(crate) fn attach_with_key_of(&mut self, party: usize) -> (ConnId, Vec<FromRelay>) {
         self.attach_as(party, &self.key(party))
     }
 
     /// The same with some key.
-    pub(super) fn attach_as(&mut self, party: usize, key: &SigningKey) -> (ConnId, Vec<FromRelay>) {
+    pub(crate) fn attach_as(&mut self, party: usize, key: &SigningKey) -> (ConnId, Vec<FromRelay>) {
         let conn = self.open();
+        let attach = self.attach_request(party, key, conn);
+        (conn, self.raw(conn, ToRelay::Attach(attach)))
+    }
+
+    /// An attach for a device's place, proved by some key.
+    pub(crate) fn attach_request(&self, party: usize, key: &SigningKey, conn: ConnId) -> Attach {
         let (group, device) = (self.group(party), self.id(party));
         let proof = Signature(attach::prove(key, group, &exporter(conn)));
-        (conn, self.raw(conn, ToRelay::Attach(Attach { version: VERSION, group, device, stored: 0, proof })))
+        Attach { version: VERSION, group, device, stored: 0, proof }
     }
 
     /// A frame that no device of ours would send. Gives what the relay answers.
-    pub(super) fn raw(&mut self, conn: ConnId, frame: ToRelay) -> Vec<FromRelay> {
+    pub(crate) fn raw(&mut self, conn: ConnId, frame: ToRelay) -> Vec<FromRelay> {
         let mut answers = Vec::new();
         self.wires.push_back(Wire::Up(conn, frame));
         while let Some(wire) = self.wires.pop_front() {
@@ -223,13 +232,13 @@ impl Lab {
     }
 
     /// The app pushes a text.
-    pub(super) fn push(&mut self, party: usize, text: &str) {
+    pub(crate) fn push(&mut self, party: usize, text: &str) {
         self.write(party, text);
         self.run();
     }
 
     /// The same; what is sent is only on its way.
-    pub(super) fn write(&mut self, party: usize, text: &str) {
+    pub(crate) fn write(&mut self, party: usize, text: &str) {
         let blob = self.text(text);
         let sender = self.id(party);
         self.parties[party].disk.push(sender, vec![blob]);
@@ -237,18 +246,43 @@ impl Lab {
     }
 
     /// An envelope in a device's name, under an epoch's key that it has: what somebody with its disk can make.
-    pub(super) fn seal(&self, party: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
+    pub(crate) fn seal(&self, party: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
         self.seal_as(party, party, epoch, last, body)
     }
 
     /// The same in the name of another, whose key it does not have.
-    pub(super) fn seal_as(&self, party: usize, name: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
+    pub(crate) fn seal_as(&self, party: usize, name: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
+        let class = if body.control.is_empty() { Class::Data } else { Class::Control };
+        self.seal_plain((party, name), epoch, last, &encode(body), class)
+    }
+
+    /// An envelope in a device's name around any bytes.
+    pub(crate) fn seal_bytes(
+        &self,
+        party: usize,
+        epoch: u64,
+        last: Option<&Head>,
+        plain: &[u8],
+        data: bool,
+    ) -> Vec<u8> {
+        let class = if data { Class::Data } else { Class::Control };
+        self.seal_plain((party, party), epoch, last, plain, class)
+    }
+
+    fn seal_plain(
+        &self,
+        (party, name): (usize, usize),
+        epoch: u64,
+        last: Option<&Head>,
+        plain: &[u8],
+        class: Class,
+    ) -> Vec<u8> {
         let row = &self.parties[party].disk.state[&Key::Epoch(epoch)];
         let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
         let header = Header {
             version: VERSION,
             suite: Suite::XWing as u8,
-            class: if body.control.is_empty() { Class::Data } else { Class::Control },
+            class,
             epoch,
             epoch_tag: row[32..40].try_into().expect("behind it the tag"),
             sender: self.id(name),
@@ -256,11 +290,11 @@ impl Lab {
             previous: last.map(|head| head.hash).unwrap_or_default(),
             nonce: [self.blobs as u8; 24],
         };
-        seal(self.group(party), &header, &encode(body), &secret, &self.key(party)).bytes
+        seal(self.group(party), &header, plain, &secret, &self.key(party)).bytes
     }
 
     /// What is in an envelope, for a device that has its epoch's key.
-    pub(super) fn opened(&self, party: usize, envelope: &[u8]) -> Option<Body> {
+    pub(crate) fn opened(&self, party: usize, envelope: &[u8]) -> Option<Body> {
         let envelope = Envelope::parse(envelope).ok()?;
         let row = self.parties[party].disk.state.get(&Key::Epoch(envelope.header.epoch))?;
         let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
@@ -268,15 +302,35 @@ impl Lab {
     }
 
     /// The last envelope of a device that the relay has taken.
-    pub(super) fn last_of(&self, party: usize) -> Option<(Vec<u8>, Head)> {
+    pub(crate) fn last_of(&self, party: usize) -> Option<(Vec<u8>, Head)> {
         let model = &self.relay.model[&self.group(party)];
         let seq = model.heads.get(&self.id(party))?;
         let bytes = &model.placed[&(self.id(party), *seq)].bytes;
         Some((bytes.0.clone(), head_of(&Envelope::parse(bytes).expect("the relay takes no other"))))
     }
 
+    /// A commit that a device makes and that arrives nowhere.
+    pub(crate) fn own_commit(&mut self, party: usize) -> Vec<u8> {
+        let found = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let keep = found.clone();
+        let up = std::mem::replace(
+            &mut self.up,
+            Box::new(move |_, frame| match frame {
+                ToRelay::Commit(commit) => {
+                    *keep.borrow_mut() = commit.commit.0;
+                    vec![]
+                }
+                frame => vec![frame],
+            }),
+        );
+        self.call(party, |device, now, rng| device.self_update(now, rng).expect("a member may renew its keys"));
+        self.run();
+        self.up = up;
+        found.take()
+    }
+
     /// The group's newest state, as the relay gives it to a member.
-    pub(super) fn group_info(&mut self, party: usize) -> Vec<u8> {
+    pub(crate) fn group_info(&mut self, party: usize) -> Vec<u8> {
         self.disconnect(party);
         let (conn, _) = self.attach_with_key_of(party);
         let answers = self.raw(conn, ToRelay::GroupInfo(None));
@@ -291,44 +345,44 @@ impl Lab {
     }
 
     /// A relay in league puts a commit into the log that it did not order.
-    pub(super) fn inject_commit(&mut self, party: usize, commit: &[u8]) {
+    pub(crate) fn inject_commit(&mut self, party: usize, commit: &[u8]) {
         let (group, sender) = (self.group(party), self.id(party));
         self.relay.inject(group, EntryKind::Commit, sender, commit);
         self.run();
     }
 
     /// A relay in league puts an envelope into the log as if it had been pushed.
-    pub(super) fn inject(&mut self, party: usize, envelope: &[u8]) {
+    pub(crate) fn inject(&mut self, party: usize, envelope: &[u8]) {
         let (group, sender) = (self.group(party), self.id(party));
         self.relay.inject(group, EntryKind::Envelope, sender, envelope);
         self.run();
     }
 
     /// A blob that no app has pushed.
-    pub(super) fn text(&mut self, text: &str) -> Blob {
+    pub(crate) fn text(&mut self, text: &str) -> Blob {
         self.blobs += 1;
         let id = BlobId(u128::from(self.blobs << 20).to_be_bytes());
         Blob { id, channel: "notes".into(), data: text.as_bytes().to_vec(), snapshot: false }
     }
 
     /// What the app has in its log, in its order, with whom it is from.
-    pub(super) fn log(&self, party: usize) -> Vec<(DeviceId, String)> {
+    pub(crate) fn log(&self, party: usize) -> Vec<(DeviceId, String)> {
         let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
         self.parties[party].disk.log.values().map(|row| (row.sender, text(&row.blob.data))).collect()
     }
 
-    pub(super) fn has(&self, party: usize, text: &str) -> bool {
+    pub(crate) fn has(&self, party: usize, text: &str) -> bool {
         self.log(party).iter().any(|(_, there)| there == text)
     }
 
     /// What a device keeps of this outcome.
-    pub(super) fn evidence(&self, party: usize, outcome: Outcome) -> Option<&[u8]> {
+    pub(crate) fn evidence(&self, party: usize, outcome: Outcome) -> Option<&[u8]> {
         let kept = &self.parties[party].disk.kept;
         kept.iter().find(|entry| entry.outcome == outcome).map(|entry| &entry.bytes.0[..])
     }
 
     /// The first device removes another, and all have seen it.
-    pub(super) fn remove(&mut self, party: usize) {
+    pub(crate) fn remove(&mut self, party: usize) {
         let device = self.id(party);
         self.call(0, |first, now, rng| first.remove(device, now, rng).expect("it is a member"));
         self.run();
@@ -336,29 +390,41 @@ impl Lab {
     }
 
     /// Whether a device met this outcome.
-    pub(super) fn met(&self, party: usize, outcome: Outcome) -> bool {
+    pub(crate) fn met(&self, party: usize, outcome: Outcome) -> bool {
         self.parties[party].device.outcome_counts()[outcome as usize] > 0
     }
 
-    pub(super) fn call(&mut self, party: usize, call: impl FnOnce(&mut Device<Crypto>, u64, &mut ChaCha20Rng)) {
+    pub(crate) fn call(&mut self, party: usize, call: impl FnOnce(&mut Device<Crypto>, u64, &mut ChaCha20Rng)) {
         let p = &mut self.parties[party];
         call(&mut p.device, self.now, &mut p.rng);
         self.settle(party);
     }
 
+    /// Notes what `Debug` says, on one line and on many.
+    pub(crate) fn overhear(&mut self, what: &dyn std::fmt::Debug) {
+        if let Some(overheard) = &mut self.overheard {
+            *overheard += &format!("{what:?}\n{what:#?}\n");
+        }
+    }
+
     /// One transaction of a device, and what it sends then.
     fn settle(&mut self, party: usize) {
-        let p = &mut self.parties[party];
-        while let Some(read) = p.device.next_read(self.now) {
-            p.disk.apply(p.device.take_writes());
-            p.device.handle_read(p.disk.read(&read), self.now, &mut p.rng);
+        while let Some(read) = self.parties[party].device.next_read(self.now) {
+            self.write_down(party);
+            let answer = self.parties[party].disk.read(&read);
+            self.overhear(&(&read, &answer));
+            let p = &mut self.parties[party];
+            p.device.handle_read(answer, self.now, &mut p.rng);
         }
-        p.disk.apply(p.device.take_writes());
+        self.write_down(party);
+        let p = &mut self.parties[party];
         let sends = p.device.take_sends();
         let events = p.device.take_events();
         let ended = events.iter().any(|e| matches!(e, Event::Disconnect { .. } | Event::KeyReplaced { .. }));
-        p.events.extend(events);
-        let Some(conn) = p.conn else { return };
+        p.events.extend(events.clone());
+        let conn = p.conn;
+        self.overhear(&(&sends, &events));
+        let Some(conn) = conn else { return };
         for frame in sends {
             self.wires.extend((self.up)(party, frame).into_iter().map(|frame| Wire::Up(conn, frame)));
         }
@@ -367,8 +433,14 @@ impl Lab {
         }
     }
 
+    fn write_down(&mut self, party: usize) {
+        let writes = self.parties[party].device.take_writes();
+        self.overhear(&writes);
+        self.parties[party].disk.apply(writes);
+    }
+
     /// Lets everything arrive that is on its way.
-    pub(super) fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut frames = 0;
         self.relay_turn();
         while let Some(wire) = self.wires.pop_front() {
@@ -388,6 +460,7 @@ impl Lab {
             Wire::Down(conn, frame) => {
                 let Some(to) = party(self, conn) else { return };
                 for frame in (self.down)(to, frame) {
+                    self.overhear(&frame);
                     self.call(to, |device, now, rng| device.handle_frame(frame, now, rng));
                 }
             }
@@ -415,7 +488,7 @@ impl Lab {
     }
 
     /// Time passes. Everybody's timers come in their order; who was disconnected comes back.
-    pub(super) fn pass(&mut self, millis: u64) {
+    pub(crate) fn pass(&mut self, millis: u64) {
         let until = self.now + millis;
         loop {
             self.run();
@@ -432,7 +505,7 @@ impl Lab {
     }
 
     /// Who has lost its connection opens another.
-    pub(super) fn reconnect(&mut self) {
+    pub(crate) fn reconnect(&mut self) {
         for party in 0..self.parties.len() {
             if self.parties[party].conn.is_none() {
                 self.connect(party);

@@ -3,11 +3,12 @@
 //! Each attack plays a small scene (`lab.rs`) to its end and says how it was stopped, or what harm it did. Then it plays the same
 //! scene with those defences switched off that are said to stop it; there it has to do harm.
 
+mod bombs;
 mod branches;
 mod codes;
 mod former;
 mod keys;
-mod lab;
+pub(crate) mod lab;
 mod limits;
 mod member;
 mod pairing;
@@ -29,6 +30,8 @@ pub enum By {
     Member,
     /// Somebody at a pairing who does not belong there.
     Pairing,
+    /// Somebody who is in no group, and reaches the relay.
+    Stranger,
 }
 
 impl By {
@@ -39,6 +42,7 @@ impl By {
             Self::FormerMember => "ex-member",
             Self::Member => "member",
             Self::Pairing => "pairing",
+            Self::Stranger => "stranger",
         }
     }
 }
@@ -94,6 +98,7 @@ pub fn all() -> Vec<Attack> {
         branches::ATTACKS,
         former::ATTACKS,
         member::ATTACKS,
+        bombs::ATTACKS,
         pairing::ATTACKS,
         codes::ATTACKS,
     ];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod fuzz;
 
 use sync_sim::{Mutation, Run, Trace, run, run_seed};
 
