@@ -24,8 +24,11 @@ export const commands = {
 	doctor: () => __TAURI_INVOKE<SyncFinding[]>("plugin:0ksync|doctor"),
 	/**  The members of the group, this device first. */
 	devices: () => __TAURI_INVOKE<Member[]>("plugin:0ksync|devices"),
-	/**  Puts a device out of the group. The event `device` tells when it is done. */
-	removeDevice: (id: string) => __TAURI_INVOKE<null>("plugin:0ksync|remove_device", { id }),
+	/**
+	 *  Puts a device out of the group. The event `device` tells when it is done. One that is lost deletes what it holds when it next
+	 *  connects.
+	 */
+	removeDevice: (id: string, lost: boolean) => __TAURI_INVOKE<null>("plugin:0ksync|remove_device", { id, lost }),
 	/**  Leaves the group, and deletes its keys and blobs here. */
 	leave: () => __TAURI_INVOKE<null>("plugin:0ksync|leave"),
 	/**  Deletes this device. The others still list it until one of them removes it. */
@@ -262,7 +265,9 @@ code: string } |
 /**  This device was removed from its group. */
 { type: "removed"; 
 /**  By whom. */
-by: Device } | 
+by: Device; 
+/**  Whether it was removed as one that is lost: then its keys and blobs go here, and the app deletes what it keeps itself. */
+lost: boolean } | 
 /**  The device here was deleted; what runs on is a new one. */
 { type: "reset" } | 
 /**  All history that this device asked for has come. */

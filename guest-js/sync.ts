@@ -137,10 +137,12 @@ export class Sync {
    * Puts a device out of the group: it gets nothing that is pushed later. The event `device` tells when that is done. Needs
    * the permission `0ksync:admin`.
    *
+   * @param options `lost`: the device is lost or stolen. Besides, it deletes its keys and the blobs that it holds when it next
+   * connects, and tells its app by the event `removed`. Whoever keeps it from connecting keeps what it had.
    * @throws SyncError `UNKNOWN_DEVICE`, `NOT_IN_GROUP`, `NOT_PERMITTED`.
    */
-  async removeDevice(id: string): Promise<void> {
-    await call("removeDevice", id);
+  async removeDevice(id: string, options: { lost?: boolean } = {}): Promise<void> {
+    await call("removeDevice", id, options.lost ?? false);
   }
 
   /**

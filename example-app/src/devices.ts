@@ -149,6 +149,16 @@ export class Devices {
         this.going.add(id);
         this.render();
       },
+      otherwise: {
+        label: "It is lost: delete them there, too",
+        text: "Lost or stolen? The notes on it can be deleted, as soon as it connects. Whoever keeps it offline keeps them.",
+        act: async () => {
+          this.dialog.clearError();
+          await sync.removeDevice(id, { lost: true });
+          this.going.add(id);
+          this.render();
+        },
+      },
     });
   }
 

@@ -109,10 +109,12 @@ test("the calls of the group reach their commands", async () => {
   expect(await sync.devices()).toEqual([1]);
   expect(await sync.doctor()).toEqual([2]);
   expect(await sync.removeDevice("ab")).toBeUndefined();
+  expect(await sync.removeDevice("cd", { lost: true })).toBeUndefined();
   expect(await sync.leave()).toBeUndefined();
   expect(await sync.reset()).toBeUndefined();
   expect(rust.calls.slice(3).map(({ command, args }) => [command, args])).toEqual([
-    ["remove_device", { id: "ab" }],
+    ["remove_device", { id: "ab", lost: false }],
+    ["remove_device", { id: "cd", lost: true }],
     ["leave", {}],
     ["reset", {}],
   ]);

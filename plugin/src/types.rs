@@ -312,6 +312,8 @@ pub(crate) enum SyncEvent {
     Removed {
         /// By whom.
         by: Device,
+        /// Whether it was removed as one that is lost: then its keys and blobs go here, and the app deletes what it keeps itself.
+        lost: bool,
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
@@ -459,7 +461,7 @@ impl SyncEvent {
             Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },
             Client::Left { group, .. } => Self::Left { group: group.to_string() },
-            Client::Removed { by } => Self::Removed { by: by.into() },
+            Client::Removed { by, lost } => Self::Removed { by: by.into(), lost },
             Client::Synced => Self::Synced,
             Client::HistoryProgress { done, total } => Self::History { done: count(done), total: count(total) },
             Client::Unusual { outcome, device } => {

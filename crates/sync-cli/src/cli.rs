@@ -182,6 +182,9 @@ pub(crate) enum DevicesAction {
     Remove {
         /// The device's id, or as much of its beginning as no other has
         id: String,
+        /// The device is lost or stolen: besides, it deletes what it holds when it next connects
+        #[arg(long)]
+        lost: bool,
     },
 }
 

@@ -313,7 +313,16 @@ impl SyncClient {
     /// # Errors
     /// [`Code::UnknownDevice`], [`Code::NotInGroup`], [`Code::InvalidArgument`] for this device itself.
     pub async fn remove_device(&self, device: DeviceId) -> Result<(), SyncError> {
-        self.ask(|reply| Command::Remove { device, reply }).await
+        self.ask(|reply| Command::Remove { device, lost: false, reply }).await
+    }
+
+    /// The same for a device that is lost or stolen: besides, when it next connects it deletes its keys and the blobs that it
+    /// holds, and tells its app ([`ClientEvent::Removed`]). Whoever keeps it from connecting keeps what it had.
+    ///
+    /// # Errors
+    /// As [`SyncClient::remove_device`].
+    pub async fn remove_lost_device(&self, device: DeviceId) -> Result<(), SyncError> {
+        self.ask(|reply| Command::Remove { device, lost: true, reply }).await
     }
 
     /// Tells the devices that are connected now something that is never stored, at most [`limits::PRESENCE_BYTES`];

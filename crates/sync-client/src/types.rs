@@ -181,6 +181,9 @@ pub enum ClientEvent {
     Removed {
         /// Who removed it.
         by: DeviceRef,
+        /// Whether it was removed as one that is lost: then its keys and blobs go here, and [`ClientEvent::Left`] says when
+        /// they are gone. An app that keeps data of its own deletes that.
+        lost: bool,
     },
     /// All history that this device asked for has come.
     Synced,

@@ -154,6 +154,8 @@ pub enum Event {
     Removed {
         /// Who removed it.
         by: DeviceId,
+        /// Whether it was removed as one that is lost: what it holds is to go.
+        lost: bool,
     },
     /// All history that was asked for has come: the log is complete up to the sponsor's frontier.
     Synced,

@@ -27,12 +27,14 @@ pub(crate) async fn devices(app: App<'_>) -> Done<Vec<Member>> {
     Ok(app.client().await?.devices().await?.into_iter().map(Into::into).collect())
 }
 
-/// Puts a device out of the group. The event `device` tells when it is done.
+/// Puts a device out of the group. The event `device` tells when it is done. One that is lost deletes what it holds when it next
+/// connects.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
-pub(crate) async fn remove_device(app: App<'_>, id: String) -> Done {
+pub(crate) async fn remove_device(app: App<'_>, id: String, lost: bool) -> Done {
     let id = parse::<DeviceId>(&id, "device")?;
-    Ok(app.client().await?.remove_device(id).await?)
+    let client = app.client().await?;
+    Ok(if lost { client.remove_lost_device(id).await? } else { client.remove_device(id).await? })
 }
 
 /// Leaves the group, and deletes its keys and blobs here.

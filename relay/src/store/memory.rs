@@ -17,7 +17,7 @@ use super::{
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inner {
     groups: BTreeMap<GroupId, Tables>,
     /// While commits return early: what a loss of power would leave.
@@ -38,6 +38,13 @@ struct Tables {
     by_sender: BTreeMap<DeviceId, BTreeSet<u64>>,
     /// Cursors of the held commits and rejects.
     commits: BTreeSet<u64>,
+}
+
+/// A copy of all that it holds now, as a backup would be.
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.inner().clone()))
+    }
 }
 
 impl MemoryStore {

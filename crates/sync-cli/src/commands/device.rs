@@ -101,7 +101,7 @@ pub(super) async fn devices(context: &Context, arguments: Devices) -> Done {
     context
         .with(async |client| match arguments.action {
             None => list(context, client).await,
-            Some(DevicesAction::Remove { id }) => remove(context, client, &id).await,
+            Some(DevicesAction::Remove { id, lost }) => remove(context, client, &id, lost).await,
         })
         .await
 }
@@ -118,12 +118,16 @@ async fn list(context: &Context, client: &SyncClient) -> Done {
     Ok(())
 }
 
-async fn remove(context: &Context, client: &SyncClient, id: &str) -> Done {
+async fn remove(context: &Context, client: &SyncClient, id: &str, lost: bool) -> Done {
     // The list may have grown since.
     context.refresh(client).await?;
     let id = named(&client.devices().await?, id)?;
     let mut events = client.events();
-    client.remove_device(id).await?;
+    if lost {
+        client.remove_lost_device(id).await?;
+    } else {
+        client.remove_device(id).await?;
+    }
     let wait = async {
         while let Some(event) = events.next().await {
             match event {

@@ -40,8 +40,9 @@ fn tell(context: &Context, event: &ClientEvent) -> Done {
 /// The error for a device that has been removed from its group.
 pub(super) fn removed(event: &ClientEvent) -> Done {
     match event {
-        ClientEvent::Removed { by } => {
-            let message = format!("this device was removed from its group by {}", words::device(by));
+        ClientEvent::Removed { by, lost } => {
+            let end = if *lost { " as lost: what it holds is deleted" } else { "" };
+            let message = format!("this device was removed from its group by {}{end}", words::device(by));
             Err(Failure::new(Code::Removed, message))
         }
         _ => Ok(()),

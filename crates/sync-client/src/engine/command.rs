@@ -25,7 +25,7 @@ pub(crate) enum Command {
     /// Found a group of its own unless there is a group.
     Found { reply: Reply<(GroupId, DeviceId)> },
     /// Put a device out of the group.
-    Remove { device: DeviceId, reply: Reply<()> },
+    Remove { device: DeviceId, lost: bool, reply: Reply<()> },
     /// Tell who is connected something.
     Presence { channel: String, data: Vec<u8>, reply: Reply<()> },
     /// How things stand, but for what the log knows.

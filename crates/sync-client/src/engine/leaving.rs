@@ -36,6 +36,13 @@ impl Engine {
         self.reconnect.nudge();
     }
 
+    /// Somebody has this device who should not: what it holds goes.
+    pub(super) fn wipe_if_lost(&mut self, work: &mut Work) {
+        if self.device.as_ref().is_some_and(sync_core::Device::is_lost) {
+            work.forget = true;
+        }
+    }
+
     /// Asks to be removed as soon as that can be told, and leaves once it is done or nobody is there to do it.
     pub(super) fn go_on_leaving(&mut self, work: &mut Work, now: u64) {
         let Some(leaving) = &mut self.leaving else { return };

@@ -217,7 +217,7 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let core = self.device.as_ref().filter(|_| self.link_is_up()).and_then(Device::next_timeout).map(instant_of);
+        let core = self.device.as_ref().and_then(Device::next_timeout).map(instant_of);
         let reconnect = match self.reconnect.next(Instant::now()) {
             Next::Wait(until) if self.wants_connection() => Some(until),
             _ => None,
@@ -226,11 +226,9 @@ impl Engine {
         let leaving = self.leaving.as_ref().map(|l| l.deadline);
         let closing = self.closing.as_ref().map(|c| c.deadline);
         let broken = self.broken.as_ref().map(|b| b.retry);
-        [core, reconnect, newcomer, leaving, closing, broken].into_iter().flatten().min()
-    }
-
-    fn link_is_up(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.writer.is_some())
+        // One that is lost wipes itself in the turn behind the one that tells of it.
+        let lost = self.device.as_ref().filter(|device| device.is_lost()).map(|_| Instant::now());
+        [core, reconnect, newcomer, leaving, closing, broken, lost].into_iter().flatten().min()
     }
 
     fn begin_closing(&mut self, reply: Option<Reply<()>>) {

@@ -58,7 +58,7 @@ impl Engine {
                 let Some(device) = &self.device else { return };
                 ClientEvent::Joined { group: device.group(), device: device.id() }
             }
-            Event::Removed { by } => ClientEvent::Removed { by: self.named(by) },
+            Event::Removed { by, lost } => ClientEvent::Removed { by: self.named(by), lost },
             Event::Synced => ClientEvent::Synced,
             Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
             Event::Unusual { outcome, sender } => {

@@ -184,8 +184,11 @@ impl Engine {
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Command::Remove { device: id, reply } => {
-                self.on_device(work, reply, |device| device.remove(id, now, &mut SystemRng));
+            Command::Remove { device: id, lost, reply } => {
+                self.on_device(work, reply, |device| match lost {
+                    true => device.remove_lost(id, now, &mut SystemRng),
+                    false => device.remove(id, now, &mut SystemRng),
+                });
             }
             Command::Presence { channel, data, reply } => {
                 self.on_device(work, reply, |device| device.set_presence(&channel, &data, &mut SystemRng));
@@ -318,6 +321,7 @@ impl Engine {
             self.give_up_joining(SyncError::new(Code::Timeout, "the other device did not add this one"), work);
         }
         self.go_on_leaving(work, now);
+        self.wipe_if_lost(work);
     }
 
     /// Writes everything in one transaction.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sync_client::{ClientEvent, Code, ReceiptState, SyncClient};
+use sync_client::{ClientEvent, ReceiptState, SyncClient};
 
 use crate::support::*;
 
@@ -114,6 +114,17 @@ async fn a_relay_that_is_set_back_takes_up_where_its_devices_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_missed_a_change_that_went_with_the_relay_takes_a_new_key_and_loses_nothing() {
+    who_missed_a_change(true).await;
+}
+
+/// B knows nothing of C, so that it takes C's word for nothing: A has to sign the group's state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_a_stranger_signed_is_signed_again_at_once_by_one_who_is_known() {
+    who_missed_a_change(false).await;
+}
+
+/// The relay is given the group again by A, or by C.
+async fn who_missed_a_change(by_a: bool) {
     let mut world = World::new(Way::Quic).await;
     let (a, b) = world.pair().await;
     let first = says(&a, "before").await;
@@ -124,11 +135,19 @@ async fn who_missed_a_change_that_went_with_the_relay_takes_a_new_key_and_loses_
     pair(&a, &c).await;
     let waiting = says(&a, "of the new epoch").await;
     a.wait(&waiting, ReceiptState::Accepted, SOON).await.unwrap();
-    world.stop_relay().await;
-    lose_store(&world.relay_folder());
-    world.start_relay().await;
-    let after = says(&a, "after").await;
-    a.wait(&after, ReceiptState::Accepted, SOON).await.unwrap();
+    let (first, second) = if by_a { ("a", "c") } else { ("c", "a") };
+    let (a, c) = {
+        world.stop_relay().await;
+        lose_store(&world.relay_folder());
+        a.close().await;
+        c.close().await;
+        world.start_relay().await;
+        let one = world.device(first).await;
+        let own = says(&one, "after").await;
+        one.wait(&own, ReceiptState::Accepted, SOON).await.unwrap();
+        let other = world.device(second).await;
+        if by_a { (one, other) } else { (other, one) }
+    };
 
     let b = world.device("b").await;
     let own = says(&b, "written by b").await;
@@ -136,6 +155,8 @@ async fn who_missed_a_change_that_went_with_the_relay_takes_a_new_key_and_loses_
     texts.sort();
     assert_eq!(texts, ["after", "before", "of the new epoch"]);
     delivered(&b, &own).await;
-    assert_eq!(b.status().await.unwrap().devices.len(), 3);
-    assert_eq!(a.status().await.unwrap().trouble.map(|t| t.code), None::<Code>);
+    for device in [&a, &b, &c] {
+        let status = device.status().await.unwrap();
+        assert_eq!((status.devices.len(), status.trouble), (3, None));
+    }
 }

@@ -57,7 +57,7 @@ async fn a_removed_device_can_neither_read_nor_write() {
     })
     .await;
     let by = event("the removal at b", &mut at_b, |e| match e {
-        ClientEvent::Removed { by } => Some(by.name.clone()),
+        ClientEvent::Removed { by, lost: false } => Some(by.name.clone()),
         _ => None,
     });
     assert_eq!(by.await.as_deref(), Some("a"));
@@ -176,4 +176,32 @@ async fn only_members_can_be_removed_and_nobody_removes_itself() {
     let (_, own) = a.ensure_group().await.unwrap();
     assert_eq!(a.remove_device(stranger).await.unwrap_err().code, Code::UnknownDevice);
     assert_eq!(a.remove_device(own).await.unwrap_err().code, Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_device_deletes_what_it_holds_when_it_next_connects() {
+    let world = World::new(Way::Quic).await;
+    let (a, b) = world.pair().await;
+    let secret = a.push("a secret of many words that b holds").await.unwrap();
+    a.wait(&secret, ReceiptState::Delivered, SOON).await.unwrap();
+    let (lost, home) = (b.status().await.unwrap().device.unwrap(), world.home("b"));
+    b.close().await;
+    assert!(any_file_holds(&home, b"a secret of many words"));
+    let mut events = a.events();
+    a.remove_lost_device(lost).await.unwrap();
+    let gone =
+        |e: &ClientEvent| matches!(e, ClientEvent::DeviceRemoved { device, .. } if device.id == lost).then_some(());
+    event("the removal", &mut events, gone).await;
+
+    let b = world.device("b").await;
+    let mut events = b.events();
+    while b.status().await.unwrap().group.is_some() {
+        soon("what happens", events.next()).await;
+    }
+    assert!(b.read("fresh", None, 10).await.unwrap().is_empty());
+    b.close().await;
+    assert!(!any_file_holds(&home, b"a secret of many words"), "it stands on the disk still");
+    // Nothing keeps whoever finds it again from using it anew.
+    let b = world.device("b").await;
+    pair(&a, &b).await;
 }

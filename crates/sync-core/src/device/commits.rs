@@ -75,23 +75,24 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let members: Vec<DeviceId> = self.membership.members().iter().map(|m| m.device).collect();
         let before = self.intents.list.len();
         self.intents.list.retain(|intent| match intent {
-            Intent::Remove(device) => members.contains(device),
+            Intent::Remove(device) | Intent::RemoveLost(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
             Intent::SelfUpdate => true,
         });
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
         }
-        let removal = self.intents.list.iter().find(|i| matches!(i, Intent::Remove(_)));
+        let removal = self.intents.list.iter().find(|i| i.removes().is_some());
         removal.or_else(|| self.intents.list.first()).cloned()
     }
 
     fn prepare(&mut self, intent: &Intent, now: u64) -> Result<Pending, PrepareError> {
         let (change, cut, baseline) = match intent {
-            Intent::Remove(device) => {
+            Intent::Remove(device) | Intent::RemoveLost(device) => {
+                let lost = matches!(intent, Intent::RemoveLost(_));
                 let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
                 let last = vec![Reached { sender: *device, seq: peer.seq, hash: peer.hash }];
-                (Change::Remove(vec![*device]), encode(&Cut { last }), None)
+                (Change::Remove(vec![*device]), encode(&Cut { last, lost }), None)
             }
             Intent::Add(add) => {
                 let baseline = encode(&Baseline { frontier: self.frontier() });
@@ -129,7 +130,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn give_up(&mut self, intent: &Intent, code: Code) {
         self.finish(intent);
         let device = match intent {
-            Intent::Remove(device) => *device,
+            Intent::Remove(device) | Intent::RemoveLost(device) => *device,
             Intent::Add(add) => add.device,
             Intent::SelfUpdate => self.me,
         };
@@ -250,7 +251,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Chain);
         }
         if applied.removed_me {
-            self.identity.removed_by = Some(applied.committer);
+            (self.identity.removed_by, self.identity.lost) = (Some(applied.committer), applied.cut.lost);
             self.dirty.insert(Key::Identity);
             return;
         }
@@ -348,7 +349,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match self.identity.removed_by {
             // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
             Some(_) if before.replaced == Some(self.me) => self.halt(Code::Cloned),
-            Some(by) => self.events.push(Event::Removed { by }),
+            Some(by) => self.events.push(Event::Removed { by, lost: self.identity.lost }),
             None => {}
         }
         self.count_delivered();

@@ -283,8 +283,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             session.history_at = now;
             session.history_silences = 0;
         }
+        // An honest answer holds as many blobs as an envelope may. A run of small ones is a hundred times its size in memory.
+        let mut left = limits::PACK_BLOBS;
         for run in history.runs {
-            self.history_run(run);
+            if !self.history_run(run, &mut left) {
+                return;
+            }
         }
         if history.number >= self.wants.valid_from {
             history.complete.iter().for_each(|span| self.fill(span));
@@ -312,26 +316,33 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Takes a run only where this device asked for it, so that a member cannot put words into another's mouth elsewhere.
-    fn history_run(&mut self, run: HistoryRun) {
+    /// `left` is how many blobs its answer may still hold; false if it has more.
+    fn history_run(&mut self, run: HistoryRun, left: &mut usize) -> bool {
         let wanted = |w: &Want| w.span.sender == run.sender && (w.span.from..=w.span.to).contains(&run.seq);
         if run.sender == self.me || !self.wants.list.iter().any(wanted) {
-            return;
+            return true;
         }
-        let Ok(mut blobs) = unpack(&run.blobs) else { return };
+        let Ok(mut blobs) = unpack(&run.blobs) else { return true };
+        if blobs.len() > *left && stands(Defence::Counting) {
+            return false;
+        }
+        *left = left.saturating_sub(blobs.len());
         if let Some(session) = &mut self.session {
             let reached = session.history_reached.entry(run.sender).or_default();
             *reached = run.seq.max(*reached);
         }
         if !run.covers.is_empty() {
-            let (Some(blob), true) = (blobs.pop().filter(|blob| blob.snapshot), blobs.is_empty()) else { return };
+            let (Some(blob), true) = (blobs.pop().filter(|blob| blob.snapshot), blobs.is_empty()) else { return true };
             self.writes.push(Write::ReceiveSnapshot { sender: run.sender, seq: run.seq, blob, covers: run.covers });
-            return self.arrived();
+            self.arrived();
+            return true;
         }
         let in_first_hole = self.first_hole(run.sender).is_some_and(|hole| (hole.from..=hole.to).contains(&run.seq));
         self.writes.push(Write::Receive { sender: run.sender, seq: run.seq, blobs, hold: !in_first_hole });
         if in_first_hole {
             self.arrived();
         }
+        true
     }
 
     /// Whoever asks for a span has it not. Everybody reads every request.

@@ -167,6 +167,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     /// Senders with a buffered envelope of an epoch that is still unknown.
     waiting_for_epoch: BTreeSet<DeviceId>,
     counts: [u64; Outcome::ALL.len()],
+    /// When this device last renewed its keys because another member waits for its signature.
+    renewed_at: Option<u64>,
 
     dirty: BTreeSet<Key>,
     /// Rows that are written with whatever is written next.
@@ -204,6 +206,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             at_relay: false,
             halted: 0,
             removed_by: None,
+            lost: false,
         };
         let mut device = Self::bare(key, identity, membership, crypto);
         device.chain.updated_at = now;
@@ -243,6 +246,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             outbox_waits: true,
             unstated: BTreeSet::new(),
             unseen: BTreeSet::new(),
+            renewed_at: None,
             waiting_for_epoch: BTreeSet::new(),
             counts: [0; Outcome::ALL.len()],
             dirty: BTreeSet::new(),
@@ -375,6 +379,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Puts a device out of the group. [`Event::DeviceRemoved`] tells when it is done.
     pub fn remove(&mut self, device: DeviceId, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
+        self.put_out(records::Intent::Remove(device), device, now, rng)
+    }
+
+    /// The same for a device that is lost: when it hears of that, it deletes what it holds.
+    pub fn remove_lost(&mut self, device: DeviceId, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
+        self.put_out(records::Intent::RemoveLost(device), device, now, rng)
+    }
+
+    fn put_out(
+        &mut self,
+        intent: records::Intent,
+        device: DeviceId,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), DeviceError> {
         self.check_may_change()?;
         if device == self.me {
             return Err(DeviceError::Invalid("a device cannot remove itself; it can leave"));
@@ -382,7 +401,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !self.peers.get(&device).is_some_and(|p| p.member) {
             return Err(DeviceError::UnknownDevice(device));
         }
-        self.want_change(records::Intent::Remove(device));
+        // What is decided last holds.
+        self.intents.list.retain(|other| other.removes().is_none_or(|(other, _)| other != device));
+        self.want_change(intent);
         self.pump(now, rng);
         Ok(())
     }

@@ -107,6 +107,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.identity.removed_by.is_some() && self.before.is_none()
     }
 
+    /// Whether this device was removed as one that is lost, so that what it holds is to go.
+    pub fn is_lost(&self) -> bool {
+        self.is_removed() && self.identity.lost
+    }
+
     /// The members in the order of their ids, this device first.
     pub fn members(&self) -> Vec<MemberInfo> {
         let own = MemberInfo { device: self.me, name: Some(self.name()), own: true, last_seen: None };

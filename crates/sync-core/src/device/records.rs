@@ -20,6 +20,8 @@ pub(super) struct Identity {
     /// Why sending stopped for good; 0 = it did not.
     pub(super) halted: u16,
     pub(super) removed_by: Option<DeviceId>,
+    /// Whether it was removed as one that is lost.
+    pub(super) lost: bool,
 }
 
 impl Drop for Identity {
@@ -152,6 +154,19 @@ pub(super) enum Intent {
     Remove(DeviceId) = 1u8,
     Add(AddIntent) = 2u8,
     SelfUpdate = 3u8,
+    /// Remove a device that is lost: it deletes what it holds.
+    RemoveLost(DeviceId) = 4u8,
+}
+
+impl Intent {
+    /// Whom it puts out, and whether that one is lost.
+    pub(super) fn removes(&self) -> Option<(DeviceId, bool)> {
+        match self {
+            Self::Remove(device) => Some((*device, false)),
+            Self::RemoveLost(device) => Some((*device, true)),
+            Self::Add(_) | Self::SelfUpdate => None,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]

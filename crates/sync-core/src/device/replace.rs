@@ -9,10 +9,11 @@ use mls_rs::CryptoProvider;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
+use sync_rules::envelope::head_of;
 use sync_rules::mls::CommitMessage;
 use sync_rules::{Defence, Inspected, Observer, SigningKey};
 use sync_types::body::Reached;
-use sync_types::envelope::Header;
+use sync_types::envelope::{Envelope, Header};
 use sync_types::frame::{Commit, Cut, Entry, EntryKind, Head, ToRelay};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 use zeroize::Zeroize;
@@ -25,6 +26,14 @@ use crate::store::{Key, Write};
 
 /// How long to wait before a replacement that was refused for a lasting reason is tried again, in milliseconds.
 const AGAIN_MS: u64 = 60_000;
+
+/// How long to wait before the group's state is looked at again after a member was asked to sign it, in milliseconds. Doubled
+/// each time, up to [`AGAIN_MS`].
+const SIGNED_MS: u64 = 250;
+
+/// How many times one member is asked to sign the group's state before another one is: the first is asked for about four
+/// seconds.
+const TRIES: usize = 4;
 
 /// How many devices a member can make this one believe in: as many as a relay lets a group have had.
 const PEERS: usize = 4_096;
@@ -61,11 +70,17 @@ pub(super) struct Replacing {
     sent: bool,
     /// Nothing is tried until then, in milliseconds; 0 when nothing waits for a time.
     pub(super) after: u64,
-    /// Who is asked to sign the group's state, and how many were.
+    /// Who is asked to sign the group's state, and how many times somebody was.
     signer: Option<DeviceId>,
-    signers: usize,
+    tries: usize,
     /// The end of this device's chain as the relay showed it, signed by this device.
     pub(super) head: Option<Head>,
+}
+
+impl Replacing {
+    fn head_seq(&self) -> u64 {
+        self.head.as_ref().map_or(0, |head| head.seq)
+    }
 }
 
 impl<P: CryptoProvider + Clone> Device<P> {
@@ -89,7 +104,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         let Some(session) = self.session.as_mut().filter(|s| s.attached && s.caught_up) else { return };
-        if session.replacing.after > 0 {
+        if session.replacing.after > 0 || session.replacing.head_seq() < self.chain.accepted {
             return;
         }
         match &self.replacement {
@@ -107,6 +122,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.sends.push(ToRelay::GroupInfo(signer));
             }
         }
+    }
+
+    /// Whether the relay has lost the end of the old key's chain. Others have more of it than a cut there would let count, so
+    /// that they would call it a fork.
+    pub(super) fn own_end_unknown(&self) -> bool {
+        self.replaces_key().is_some()
+            && self.session.as_ref().is_some_and(|s| s.attached && s.replacing.head_seq() < self.chain.accepted)
+    }
+
+    /// Shows the relay the last envelope of the old key that it once accepted.
+    pub(super) fn show_own_end(&mut self, last: Option<&(u64, Opaque)>) {
+        let Some(envelope) = last.and_then(|(_, bytes)| Envelope::parse(bytes).ok()) else {
+            return self.protocol_broken();
+        };
+        let head = head_of(&envelope);
+        self.sends.push(ToRelay::Heads(vec![head.clone()]));
+        self.session_mut().replacing.head = Some(head);
     }
 
     pub(super) fn replacing_at(&self) -> Option<u64> {
@@ -130,17 +162,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.session_mut().replacing.sent = false;
             }
             Err(code) => {
-                let replacing = &mut self.session.get_or_insert_default().replacing;
-                replacing.after = now + AGAIN_MS;
-                if code == Code::UnknownSigner {
-                    // One after the other is asked to sign the group's state.
-                    let known: Vec<_> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
-                    replacing.signer = known.get(replacing.signers % known.len().max(1)).copied();
-                    replacing.signers += 1;
-                }
-                self.events.push(Event::Refused { code, retry_after_ms: AGAIN_MS as u32 });
+                let wait = if code == Code::UnknownSigner { self.ask_for_signature() } else { AGAIN_MS };
+                self.session.get_or_insert_default().replacing.after = now + wait;
+                self.events.push(Event::Refused { code, retry_after_ms: wait as u32 });
             }
         }
+    }
+
+    /// One member after the other is asked to sign the group's state, with the next request for it. How long to wait until
+    /// then, in milliseconds.
+    fn ask_for_signature(&mut self) -> u64 {
+        let known: Vec<_> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+        let replacing = &mut self.session.get_or_insert_default().replacing;
+        replacing.signer = known.get(replacing.tries / TRIES % known.len().max(1)).copied();
+        replacing.tries += 1;
+        (SIGNED_MS << replacing.tries.min(10)).min(AGAIN_MS)
     }
 
     /// The commit that this device could not apply was never the group's.
@@ -182,7 +218,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Another member waits for a state of the group that this one has signed. Anybody may say so, so that it is done rarely.
     pub(super) fn renewal_wanted(&mut self, now: u64) {
         let rest = limits::RENEW_REST.as_millis() as u64;
-        if self.chain.updated_at.saturating_add(rest) <= now && self.identity.halted == 0 {
+        if self.renewed_at.is_none_or(|at| now < at || at.saturating_add(rest) <= now) && self.identity.halted == 0 {
+            self.renewed_at = Some(now);
             self.want_change(Intent::SelfUpdate);
         }
     }
@@ -220,7 +257,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let (seq, hash) = head.map_or_else(Default::default, |head| (head.seq, head.hash));
         let cut = Reached { sender: self.me, seq, hash };
         let key = SigningKey::generate(rng);
-        let aad = encode(&Cut { last: vec![cut] });
+        let aad = encode(&Cut { last: vec![cut], lost: false });
         let made = membership::replace(self.crypto.clone(), state, &self.key, &key, aad).map_err(|e| e.code())?;
         let (mut membership, prepared) = (made.membership, made.prepared);
         let frame =
@@ -387,8 +424,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn rename_intents(&mut self, old: DeviceId, new: DeviceId) {
         for intent in &mut self.intents.list {
-            if *intent == Intent::Remove(old) {
-                *intent = Intent::Remove(new);
+            if let Intent::Remove(device) | Intent::RemoveLost(device) = intent
+                && *device == old
+            {
+                *device = new;
                 self.dirty.insert(Key::Intents);
             }
         }

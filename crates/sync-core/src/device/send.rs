@@ -39,6 +39,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some((sender, seq)) = self.ready_gap() {
             return Some(Read::Gap { sender, seq });
         }
+        if self.own_end_unknown() {
+            return Some(Read::Sealed { from_seq: self.chain.accepted, max_bytes: 1 });
+        }
         let session = self.session.as_ref()?;
         if session.attached
             && now >= session.push_after
@@ -131,6 +134,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn resend(&mut self, envelopes: Vec<(u64, Opaque)>) {
+        if self.replaces_key().is_some() {
+            return self.show_own_end(envelopes.first());
+        }
         let Some((first, last)) = envelopes.first().map(|(seq, envelope)| (*seq, envelope.clone())) else {
             return self.protocol_broken();
         };

@@ -226,8 +226,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.acknowledged = attached.acknowledged;
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;
-        if head.0 < self.chain.accepted || (self.session_mut().created && !self.is_alone()) {
-            // It has lost what it had. How far the others are it has to know before it orders that one of them goes.
+        let lacks = head.0 < self.chain.accepted || attached.acknowledged < self.relay.cursor;
+        if lacks || (self.session_mut().created && !self.is_alone()) {
+            // It has lost what it had, or may have. How far the others are it has to know before it orders that one of them goes.
             let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
             self.sends.push(ToRelay::Heads(heads));
         }

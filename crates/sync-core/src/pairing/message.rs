@@ -150,6 +150,16 @@ impl Message {
     }
 }
 
+/// Whether bytes, once opened, are a message of the channel or a frame around one. For a fuzzer: nobody else comes to this
+/// decoder without the channel's keys.
+pub fn is_channel_message(bytes: &[u8]) -> bool {
+    let offer = |message: &Message| match message {
+        Message::Offer(offer) => GroupOffer::try_from(offer.clone()).is_ok_and(|offer| offer.check().is_ok()),
+        _ => true,
+    };
+    Message::from_padded(bytes).is_ok_and(|message| offer(&message)) || Frame::decode(bytes).is_some()
+}
+
 /// What sizes in the channel are multiples of, in bytes.
 const BLOCK: usize = 256;
 

@@ -63,4 +63,5 @@ pub use derive::{SlotId, app_tag, slot_id};
 pub use error::PairingError;
 pub use event::{Consent, GroupOffer, KEY_PACKAGE_BYTES, Output, SETTINGS_BYTES};
 pub use machine::Pairing;
+pub use message::is_channel_message;
 pub use name::check_name;

@@ -224,3 +224,15 @@ fn a_snapshot_stands_for_what_was_pulled_for_devices_that_come_later() {
     let blobs: Vec<_> = pulled.all("blob").iter().map(|b| (b["text"].clone(), b["snapshot"].clone())).collect();
     assert_eq!(blobs, [("1 to 3".into(), true.into()), ("4".into(), false.into())]);
 }
+
+#[test]
+fn a_lost_device_is_wiped_when_it_next_connects() {
+    let world = world();
+    let World { laptop, phone, .. } = &world;
+    laptop.push("for the phone", "accepted");
+    assert_eq!(phone.pulls(), ["for the phone"]);
+    let id = phone.status()["device"].as_str().unwrap().to_owned();
+    laptop.run(&["devices", "remove", &id, "--lost"]).ok();
+    phone.run(&["run"]).fails("REMOVED", 3);
+    assert_eq!(phone.status()["group"], serde_json::Value::Null);
+}

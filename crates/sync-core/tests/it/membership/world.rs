@@ -69,7 +69,7 @@ impl World {
     pub(super) fn try_prepare(&mut self, by: usize, change: Change) -> Result<Prepared, PrepareError> {
         let last = |device: &DeviceId| Reached { sender: *device, seq: 0, hash: EntryHash::default() };
         let cut = match &change {
-            Change::Remove(devices) => encode(&Cut { last: devices.iter().map(last).collect() }),
+            Change::Remove(devices) => encode(&Cut { last: devices.iter().map(last).collect(), lost: false }),
             _ => vec![],
         };
         let prepared = self.devices[by].prepare(change, cut, Some(b"the baseline".to_vec()), NOW);
