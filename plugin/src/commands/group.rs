@@ -34,7 +34,12 @@ pub(crate) async fn devices(app: App<'_>) -> Done<Vec<Member>> {
 pub(crate) async fn remove_device(app: App<'_>, id: String, lost: bool) -> Done {
     let id = parse::<DeviceId>(&id, "device")?;
     let client = app.client().await?;
-    Ok(if lost { client.remove_lost_device(id).await? } else { client.remove_device(id).await? })
+    if lost {
+        client.remove_lost_device(id).await?;
+    } else {
+        client.remove_device(id).await?;
+    }
+    Ok(())
 }
 
 /// Leaves the group, and deletes its keys and blobs here.

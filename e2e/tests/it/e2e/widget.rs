@@ -117,7 +117,7 @@ async fn each_error_that_people_meet_is_said_with_the_next_step() {
     connect(&b, &third).await;
     says(&b, "ALREADY_IN_GROUP").await;
     let remove = "const members = await window.__TAURI_INTERNALS__.invoke('plugin:0ksync|devices');
-                  await window.__TAURI_INTERNALS__.invoke('plugin:0ksync|remove_device', { id: members.find((m) => !m.own).id });";
+                  await window.__TAURI_INTERNALS__.invoke('plugin:0ksync|remove_device', { id: members.find((m) => !m.own).id, lost: false });";
     a.run(remove, vec![]).await;
     until("the removal", async || {
         let status = b.run(
