@@ -38,6 +38,17 @@ pub(crate) enum Event<'a> {
     },
     GaveUpJoining,
     Reset,
+    Vault {
+        kind: &'static str,
+    },
+    Exported {
+        blobs: u64,
+        bytes: u64,
+    },
+    Imported {
+        blobs: u64,
+        added: u64,
+    },
     Pushed {
         id: String,
         state: &'static str,
@@ -172,6 +183,7 @@ pub(crate) struct StatusLine<'a> {
     withheld: u64,
     trouble: Option<Trouble<'a>>,
     joining: bool,
+    vault: &'static str,
 }
 
 #[derive(Serialize)]
@@ -240,6 +252,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             withheld: status.withheld,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
+            vault: status.vault.as_str(),
         }))
     }
 }

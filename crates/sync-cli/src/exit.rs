@@ -50,7 +50,10 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::WrongApp
         | Code::WrongSide
         | Code::TooManyTries
-        | Code::NoSuchPairing => Exit::Refused,
+        | Code::NoSuchPairing
+        | Code::PassphraseNeeded
+        | Code::WrongPassphrase
+        | Code::KeychainLocked => Exit::Refused,
         Code::Protocol
         | Code::BadSignature
         | Code::BrokenChain
@@ -66,7 +69,12 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::SplitView
         | Code::PairingForged
         | Code::StoreCorrupt
-        | Code::IdConflict => Exit::Integrity,
+        | Code::IdConflict
+        | Code::VaultDamaged
+        | Code::VaultParameters
+        | Code::KeychainEntryGone
+        | Code::BackupDamaged
+        | Code::BackupTruncated => Exit::Integrity,
         Code::Quota | Code::RateLimited | Code::TooManyConnections => Exit::Quota,
         Code::Version
         | Code::Suite
@@ -76,7 +84,11 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::DiskFull
         | Code::Io
         | Code::PortInUse
-        | Code::Closed => Exit::Other,
+        | Code::Closed
+        | Code::KeychainMissing
+        | Code::VaultNewer
+        | Code::BackupNewer
+        | Code::BackupCancelled => Exit::Other,
     }
 }
 
@@ -87,6 +99,7 @@ mod tests {
     /// The table once more, as the shell sees it: whoever moves a code changes what scripts rely on, and says so here.
     const TABLE: &[(u8, &[&str])] = &[
         (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
+        (1, &["KEYCHAIN_MISSING", "VAULT_NEWER", "BACKUP_NEWER", "BACKUP_CANCELLED"]),
         (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "ADDRESS_INVALID"]),
         (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT"]),
         (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
@@ -106,6 +119,8 @@ mod tests {
         ),
         (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
         (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
+        (5, &["PASSPHRASE_NEEDED", "WRONG_PASSPHRASE", "KEYCHAIN_LOCKED"]),
+        (6, &["VAULT_DAMAGED", "VAULT_PARAMETERS", "KEYCHAIN_ENTRY_GONE", "BACKUP_DAMAGED", "BACKUP_TRUNCATED"]),
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
         (
             6,

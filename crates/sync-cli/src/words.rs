@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
+use sync_client::{
+    ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status, VaultKind,
+};
 
 use crate::clock::now_ms;
 use crate::out::plain;
@@ -43,6 +45,7 @@ pub(crate) fn status(status: &Status) -> String {
     };
     let id = status.device.map(|id| format!(", {id}")).unwrap_or_default();
     row("device", format!("«{}»{id}", plain(&status.name)));
+    row("key", vault(status.vault).to_owned());
     let Some(group) = status.group else { return text };
     row("group", format!("{}…, {}", &group.to_string()[..SHORT], count(status.devices.len() as u64, "device")));
     for relay in &status.relays {
@@ -57,6 +60,15 @@ pub(crate) fn status(status: &Status) -> String {
     let waiting = status.unacknowledged.saturating_sub(status.outbox);
     row("waiting", format!("{} at the relay until every device has fetched it", count(waiting, "blob")));
     text
+}
+
+/// Where a key lies.
+pub(crate) fn vault(kind: VaultKind) -> &'static str {
+    match kind {
+        VaultKind::Keychain => "in the system's keychain",
+        VaultKind::Passphrase => "under a passphrase",
+        VaultKind::KeyFile => "in a file of this home",
+    }
 }
 
 fn headline(status: &Status) -> String {
@@ -231,6 +243,7 @@ mod tests {
             withheld: 0,
             trouble: None,
             joining: false,
+            vault: VaultKind::KeyFile,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
     ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
+    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) reader: LogReader,
     pub(crate) start: Arc<Start>,
+    /// Held while a backup comes in: what is staged is one backup's.
+    pub(crate) importing: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for SyncClient {
@@ -46,7 +48,10 @@ impl SyncClient {
     ///
     /// # Errors
     /// [`Code::HomeBusy`] while another process uses the home; [`Code::StoreCorrupt`], [`Code::Version`],
-    /// [`Code::DiskFull`] or [`Code::Io`] for its files; [`Code::InvalidArgument`] for the configuration.
+    /// [`Code::DiskFull`] or [`Code::Io`] for its files; [`Code::InvalidArgument`] for the configuration. What keeps its vault
+    /// shut: [`Code::PassphraseNeeded`], [`Code::WrongPassphrase`], [`Code::VaultDamaged`], [`Code::VaultParameters`],
+    /// [`Code::VaultNewer`], [`Code::KeychainMissing`], [`Code::KeychainLocked`], [`Code::KeychainEntryGone`]; nothing is changed
+    /// then, and [`SyncClient::reset`] works.
     pub async fn new(config: SyncConfig) -> Result<Self, SyncError> {
         config.check()?;
         let home = Home::take(&config.home_path()?)?;
@@ -60,12 +65,14 @@ impl SyncClient {
     }
 
     /// Deletes the device in the configuration's home: its keys, its log and what its embedded relay keeps. The other
-    /// members still list it until one of them removes it. Works on a damaged home too.
+    /// members still list it until one of them removes it. Works on a damaged home too, and on one whose vault stays shut.
     ///
     /// # Errors
     /// [`Code::HomeBusy`] while another process uses the home; [`Code::Io`].
     pub async fn reset(config: &SyncConfig) -> Result<(), SyncError> {
-        Home::take(&config.home_path()?)?.clear()
+        let home = Home::take(&config.home_path()?)?;
+        crate::vault::forget(&home).await;
+        home.clear()
     }
 
     /// Puts a blob into the outbox, on [`DEFAULT_CHANNEL`]. See [`SyncClient::push_to`].
@@ -278,6 +285,7 @@ impl SyncClient {
         };
         let counts = self.inner.reader.counts(accepted, delivered).await?;
         (status.outbox, status.unacknowledged) = (counts.outbox, counts.unacknowledged);
+        status.vault = self.vault().await;
         Ok(status)
     }
 
@@ -289,6 +297,25 @@ impl SyncClient {
         let status = self.status().await?;
         let refused = self.inner.reader.refused().await?;
         Ok(crate::doctor::findings(&status, &refused, crate::clock::now_ms()))
+    }
+
+    /// Where the key lies that seals this home's data.
+    pub async fn vault(&self) -> VaultKind {
+        self.inner.start.vault.kind().await
+    }
+
+    /// Puts the key that seals this home's data somewhere else, or under another passphrase. No data is written anew: the key
+    /// stays, and what opens it changes. A crash in between leaves what was before.
+    ///
+    /// # Errors
+    /// Nothing is changed on an error. [`Code::PassphraseNeeded`] if a passphrase is to lock it and none is given;
+    /// [`Code::InvalidArgument`] for one of less than [`limits::PASSPHRASE_CHARS`]; [`Code::KeychainMissing`],
+    /// [`Code::KeychainLocked`]; [`Code::Closed`]; [`Code::DiskFull`], [`Code::Io`].
+    pub async fn set_vault(&self, kind: VaultKind, passphrase: Option<&Passphrase>) -> Result<(), SyncError> {
+        if self.is_closed() {
+            return Err(SyncError::closed());
+        }
+        self.inner.start.vault.move_to(&self.inner.start.home, kind, passphrase).await
     }
 
     /// The members of the group, this device first; none before there is a group.

@@ -106,7 +106,7 @@ fn changes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GroupId, SyncTrouble};
+    use crate::{GroupId, SyncTrouble, VaultKind};
 
     fn status() -> Status {
         Status {
@@ -125,6 +125,7 @@ mod tests {
             withheld: 2,
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
             joining: false,
+            vault: VaultKind::KeyFile,
         }
     }
 

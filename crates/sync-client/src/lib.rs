@@ -22,6 +22,7 @@
 //! [`SyncClient::join`] pair two devices; [`SyncClient::subscribe`] hands out what the others push, at least once and in
 //! each sender's order; [`SyncClient::status`] says how things stand and [`SyncClient::doctor`] why they do not move.
 
+mod backup;
 mod client;
 mod clock;
 mod config;
@@ -35,7 +36,9 @@ mod store;
 mod subscribe;
 mod transport;
 mod types;
+mod vault;
 
+pub use backup::{BackupReceipt, ImportReceipt};
 pub use client::{Events, SyncClient};
 pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
 pub use error::SyncError;
@@ -47,3 +50,4 @@ pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
     SnapshotReceipt, StartAt, Status, SyncTrouble,
 };
+pub use vault::{Passphrase, VaultKind};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use sync_core::event::Outcome;
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
 
+use crate::VaultKind;
+
 /// The word that a blob is durable in the local outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt {
@@ -312,6 +314,8 @@ pub struct Status {
     pub trouble: Option<SyncTrouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub joining: bool,
+    /// Where the key lies that seals this home's data.
+    pub vault: VaultKind,
 }
 
 /// Why it is not syncing.

@@ -4,7 +4,8 @@
 //! since the Unix epoch, randomness as a generator, bytes as frames; what is to be written and sent comes out. So the
 //! engine, the tests and the simulator run the very same code.
 //!
-//! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there.
+//! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there, [`vault`]
+//! what of it lies on a disk.
 
 pub mod device;
 pub mod event;
@@ -12,6 +13,7 @@ pub mod membership;
 pub mod pairing;
 pub mod seal;
 pub mod store;
+pub mod vault;
 
 pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
 pub use event::{Event, Outcome};

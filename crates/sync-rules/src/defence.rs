@@ -100,6 +100,14 @@ pub enum Defence {
     NameplateTries,
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
+    /// The head of a vault file or a backup is authenticated with the key that it locks.
+    LockedHead,
+    /// A passphrase's derivation is neither cheaper nor dearer than any build makes it.
+    KdfBounds,
+    /// A stored value opens only in the row that it was stored in.
+    RowBinding,
+    /// The chunks of a backup are all there, in their order, to the last.
+    BackupOrder,
 }
 
 impl Defence {
@@ -152,6 +160,10 @@ impl Defence {
         Self::NameplateOnce,
         Self::NameplateTries,
         Self::Counting,
+        Self::LockedHead,
+        Self::KdfBounds,
+        Self::RowBinding,
+        Self::BackupOrder,
     ];
 }
 

@@ -181,6 +181,31 @@ codes! {
     Closed = 95, "CLOSED", Caller, "The client was closed. Make a new one.";
     /// Two different blobs carry one id.
     IdConflict = 96, "ID_CONFLICT", Peer, "Two different blobs carry one id; the first was kept and the other is on record.";
+
+    /// The keys in this home, or a backup, are locked by a passphrase, and none was given.
+    PassphraseNeeded = 100, "PASSPHRASE_NEEDED", Person, "Give the passphrase. If it is lost, reset deletes this device, and it can be paired again.";
+    /// The passphrase is not the one that the keys or the backup were locked with.
+    WrongPassphrase = 101, "WRONG_PASSPHRASE", Person, "Type the passphrase again; nothing was changed. If it is lost, reset deletes this device, and it can be paired again.";
+    /// The file that holds this home's keys is damaged, gone, or another home's.
+    VaultDamaged = 102, "VAULT_DAMAGED", Device, "Put the file 'vault' of this home back from a copy. Without one, reset deletes this device, and it can be paired again.";
+    /// A passphrase's derivation has parameters that no build writes.
+    VaultParameters = 103, "VAULT_PARAMETERS", Device, "Somebody has changed the file, or made it too weak. Put it back from a copy; without one, reset deletes this device, and it can be paired again.";
+    /// No keychain answers on this system.
+    KeychainMissing = 104, "KEYCHAIN_MISSING", Person, "Start the system's keychain and try again. Without it, use a passphrase or a key file for a new device; reset deletes the one that is here.";
+    /// The keychain is locked, or somebody said no.
+    KeychainLocked = 105, "KEYCHAIN_LOCKED", Person, "Unlock the system's keychain and try again. If that cannot be done, reset deletes this device, and it can be paired again.";
+    /// The keychain has no entry for this home.
+    KeychainEntryGone = 106, "KEYCHAIN_ENTRY_GONE", Device, "The keychain has lost this device's key, or is another person's or machine's. Bring it back, or reset this device and pair it again; other devices still have the data.";
+    /// A newer build has written the file that holds this home's keys.
+    VaultNewer = 107, "VAULT_NEWER", Person, "Update the app. With this build, reset deletes this device, and it can be paired again.";
+    /// A backup that is damaged, or a file that is none.
+    BackupDamaged = 108, "BACKUP_DAMAGED", Person, "Use another copy of the backup; nothing was changed.";
+    /// A backup that ends before its end.
+    BackupTruncated = 109, "BACKUP_TRUNCATED", Person, "Copy the whole file again, or use another copy of the backup; nothing was changed.";
+    /// A backup that a newer build has written.
+    BackupNewer = 110, "BACKUP_NEWER", Person, "Update the app, then import the backup; nothing was changed.";
+    /// Somebody ended what was being done.
+    BackupCancelled = 111, "BACKUP_CANCELLED", Person, "Nothing was changed. Begin again when it suits.";
 }
 
 impl std::fmt::Display for Code {

@@ -95,3 +95,18 @@ pub const RENEW_REST: Duration = Duration::from_secs(600);
 pub const REPLACE_KEY_REST: Duration = Duration::from_secs(3600);
 /// How long nothing may have been heard of a member before it is called stale.
 pub const STALE_PEER: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The longest passphrase, in bytes of UTF-8.
+pub const PASSPHRASE_BYTES: usize = KIB;
+/// The shortest new passphrase, in characters.
+pub const PASSPHRASE_CHARS: usize = 8;
+/// The least memory that a passphrase's derivation fills, in KiB.
+pub const KDF_MEMORY_MIN_KIB: u32 = 12 * 1024;
+/// The most memory that it may fill, in KiB.
+pub const KDF_MEMORY_MAX_KIB: u32 = 256 * 1024;
+/// How often it may go through that memory.
+pub const KDF_PASSES_MAX: u8 = 10;
+/// The least that it does: memory in KiB, times passes.
+pub const KDF_WORK_MIN_KIB: u64 = 36 * 1024;
+/// The plaintext of a backup's chunk, in bytes; the last may be shorter. With its tag it is 64 KiB.
+pub const BACKUP_CHUNK_BYTES: usize = 64 * KIB - 16;

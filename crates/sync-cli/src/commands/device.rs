@@ -1,6 +1,6 @@
 //! The device itself and its group: init, leave, reset, devices, status, doctor.
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, SyncClient};
+use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, SyncClient, SyncConfig};
 
 use super::Context;
 use crate::cli::{Devices, DevicesAction, Init};
@@ -9,7 +9,7 @@ use crate::out::{Done, Failure};
 use crate::words;
 
 pub(super) async fn init(context: &Context, arguments: Init) -> Done {
-    let config = context.config_with(&arguments.setup)?.device_name(arguments.name);
+    let config = context.config_with(&arguments.setup).await?.device_name(arguments.name);
     let home = config.home_path()?;
     if SyncClient::is_initialized(&home) {
         return Err(Failure::new(Code::AlreadyInitialized, format!("there is a device in {}", home.display())));
@@ -63,7 +63,8 @@ pub(super) async fn leave(context: &Context) -> Done {
 }
 
 pub(super) async fn reset(context: &Context) -> Done {
-    let config = context.config();
+    let mut config = SyncConfig::default();
+    config.home = context.global.home.clone();
     let home = config.home_path()?;
     // Resetting nothing is a mistyped folder more often than a wish.
     if !home.is_dir() {

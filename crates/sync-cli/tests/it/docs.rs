@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 19] = [
     "init",
     "join",
     "leave",
@@ -16,6 +16,12 @@ const COMMANDS: [&str; 13] = [
     "snapshot",
     "devices",
     "devices remove",
+    "backup",
+    "backup export",
+    "backup import",
+    "vault",
+    "vault show",
+    "vault set",
     "status",
     "doctor",
 ];

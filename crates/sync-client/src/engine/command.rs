@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
+use sync_core::vault::backup::{Entry, Settings};
 use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
 use tokio::sync::oneshot;
 
 use super::Crypto;
+use crate::backup::Restored;
 use crate::store::OwnBlob;
 use crate::{Receipt, ReceiptState, SnapshotReceipt, Status, SyncError};
 
@@ -43,6 +45,16 @@ pub(crate) enum Command {
     Add { key_package: Vec<u8>, name: String, sponsor: DeviceId, offering: Offering, reply: Reply<DeviceId> },
     /// Store a newcomer, then fetch its Welcome. `stored` is answered when it is durable, `joined` when it is a member.
     Join { joining: Box<Joining<Crypto>>, stored: Reply<()>, joined: Reply<(GroupId, DeviceId)> },
+    /// What a backup says besides blobs.
+    BackupSettings { reply: Reply<Settings> },
+    /// May blobs of a backup come in now?
+    MayImport { reply: Reply<()> },
+    /// Put blobs of a backup beside the log.
+    Stage { entries: Vec<Entry>, reply: Reply<()> },
+    /// Forget what stands beside the log.
+    DropStaged { reply: Reply<()> },
+    /// Take what stands beside the log into it; how many blobs that are.
+    Import { restored: Box<Restored>, reply: Reply<u64> },
     /// Leave the group.
     Leave { reply: Reply<()> },
     /// Send what waits, for a short while, and stop.
@@ -58,9 +70,14 @@ impl Command {
             | Self::Remove { reply, .. }
             | Self::Presence { reply, .. }
             | Self::ConnectNow { reply }
+            | Self::MayImport { reply }
+            | Self::Stage { reply, .. }
+            | Self::DropStaged { reply }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
+            Self::BackupSettings { reply } => drop(reply.send(Err(error))),
+            Self::Import { reply, .. } => drop(reply.send(Err(error))),
             Self::Found { reply } => drop(reply.send(Err(error))),
             Self::Status { reply } => drop(reply.send(Err(error))),
             Self::Meet { reply } => drop(reply.send(Err(error))),

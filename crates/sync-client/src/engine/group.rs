@@ -2,7 +2,7 @@
 
 use sync_core::store::Write;
 use sync_core::{Device, NewDevice};
-use sync_types::settings::Settings;
+use sync_types::settings::{HistoryPolicy, Settings};
 use sync_types::{Code, GroupId, Opaque, RelayAddress};
 
 use super::hosting::Port;
@@ -29,6 +29,14 @@ impl Engine {
     }
 
     async fn found(&mut self, now: u64) -> Result<Device<super::Crypto>, SyncError> {
+        self.found_with(HistoryPolicy::default(), now).await
+    }
+
+    pub(super) async fn found_with(
+        &mut self,
+        history: HistoryPolicy,
+        now: u64,
+    ) -> Result<Device<super::Crypto>, SyncError> {
         let relay = match &self.relay {
             RelayAddress::Embedded => {
                 self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
@@ -38,6 +46,7 @@ impl Engine {
         let settings = Settings {
             app_id: self.start.app_id.clone().into_bytes(),
             relays: vec![Opaque(relay.to_string().into_bytes())],
+            history,
             ..Settings::default()
         };
         let new = NewDevice { name: self.name.clone(), settings };

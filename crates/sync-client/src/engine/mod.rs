@@ -6,6 +6,7 @@
 //! transaction fails, the core's memory is ahead of the disk: it is thrown away and loaded again, the connection with it.
 //! If not even that works, every call is refused until it does.
 
+mod backup;
 mod command;
 mod connection;
 mod group;
@@ -39,6 +40,7 @@ use crate::clock::instant_of;
 use crate::home::Home;
 use crate::store::Store;
 use crate::transport::SharedDialer;
+use crate::vault::Vault;
 use crate::{ClientEvent, SyncError};
 use connection::{Link, Net};
 use hosting::Hosting;
@@ -59,6 +61,15 @@ const TURN_FRAMES: usize = 6;
 pub(crate) struct Start {
     pub(crate) app_id: String,
     pub(crate) dialer: SharedDialer,
+    pub(crate) home: std::path::PathBuf,
+    pub(crate) vault: Vault,
+}
+
+/// What the configuration says itself.
+#[derive(Clone, Copy, Debug)]
+struct Configured {
+    relay: bool,
+    name: bool,
 }
 
 /// A newcomer that fetches its Welcome.
@@ -100,6 +111,7 @@ struct Engine {
     /// The relay of a group that is still to be founded, and the token.
     relay: RelayAddress,
     name: String,
+    configured: Configured,
     /// How many blobs one envelope may hold.
     pack_blobs: usize,
     device: Option<Device<Crypto>>,

@@ -6,7 +6,7 @@ use sync_core::store::IdConflict;
 use sync_types::{Code, DeviceId, RelayAddress};
 
 use super::{Engine, Snapshot};
-use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble};
+use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble, VaultKind};
 
 impl Engine {
     /// Tells an event to whoever listens.
@@ -173,6 +173,8 @@ impl Engine {
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),
+            // Known to whoever asks.
+            vault: VaultKind::KeyFile,
         }
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures_util::future::join;
 use sync_core::Device;
 use sync_core::store::{IdConflict, Key, Read, Write};
+use sync_core::vault::backup::Entry;
 use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
-use sync_types::{BlobId, Code, DeviceId, GroupId};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
 use tokio::time::Instant;
 
 use super::connection::Net;
@@ -48,6 +49,13 @@ struct Snapshot {
     reply: Reply<SnapshotReceipt>,
 }
 
+/// A step of taking in a backup.
+pub(super) enum FromBackup {
+    Stage(Vec<Entry>),
+    Drop,
+    Take(Reply<u64>),
+}
+
 /// What a turn has to write besides what the core says.
 #[derive(Default)]
 pub(super) struct Work {
@@ -57,6 +65,12 @@ pub(super) struct Work {
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
     snapshots: Vec<Snapshot>,
+    /// What is done with blobs of a backup, in its order.
+    backup: Vec<FromBackup>,
+    /// Settings that go along with an import.
+    pub(super) settings: Vec<(&'static str, String)>,
+    /// Relay and name before an import changed them.
+    pub(super) before_import: Option<(RelayAddress, String)>,
     /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
     pub(super) forget: bool,
     /// What this device was in the group, once that is done.
@@ -81,6 +95,7 @@ impl Work {
             && self.pushes.is_empty()
             && self.advances.is_empty()
             && self.snapshots.is_empty()
+            && self.backup.is_empty()
             && !self.forget
     }
 
@@ -172,6 +187,20 @@ impl Engine {
             }
             Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::BackupSettings { reply } => drop(reply.send(Ok(self.backup_settings()))),
+            Command::MayImport { reply } => drop(reply.send(self.may_import())),
+            Command::Stage { entries, reply } => {
+                work.backup.push(FromBackup::Stage(entries));
+                work.answer(reply, ());
+            }
+            Command::DropStaged { reply } => {
+                work.backup.push(FromBackup::Drop);
+                work.answer(reply, ());
+            }
+            Command::Import { restored, reply } => match self.begin_import(&restored, work, now).await {
+                Ok(()) => work.backup.push(FromBackup::Take(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Found { reply } => match self.ensure_device(now).await {
@@ -366,6 +395,20 @@ impl Engine {
         for (consumer, channel, position) in &work.advances {
             turn.advance(consumer, channel.as_deref(), *position).await?;
         }
+        for step in std::mem::take(&mut work.backup) {
+            match (step, &mut *device) {
+                (FromBackup::Stage(entries), _) => turn.stage(entries).await?,
+                (FromBackup::Drop, _) | (FromBackup::Take(_), None) => turn.drop_staged(),
+                (FromBackup::Take(reply), Some(device)) => {
+                    for (name, value) in std::mem::take(&mut work.settings) {
+                        turn.set_meta(name, &value);
+                    }
+                    let taken = turn.take_staged(device.id()).await?;
+                    device.handle_pushed();
+                    work.answer(reply, taken);
+                }
+            }
+        }
         if let Some(device) = device {
             for Snapshot { channel, data, up_to, reply } in std::mem::take(&mut work.snapshots) {
                 let blob = Blob { id: BlobId(random()), channel, data, snapshot: true };
@@ -474,6 +517,9 @@ impl Engine {
         }
         for reply in work.adding.iter().filter_map(|id| self.adding.remove(id)) {
             let _ = reply.send(Err(error.clone()));
+        }
+        if let Some((relay, name)) = work.before_import {
+            (self.relay, self.name) = (relay, name);
         }
         self.tell(ClientEvent::StoreFailed { code: error.code });
         // Before the device is loaded again, so that nothing is sent by the one that is ahead of the disk.

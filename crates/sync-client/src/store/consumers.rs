@@ -8,6 +8,7 @@ use sync_types::{BlobId, DeviceId};
 use super::apply::{bad_row, number};
 use super::reads::log_blob;
 use super::{Outbox, Turn};
+use crate::vault::Sealing;
 use crate::{ReceivedBlob, SyncError};
 
 /// How many blobs and bytes one read hands out at the most.
@@ -17,7 +18,8 @@ const READ_BYTES: usize = 8 * 1024 * 1024;
 /// A reader of the log.
 #[derive(Clone)]
 pub(crate) struct LogReader {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
+    pub(super) vault: Sealing,
 }
 
 /// Which blobs of the log a reader wants.
@@ -92,8 +94,8 @@ pub(crate) struct Kept {
 }
 
 impl LogReader {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+    pub(super) fn new(pool: SqlitePool, vault: Sealing) -> Self {
+        Self { pool, vault }
     }
 
     /// What is wanted beyond `after`, in the order of positions.
@@ -103,7 +105,7 @@ impl LogReader {
         let sql = format!("SELECT {columns} FROM {} ORDER BY position LIMIT ?4", wanted.rows());
         let limit = i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(&wanted.channel).bind(&wanted.unread_by);
-        hand_out(query.bind(limit).fetch_all(&self.pool).await?)
+        hand_out(query.bind(limit).fetch_all(&self.pool).await?, &self.vault)
     }
 
     /// The position of the last blob that is wanted; 0 if there is none.
@@ -211,6 +213,7 @@ impl Turn<'_> {
             "refused_before",
             "consumer",
             "consumer_all",
+            "import",
         ] {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
@@ -224,10 +227,10 @@ impl Turn<'_> {
 }
 
 /// Rows as blobs, up to the bound on bytes; at least one.
-fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<ReceivedBlob>, SyncError> {
+fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>, vault: &Sealing) -> Result<Vec<ReceivedBlob>, SyncError> {
     let (mut blobs, mut bytes) = (Vec::new(), 0);
     for row in rows {
-        let found = log_blob(&row)?;
+        let found = log_blob(&row, vault)?;
         bytes += found.blob.data.len();
         if !blobs.is_empty() && bytes > READ_BYTES {
             break;

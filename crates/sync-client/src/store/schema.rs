@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD],
+    migrations: &[FIRST, SECOND, THIRD, FOURTH],
 };
 
 const FIRST: &str = "
@@ -107,4 +107,21 @@ CREATE TABLE covered (
     to_seq INTEGER NOT NULL,
     PRIMARY KEY (position, sender)
 ) WITHOUT ROWID;
+";
+
+const FOURTH: &str = "
+-- From here on values are sealed (store/seal.rs): meta.value but that of 'vault', state.value, blob.data, held.data,
+-- refused.bytes.
+
+-- Blobs of a backup, sealed as those of the log, until all of it is read.
+CREATE TABLE import (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    origin BLOB NOT NULL,
+    sender BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    data BLOB NOT NULL,
+    snapshot INTEGER NOT NULL
+);
 ";

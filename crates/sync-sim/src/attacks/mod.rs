@@ -10,6 +10,7 @@ mod former;
 mod keys;
 pub(crate) mod lab;
 mod limits;
+mod local;
 mod member;
 mod pairing;
 mod relay;
@@ -32,6 +33,8 @@ pub enum By {
     Pairing,
     /// Somebody who is in no group, and reaches the relay.
     Stranger,
+    /// Somebody who has the device's files.
+    Local,
 }
 
 impl By {
@@ -43,6 +46,7 @@ impl By {
             Self::Member => "member",
             Self::Pairing => "pairing",
             Self::Stranger => "stranger",
+            Self::Local => "local",
         }
     }
 }
@@ -101,6 +105,7 @@ pub fn all() -> Vec<Attack> {
         bombs::ATTACKS,
         pairing::ATTACKS,
         codes::ATTACKS,
+        local::ATTACKS,
     ];
     tables.concat()
 }

@@ -58,6 +58,8 @@ pub const TARGETS: &[Target] = &[
     target("link", 64 * KIB, decoders::link),
     target("short_code", 64 * KIB, decoders::short_code),
     target("relay_config", 64 * KIB, decoders::relay_config),
+    target("locked_key", 64 * KIB, decoders::locked_key),
+    target("backup", 4 * MIB, decoders::backup),
     target("commit", MIB, decoders::commit),
     target("group_info", 4 * MIB, decoders::group_info),
     target("channel_message", 64 * KIB, decoders::channel_message),

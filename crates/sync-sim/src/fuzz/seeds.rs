@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sync_core::vault::backup::{self, Record};
+use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey};
 use sync_types::body::{Baseline, Blob, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
@@ -9,9 +11,10 @@ use sync_types::frame::{
     Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
-use sync_types::settings::Settings;
+use sync_types::settings::{HistoryPolicy, Settings};
 use sync_types::{BlobId, Code, DeviceId, EntryHash, GroupId, Opaque, ShortCode, Suite, VERSION, encode};
 
+use super::decoders::BACKUP_KEY;
 use super::step;
 use crate::attacks::lab::Lab;
 
@@ -60,6 +63,8 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),
         ),
+        ("locked_key", locked_keys()),
+        ("backup", backups()),
         ("commit", vec![commit.clone()]),
         ("group_info", vec![info]),
         ("channel_message", channel_messages(&settings)),
@@ -76,6 +81,52 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ),
         ("relay_session", vec![to_relay(&envelope).iter().flat_map(|frame| step(0, &encode(frame))).collect()]),
     ])
+}
+
+fn locked_keys() -> Vec<Vec<u8>> {
+    let phrase = Passphrase::new("correct horse").unwrap_or_else(|_| unreachable!("it is as it should be"));
+    let (kept, key) = (VaultKey::new([5; 32]), VaultKey::new(BACKUP_KEY));
+    let by_passphrase = (Lock::Passphrase(Kdf::cheapest([6; 16])), Unlock::Passphrase(&phrase));
+    let made = |kind, (lock, with): (Lock, Unlock<'_>)| {
+        let locked = LockedKey::lock(kind, [7; 16], lock, with, [8; 24], &key);
+        locked.unwrap_or_else(|_| unreachable!("lock and key are of one kind")).to_bytes().to_vec()
+    };
+    vec![
+        made(Kind::Vault, (Lock::Keychain([9; 16]), Unlock::Keychain(&kept))),
+        made(Kind::Vault, by_passphrase.clone()),
+        made(Kind::Vault, (Lock::KeyFile([9; 32]), Unlock::KeyFile)),
+        made(Kind::Backup, by_passphrase),
+    ]
+}
+
+fn backups() -> Vec<Vec<u8>> {
+    let text = |text: &str| Opaque(text.into());
+    let settings = backup::Settings {
+        made_at: 1,
+        app_id: text("org.example.notes"),
+        name: text("laptop"),
+        relay: text("embedded"),
+        history: HistoryPolicy::All,
+        blobs: 2,
+    };
+    let entry = backup::Entry {
+        id: BlobId([1; 16]),
+        origin: DEVICE,
+        sender: DEVICE,
+        seq: 3,
+        snapshot: false,
+        channel: text("notes"),
+        data: text("hello"),
+    };
+    let second = backup::Entry { id: BlobId([2; 16]), seq: 0, snapshot: true, ..entry.clone() };
+    let records = [Record::Settings(settings), Record::Blob(entry), Record::Blob(second)];
+    let plain = records.iter().flat_map(|record| encode(&Opaque(encode(record))));
+    let (head, key) = (&locked_keys()[3], VaultKey::new(BACKUP_KEY));
+    let head = LockedKey::parse(Kind::Backup, head).unwrap_or_else(|_| unreachable!("it was just made"));
+    let (mut writer, mut file) = backup::Writer::begin(&head, &key, [4; backup::PREFIX_BYTES]);
+    records.iter().for_each(|record| file.extend(writer.put(record)));
+    file.extend(writer.finish());
+    vec![[&[0][..], &file[backup::HEAD_BYTES..]].concat(), [1].into_iter().chain(plain).collect()]
 }
 
 fn reached() -> Reached {

@@ -1,6 +1,7 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
 mod backlog;
+mod backup;
 mod codes;
 mod crash_points;
 /// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
@@ -11,6 +12,7 @@ mod disk;
 mod faults;
 mod group;
 mod hazard;
+mod home;
 mod kill;
 mod links;
 mod network;
@@ -18,6 +20,7 @@ mod output;
 mod power_cut;
 mod secrecy;
 mod terminal;
+mod vault;
 
 // The relay's `device.rs` above needs it.
 use mls_rs as _;
