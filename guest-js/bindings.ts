@@ -45,9 +45,33 @@ export const commands = {
 	pairingConsent: (pairing: number, yes: boolean) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_consent", { pairing, yes }),
 	/**  Gives a pairing up. One that is over is as good. */
 	pairingCancel: (pairing: number) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_cancel", { pairing }),
+	/**  Gives the passphrase that locks this device's data, or is to lock a new one's; it is kept as long as the app runs. */
+	unlock: (passphrase: string) => __TAURI_INVOKE<null>("plugin:0ksync|unlock", { passphrase }),
+	/**  Puts the key that seals this device's data somewhere else: `keychain`, `passphrase` or `file`. */
+	setVault: (kind: string, passphrase: string | null) => __TAURI_INVOKE<null>("plugin:0ksync|set_vault", { kind, passphrase }),
+	/**  Writes what this device has to a file, which must not be there yet. Gives how much that is. */
+	backupExport: (id: number, file: string, passphrase: string, progress: Channel<BackupProgress>) => __TAURI_INVOKE<BackupInfo>("plugin:0ksync|backup_export", { id, file, passphrase, progress }),
+	/**  Takes in the blobs of a backup that this device lacks. Gives how many there were. */
+	backupImport: (id: number, file: string, passphrase: string, progress: Channel<BackupProgress>) => __TAURI_INVOKE<ImportInfo>("plugin:0ksync|backup_import", { id, file, passphrase, progress }),
+	/**  Ends what this page began under that number. One that is over already is as good. */
+	backupCancel: (id: number) => __TAURI_INVOKE<null>("plugin:0ksync|backup_cancel", { id }),
 };
 
 /* Types */
+/**  A backup that was written. */
+export type BackupInfo = {
+	/**  How many blobs it holds, as a decimal number. */
+	blobs: string,
+	/**  How large the file is, in bytes, as a decimal number. */
+	bytes: string,
+};
+
+/**  How far an export or import is. */
+export type BackupProgress = {
+	/**  In hundredths. */
+	percent: number,
+};
+
 /**  What a command rejects with. */
 export type CommandError = {
 	/**  For programs: SCREAMING_SNAKE, the same as on the wire. `docs/errors.md` lists all. */
@@ -101,6 +125,16 @@ export type ErrorFault =
 "peer" | 
 /**  This device's own disk or data. */
 "device";
+
+/**  A backup that was taken in. */
+export type ImportInfo = {
+	/**  How many blobs it holds, as a decimal number. */
+	blobs: string,
+	/**  How many of them this device lacked, and has now, as a decimal number. */
+	added: string,
+	/**  When it was made, in milliseconds since the Unix epoch, as a decimal number. */
+	madeAt: string,
+};
 
 /**  A member of the group. */
 export type Member = {
@@ -395,6 +429,8 @@ export type SyncStatus = {
 	trouble: Trouble | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */
 	joining: boolean,
+	/**  Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`. */
+	vault: string,
 };
 
 /**  Why it is not syncing. */

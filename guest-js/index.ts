@@ -10,11 +10,14 @@
  *
  * @packageDocumentation
  */
+export type { BackupApi, BackupOptions } from "./backup.js";
 export type {
+  BackupInfo,
   Device,
   DeviceChange,
   ErrorDetails,
   ErrorFault,
+  ImportInfo,
   Member,
   SnapshotInfo,
   StartAt,

@@ -1,4 +1,5 @@
 import type { Device, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncFinding, SyncStatus } from "./bindings.js";
+import { BackupApi } from "./backup.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
 import {
@@ -56,6 +57,31 @@ export class Sync {
 
   /** What devices tell each other while they are connected, and nobody keeps: who is here, where a cursor stands. */
   readonly presence = new PresenceApi(this.#events);
+
+  /** One file with what this device has, and taking such a file in. */
+  readonly backup = new BackupApi();
+
+  /**
+   * Gives the passphrase that locks this device's data, or is to lock a new device's where the app is set to `passphrase`. Until
+   * then every call rejects with `PASSPHRASE_NEEDED`. It is kept as long as the app runs.
+   *
+   * @throws SyncError `WRONG_PASSPHRASE`, and what else keeps the device's vault shut: `VAULT_DAMAGED`, `VAULT_PARAMETERS`,
+   * `VAULT_NEWER`. {@link Sync.reset} works all the same.
+   */
+  async unlock(passphrase: string): Promise<void> {
+    await call("unlock", passphrase);
+  }
+
+  /**
+   * Puts the key that seals this device's data somewhere else, or under another passphrase. No data is written anew. Needs the
+   * permission `0ksync:admin`.
+   *
+   * @param options `passphrase`: at least 8 characters, for `passphrase`.
+   * @throws SyncError `KEYCHAIN_MISSING`, `KEYCHAIN_LOCKED`, `PASSPHRASE_NEEDED`, `INVALID_ARGUMENT`, `NOT_PERMITTED`.
+   */
+  async setVault(kind: "keychain" | "passphrase" | "file", options: { passphrase?: string } = {}): Promise<void> {
+    await call("setVault", kind, options.passphrase ?? null);
+  }
 
   /**
    * Gives bytes to every other device of the group. Resolves once they are durable on this device, online or not. The first

@@ -3,6 +3,9 @@
 /// Every command that a webview can call. `plugin/src/lib.rs` handles the same ones.
 const COMMANDS: &[&str] = &[
     "ack",
+    "backup_cancel",
+    "backup_export",
+    "backup_import",
     "devices",
     "doctor",
     "handler_failed",
@@ -18,10 +21,12 @@ const COMMANDS: &[&str] = &[
     "remove_device",
     "request_join",
     "reset",
+    "set_vault",
     "snapshot",
     "status",
     "subscribe",
     "unlisten",
+    "unlock",
     "unsubscribe",
     "wait",
 ];

@@ -23,6 +23,7 @@ const synced: SyncStatus = {
   withheld: 0,
   trouble: null,
   joining: false,
+  vault: "file",
 };
 
 const silent: SyncStatus = {

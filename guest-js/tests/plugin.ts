@@ -182,6 +182,7 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     withheld: 0,
     trouble: null,
     joining: false,
+    vault: "file",
     ...more,
   };
 }

@@ -41,7 +41,7 @@ pub use error::{CommandError, ErrorDetails, ErrorFault};
 pub use state::Ksync;
 pub use sync_client;
 
-use commands::{data, group, pairing};
+use commands::{data, group, pairing, vault};
 use config::Choices;
 use consent::Consent;
 
@@ -99,6 +99,20 @@ impl Builder {
     #[must_use]
     pub fn device_name(mut self, name: impl Into<String>) -> Self {
         self.choices.file.device_name = Some(name.into());
+        self
+    }
+
+    /// Where a new device keeps the key that seals its data, as [`Config::vault`].
+    #[must_use]
+    pub fn vault(mut self, kind: sync_client::VaultKind) -> Self {
+        self.choices.file.vault = Some(kind.as_str().to_owned());
+        self
+    }
+
+    /// What opens a device's data that is locked by a passphrase, and locks a new one's. A page can give it too, by `sync.unlock`.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: sync_client::Passphrase) -> Self {
+        self.choices.passphrase = Some(passphrase);
         self
     }
 
@@ -163,6 +177,11 @@ impl Builder {
                 pairing::pairing_check,
                 pairing::pairing_consent,
                 pairing::pairing_cancel,
+                vault::unlock,
+                vault::set_vault,
+                vault::backup_export,
+                vault::backup_import,
+                vault::backup_cancel,
             ])
             .setup(move |app, api| {
                 let data = app.path().app_local_data_dir();

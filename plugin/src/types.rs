@@ -138,6 +138,8 @@ pub(crate) struct SyncStatus {
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub(crate) joining: bool,
+    /// Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`.
+    pub(crate) vault: String,
 }
 
 /// Why it is not syncing.
@@ -176,6 +178,7 @@ impl From<Status> for SyncStatus {
                 next_step: trouble.code.next_step().to_owned(),
             }),
             joining: status.joining,
+            vault: status.vault.as_str().to_owned(),
         }
     }
 }
