@@ -87,8 +87,13 @@ impl Keychain {
     fn start(folder: &Path) -> Self {
         std::fs::create_dir_all(folder.join("run")).unwrap();
         let mut command = Command::new("dbus-run-session");
-        let script = "printf password | gnome-keyring-daemon --unlock --components=secrets >/dev/null; \
-                      echo \"{\\\"event\\\":\\\"bus\\\",\\\"address\\\":\\\"$DBUS_SESSION_BUS_ADDRESS\\\"}\"; exec cat";
+        let script = "printf password | gnome-keyring-daemon --foreground --unlock --components=secrets >/dev/null 2>&1 & \
+                      daemon=$!; \
+                      until dbus-send --session --print-reply=literal --dest=org.freedesktop.DBus \
+                          /org/freedesktop/DBus org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets \
+                          | grep -q true; do sleep 0.1; done; \
+                      echo \"{\\\"event\\\":\\\"bus\\\",\\\"address\\\":\\\"$DBUS_SESSION_BUS_ADDRESS\\\"}\"; \
+                      cat; kill $daemon";
         command.args(["--", "sh", "-c", script]);
         command
             .env("HOME", folder)
@@ -112,6 +117,14 @@ impl Keychain {
         send.args(["--session", "--print-reply", "--dest=org.freedesktop.secrets", "/org/freedesktop/secrets"]);
         send.arg("org.freedesktop.Secret.Service.Lock").arg("array:objpath:/org/freedesktop/secrets/collection/login");
         assert!(run(send.env("DBUS_SESSION_BUS_ADDRESS", &self.bus), b"").status.success());
+    }
+}
+
+impl Drop for Keychain {
+    /// The end of its input ends the keychain, which is no child of the bus's process.
+    fn drop(&mut self) {
+        self.process.close_input();
+        while self.process.line().is_some() {}
     }
 }
 
@@ -147,7 +160,6 @@ fn a_keychain_holds_the_key_where_one_answers() {
     // What cannot be opened can be given up.
     keychain.run(&a, &["reset"], b"").ok();
     a.run(&["init", "--name", "a", "--relay", &relay.address]).ok();
-    drop(keychain.process);
 }
 
 #[test]
