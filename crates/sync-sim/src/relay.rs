@@ -21,6 +21,8 @@ use crate::crypto::InsecureCrypto;
 use crate::model::{self, Op};
 use crate::mutation::Mutation;
 
+mod lapse;
+
 pub(crate) type ConnId = u64;
 
 /// What the relay wants done with a connection.
@@ -99,6 +101,10 @@ pub(crate) struct Relay<P: CryptoProvider + Clone + Send + Sync = InsecureCrypto
     pub(crate) refusals: Vec<Code>,
     pub(crate) checks: [u64; 3],
     mutation: Option<Mutation>,
+    /// By how much the world's time is ahead of the time in which this relay ran, in milliseconds.
+    pub(crate) stood_still: u64,
+    /// When each device was last seen, in the relay's own time.
+    seen: BTreeMap<(GroupId, DeviceId), u64>,
     /// How many bytes of entries go out in one portion.
     portion: usize,
 }
@@ -121,6 +127,8 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             refusals: Vec::new(),
             checks: [0; 3],
             mutation,
+            stood_still: 0,
+            seen: BTreeMap::new(),
             portion,
         }
     }
@@ -160,25 +168,6 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         self.decided(None, group, About::Session, decision, Some(Op::Detached(attached)));
     }
 
-    /// When a group has something due.
-    pub(crate) fn next_timeout(&self) -> Option<u64> {
-        self.groups.values().filter_map(GroupState::next_timeout).min()
-    }
-
-    pub(crate) fn timeout(&mut self, now: u64) {
-        let due: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(_, s)| s.next_timeout().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for group in due {
-            let Some(state) = self.groups.get_mut(&group) else { continue };
-            let decision = state.timeout(now);
-            self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
-        }
-    }
-
     pub(crate) fn frame(&mut self, conn: ConnId, frame: ToRelay, size: usize, now: u64) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
         for action in client.session.handle_frame(frame, size, now) {
@@ -206,6 +195,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             _ => {}
         }
         let Some((group, device)) = self.clients.get(&conn).and_then(|c| Some((c.group?, c.device?))) else { return };
+        self.saw(group, device, now);
         let attached = self.attached(group);
         let Some(state) = self.groups.get_mut(&group) else { return };
         let limits = Limits::default();
@@ -263,10 +253,10 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         if !self.groups.contains_key(&group)
             && let Some(rows) = self.load(group)
         {
-            let mut state = GroupState::from_rows(rows);
-            let decision = state.timeout(now);
-            self.groups.insert(group, state);
-            self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
+            self.take_seen(&rows);
+            self.groups.insert(group, GroupState::from_rows(rows));
+            self.decided(None, group, About::Session, Decision::default(), Some(Op::Lapsed(BTreeSet::new())));
+            self.time_passes(group, now);
         }
         let known = self.groups.get_mut(&group);
         let mut raised = Decision::default();
@@ -299,6 +289,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 if let Some(item) = self.pending.last_mut() {
                     item.attachment = Some(attachment);
                 }
+                self.saw(group, request.device, now);
             }
             Err(refusal) => self.refused(Some(conn), group, refusal),
         }
@@ -380,8 +371,12 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         }
         let missing: BTreeSet<GroupId> = self.clients.values().filter_map(|c| c.group).collect();
         for group in missing {
-            if let Some(rows) = self.load(group) {
+            if let Some(rows) = self.load(group).filter(|_| !self.groups.contains_key(&group)) {
+                self.take_seen(&rows);
                 self.groups.entry(group).or_insert_with(|| GroupState::from_rows(rows));
+                if let Some(model) = self.model.get_mut(&group) {
+                    model.apply(Op::Lapsed(BTreeSet::new()));
+                }
             }
         }
     }
