@@ -24,6 +24,10 @@ export const commands = {
 	doctor: () => __TAURI_INVOKE<SyncFinding[]>("plugin:0ksync|doctor"),
 	/**  The members of the group, this device first. */
 	devices: () => __TAURI_INVOKE<Member[]>("plugin:0ksync|devices"),
+	/**  What a person should hear of and may have missed, newest first. */
+	alerts: () => __TAURI_INVOKE<SyncAlert[]>("plugin:0ksync|alerts"),
+	/**  Notes that a person has seen the alerts up to a number. */
+	alertsSeen: (upTo: string) => __TAURI_INVOKE<null>("plugin:0ksync|alerts_seen", { upTo }),
 	/**
 	 *  Puts a device out of the group. The event `device` tells when it is done. One that is lost deletes what it holds when it next
 	 *  connects.
@@ -48,6 +52,16 @@ export const commands = {
 };
 
 /* Types */
+/**  A device in an alert, as it was called when that happened. */
+export type AlertDevice = {
+	/**  What its id was. */
+	id: string,
+	/**  What it was called, once it had said a name. */
+	name: string | null,
+	/**  Whether it was this device. */
+	own: boolean,
+};
+
 /**  What a command rejects with. */
 export type CommandError = {
 	/**  For programs: SCREAMING_SNAKE, the same as on the wire. `docs/errors.md` lists all. */
@@ -78,6 +92,15 @@ export type DeviceChange =
 "replaced" | 
 /**  It said its name. */
 "named";
+
+/**  Why a device went. */
+export type DeviceExit = 
+/**  Another device wanted it out. */
+"removed" | 
+/**  Another device said that it is lost: it deletes what it holds when it next connects. */
+"lost" | 
+/**  It left. */
+"left";
 
 /**  The parts of an error. */
 export type ErrorDetails = {
@@ -214,6 +237,44 @@ export type SubscriptionInfo = {
 	until: string,
 };
 
+/**  Something that a person should hear of, also if no app ran as it happened. */
+export type SyncAlert = {
+	/**  Rises with each alert of this device: a decimal number. */
+	number: string,
+	/**
+	 *  `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`; or a warning: `cloned`, `change_failed`, `change_undone`,
+	 *  `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
+	 *  `history_lost`. More may follow.
+	 */
+	kind: string,
+	/**  Whether it tells that something is wrong. */
+	warning: boolean,
+	/**
+	 *  When this device heard of it first, by its own clock, in milliseconds since the Unix epoch, as a decimal number. It may have
+	 *  happened long before.
+	 */
+	at: string,
+	/**  Whether somebody has seen it, or did it on this device. */
+	seen: boolean,
+	/**  Whom it is about. */
+	device: AlertDevice | null,
+	/**  Who did it. */
+	by: AlertDevice | null,
+	/**  The error code that explains it, if there is one. */
+	code: string | null,
+	/**  How often it came; how many envelopes are missing, for `withheld`. */
+	count: number,
+	/**
+	 *  When something last came from the device, in milliseconds since the Unix epoch, as a decimal number; for one that is silent
+	 *  or has gone.
+	 */
+	since: string | null,
+	/**  What happened, as a sentence. */
+	text: string,
+	/**  What to do; empty when there is nothing to do. */
+	nextStep: string,
+};
+
 /**  Something that happened. Holds no secret, and an app's data only in `presence`. */
 export type SyncEvent = 
 /**  The relay has this device attached. */
@@ -243,7 +304,9 @@ device: Device;
 /**  Who did it, if somebody else did. */
 by: Device | null; 
 /**  Its id before, if it took a new key. */
-was: string | null } | 
+was: string | null; 
+/**  Why it went, if it did. */
+exit: DeviceExit | null } | 
 /**  This device has joined a group. */
 { type: "joined"; 
 /**  Which. */
@@ -346,6 +409,14 @@ retryAfterMs: number } |
 { type: "storeFailed"; 
 /**  Why. */
 code: string } | 
+/**  There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again. */
+{ type: "alert"; 
+/**  Which. */
+alert: SyncAlert } | 
+/**  A person has seen the alerts, perhaps in another window. */
+{ type: "alertsSeen"; 
+/**  Up to which number, as a decimal number. */
+upTo: string } | 
 /**  This listener was too slow, and so many events are missing. */
 { type: "lagged"; 
 /**  How many. */
@@ -389,7 +460,9 @@ export type SyncStatus = {
 	epoch: string,
 	/**  Whether history is still on its way. */
 	wantsHistory: boolean,
-	/**  How many envelopes other devices are known to have pushed that nobody has brought here. */
+	/**  How many envelopes other devices are known to have pushed that have not come here: they are asked for. */
+	behind: number,
+	/**  How many of these nobody has brought. */
 	withheld: number,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
@@ -406,4 +479,3 @@ export type Trouble = {
 	/**  What to do, as a sentence. */
 	nextStep: string,
 };
-

@@ -11,13 +11,16 @@
  * @packageDocumentation
  */
 export type {
+  AlertDevice,
   Device,
   DeviceChange,
+  DeviceExit,
   ErrorDetails,
   ErrorFault,
   Member,
   SnapshotInfo,
   StartAt,
+  SyncAlert,
   SyncEvent,
   SyncFinding,
   SyncStatus,

@@ -1,4 +1,4 @@
-import type { Device, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncFinding, SyncStatus } from "./bindings.js";
+import type { Device, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncAlert, SyncFinding, SyncStatus } from "./bindings.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
 import {
@@ -131,6 +131,24 @@ export class Sync {
   /** The members of the group, this device first. */
   devices(): Promise<Member[]> {
     return call("devices");
+  }
+
+  /**
+   * What a person should hear of and may have missed, newest first: devices that were linked, removed, replaced, and whatever
+   * shows that the relay or a device is faulty or hostile. Kept on this device also while no app ran, at most 1,000 changes and
+   * 1,000 warnings; show those that are not `seen`. The event `alert` tells of each as it comes.
+   */
+  alerts(): Promise<SyncAlert[]> {
+    return call("alerts");
+  }
+
+  /**
+   * Notes that a person has seen the alerts up to this one; the event `alertsSeen` tells the app's other windows.
+   *
+   * @param upTo the `number` of the newest that was shown.
+   */
+  async alertsSeen(upTo: string): Promise<void> {
+    await call("alertsSeen", upTo);
   }
 
   /**

@@ -3,6 +3,8 @@
 /// Every command that a webview can call. `plugin/src/lib.rs` handles the same ones.
 const COMMANDS: &[&str] = &[
     "ack",
+    "alerts",
+    "alerts_seen",
     "devices",
     "doctor",
     "handler_failed",

@@ -38,11 +38,6 @@ export function out(status: SyncStatus | undefined): Out | undefined {
   return code === "REMOVED" ? "removed" : code === "CLONED" ? "cloned" : undefined;
 }
 
-/** Why a device has a new key. */
-export function renewal(code: string): string {
-  return `${MENDING[code] ?? "This device lost its place in the group"}. It is in the group again, with a new key.`;
-}
-
 /**
  * Whether everything is synced, and if not why.
  *
@@ -100,13 +95,6 @@ function offline({ trouble, outbox }: SyncStatus): Words {
     text: `${changes(outbox)} ${outbox === 1 ? "waits" : "wait"} for the relay: ${why}. ${safe}`,
     tone: "waiting",
   };
-}
-
-/** How long nothing has been heard of a device, if that is a day or more. */
-export function lastHeard(at: number, now: number): string | undefined {
-  const days = Math.floor((now - at) / 86_400_000);
-  if (days < 1) return undefined;
-  return days === 1 ? "last heard of yesterday" : `last heard of ${days} days ago`;
 }
 
 function changes(count: number): string {

@@ -103,6 +103,14 @@ test("a channel that is no text is refused before anything is sent", async () =>
   expect(rust.calls).toEqual([]);
 });
 
+test("alerts are read, and noted as seen up to one", async () => {
+  const alerts = [{ number: "9007199254740993", kind: "lost" }];
+  rust.on("alerts", () => alerts);
+  expect(await sync.alerts()).toEqual(alerts);
+  expect(await sync.alertsSeen("9007199254740993")).toBeUndefined();
+  expect(rust.args("alerts_seen")).toEqual([{ upTo: "9007199254740993" }]);
+});
+
 test("the calls of the group reach their commands", async () => {
   rust.on("status", () => ({ name: "Laptop" })).on("devices", () => [1]).on("doctor", () => [2]);
   expect(await sync.status()).toEqual({ name: "Laptop" });

@@ -22,6 +22,8 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             group::status,
             group::doctor,
             group::devices,
+            group::alerts,
+            group::alerts_seen,
             group::remove_device,
             group::leave,
             group::reset,

@@ -10,6 +10,7 @@
 //! [`Config`], and [`Builder`] the same in Rust. The webview's side is the npm package `tauri-plugin-0ksync-api`. An app's own
 //! commands reach the client as `app.ksync().client().await`, see [`KsyncExt`].
 
+mod alert_types;
 mod commands;
 mod config;
 mod consent;
@@ -154,6 +155,8 @@ impl Builder {
                 group::status,
                 group::doctor,
                 group::devices,
+                group::alerts,
+                group::alerts_seen,
                 group::remove_device,
                 group::leave,
                 group::reset,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
 
+use crate::alert_types::{DeviceExit, SyncAlert};
 use crate::error::CommandError;
 
 /// The word that a blob is durable on this device.
@@ -132,7 +133,9 @@ pub(crate) struct SyncStatus {
     pub(crate) epoch: String,
     /// Whether history is still on its way.
     pub(crate) wants_history: bool,
-    /// How many envelopes other devices are known to have pushed that nobody has brought here.
+    /// How many envelopes other devices are known to have pushed that have not come here: they are asked for.
+    pub(crate) behind: u32,
+    /// How many of these nobody has brought.
     pub(crate) withheld: u32,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
@@ -169,6 +172,7 @@ impl From<Status> for SyncStatus {
             devices: status.devices.into_iter().map(Into::into).collect(),
             epoch: status.epoch.to_string(),
             wants_history: status.wants_history,
+            behind: count(status.behind),
             withheld: count(status.withheld),
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
@@ -286,6 +290,8 @@ pub(crate) enum SyncEvent {
         by: Option<Device>,
         /// Its id before, if it took a new key.
         was: Option<String>,
+        /// Why it went, if it did.
+        exit: Option<DeviceExit>,
     },
     /// This device has joined a group.
     Joined {
@@ -405,6 +411,16 @@ pub(crate) enum SyncEvent {
         /// Why.
         code: String,
     },
+    /// There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again.
+    Alert {
+        /// Which.
+        alert: SyncAlert,
+    },
+    /// A person has seen the alerts, perhaps in another window.
+    AlertsSeen {
+        /// Up to which number, as a decimal number.
+        up_to: String,
+    },
     /// This listener was too slow, and so many events are missing.
     Lagged {
         /// How many.
@@ -436,6 +452,7 @@ impl SyncEvent {
             device: device.into(),
             by: by.map(Into::into),
             was: None,
+            exit: None,
         };
         let name = |code: sync_client::Code| code.as_str().to_owned();
         Some(match event {
@@ -448,12 +465,19 @@ impl SyncEvent {
             Client::Accepted => Self::Accepted,
             Client::Delivered => Self::Delivered,
             Client::DeviceAdded { device: d, by } => device(DeviceChange::Added, d, Some(by)),
-            Client::DeviceRemoved { device: d, by } => device(DeviceChange::Removed, d, Some(by)),
+            Client::DeviceRemoved { device: d, by, exit } => Self::Device {
+                change: DeviceChange::Removed,
+                device: d.into(),
+                by: Some(by.into()),
+                was: None,
+                exit: Some(exit.into()),
+            },
             Client::DeviceReplaced { device, old } => Self::Device {
                 change: DeviceChange::Replaced,
                 device: device.into(),
                 by: None,
                 was: Some(old.to_string()),
+                exit: None,
             },
             Client::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { was: old.to_string(), device: device.to_string(), code: name(code) }
@@ -485,6 +509,8 @@ impl SyncEvent {
                 Self::HandlerFailed { consumer, id: id.to_string(), attempts, retry_after_ms: count(retry_after_ms) }
             }
             Client::StoreFailed { code } => Self::StoreFailed { code: name(code) },
+            Client::Alert(alert) => Self::Alert { alert: (*alert).into() },
+            Client::AlertsSeen { up_to } => Self::AlertsSeen { up_to: up_to.to_string() },
             Client::Lagged(missed) => Self::Lagged { missed: count(missed) },
             _ => return None,
         })

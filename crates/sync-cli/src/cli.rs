@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Snapshot(Snapshot),
     /// Lists the devices of the group, or removes one
     Devices(Devices),
+    /// Prints what happened to the group's devices and was not printed yet: who came and went, what is not as it should be
+    Alerts(Alerts),
     /// Says how things stand
     Status,
     /// Says in words why it is not syncing, and what to do
@@ -174,6 +176,13 @@ pub(crate) struct Pull {
 pub(crate) struct Devices {
     #[command(subcommand)]
     pub(crate) action: Option<DevicesAction>,
+}
+
+#[derive(Args)]
+pub(crate) struct Alerts {
+    /// Prints also what was printed before, as far as it is kept
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Subcommand)]

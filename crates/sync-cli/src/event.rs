@@ -2,7 +2,9 @@
 
 use data_encoding::BASE64;
 use serde::Serialize;
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+use sync_client::{AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+
+use crate::words;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -49,6 +51,7 @@ pub(crate) enum Event<'a> {
     Blob(Box<Blob<'a>>),
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
+    Alert(Box<Alert<'a>>),
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -81,9 +84,11 @@ pub(crate) enum Event<'a> {
         device: Device<'a>,
         by: Device<'a>,
     },
+    /// `exit` is `removed`, `lost` or `left`.
     DeviceRemoved {
         device: Device<'a>,
         by: Device<'a>,
+        exit: &'static str,
     },
     DeviceReplaced {
         device: Device<'a>,
@@ -169,9 +174,27 @@ pub(crate) struct StatusLine<'a> {
     caught_up: bool,
     hosting: bool,
     wants_history: bool,
+    behind: u64,
     withheld: u64,
     trouble: Option<Trouble<'a>>,
     joining: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Alert<'a> {
+    number: u64,
+    kind: &'static str,
+    /// In milliseconds since the Unix epoch, by this device's clock when it heard of it.
+    at: u64,
+    seen: bool,
+    device: Option<Device<'a>>,
+    by: Option<Device<'a>>,
+    code: Option<&'static str>,
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    text: String,
+    next_step: &'static str,
 }
 
 #[derive(Serialize)]
@@ -237,9 +260,37 @@ impl<'a> From<&'a Status> for Event<'a> {
             caught_up: status.caught_up,
             hosting: status.hosting,
             wants_history: status.wants_history,
+            behind: status.behind,
             withheld: status.withheld,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
+        }))
+    }
+}
+
+impl<'a> From<&'a sync_client::Alert> for Event<'a> {
+    fn from(alert: &'a sync_client::Alert) -> Self {
+        let device = |device: &'a Option<AlertDevice>| {
+            let device = device.as_ref()?;
+            Some(Device {
+                id: device.id.to_string(),
+                name: device.name.as_deref(),
+                own: Some(device.own),
+                last_seen: None,
+            })
+        };
+        Self::Alert(Box::new(Alert {
+            number: alert.number,
+            kind: alert.kind.as_str(),
+            at: alert.at,
+            seen: alert.seen,
+            device: device(&alert.device),
+            by: device(&alert.by),
+            code: alert.code.map(|code| code.as_str()),
+            count: alert.count,
+            since: alert.since,
+            text: alert.text(),
+            next_step: alert.next_step(),
         }))
     }
 }
@@ -276,7 +327,9 @@ impl<'a> Event<'a> {
             ClientEvent::Synced => Self::Synced,
             ClientEvent::HistoryProgress { done, total } => Self::HistoryProgress { done: *done, total: *total },
             ClientEvent::DeviceAdded { device, by } => Self::DeviceAdded { device: device.into(), by: by.into() },
-            ClientEvent::DeviceRemoved { device, by } => Self::DeviceRemoved { device: device.into(), by: by.into() },
+            ClientEvent::DeviceRemoved { device, by, exit } => {
+                Self::DeviceRemoved { device: device.into(), by: by.into(), exit: words::exit(*exit) }
+            }
             ClientEvent::DeviceReplaced { device, old } => {
                 Self::DeviceReplaced { device: device.into(), was: old.to_string() }
             }
@@ -308,6 +361,7 @@ impl<'a> Event<'a> {
             }
             ClientEvent::IdConflict { id, device } => Self::IdConflict { id: id.to_string(), device: device.into() },
             ClientEvent::StoreFailed { code } => Self::StoreFailed { code: code.as_str() },
+            ClientEvent::Alert(alert) => Self::from(&**alert),
             ClientEvent::Lagged(missed) => Self::Lagged { missed: *missed },
             _ => return None,
         })

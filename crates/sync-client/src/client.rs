@@ -15,8 +15,8 @@ use crate::pairing;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
-    ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
+    Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
+    ReceivedBlob, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -288,7 +288,27 @@ impl SyncClient {
     pub async fn doctor(&self) -> Result<Vec<Finding>, SyncError> {
         let status = self.status().await?;
         let refused = self.inner.reader.refused().await?;
-        Ok(crate::doctor::findings(&status, &refused, crate::clock::now_ms()))
+        let devices = refused.iter().filter_map(|kept| kept.sender).collect();
+        let names = self.ask(|reply| Command::Names { devices, reply }).await?;
+        Ok(crate::doctor::findings(&status, &refused, &names, crate::clock::now_ms()))
+    }
+
+    /// What a person should hear of and may have missed, newest first: devices that were linked, removed, replaced, and
+    /// whatever shows that the relay or a device is faulty or hostile. [`ClientEvent::Alert`] tells of each as it comes. At
+    /// most 1,000 changes and 1,000 warnings are kept. They go with the group, but for the word that it is gone.
+    ///
+    /// # Errors
+    /// [`Code::StoreCorrupt`], [`Code::Io`].
+    pub async fn alerts(&self) -> Result<Vec<Alert>, SyncError> {
+        self.inner.reader.alerts().await
+    }
+
+    /// Notes that a person has seen the alerts up to a number. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
+    pub async fn alerts_seen(&self, up_to: u64) -> Result<(), SyncError> {
+        self.ask(|reply| Command::AlertsSeen { up_to, reply }).await
     }
 
     /// The members of the group, this device first; none before there is a group.

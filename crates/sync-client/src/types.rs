@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::event::Outcome;
+use sync_core::event::{Exit, Outcome};
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
 
 /// The word that a blob is durable in the local outbox.
@@ -140,6 +140,8 @@ pub enum ClientEvent {
         device: DeviceRef,
         /// Who removed it.
         by: DeviceRef,
+        /// Why.
+        exit: Exit,
     },
     /// A device said its name.
     DeviceNamed {
@@ -275,6 +277,13 @@ pub enum ClientEvent {
         /// Why.
         code: Code,
     },
+    /// There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again.
+    Alert(Box<crate::Alert>),
+    /// [`crate::SyncClient::alerts_seen`] was called, perhaps by another part of the app.
+    AlertsSeen {
+        /// Up to which number.
+        up_to: u64,
+    },
     /// The subscriber of these events was too slow: so many are missing.
     Lagged(u64),
 }
@@ -306,7 +315,9 @@ pub struct Status {
     pub epoch: u64,
     /// Whether history is still on its way.
     pub wants_history: bool,
-    /// How many envelopes other devices are known to have pushed that nobody has brought here.
+    /// How many envelopes other devices are known to have pushed that have not come here: they are asked for.
+    pub behind: u64,
+    /// How many of these nobody has brought.
     pub withheld: u64,
     /// Why it is not syncing, as a sentence; `None` when all is well.
     pub trouble: Option<SyncTrouble>,

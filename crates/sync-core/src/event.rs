@@ -86,6 +86,17 @@ impl Outcome {
     }
 }
 
+/// Why a device was taken out of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// Another device wanted it out.
+    Removed,
+    /// Another device said that it is lost: it deletes what it holds when it hears of that.
+    Lost,
+    /// It asked for it itself.
+    Left,
+}
+
 /// Two envelopes that one sender signed and that exclude each other: the bytes of a refused entry of
 /// [`Outcome::Equivocation`]. Anybody who has the sender's key can verify both.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -142,6 +153,8 @@ pub enum Event {
         device: DeviceId,
         /// Who removed it.
         by: DeviceId,
+        /// Why.
+        exit: Exit,
     },
     /// A device said its name.
     DeviceNamed {

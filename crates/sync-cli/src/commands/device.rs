@@ -1,6 +1,6 @@
 //! The device itself and its group: init, leave, reset, devices, status, doctor.
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, SyncClient};
+use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, Exit, SyncClient};
 
 use super::Context;
 use crate::cli::{Devices, DevicesAction, Init};
@@ -131,9 +131,15 @@ async fn remove(context: &Context, client: &SyncClient, id: &str, lost: bool) ->
     let wait = async {
         while let Some(event) = events.next().await {
             match event {
-                ClientEvent::DeviceRemoved { device, by } if device.id == id => {
-                    let words = format!("{} is no longer in the group.", words::device(&device));
-                    let event = Event::DeviceRemoved { device: (&device).into(), by: (&by).into() };
+                ClientEvent::DeviceRemoved { device, by, exit } if device.id == id => {
+                    let more = match exit {
+                        Exit::Lost => " It deletes what it holds when it next connects.",
+                        _ if lost => " Another device removed it first, and not as lost: it keeps what it holds.",
+                        _ => "",
+                    };
+                    let words = format!("{} is no longer in the group.{more}", words::device(&device));
+                    let event =
+                        Event::DeviceRemoved { device: (&device).into(), by: (&by).into(), exit: words::exit(exit) };
                     return context.out.tell(&event, words);
                 }
                 ClientEvent::ChangeFailed { device, code } if device.id == id => {

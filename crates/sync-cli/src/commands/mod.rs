@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod alerts;
 mod device;
 mod pair;
 mod pull;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
         Command::Devices(arguments) => device::devices(&context, arguments).await,
+        Command::Alerts(arguments) => alerts::alerts(&context, arguments).await,
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }

@@ -14,6 +14,10 @@ pub(super) async fn run(context: &Context) -> Done {
             let mut events = client.events();
             let status = client.status().await?;
             context.out.tell(&Event::from(&status), words::status(&status))?;
+            // What nobody was there to hear. Whoever reads this may be a file, so that it counts as unseen still.
+            for alert in client.alerts().await?.iter().rev().filter(|alert| !alert.seen) {
+                context.out.tell(&Event::from(alert), words::alert(alert))?;
+            }
             loop {
                 tokio::select! {
                     event = events.next() => match event {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "init",
     "join",
     "leave",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 13] = [
     "snapshot",
     "devices",
     "devices remove",
+    "alerts",
     "status",
     "doctor",
 ];

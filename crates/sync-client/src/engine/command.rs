@@ -1,5 +1,6 @@
 //! What the engine is asked, and what everybody may see of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sync_core::Joining;
@@ -14,12 +15,19 @@ use crate::{Receipt, ReceiptState, SnapshotReceipt, Status, SyncError};
 /// Where an answer goes. The asker may be gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
 
+/// Devices by what they call themselves.
+pub(crate) type Names = BTreeMap<DeviceId, String>;
+
 /// A call on the engine.
 pub(crate) enum Command {
     /// Put blobs into the outbox.
     Push { channel: String, blobs: Vec<Vec<u8>>, reply: Reply<Vec<Receipt>> },
     /// Move a consumer's position.
     Advance { consumer: String, channel: Option<String>, position: u64, reply: Reply<()> },
+    /// Alerts up to this number were seen.
+    AlertsSeen { up_to: u64, reply: Reply<()> },
+    /// What these devices call themselves, as far as that is known.
+    Names { devices: Vec<DeviceId>, reply: Reply<Names> },
     /// Put a snapshot in the place of what it stands for.
     Snapshot { channel: String, data: Vec<u8>, up_to: u64, reply: Reply<SnapshotReceipt> },
     /// Found a group of its own unless there is a group.
@@ -55,12 +63,14 @@ impl Command {
         match self {
             Self::Push { reply, .. } => drop(reply.send(Err(error))),
             Self::Advance { reply, .. }
+            | Self::AlertsSeen { reply, .. }
             | Self::Remove { reply, .. }
             | Self::Presence { reply, .. }
             | Self::ConnectNow { reply }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
+            Self::Names { reply, .. } => drop(reply.send(Err(error))),
             Self::Found { reply } => drop(reply.send(Err(error))),
             Self::Status { reply } => drop(reply.send(Err(error))),
             Self::Meet { reply } => drop(reply.send(Err(error))),

@@ -6,6 +6,7 @@
 //! transaction fails, the core's memory is ahead of the disk: it is thrown away and loaded again, the connection with it.
 //! If not even that works, every call is refused until it does.
 
+mod alerts;
 mod command;
 mod connection;
 mod group;
@@ -246,6 +247,10 @@ impl Engine {
         let Some(closing) = &mut self.closing else { return false };
         if Instant::now() >= closing.deadline {
             return true;
+        }
+        if self.device.as_ref().is_some_and(Device::is_lost) {
+            // What it holds goes first.
+            return false;
         }
         let Some(link) = &mut self.link else { return true };
         let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());

@@ -43,8 +43,8 @@ impl Engine {
                 }
                 ClientEvent::DeviceAdded { device: self.named(device), by: self.named(by) }
             }
-            Event::DeviceRemoved { device, by } => {
-                ClientEvent::DeviceRemoved { device: self.named(device), by: self.named(by) }
+            Event::DeviceRemoved { device, by, exit } => {
+                ClientEvent::DeviceRemoved { device: self.named(device), by: self.named(by), exit }
             }
             Event::DeviceReplaced { old, device } => ClientEvent::DeviceReplaced { device: self.named(device), old },
             Event::KeyReplaced { old, code } => {
@@ -108,7 +108,7 @@ impl Engine {
             _ if status.removed => {
                 return Some(SyncError::new(Code::Removed, "this device was removed from its group"));
             }
-            Some(code) => return Some(SyncError::new(code, format!("sending has stopped: {code}"))),
+            Some(code) => return Some(SyncError::new(code, stopped(code))),
             None => {}
         }
         if status.online {
@@ -169,10 +169,21 @@ impl Engine {
                 .map(|m| DeviceInfo { id: m.device, name: m.name, own: m.own, last_seen: m.last_seen })
                 .collect(),
             epoch: device.map_or(0, Device::epoch),
+            behind: status.as_ref().map_or(0, |s| s.behind),
             withheld: status.as_ref().map_or(0, |s| s.withheld),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),
         }
+    }
+}
+
+/// Why a device sends nothing any more, or not now.
+fn stopped(code: Code) -> String {
+    match code {
+        Code::RolledBack => "this device was set back to older data".into(),
+        Code::OutOfStep => "this device could not follow a change of its group".into(),
+        Code::Forked => "devices were shown different histories of the group".into(),
+        code => format!("sending has stopped: {code}"),
     }
 }

@@ -38,6 +38,10 @@ pub(super) struct Loaded {
 /// Opens the home's database and starts the engine.
 pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncError> {
     let mut store = Store::open(&home.database(), config.max_store_bytes).await?;
+    // On a full disk, say, the device works all the same.
+    if let Err(error) = store.scrub().await {
+        tracing::warn!(code = %error.code, "deleted data is still in the database's file: {}", error.message);
+    }
     let Loaded { device, joining } = load(&mut store).await?;
     // Before anything is noted: the configuration may be another app's.
     let group_app = device.as_ref().map(|d| d.settings().app_id);

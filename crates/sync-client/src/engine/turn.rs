@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use super::connection::Net;
 use super::group::not_in_group;
 use super::setup::{self, Loaded};
-use super::{Broken, Command, Engine, Input, Newcomer, Reply};
+use super::{Broken, Command, Engine, Input, Newcomer, Reply, alerts};
 use crate::clock::{SystemRng, now_ms, random};
 use crate::store::Turn;
-use crate::{ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
+use crate::{Alert, ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
 
 /// How soon the device is loaded again after that has failed; each failure doubles it, up to a minute.
 const MEND: Duration = Duration::from_millis(250);
@@ -57,6 +57,10 @@ pub(super) struct Work {
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
     snapshots: Vec<Snapshot>,
+    /// Up to which number alerts were seen.
+    seen: Option<u64>,
+    /// What the turn has put among the alerts.
+    alerts: Vec<Alert>,
     /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
     pub(super) forget: bool,
     /// What this device was in the group, once that is done.
@@ -81,6 +85,7 @@ impl Work {
             && self.pushes.is_empty()
             && self.advances.is_empty()
             && self.snapshots.is_empty()
+            && self.seen.is_none()
             && !self.forget
     }
 
@@ -151,10 +156,22 @@ impl Engine {
         }
         self.timeouts(&mut work, now);
         match self.transact(&mut work, now).await {
-            Ok(conflicts) => self.done(work, conflicts),
+            Ok(conflicts) => {
+                if work.forgotten.is_some() {
+                    self.scrub().await;
+                }
+                self.done(work, conflicts);
+            }
             Err(error) => self.undo(work, error).await,
         }
         self.publish();
+    }
+
+    /// A group is gone: so is what the file still held of it. If that fails now, the next start tries again.
+    async fn scrub(&mut self) {
+        if let Err(error) = self.store.scrub().await {
+            tracing::warn!(code = %error.code, "deleted data is still in the database's file: {}", error.message);
+        }
     }
 
     async fn command(&mut self, command: Command, work: &mut Work, now: u64) {
@@ -169,6 +186,14 @@ impl Engine {
             Command::Advance { consumer, channel, position, reply } => {
                 work.advances.push((consumer, channel, position));
                 work.answer(reply, ());
+            }
+            Command::AlertsSeen { up_to, reply } => {
+                work.seen = work.seen.max(Some(up_to));
+                work.answer(reply, ());
+            }
+            Command::Names { devices, reply } => {
+                let name = |id| Some((id, self.device.as_ref()?.name_of(id)?));
+                let _ = reply.send(Ok(devices.into_iter().filter_map(name).collect()));
             }
             Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
@@ -338,12 +363,15 @@ impl Engine {
                 writes = device.take_writes();
             }
         }
-        if work.is_empty() && writes.is_empty() && device.as_mut().is_none_or(|d| d.next_read(now).is_none()) {
+        let idle = |d: &mut Device<_>| d.next_read(now).is_none() && !alerts::any(d);
+        if work.is_empty() && writes.is_empty() && device.as_mut().is_none_or(idle) {
             return Ok(vec![]);
         }
         let mut turn = store.begin().await;
         if work.forget {
             turn.forget_all();
+            let lost = device.as_ref().is_some_and(Device::is_lost);
+            work.alerts.extend(turn.alert(alerts::farewell(lost, now)).await?);
             work.forgotten = device.take().map(|device| (device.group(), device.id()));
             work.renew = true;
             return turn.commit().await;
@@ -365,6 +393,9 @@ impl Engine {
         turn.apply(writes).await?;
         for (consumer, channel, position) in &work.advances {
             turn.advance(consumer, channel.as_deref(), *position).await?;
+        }
+        if let Some(up_to) = work.seen {
+            turn.alerts_seen(up_to);
         }
         if let Some(device) = device {
             for Snapshot { channel, data, up_to, reply } in std::mem::take(&mut work.snapshots) {
@@ -403,6 +434,10 @@ impl Engine {
                 device.handle_read(answer, now, &mut SystemRng);
             }
             turn.apply(device.take_writes()).await?;
+            let conflicts = turn.conflicts().await?;
+            if !conflicts.is_empty() || alerts::any(device) {
+                work.alerts = alerts::keep(device, conflicts, &mut turn, now).await?;
+            }
         }
         point(crash::BEFORE_COMMIT);
         let conflicts = turn.commit().await?;
@@ -453,6 +488,13 @@ impl Engine {
             for event in device.take_events() {
                 self.core_event(event);
             }
+        }
+        // Behind what they tell of, so that whoever asks then finds all as they say.
+        for alert in work.alerts {
+            self.tell(ClientEvent::Alert(Box::new(alert)));
+        }
+        if let Some(up_to) = work.seen {
+            self.tell(ClientEvent::AlertsSeen { up_to });
         }
         if work.renew {
             self.reconnect_now();

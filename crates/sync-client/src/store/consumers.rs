@@ -89,11 +89,21 @@ pub(crate) struct Kept {
     pub(crate) sender: Option<DeviceId>,
     /// How many there are.
     pub(crate) count: u64,
+    /// How many of them are kept as they came, the number of the newest of these, and when the first and the last of them came, in
+    /// milliseconds since the Unix epoch.
+    pub(crate) kept: u64,
+    pub(crate) newest: u64,
+    pub(crate) first_at: u64,
+    pub(crate) last_at: u64,
 }
 
 impl LogReader {
     pub(super) fn new(pool: SqlitePool) -> Self {
         Self { pool }
+    }
+
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// What is wanted beyond `after`, in the order of positions.
@@ -153,16 +163,22 @@ impl LogReader {
 
     /// What was not accepted, counted by outcome and sender; what is kept no more, too.
     pub(crate) async fn refused(&self) -> Result<Vec<Kept>, SyncError> {
-        let sql = "SELECT outcome, nullif(sender, x''), sum(count) FROM (
-                       SELECT outcome, coalesce(sender, x'') AS sender, 1 AS count, number FROM refused
-                       UNION ALL SELECT outcome, sender, count, 0 FROM refused_before
+        let sql = "SELECT outcome, nullif(sender, x''), sum(count), sum(number > 0), max(number), coalesce(min(at), 0),
+                          coalesce(max(at), 0) FROM (
+                       SELECT outcome, coalesce(sender, x'') AS sender, 1 AS count, number, at FROM refused
+                       UNION ALL SELECT outcome, sender, count, 0, NULL FROM refused_before
                    ) GROUP BY outcome, sender ORDER BY max(number) DESC";
         let read = |row: &sqlx::sqlite::SqliteRow| {
             let sender: Option<Vec<u8>> = row.try_get(1)?;
+            let number = |at: usize| Ok::<_, SyncError>(row.try_get::<i64, _>(at)?.unsigned_abs());
             Ok(Kept {
                 outcome: row.try_get(0)?,
                 sender: sender.map(|s| DeviceId::from_slice(&s).ok_or_else(bad_row)).transpose()?,
-                count: row.try_get::<i64, _>(2)?.unsigned_abs(),
+                count: number(2)?,
+                kept: number(3)?,
+                newest: number(4)?,
+                first_at: number(5)?,
+                last_at: number(6)?,
             })
         };
         sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(read).collect()
@@ -211,9 +227,11 @@ impl Turn<'_> {
             "refused_before",
             "consumer",
             "consumer_all",
+            "alert",
         ] {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
+        self.want_scrub();
         self.puts.clear();
         self.drop_sealed = None;
         self.received.clear();

@@ -3,12 +3,14 @@
 //! Everything that one turn of the engine changes is one transaction with synchronous FULL: after a crash at any moment
 //! all of it is there, or none.
 
+mod alerts;
 mod apply;
 mod consumers;
 mod reads;
 mod refused;
 mod rows;
 mod schema;
+mod scrub;
 mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,7 +23,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use sync_core::store::{IdConflict, Key};
 use sync_sqlite::{SchemaError, Script};
-use sync_types::{BlobId, Code};
+use sync_types::{BlobId, Code, DeviceId};
 use zeroize::Zeroizing;
 
 use crate::SyncError;
@@ -222,6 +224,16 @@ impl Turn<'_> {
         Ok(self.conflicts)
     }
 
+    /// How many blobs were left out so far because of their ids, by sender.
+    pub(crate) async fn conflicts(&mut self) -> Result<BTreeMap<DeviceId, u64>, SyncError> {
+        self.put_received().await?;
+        let mut counts = BTreeMap::new();
+        for conflict in &self.conflicts {
+            *counts.entry(conflict.sender).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
     /// Runs what waits.
     pub(crate) async fn flush(&mut self) -> Result<(), SyncError> {
         self.put_all().await?;
@@ -271,5 +283,7 @@ impl From<SchemaError> for SyncError {
     }
 }
 
+#[cfg(test)]
+mod alert_tests;
 #[cfg(test)]
 mod tests;

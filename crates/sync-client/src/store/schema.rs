@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD],
+    migrations: &[FIRST, SECOND, THIRD, ALERTS],
 };
 
 const FIRST: &str = "
@@ -107,4 +107,25 @@ CREATE TABLE covered (
     to_seq INTEGER NOT NULL,
     PRIMARY KEY (position, sender)
 ) WITHOUT ROWID;
+";
+
+const ALERTS: &str = "
+-- What a person should hear of. `device` is whom it is about, `maker` who did it, each with its name at that time and whether
+-- it is this device.
+CREATE TABLE alert (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    warning INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    device BLOB,
+    device_name TEXT,
+    device_own INTEGER NOT NULL,
+    maker BLOB,
+    maker_name TEXT,
+    maker_own INTEGER NOT NULL,
+    code TEXT,
+    count INTEGER NOT NULL,
+    since INTEGER
+);
 ";

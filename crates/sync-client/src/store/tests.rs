@@ -6,25 +6,25 @@ use super::consumers::Counts;
 use super::*;
 
 const ME: DeviceId = DeviceId([1; 16]);
-const OTHER: DeviceId = DeviceId([2; 16]);
+pub(super) const OTHER: DeviceId = DeviceId([2; 16]);
 
-fn blob(n: u32, channel: &str, data: &str) -> Blob {
+pub(super) fn blob(n: u32, channel: &str, data: &str) -> Blob {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&n.to_be_bytes());
     Blob { id: BlobId(id), channel: channel.into(), data: data.into(), snapshot: false }
 }
 
-fn receive(sender: DeviceId, seq: u64, blobs: Vec<Blob>, hold: bool) -> Write {
+pub(super) fn receive(sender: DeviceId, seq: u64, blobs: Vec<Blob>, hold: bool) -> Write {
     Write::Receive { sender, seq, blobs, hold }
 }
 
-async fn fresh() -> (tempfile::TempDir, Store) {
+pub(super) async fn fresh() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("device.db"), None).await.unwrap();
     (folder, store)
 }
 
-async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
+pub(super) async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
     let mut turn = store.begin().await;
     turn.apply(writes).await.unwrap();
     turn.commit().await.unwrap()

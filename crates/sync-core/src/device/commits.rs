@@ -11,7 +11,7 @@ use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
 
 use super::Device;
 use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Exit, Outcome};
 use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
 use crate::store::{Key, Write};
 
@@ -75,7 +75,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let members: Vec<DeviceId> = self.membership.members().iter().map(|m| m.device).collect();
         let before = self.intents.list.len();
         self.intents.list.retain(|intent| match intent {
-            Intent::Remove(device) | Intent::RemoveLost(device) => members.contains(device),
+            Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
             Intent::SelfUpdate => true,
         });
@@ -88,7 +88,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn prepare(&mut self, intent: &Intent, now: u64) -> Result<Pending, PrepareError> {
         let (change, cut, baseline) = match intent {
-            Intent::Remove(device) | Intent::RemoveLost(device) => {
+            Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => {
                 let lost = matches!(intent, Intent::RemoveLost(_));
                 let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
                 let last = vec![Reached { sender: *device, seq: peer.seq, hash: peer.hash }];
@@ -130,7 +130,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn give_up(&mut self, intent: &Intent, code: Code) {
         self.finish(intent);
         let device = match intent {
-            Intent::Remove(device) | Intent::RemoveLost(device) => *device,
+            Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
             Intent::SelfUpdate => self.me,
         };
@@ -228,6 +228,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if sent && lost.is_some() {
             self.session_mut().commits_lost += 1;
         }
+        // Every member has read who asked to go before it applies what the asking led to.
+        let exit = |device: &DeviceId| match self.intents.list.contains(&Intent::Leave(*device)) {
+            _ if applied.cut.lost => Exit::Lost,
+            true => Exit::Left,
+            false => Exit::Removed,
+        };
+        let exits: Vec<_> = applied.removed.iter().map(|device| (*device, exit(device))).collect();
         if let Some(intent) = &own {
             self.finish(intent);
         }
@@ -283,7 +290,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return self.expire_epochs(now);
         }
         self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
-        self.events.extend(applied.removed.iter().map(|device| Event::DeviceRemoved { device: *device, by }));
+        self.events.extend(exits.into_iter().map(|(device, exit)| Event::DeviceRemoved { device, by, exit }));
         self.retry_receipts(now);
         self.expire_epochs(now);
     }

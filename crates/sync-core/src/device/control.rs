@@ -32,7 +32,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.head_told(head);
                 }
             }
-            Control::Leaving => self.want_change(Intent::Remove(sender)),
+            Control::Leaving => self.want_change(Intent::Leave(sender)),
         }
     }
 

@@ -337,6 +337,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         std::mem::take(&mut self.sends)
     }
 
+    /// What [`Device::take_events`] will give, for whoever keeps a record in the same transaction.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// What happened, once the writes are durable.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)

@@ -133,6 +133,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         String::from_utf8(peer.name.0.clone()).ok()
     }
 
+    /// Whether it is this device, or a member, present or former.
+    pub fn knows(&self, device: DeviceId) -> bool {
+        device == self.me || self.peers.contains_key(&device)
+    }
+
+    /// When something new that a member, present or former, has signed last came here, in milliseconds since the Unix epoch.
+    pub fn last_heard(&self, device: DeviceId) -> Option<u64> {
+        self.peers.get(&device).map(|peer| peer.alive_at).filter(|at| *at > 0)
+    }
+
     /// What a newcomer has to know before it is added; for the pairing machine.
     pub fn offer(&self, now: u64) -> GroupOffer {
         let names = self.members().into_iter().filter_map(|m| m.name.map(|name| (m.device, name))).collect();

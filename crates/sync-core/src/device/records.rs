@@ -156,13 +156,15 @@ pub(super) enum Intent {
     SelfUpdate = 3u8,
     /// Remove a device that is lost: it deletes what it holds.
     RemoveLost(DeviceId) = 4u8,
+    /// Remove a device that asked for it.
+    Leave(DeviceId) = 5u8,
 }
 
 impl Intent {
     /// Whom it puts out, and whether that one is lost.
     pub(super) fn removes(&self) -> Option<(DeviceId, bool)> {
         match self {
-            Self::Remove(device) => Some((*device, false)),
+            Self::Remove(device) | Self::Leave(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
             Self::Add(_) | Self::SelfUpdate => None,
         }

@@ -424,7 +424,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn rename_intents(&mut self, old: DeviceId, new: DeviceId) {
         for intent in &mut self.intents.list {
-            if let Intent::Remove(device) | Intent::RemoveLost(device) = intent
+            if let Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) = intent
                 && *device == old
             {
                 *device = new;
