@@ -14,6 +14,8 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("status", "await ksync.status()", None),
     ("doctor", "await ksync.doctor()", None),
     ("devices", "await ksync.devices()", None),
+    ("alerts", "await ksync.alerts()", None),
+    ("alerts-seen", "await ksync.alertsSeen('0')", None),
     ("listen", "await invoke('plugin:0ksync|listen', { events: new Channel() })", None),
     ("unlisten", "await invoke('plugin:0ksync|unlisten', { listener: 1 })", None),
     ("subscribe", "await invoke('plugin:0ksync|subscribe', { options: {}, blobs: new Channel() })", None),
@@ -37,8 +39,8 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
 const ADMIN: [&str; 2] = ["remove-device", "reset"];
 
 /// Commands that a window with `data` alone may not call.
-const PAIRING: [&str; 7] =
-    ["join", "invite", "request-join", "pairing-check", "pairing-consent", "pairing-cancel", "leave"];
+const PAIRING: [&str; 8] =
+    ["alerts-seen", "join", "invite", "request-join", "pairing-check", "pairing-consent", "pairing-cancel", "leave"];
 
 /// What a call in the present window comes to: its error's code or words, or `null`.
 async fn call(app: &App, call: &str) -> Value {
