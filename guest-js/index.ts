@@ -15,7 +15,9 @@ export type {
   DeviceChange,
   ErrorDetails,
   ErrorFault,
+  JoinedGroup,
   Member,
+  RecoveryKit,
   SnapshotInfo,
   StartAt,
   SyncEvent,
@@ -40,5 +42,6 @@ export type {
   TypeCheckHandler,
 } from "./pairing.js";
 export type { Presence, PresenceApi } from "./presence.js";
+export type { RecoveryKitApi } from "./recovery.js";
 export type { BlobHandler, SubscribeOptions, Subscription } from "./subscription.js";
 export { type Receipt, type Sync, sync } from "./sync.js";

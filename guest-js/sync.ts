@@ -1,4 +1,4 @@
-import type { Device, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncFinding, SyncStatus } from "./bindings.js";
+import type { Device, JoinedGroup, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncFinding, SyncStatus } from "./bindings.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
 import {
@@ -15,6 +15,7 @@ import {
   type RequestJoinOptions,
 } from "./pairing.js";
 import { PresenceApi } from "./presence.js";
+import { RecoveryKitApi } from "./recovery.js";
 import {
   type BlobHandler,
   endOfLog,
@@ -56,6 +57,9 @@ export class Sync {
 
   /** What devices tell each other while they are connected, and nobody keeps: who is here, where a cursor stands. */
   readonly presence = new PresenceApi(this.#events);
+
+  /** 24 words that lead back into the group when every device is lost. */
+  readonly recoveryKit = new RecoveryKitApi();
 
   /**
    * Gives bytes to every other device of the group. Resolves once they are durable on this device, online or not. The first
@@ -194,6 +198,20 @@ export class Sync {
    */
   join(uriOrCode: string, options: JoinOptions): Promise<Joined> {
     return join(uriOrCode, options);
+  }
+
+  /**
+   * Comes back into a group by its recovery kit, and removes all its other devices. What was pushed here comes along. Needs the
+   * permission `0ksync:admin`.
+   *
+   * @param words the 24 words, as a person types them.
+   * @param options `relay`: the address beside the words, by default the one that the app is set to; `name`: what this device
+   * is called.
+   * @throws SyncError `KIT_INVALID` for words that are none; `KIT_UNKNOWN`, `KIT_REPLACED`, `KIT_FORGED`, `WRONG_APP`,
+   * `ALREADY_IN_GROUP`, `KIT_NEEDS_RELAY`; what keeps from the relay; `TIMEOUT`, after which the same call again is good.
+   */
+  recover(words: string, options: { relay?: string; name?: string } = {}): Promise<JoinedGroup> {
+    return call("recover", words, options.relay ?? null, options.name ?? null);
   }
 
   /**

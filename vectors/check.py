@@ -517,6 +517,56 @@ def pairings_by_code():
         conversation(data, pairing, noise, list(zip(pairing["messages"], messages))[6:], [1, 3, 4, 5])
 
 
+def kem_derive(ikm):
+    """RFC 9180, section 4, and the table of protocol.md, section 5: the public key."""
+    def extract(suite, label, material):
+        return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
+
+    prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
+    seed = hashlib.shake_128(prk).digest(96)
+    info = (32).to_bytes(2, "big") + b"HPKE-v1" + b"KEM\x00\x20" + b"sk"
+    secret = hkdf_expand(seed[64:], info, 32)
+    x25519 = X25519PrivateKey.from_private_bytes(secret)
+    return mlkem768.public_key(seed[:64]) + bare(x25519)
+
+
+@check
+def recovery_kits():
+    data = load("recovery")
+    listed = load("code")["words"].split()
+    group = bytes.fromhex(data["group"])
+    for kit in data["kits"]:
+        entropy = bytes.fromhex(kit["entropy"])
+        bits = int.from_bytes(entropy + hashlib.sha256(entropy).digest()[:1], "big")
+        assert kit["words"].split() == [listed[bits >> 11 * (23 - at) & 0x7FF] for at in range(24)]
+        seed, mac_key, ikm = (
+            hkdf_expand(entropy, (PREFIX + label).encode(), 32)
+            for label in ("recovery signing", "recovery mac", "recovery sealing")
+        )
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        seal_key = bytes.fromhex(kit["seal_key"])
+        assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
+        assert seal_key == kem_derive(ikm)
+        share = Reader(bytes.fromhex(kit["share"]))
+        assert (share.take(32), share.vector()) == (mac_key, seal_key)
+        assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
+    # The last one's words for what it is asked.
+    proof = data["proof"]
+    reader = Reader(bytes.fromhex(proof["proof"]))
+    kind, signature = reader.number(1), reader.rest()
+    transcript, new_key = bytes.fromhex(proof["transcript"]), bytes.fromhex(proof["new_key"])
+    said = group + proof["epoch"].to_bytes(8, "big") + vector(transcript) + new_key
+    assert kind == 2 and signed(public, "recovery", said, signature)
+    recover = Reader(bytes.fromhex(data["recover"]["frame"])[4:])
+    assert (recover.number(1), recover.number(1), recover.take(32), recover.number(1)) == (15, 1, public, 1)
+    exporter = bytes.fromhex(data["recover"]["exporter"])
+    assert signed(public, "recovery attach", public + exporter, recover.rest())
+    vouch = Reader(bytes.fromhex(data["vouch"]["frame"])[4:])
+    assert (vouch.number(1), vouch.number(1), vouch.number(8)) == (16, 1, 6)
+    content = bytes.fromhex(data["vouch"]["content"])
+    assert hmac.new(mac_key, under_label("recovery state", content), hashlib.sha256).digest() == vouch.rest()
+
+
 def main():
     failed = 0
     for function in CHECKS:

@@ -2,7 +2,7 @@
 
 use tauri_specta::collect_commands;
 
-use crate::commands::{data, group, pairing};
+use crate::commands::{data, group, pairing, recovery};
 use crate::types::{ReceiptInfo, SnapshotInfo, SubscribeOptions, SubscriptionInfo};
 
 /// Every command whose arguments are JSON. `push`, `presence` and `subscribe` move raw bytes, which have no type there; the
@@ -31,6 +31,8 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             pairing::pairing_check::<tauri::Wry>,
             pairing::pairing_consent::<tauri::Wry>,
             pairing::pairing_cancel::<tauri::Wry>,
+            recovery::make_recovery_kit,
+            recovery::recover,
         ])
         .typ::<ReceiptInfo>()
         .typ::<SnapshotInfo>()

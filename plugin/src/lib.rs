@@ -41,7 +41,7 @@ pub use error::{CommandError, ErrorDetails, ErrorFault};
 pub use state::Ksync;
 pub use sync_client;
 
-use commands::{data, group, pairing};
+use commands::{data, group, pairing, recovery};
 use config::Choices;
 use consent::Consent;
 
@@ -163,6 +163,8 @@ impl Builder {
                 pairing::pairing_check,
                 pairing::pairing_consent,
                 pairing::pairing_cancel,
+                recovery::make_recovery_kit,
+                recovery::recover,
             ])
             .setup(move |app, api| {
                 let data = app.path().app_local_data_dir();

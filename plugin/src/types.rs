@@ -1,7 +1,7 @@
 //! What crosses to the webview. Numbers that may outgrow 2^53 cross as decimal strings; bytes apart from presence cross raw.
 
 use serde::{Deserialize, Serialize};
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, RecoveryWords, SnapshotReceipt, Status};
 
 use crate::error::CommandError;
 
@@ -134,6 +134,8 @@ pub(crate) struct SyncStatus {
     pub(crate) wants_history: bool,
     /// How many envelopes other devices are known to have pushed that nobody has brought here.
     pub(crate) withheld: u32,
+    /// Whether the group has a recovery kit.
+    pub(crate) recovery_kit: bool,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
@@ -170,6 +172,7 @@ impl From<Status> for SyncStatus {
             epoch: status.epoch.to_string(),
             wants_history: status.wants_history,
             withheld: count(status.withheld),
+            recovery_kit: status.recovery_kit,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
@@ -178,6 +181,34 @@ impl From<Status> for SyncStatus {
             joining: status.joining,
         }
     }
+}
+
+/// A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper.
+#[derive(Clone, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecoveryKit {
+    /// The words, with a space between. Whoever has them can take the group over.
+    pub(crate) words: String,
+    /// The relay's address.
+    pub(crate) relay: String,
+}
+
+impl From<RecoveryWords> for RecoveryKit {
+    fn from(kit: RecoveryWords) -> Self {
+        Self { words: kit.words.to_string(), relay: kit.relay.to_string() }
+    }
+}
+
+/// The group that this device is in now.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JoinedGroup {
+    /// The group.
+    pub(crate) group: String,
+    /// What this device is in it.
+    pub(crate) device: String,
 }
 
 /// One thing to know about why it is or is not syncing.
@@ -314,6 +345,15 @@ pub(crate) enum SyncEvent {
         by: Device,
         /// Whether it was removed as one that is lost: then its keys and blobs go here, and the app deletes what it keeps itself.
         lost: bool,
+        /// Whether that device had come back by the recovery kit, and removed all others with this one.
+        recovered: bool,
+    },
+    /// Somebody changed what the group agreed on.
+    Settings {
+        /// What: `recovery_kit`, `relays` or `history`.
+        setting: String,
+        /// By whom; this device too.
+        by: Device,
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
@@ -423,6 +463,8 @@ pub(crate) enum DeviceChange {
     Removed,
     /// It took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group.
     Replaced,
+    /// It came back by the recovery kit, and removes all others.
+    Recovered,
     /// It said its name.
     Named,
 }
@@ -461,7 +503,11 @@ impl SyncEvent {
             Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },
             Client::Left { group, .. } => Self::Left { group: group.to_string() },
-            Client::Removed { by, lost } => Self::Removed { by: by.into(), lost },
+            Client::Removed { by, lost, recovered } => Self::Removed { by: by.into(), lost, recovered },
+            Client::DeviceRecovered { device: d } => device(DeviceChange::Recovered, d, None),
+            Client::SettingsChanged { setting, by } => {
+                Self::Settings { setting: setting.as_str().to_owned(), by: by.into() }
+            }
             Client::Synced => Self::Synced,
             Client::HistoryProgress { done, total } => Self::History { done: count(done), total: count(total) },
             Client::Unusual { outcome, device } => {

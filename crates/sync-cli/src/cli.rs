@@ -42,6 +42,11 @@ pub(crate) enum Command {
     Init(Init),
     /// Joins a group: takes a member's link or short code, or shows them for a member to take
     Join(Join),
+    /// Comes back into a group by its recovery kit, and removes all its other devices
+    Recover(Recover),
+    /// Makes a recovery kit: 24 words that lead back into the group when every device is lost. An earlier kit is worth
+    /// nothing then
+    RecoveryKit,
     /// Leaves the group, and deletes its keys and blobs here
     Leave,
     /// Deletes the device in this home, also where its data is damaged
@@ -79,6 +84,21 @@ pub(crate) struct Init {
     /// What people call this device
     #[arg(long, env = "KSYNC_NAME", hide_env_values = true, value_name = "N")]
     pub(crate) name: String,
+    /// Makes a recovery kit with the group, and shows its 24 words once; needs a relay of its own
+    #[arg(long, requires = "relay")]
+    pub(crate) recovery_kit: bool,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+#[derive(Args)]
+pub(crate) struct Recover {
+    /// What people call this device
+    #[arg(long, env = "KSYNC_NAME", hide_env_values = true, value_name = "N")]
+    pub(crate) name: String,
+    /// Where the 24 words stand; - is stdin [default: stdin, where a person is asked for them]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) words_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) setup: Setup,
 }
@@ -222,6 +242,8 @@ mod tests {
             "ksync backup export",
             "ksync relay list",
             "ksync init --name a --recovery-kit",
+            "ksync recover --relay embedded",
+            "ksync recover --name a abandon abandon",
             "ksync devices remove",
         ] {
             assert!(refused(line), "{line}");

@@ -32,6 +32,15 @@ pub(crate) enum Event<'a> {
         group: String,
         device: String,
     },
+    /// Holds a secret, so it is told by nothing but the command that makes the kit, as its result.
+    RecoveryKit {
+        words: &'a str,
+        relay: &'a str,
+    },
+    Recovered {
+        group: String,
+        device: String,
+    },
     Left {
         group: String,
         device: String,
@@ -96,6 +105,13 @@ pub(crate) enum Event<'a> {
     },
     DeviceNamed {
         device: Device<'a>,
+    },
+    DeviceRecovered {
+        device: Device<'a>,
+    },
+    SettingsChanged {
+        setting: &'static str,
+        by: Device<'a>,
     },
     Unusual {
         outcome: &'static str,
@@ -170,6 +186,7 @@ pub(crate) struct StatusLine<'a> {
     hosting: bool,
     wants_history: bool,
     withheld: u64,
+    recovery_kit: bool,
     trouble: Option<Trouble<'a>>,
     joining: bool,
 }
@@ -238,6 +255,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             hosting: status.hosting,
             wants_history: status.wants_history,
             withheld: status.withheld,
+            recovery_kit: status.recovery_kit,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
         }))
@@ -284,6 +302,10 @@ impl<'a> Event<'a> {
                 Self::KeyReplaced { device: device.to_string(), was: old.to_string(), code: code.as_str() }
             }
             ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
+            ClientEvent::DeviceRecovered { device } => Self::DeviceRecovered { device: device.into() },
+            ClientEvent::SettingsChanged { setting, by } => {
+                Self::SettingsChanged { setting: setting.as_str(), by: by.into() }
+            }
             ClientEvent::Joined { group, device } => {
                 Self::Joined { group: group.to_string(), device: device.to_string() }
             }

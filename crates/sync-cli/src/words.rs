@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
+use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Setting, Status};
 
 use crate::clock::now_ms;
 use crate::out::plain;
@@ -162,6 +162,18 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
             "{} took a new key: it was restored from a copy, or could not follow the group. If you know of no reason, remove it.",
             device(new)
         ),
+        ClientEvent::DeviceRecovered { device: back } => format!(
+            "{} came back by the recovery kit, and removes all other devices. If nobody whom you know did that, somebody \
+             else has the words.",
+            device(back)
+        ),
+        ClientEvent::SettingsChanged { setting, by } => match setting {
+            Setting::RecoveryKit => {
+                format!("{} made a new recovery kit: earlier words are worth nothing any more.", device(by))
+            }
+            Setting::Relays => format!("{} changed the group's relays.", device(by)),
+            Setting::History => format!("{} changed what newcomers get to see.", device(by)),
+        },
         ClientEvent::KeyReplaced { .. } => {
             "This device has taken a new key, and fetches from the others what it lacks.".into()
         }
@@ -229,6 +241,9 @@ mod tests {
             epoch: 2,
             wants_history: false,
             withheld: 0,
+            recovery_kit: false,
+            vouches: false,
+            setting_changes: vec![],
             trouble: None,
             joining: false,
         }

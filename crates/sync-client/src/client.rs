@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sync_core::recovery::RecoveryKit;
 use sync_types::link::Side;
 use sync_types::{BlobId, Code, DeviceId, GroupId, Invitation, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -12,11 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::{self, Command, Snapshot, Start};
 use crate::home::Home;
 use crate::pairing;
+use crate::recovery::Recovery;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
     ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
+    RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -407,6 +409,43 @@ impl SyncClient {
         }
         let own = self.ask(|reply| Command::MayJoin { reply }).await?;
         Ok(engine::MeetingPlace { name: name.map_or(own.name, str::to_owned), ..own })
+    }
+
+    /// Makes a recovery kit: 24 words that lead back into the group although every device of it is lost. To be shown to the
+    /// person once; nothing keeps them. Founds a group if this device is in none. A group that has a kit gets this one in its
+    /// place: the words before are worth nothing from then on. Answers once the group has it, for which this device has to be
+    /// connected; a group that is founded now has it at once. Every device is told ([`ClientEvent::SettingsChanged`]).
+    ///
+    /// # Errors
+    /// [`Code::KitNeedsRelay`] if a device hosts the group's relay; [`Code::RelayUnreachable`] while not connected;
+    /// [`Code::CommitRejected`] if the group does not take it; [`Code::Removed`]; [`Code::DiskFull`], [`Code::Io`]. Whoever
+    /// stops waiting makes another one: this one may still come into force.
+    pub async fn make_recovery_kit(&self) -> Result<RecoveryWords, SyncError> {
+        self.ask(|reply| Command::MakeKit { reply }).await
+    }
+
+    /// Comes back into a group by its recovery kit, at the relay that stands beside the words. All other devices of the group
+    /// are removed, and told why. A group of its own is given up, and its blobs come along. Nothing is changed on an error,
+    /// but for [`Code::Timeout`] and [`Code::RelayUnreachable`]: then it may be done, and the same call again is good.
+    ///
+    /// # Errors
+    /// [`Code::KitInvalid`] if the words are none; [`Code::KitUnknown`] if the relay knows no group of theirs, and
+    /// [`Code::KitReplaced`] if that has newer ones; [`Code::KitForged`] if no member vouches for what the relay shows;
+    /// [`Code::WrongApp`]; [`Code::AlreadyInGroup`] if this device shares a group; [`Code::KitNeedsRelay`] for `embedded`;
+    /// what keeps from the relay.
+    pub async fn recover(
+        &self,
+        words: &str,
+        relay: &RelayAddress,
+        name: Option<&str>,
+        timeout: Duration,
+    ) -> Result<(GroupId, DeviceId), SyncError> {
+        let kit = RecoveryKit::from_words(words).map_err(|e| SyncError::new(e.code(), e.to_string()))?;
+        if *relay == RelayAddress::Embedded {
+            return Err(SyncError::new(Code::KitNeedsRelay, "a relay that a device hosts is lost with that device"));
+        }
+        let place = self.newcomers_place(name).await?;
+        Recovery::new(self.inner.clone(), kit, relay, &place.name).run(timeout).await
     }
 
     /// Leaves the group: asks the others to remove this device, waits a few seconds for one that does, then deletes the

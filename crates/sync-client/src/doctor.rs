@@ -1,12 +1,14 @@
 //! Why it is or is not syncing, in words.
 
-use sync_core::Outcome;
+use sync_core::{Outcome, Setting};
 use sync_types::{Code, limits};
 
 use crate::store::Kept;
 use crate::{Finding, Status};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
+/// For how long a change of what the group agreed on is told.
+const CHANGES_DAYS: u64 = 30;
 const STALE_DAYS: u64 = limits::STALE_PEER.as_secs() / (24 * 3600);
 
 fn found(code: Code, title: &str, detail: impl Into<String>) -> Finding {
@@ -64,6 +66,28 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
             format!("{} of other devices are known to exist, and nobody brings them", envelopes(status.withheld));
         list.push(found(Code::Withheld, "something is withheld", detail));
     }
+    if status.recovery_kit && !status.vouches {
+        let detail = "this device was not told yet what it needs to vouch for the group towards whoever comes with the kit";
+        let next_step = "Bring another device online. If this stays, make a new recovery kit.";
+        list.push(Finding { next_step: next_step.into(), ..fine("the recovery kit is incomplete here", detail) });
+    }
+    for change in status.setting_changes.iter().rev().filter(|c| now.saturating_sub(c.at) < CHANGES_DAYS * DAY_MS) {
+        if Some(change.by.id) == status.device {
+            continue;
+        }
+        let name = change.by.name.clone().unwrap_or_else(|| change.by.id.to_string());
+        let (what, next_step) = match change.setting {
+            Setting::RecoveryKit => (
+                "the group's recovery kit: earlier words are worth nothing any more",
+                "If nobody whom you trust did that, remove that device and make a new recovery kit.",
+            ),
+            Setting::Relays => ("the group's relays", "If nobody whom you trust did that, remove that device."),
+            Setting::History => ("what newcomers get to see", "If nobody whom you trust did that, remove that device."),
+        };
+        let days = now.saturating_sub(change.at) / DAY_MS;
+        let detail = format!("{name} changed {what} ({})", days_ago(days));
+        list.push(Finding { next_step: next_step.into(), ..fine("what the group agreed on was changed", detail) });
+    }
     for device in &status.devices {
         let name = device.name.clone().unwrap_or_else(|| device.id.to_string());
         if let Some(days) = device.last_seen.map(|at| now.saturating_sub(at) / DAY_MS).filter(|d| *d >= STALE_DAYS) {
@@ -92,6 +116,14 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
         list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
     }
     list
+}
+
+fn days_ago(days: u64) -> String {
+    match days {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    }
 }
 
 fn envelopes(count: u64) -> String {
@@ -123,6 +155,9 @@ mod tests {
             epoch: 1,
             wants_history: true,
             withheld: 2,
+            recovery_kit: true,
+            vouches: false,
+            setting_changes: vec![],
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
             joining: false,
         }
@@ -143,6 +178,16 @@ mod tests {
         let one: String = findings(&Status { outbox: 1, ..status() }, &[], 0).into_iter().map(|f| f.detail).collect();
         assert!(one.contains("1 change is on this device"), "{one}");
         assert_eq!(list.last().unwrap().code, Some(Code::Equivocation));
+        let (id, name) = (sync_types::DeviceId([7; 16]), Some("Phone".to_owned()));
+        let by = crate::DeviceRef { id, name };
+        let changed = |at| vec![crate::SettingChange { setting: Setting::RecoveryKit, by: by.clone(), at }];
+        let told = |at, now| {
+            let status = Status { setting_changes: changed(at), ..status() };
+            findings(&status, &[], now).iter().any(|f| f.detail.contains("Phone changed the group's recovery kit"))
+        };
+        assert!(told(DAY_MS, 3 * DAY_MS) && !told(DAY_MS, 40 * DAY_MS));
+        let own = Status { setting_changes: changed(0), device: Some(id), ..status() };
+        assert!(!findings(&own, &[], 0).iter().any(|f| f.detail.contains("Phone")));
         let none = findings(&Status { group: None, ..status() }, &[], 0);
         assert_eq!(none[0].code, Some(Code::NotInGroup));
     }

@@ -31,6 +31,7 @@ mod engine;
 mod error;
 mod home;
 mod pairing;
+mod recovery;
 mod store;
 mod subscribe;
 mod transport;
@@ -41,9 +42,9 @@ pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
 pub use error::SyncError;
 pub use pairing::Pairing;
 pub use subscribe::{Subscription, SubscriptionTask};
-pub use sync_core::event::Outcome;
+pub use sync_core::event::{Outcome, Setting};
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncTrouble,
+    RecoveryWords, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
 };

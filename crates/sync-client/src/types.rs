@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::event::Outcome;
+use sync_core::event::{Outcome, Setting};
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
+use zeroize::Zeroizing;
 
 /// The word that a blob is durable in the local outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +71,34 @@ impl fmt::Debug for ReceivedBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ReceivedBlob({:?} at {}, {} bytes)", self.id, self.position, self.data.len())
     }
+}
+
+/// A recovery kit, to be shown to the person once and kept on paper. Whoever has it can put every device of the group out and
+/// take its place.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecoveryWords {
+    /// The 24 words, with a space between.
+    pub words: Zeroizing<String>,
+    /// The relay that has the group, without its token. It belongs to the words.
+    pub relay: RelayAddress,
+}
+
+/// Shows no word.
+impl fmt::Debug for RecoveryWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecoveryWords").field("relay", &self.relay).finish_non_exhaustive()
+    }
+}
+
+/// Somebody has changed what the group agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// What.
+    pub setting: Setting,
+    /// Who; this device too.
+    pub by: DeviceRef,
+    /// When this device heard of it, in milliseconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// Where a subscription begins.
@@ -184,6 +213,21 @@ pub enum ClientEvent {
         /// Whether it was removed as one that is lost: then its keys and blobs go here, and [`ClientEvent::Left`] says when
         /// they are gone. An app that keeps data of its own deletes that.
         lost: bool,
+        /// Whether that device had come back by the recovery kit, and removed all others with this one.
+        recovered: bool,
+    },
+    /// A device came back into the group by its recovery kit, and removes all others. If nobody whom you know did that,
+    /// somebody else has the words.
+    DeviceRecovered {
+        /// Which.
+        device: DeviceRef,
+    },
+    /// Somebody changed what the group agreed on: its recovery kit, its relays, its history policy.
+    SettingsChanged {
+        /// What.
+        setting: Setting,
+        /// Who; this device too.
+        by: DeviceRef,
     },
     /// All history that this device asked for has come.
     Synced,
@@ -308,6 +352,12 @@ pub struct Status {
     pub wants_history: bool,
     /// How many envelopes other devices are known to have pushed that nobody has brought here.
     pub withheld: u64,
+    /// Whether the group has a recovery kit.
+    pub recovery_kit: bool,
+    /// Whether this device can vouch for the group towards whoever comes with the kit: it was told what members hold of it.
+    pub vouches: bool,
+    /// The newest changes of what the group agreed on, oldest first.
+    pub setting_changes: Vec<SettingChange>,
     /// Why it is not syncing, as a sentence; `None` when all is well.
     pub trouble: Option<SyncTrouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.

@@ -96,6 +96,29 @@ pub struct Evidence {
     pub second: Opaque,
 }
 
+/// A part of what the group agreed on that can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum Setting {
+    /// The key of the recovery kit: words that worked before are worth nothing any more.
+    RecoveryKit = 1u8,
+    /// The relays.
+    Relays = 2u8,
+    /// Whether newcomers get what was pushed before.
+    History = 3u8,
+}
+
+impl Setting {
+    /// Its name, as in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RecoveryKit => "recovery_kit",
+            Self::Relays => "relays",
+            Self::History => "history",
+        }
+    }
+}
+
 /// Something that an app or a person may want to know. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -156,6 +179,20 @@ pub enum Event {
         by: DeviceId,
         /// Whether it was removed as one that is lost: what it holds is to go.
         lost: bool,
+        /// Whether whoever removed it had come back by the recovery kit: then every other device was removed too.
+        recovered: bool,
+    },
+    /// A device came back into the group by its recovery kit. It puts all others out.
+    DeviceRecovered {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Somebody changed what the group agreed on.
+    SettingsChanged {
+        /// What.
+        setting: Setting,
+        /// Who; this device too.
+        by: DeviceId,
     },
     /// All history that was asked for has come: the log is complete up to the sponsor's frontier.
     Synced,

@@ -70,6 +70,14 @@ pub enum Defence {
     AttachProof,
     /// A key takes another's place in the group only by that one's word.
     ReplaceKeyProof,
+    /// Whoever comes in by the recovery key has that key's word for this place in the group's history.
+    RecoveryProof,
+    /// Whoever comes with a recovery kit proves to the relay to hold its key.
+    RecoveryAttach,
+    /// A recovery starts from a state of the group that a member vouched for.
+    RecoveryState,
+    /// What a member is told of the recovery kit, the kit's own key has signed.
+    RecoveryShare,
     /// A device takes no new key again and again on somebody's bare word.
     ReplaceKeyRest,
     /// Whoever has seen a removal is led to no state of the group in which it has not happened.
@@ -137,6 +145,10 @@ impl Defence {
         Self::RemovedView,
         Self::AttachProof,
         Self::ReplaceKeyProof,
+        Self::RecoveryProof,
+        Self::RecoveryAttach,
+        Self::RecoveryState,
+        Self::RecoveryShare,
         Self::ReplaceKeyRest,
         Self::SeenRemovals,
         Self::CheckCode,

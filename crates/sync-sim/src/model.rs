@@ -17,6 +17,8 @@ pub(crate) enum Op {
     Acknowledged { device: DeviceId, cursor: u64 },
     /// A commit that was ordered. `witnessed`: a member that it keeps is attached beside the committer.
     Committed { step: Box<Change>, attached: BTreeSet<DeviceId>, now: u64 },
+    /// A device came in by the recovery key, and put everybody else out.
+    Recovered { device: DeviceId, epoch: u64 },
     /// A reject that was taken.
     Rejected { by: DeviceId },
     /// A session ended; who is left.
@@ -109,6 +111,15 @@ impl Group {
             Op::Pushed { device, envelopes, accepted } => self.pushed(device, envelopes, accepted),
             Op::Acknowledged { device, cursor } => self.acknowledged(device, cursor),
             Op::Committed { step, attached, now } => self.committed(*step, &attached, now),
+            Op::Recovered { device, epoch } => {
+                self.append(EntryKind::Commit, device);
+                let cursor = self.append(EntryKind::Commit, device);
+                for member in self.members.values_mut().filter(|m| m.removed.is_none()) {
+                    member.removed = Some(cursor);
+                }
+                let member = Member { acknowledged: cursor, added: cursor, joined_epoch: epoch, removed: None };
+                self.members.insert(device, member);
+            }
             Op::Rejected { by } => self.rejected(by),
             Op::Detached(attached) => {
                 if !self.has_witness(&attached) {

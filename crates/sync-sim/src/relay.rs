@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use mls_rs::CryptoProvider;
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Limits, NewEntries, Notice, Proof, Refusal, Stated, Verifying,
-    View,
+    Attachment, CommitContext, Decision, GroupState, Kit, Limits, NewEntries, Notice, Proof, Refusal, Stated, Verifying,
+    View, check_kit,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{
     Bytes, EntriesQuery, EntryRow, GroupRows, IndexRow, MemoryStore, Store, StoreError, StoreFuture, Write,
 };
 use sync_rules::{Observe, ObserveError, Observed, Observer, Step};
-use sync_types::frame::{About, Attach, EntryKind, FromRelay, ToRelay};
+use sync_types::frame::{About, Attach, EntryKind, FromRelay, Recover, Recovery, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
 
 use crate::crypto::InsecureCrypto;
@@ -72,6 +72,8 @@ struct Client {
     shown: u64,
     /// A planted bug keeps one entry back for the next portion.
     kept_back: Option<EntryRow>,
+    /// Whoever came with a recovery kit, and the group that it leads to.
+    kit: Option<(GroupId, Kit)>,
 }
 
 /// A decision that is not durable yet.
@@ -143,7 +145,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
 
     pub(crate) fn open(&mut self, conn: ConnId, exporter: [u8; 32]) {
         let session = Session::new(exporter, &Rates::default());
-        self.clients.insert(conn, Client { session, group: None, device: None, shown: 0, kept_back: None });
+        self.clients.insert(conn, Client { session, group: None, device: None, shown: 0, kept_back: None, kit: None });
     }
 
     fn attached(&self, group: GroupId) -> BTreeSet<DeviceId> {
@@ -203,6 +205,8 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::Create(create, proof) => {
                 return self.attach(conn, &create.attach, &proof, Some(&create.group_info), now);
             }
+            Ask::Recover(request, proof) => return self.recover(conn, &request, &proof),
+            Ask::Recovery(request) => return self.recovery(conn, &request, now),
             _ => {}
         }
         let Some((group, device)) = self.clients.get(&conn).and_then(|c| Some((c.group?, c.device?))) else { return };
@@ -244,8 +248,11 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::WelcomeStored => (About::Acknowledge, state.welcome_stored(device), None),
             Ask::GroupInfo(signer) => (About::GroupInfo, state.group_info(device, signer), None),
             Ask::Heads(heads) => (About::Push, state.take_heads(device, &heads), None),
+            Ask::Vouch(vouch) => (About::Acknowledge, state.vouch(device, &vouch), None),
             Ask::Attach(..)
             | Ask::Create(..)
+            | Ask::Recover(..)
+            | Ask::Recovery(_)
             | Ask::OpenSlot(_)
             | Ask::OpenNameplate(_)
             | Ask::JoinNameplate(_)
@@ -254,6 +261,47 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         };
         match result {
             Ok(decision) => self.decided(Some(conn), group, about, decision, op),
+            Err(refusal) => self.refused(Some(conn), group, refusal),
+        }
+    }
+
+    /// Somebody comes with a recovery kit.
+    fn recover(&mut self, conn: ConnId, request: &Recover, proof: &Proof) {
+        let none = GroupId([0; 32]);
+        let kit = match check_kit(request, proof) {
+            Ok(kit) => kit,
+            Err(refusal) => return self.refused(Some(conn), none, refusal),
+        };
+        let groups = now(self.store.kits(kit.key())).unwrap_or_default();
+        let current = groups.iter().filter(|(_, current)| *current).nth(usize::from(request.skip));
+        let Some((group, _)) = current.or(groups.first().filter(|_| request.skip == 0)).copied() else {
+            return self.refused(Some(conn), none, Kit::unknown());
+        };
+        if let Some(client) = self.clients.get_mut(&conn) {
+            client.kit = Some((group, kit));
+        }
+        match self.groups.get(&group).map(|state| state.recoverable(kit)) {
+            Some(Ok(decision)) => self.decided(Some(conn), group, About::Session, decision, None),
+            Some(Err(refusal)) => self.refused(Some(conn), group, refusal),
+            None => self.refused(Some(conn), group, Kit::unknown()),
+        }
+    }
+
+    fn recovery(&mut self, conn: ConnId, request: &Recovery, now: u64) {
+        let Some((group, kit)) = self.clients.get(&conn).and_then(|client| client.kit) else { return };
+        let attached = self.attached(group);
+        let Some(state) = self.groups.get_mut(&group) else { return };
+        let limits = Limits::default();
+        let context = CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
+        let result = state.recover(kit, request, context);
+        let epoch = state.epoch();
+        let step = self.observer.1.lock().expect("nothing panics while it holds this lock").take();
+        match result {
+            Ok(decision) => {
+                let ordered = !decision.writes.is_empty();
+                let op = step.filter(|_| ordered).map(|step| Op::Recovered { device: step.committer, epoch });
+                self.decided(Some(conn), group, About::Commit, decision, op);
+            }
             Err(refusal) => self.refused(Some(conn), group, refusal),
         }
     }

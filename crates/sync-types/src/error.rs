@@ -146,6 +146,16 @@ codes! {
     CodeInvalid = 60, "CODE_INVALID", Person, "Compare it with what the other device shows, a number and three words, and type it again.";
     /// A short code was asked for where no relay can match it.
     CodeNeedsRelay = 61, "CODE_NEEDS_RELAY", Caller, "Use the link or the QR, or give both devices the address of one relay.";
+    /// What was typed is no recovery kit; nobody has been told of it.
+    KitInvalid = 62, "KIT_INVALID", Person, "Compare it with what was written down, 24 words in their order, and type it again.";
+    /// The relay knows no group with this recovery kit.
+    KitUnknown = 63, "KIT_UNKNOWN", Person, "Check the relay's address beside the words. If it is right, no group there has this kit, or none of its devices has connected since the kit was made.";
+    /// The group has another recovery kit by now, or none.
+    KitReplaced = 64, "KIT_REPLACED", Person, "These words were replaced by newer ones: use those. The old ones are worth nothing any more.";
+    /// No member of the group vouches for what the relay shows.
+    KitForged = 65, "KIT_FORGED", Peer, "No device with this kit vouches for what the relay shows. Nothing was changed. If any device of the group still runs, connect it once, or make a new kit there; else the relay is faulty or hostile.";
+    /// A recovery kit needs a relay that outlives the devices.
+    KitNeedsRelay = 66, "KIT_NEEDS_RELAY", Caller, "Give the group a relay of its own: one that a device hosts is lost with that device.";
 
     /// The relay does not answer.
     RelayUnreachable = 70, "RELAY_UNREACHABLE", Relay, "Check the network and the relay's address. What was pushed is kept and goes later.";

@@ -41,6 +41,10 @@ pub const STATEMENT_BYTES: usize = 64 * KIB;
 pub const MEMBERS: usize = 128;
 /// How many relays a group's settings may name.
 pub const RELAYS: usize = 8;
+/// The largest HPKE public key of a recovery kit, in bytes. One of X-Wing has 1,216.
+pub const KIT_SEAL_KEY_BYTES: usize = 2 * KIB;
+/// How many groups with one recovery key are looked at: the first that its members vouch for is the one.
+pub const KIT_GROUPS: u8 = 8;
 /// The longest relay address, in bytes.
 pub const ADDRESS_BYTES: usize = 512;
 

@@ -3,6 +3,7 @@
 pub(crate) mod data;
 pub(crate) mod group;
 pub(crate) mod pairing;
+pub(crate) mod recovery;
 
 use std::sync::Arc;
 

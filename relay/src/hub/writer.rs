@@ -16,7 +16,7 @@ use super::groups::{Attached, Groups, Place};
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::config::Access;
 use crate::crash;
-use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Refusal, first_cursor};
+use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal, first_cursor};
 use crate::store::{GroupRows, StoreError};
 
 /// How many requests share a transaction.
@@ -119,7 +119,7 @@ impl Writer {
     fn take(&mut self, op: Op, batch: &mut Batch) {
         let group = match &op.request {
             Request::Attach { attach, .. } | Request::Create { attach, .. } => Some(attach.group),
-            Request::Timeout(group) => Some(*group),
+            Request::Timeout(group) | Request::Recover { group, .. } | Request::Recovery { group, .. } => Some(*group),
             _ => self.groups.session(op.session).map(|attached| attached.group),
         };
         // A session that was refused, or replaced by another of its device, asks in vain.
@@ -183,7 +183,7 @@ impl Writer {
                 }
                 self.groups.devices(group)
             }
-            Request::Commit(_) => self.groups.devices(group),
+            Request::Commit(_) | Request::Recovery { .. } => self.groups.devices(group),
             _ => BTreeSet::new(),
         };
         let mut raised = Vec::new();
@@ -242,6 +242,13 @@ impl Writer {
             (Request::WelcomeStored, Some(state), Some(device)) => state.welcome_stored(device).into(),
             (Request::GroupInfo(signer), Some(state), Some(device)) => state.group_info(device, *signer).into(),
             (Request::Heads(heads), Some(state), Some(device)) => state.take_heads(device, heads).into(),
+            (Request::Vouch(vouch), Some(state), Some(device)) => state.vouch(device, vouch).into(),
+            (Request::Recover { kit, .. }, Some(state), _) => state.recoverable(*kit).into(),
+            (Request::Recovery { kit, recovery, .. }, Some(state), _) => {
+                let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };
+                state.recover(*kit, recovery, context).into()
+            }
+            (Request::Recover { .. } | Request::Recovery { .. }, None, _) => Outcome::Refused(Kit::unknown()),
             (Request::Detach, Some(state), _) => Outcome::Done(Box::new(state.detached(&attached))),
             (Request::Timeout(_), Some(state), _) => Outcome::Done(Box::new(state.timeout(now))),
             // The store lost a group that sessions are attached to, or a session that is gone asked.
@@ -254,7 +261,8 @@ impl Writer {
         let mut tally = tally(&outcome);
         let after = state.counters();
         tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
-        tally.commits = u64::from(matches!(op.request, Request::Commit(_)) && tally.appended > 0);
+        let commits = matches!(op.request, Request::Commit(_) | Request::Recovery { .. });
+        tally.commits = u64::from(commits && tally.appended > 0);
         let due = state.next_timeout();
         self.groups.set_due(group, due);
         if tally.commits > 0 {
@@ -376,7 +384,10 @@ impl Writer {
     fn tell(&self, decided: Decided) {
         let Decided { op, outcome, told, tally, .. } = decided;
         let inbox = match &op.request {
-            Request::Attach { inbox, .. } | Request::Create { inbox, .. } => Some(inbox),
+            Request::Attach { inbox, .. }
+            | Request::Create { inbox, .. }
+            | Request::Recover { inbox, .. }
+            | Request::Recovery { inbox, .. } => Some(inbox),
             _ => self.groups.session(op.session).map(|attached| &attached.inbox),
         };
         let put = |event| {

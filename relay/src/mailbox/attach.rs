@@ -77,9 +77,10 @@ impl GroupState {
             provisional: None,
             created_at_ms: now_ms,
         };
+        let kit = observed.settings.recovery();
         let member = |(device, key)| MemberRow { device, key, added: 0, start: 0, acknowledged: 0, removed: None };
         let members: Vec<MemberRow> = observed.members.into_iter().map(member).collect();
-        let state = Self::from_rows(GroupRows {
+        let mut state = Self::from_rows(GroupRows {
             group: group.clone(),
             counters: Counters::default(),
             settled: 0,
@@ -88,9 +89,12 @@ impl GroupState {
             statements: Vec::new(),
             welcomes: Vec::new(),
             index: Vec::new(),
+            kits: Vec::new(),
+            vouches: Vec::new(),
         });
         let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
         writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));
+        state.set_kit(kit, first_cursor(now_ms), &mut writes);
         Ok((state, Decision { writes, ..Decision::default() }))
     }
 
@@ -142,6 +146,7 @@ impl GroupState {
                 place.insert(row);
             }
         }
+        self.set_kit(observed.settings.recovery(), cursor, &mut decision.writes);
         self.group.epoch = observed.epoch;
         self.group.snapshot = Bytes::from(observed.snapshot);
         self.group.group_info = Bytes::from(group_info);

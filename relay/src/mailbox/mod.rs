@@ -25,11 +25,13 @@ mod commit;
 mod presence;
 mod provisional;
 mod push;
+mod recovery;
 mod state;
 mod verified;
 
 pub use attach::{Attachment, Proof, first_cursor};
 pub use commit::CommitContext;
+pub use recovery::{Kit, check_kit};
 pub use state::{GroupState, View};
 pub use verified::{Keys, Stated, Verified, Verifying};
 

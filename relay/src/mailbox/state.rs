@@ -10,8 +10,8 @@ use sync_types::{DeviceId, EntryHash, GroupId, limits};
 use super::Keys;
 use super::push::PutOff;
 use crate::store::{
-    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, StatementRow,
-    WelcomeRow, Write,
+    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, StatementRow,
+    VouchRow, WelcomeRow, Write,
 };
 
 /// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed.
@@ -29,6 +29,8 @@ pub struct GroupState {
     pub(super) statements: BTreeMap<(DeviceId, DeviceId), Bytes>,
     /// The cursor of the commit that each waiting Welcome belongs to.
     pub(super) welcomes: BTreeMap<DeviceId, u64>,
+    pub(super) kits: BTreeMap<[u8; 32], KitRow>,
+    pub(super) vouches: BTreeMap<DeviceId, VouchRow>,
     /// Held envelopes by sender, as (cursor, bytes).
     envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
     /// Held commits and rejects, by cursor.
@@ -84,6 +86,8 @@ impl GroupState {
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
             statements,
             welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
+            kits: rows.kits.into_iter().map(|k| (k.key, k)).collect(),
+            vouches: rows.vouches.into_iter().map(|v| (v.device, v)).collect(),
             envelopes,
             commits,
             waits: BTreeMap::new(),
@@ -117,6 +121,8 @@ impl GroupState {
             statements: self.statements.iter().map(statement).collect(),
             welcomes: self.welcomes.iter().map(|(&device, &cursor)| WelcomeRow { device, cursor }).collect(),
             index,
+            kits: self.kits.values().copied().collect(),
+            vouches: self.vouches.values().copied().collect(),
         }
     }
 

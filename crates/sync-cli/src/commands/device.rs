@@ -1,8 +1,8 @@
 //! The device itself and its group: init, leave, reset, devices, status, doctor.
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, SyncClient};
+use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, GroupId, RecoveryWords, SyncClient};
 
-use super::Context;
+use super::{Context, recovery};
 use crate::cli::{Devices, DevicesAction, Init};
 use crate::event::{Device, Event};
 use crate::out::{Done, Failure};
@@ -16,18 +16,18 @@ pub(super) async fn init(context: &Context, arguments: Init) -> Done {
     }
     let made = async {
         let client = SyncClient::new(config.clone()).await?;
-        let group = client.ensure_group().await;
+        let group = found(context, &client, arguments.recovery_kit).await;
         client.close().await;
         group
     };
-    let (group, device) = match made.await {
+    let ((group, device), kit) = match made.await {
         Ok(made) => made,
-        Err(error) => {
+        Err(failure) => {
             // Another process that makes a device here has the home; everything else leaves nothing behind.
-            if error.code != Code::HomeBusy {
+            if failure.code() != Some(Code::HomeBusy) {
                 let _ = SyncClient::reset(&config).await;
             }
-            return Err(error.into());
+            return Err(failure);
         }
     };
     let (group, device) = (group.to_string(), device.to_string());
@@ -36,7 +36,20 @@ pub(super) async fn init(context: &Context, arguments: Init) -> Done {
          `ksync invite` brings another device into it; `ksync join LINK` goes over to another group.",
         home.display()
     );
-    context.out.tell(&Event::Initialized { group, device }, words)
+    context.out.tell(&Event::Initialized { group, device }, words)?;
+    match kit {
+        Some(kit) => recovery::show(context, &kit),
+        None => Ok(()),
+    }
+}
+
+async fn found(
+    context: &Context,
+    client: &SyncClient,
+    with_kit: bool,
+) -> Done<((GroupId, DeviceId), Option<RecoveryWords>)> {
+    let kit = if with_kit { Some(recovery::found(context, client).await?) } else { None };
+    Ok((client.ensure_group().await?, kit))
 }
 
 pub(super) async fn leave(context: &Context) -> Done {

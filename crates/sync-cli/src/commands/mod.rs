@@ -4,6 +4,7 @@ mod device;
 mod pair;
 mod pull;
 mod push;
+mod recovery;
 mod snapshot;
 mod watch;
 
@@ -29,6 +30,8 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
     match cli.command {
         Command::Init(arguments) => device::init(&context, arguments).await,
         Command::Join(arguments) => pair::join(&context, arguments).await,
+        Command::Recover(arguments) => recovery::recover(&context, arguments).await,
+        Command::RecoveryKit => recovery::make(&context).await,
         Command::Leave => device::leave(&context).await,
         Command::Reset => device::reset(&context).await,
         Command::Run => watch::run(&context).await,

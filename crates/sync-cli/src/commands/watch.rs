@@ -40,8 +40,12 @@ fn tell(context: &Context, event: &ClientEvent) -> Done {
 /// The error for a device that has been removed from its group.
 pub(super) fn removed(event: &ClientEvent) -> Done {
     match event {
-        ClientEvent::Removed { by, lost } => {
-            let end = if *lost { " as lost: what it holds is deleted" } else { "" };
+        ClientEvent::Removed { by, lost, recovered } => {
+            let end = match (lost, recovered) {
+                (true, _) => " as lost: what it holds is deleted",
+                (_, true) => ", which came back by the recovery kit and removed all others",
+                _ => "",
+            };
             let message = format!("this device was removed from its group by {}{end}", words::device(by));
             Err(Failure::new(Code::Removed, message))
         }

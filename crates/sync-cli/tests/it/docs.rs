@@ -4,9 +4,11 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "init",
     "join",
+    "recover",
+    "recovery-kit",
     "leave",
     "reset",
     "run",

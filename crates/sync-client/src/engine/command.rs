@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Crypto;
 use crate::store::OwnBlob;
-use crate::{Receipt, ReceiptState, SnapshotReceipt, Status, SyncError};
+use crate::{Receipt, ReceiptState, RecoveryWords, SnapshotReceipt, Status, SyncError};
 
 /// Where an answer goes. The asker may be gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
@@ -43,6 +43,10 @@ pub(crate) enum Command {
     Add { key_package: Vec<u8>, name: String, sponsor: DeviceId, offering: Offering, reply: Reply<DeviceId> },
     /// Store a newcomer, then fetch its Welcome. `stored` is answered when it is durable, `joined` when it is a member.
     Join { joining: Box<Joining<Crypto>>, stored: Reply<()>, joined: Reply<(GroupId, DeviceId)> },
+    /// Make a recovery kit, and found a group with it if there is none.
+    MakeKit { reply: Reply<RecoveryWords> },
+    /// A newcomer that came to nothing goes.
+    GiveUpJoining { reply: Reply<()> },
     /// Leave the group.
     Leave { reply: Reply<()> },
     /// Send what waits, for a short while, and stop.
@@ -58,9 +62,11 @@ impl Command {
             | Self::Remove { reply, .. }
             | Self::Presence { reply, .. }
             | Self::ConnectNow { reply }
+            | Self::GiveUpJoining { reply }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
+            Self::MakeKit { reply } => drop(reply.send(Err(error))),
             Self::Found { reply } => drop(reply.send(Err(error))),
             Self::Status { reply } => drop(reply.send(Err(error))),
             Self::Meet { reply } => drop(reply.send(Err(error))),

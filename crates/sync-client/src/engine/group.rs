@@ -1,5 +1,6 @@
 //! The group that this device is in: founding one, moving it, and whether another may be joined or somebody taken in.
 
+use sync_core::recovery::RecoveryKit;
 use sync_core::store::Write;
 use sync_core::{Device, NewDevice};
 use sync_types::settings::Settings;
@@ -29,6 +30,15 @@ impl Engine {
     }
 
     async fn found(&mut self, now: u64) -> Result<Device<super::Crypto>, SyncError> {
+        self.found_with(None, now).await
+    }
+
+    /// Founds a group, with this recovery kit if there is one.
+    pub(super) async fn found_with(
+        &mut self,
+        kit: Option<&RecoveryKit>,
+        now: u64,
+    ) -> Result<Device<super::Crypto>, SyncError> {
         let relay = match &self.relay {
             RelayAddress::Embedded => {
                 self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
@@ -41,7 +51,7 @@ impl Engine {
             ..Settings::default()
         };
         let new = NewDevice { name: self.name.clone(), settings };
-        Device::found(new, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
+        Device::found_with(new, kit, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
     }
 
     /// At the start: a device that is alone in its group goes where the configuration says, with its blobs. Devices that

@@ -14,6 +14,7 @@ mod group;
 mod hostile_tests;
 #[cfg_attr(not(feature = "embedded-relay"), path = "no_hosting.rs")]
 mod hosting;
+mod kit;
 mod leaving;
 mod notify;
 mod reconnect;
@@ -113,6 +114,7 @@ struct Engine {
     offering: Offering,
     adding: BTreeMap<DeviceId, Reply<DeviceId>>,
     leaving: Option<Leaving>,
+    making_kit: Option<kit::Making>,
     closing: Option<Closing>,
     /// Nothing is known of the device as long as this is there: not even whether there is one.
     broken: Option<Broken>,

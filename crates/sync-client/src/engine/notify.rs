@@ -6,13 +6,17 @@ use sync_core::store::IdConflict;
 use sync_types::{Code, DeviceId, RelayAddress};
 
 use super::{Engine, Snapshot};
-use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble};
+use crate::{ClientEvent, DeviceInfo, DeviceRef, SettingChange, Status, SyncError, SyncTrouble};
 
 impl Engine {
     /// Tells an event to whoever listens.
     pub(super) fn tell(&self, event: ClientEvent) {
         // Nobody has to listen.
         let _ = self.events.send(event);
+    }
+
+    fn change(&self, change: &sync_core::SettingChange) -> SettingChange {
+        SettingChange { setting: change.setting, by: self.named(change.by), at: change.at }
     }
 
     fn named(&self, id: DeviceId) -> DeviceRef {
@@ -58,7 +62,9 @@ impl Engine {
                 let Some(device) = &self.device else { return };
                 ClientEvent::Joined { group: device.group(), device: device.id() }
             }
-            Event::Removed { by, lost } => ClientEvent::Removed { by: self.named(by), lost },
+            Event::Removed { by, lost, recovered } => ClientEvent::Removed { by: self.named(by), lost, recovered },
+            Event::DeviceRecovered { device } => ClientEvent::DeviceRecovered { device: self.named(device) },
+            Event::SettingsChanged { setting, by } => ClientEvent::SettingsChanged { setting, by: self.named(by) },
             Event::Synced => ClientEvent::Synced,
             Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
             Event::Unusual { outcome, sender } => {
@@ -170,6 +176,9 @@ impl Engine {
                 .collect(),
             epoch: device.map_or(0, Device::epoch),
             withheld: status.as_ref().map_or(0, |s| s.withheld),
+            recovery_kit: device.is_some_and(Device::has_recovery_kit),
+            vouches: device.is_some_and(Device::can_vouch),
+            setting_changes: device.map(Device::setting_changes).unwrap_or_default().iter().map(|c| self.change(c)).collect(),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),

@@ -82,6 +82,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         offering: Default::default(),
         adding: Default::default(),
         leaving,
+        making_kit: None,
         closing: None,
         broken: None,
         trouble: None,

@@ -154,6 +154,7 @@ impl Engine {
             Ok(conflicts) => self.done(work, conflicts),
             Err(error) => self.undo(work, error).await,
         }
+        self.go_on_making_kit();
         self.publish();
     }
 
@@ -237,6 +238,11 @@ impl Engine {
                 work.renew = true;
                 self.newcomer =
                     Some(Newcomer { joining: *joining, deadline: Newcomer::deadline(), reply: Some(joined) });
+            }
+            Command::MakeKit { reply } => self.make_kit(reply, work, now).await,
+            Command::GiveUpJoining { reply } => {
+                self.give_up_joining(SyncError::new(Code::PairingRefused, "joining was given up on this device"), work);
+                work.answer(reply, ());
             }
             Command::Leave { reply } => self.leave(reply, work),
             Command::Close { reply } => self.begin_closing(Some(reply)),

@@ -7,6 +7,7 @@ mod codes;
 mod delivery;
 mod errors;
 mod faults;
+mod kit;
 mod lifecycle;
 mod lost_relay;
 mod membership;

@@ -36,7 +36,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(pending) = &self.pending {
             if !session.commit_sent && now >= session.commit_after {
                 if let Ok(frame) = decode::<Commit>(&pending.frame) {
-                    self.sends.push(ToRelay::Commit(frame));
+                    self.send_commit(frame);
                 }
                 self.session_mut().commit_sent = true;
             }
@@ -57,13 +57,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.pending = Some(pending);
                     self.dirty.insert(Key::Pending);
                     self.dirty.insert(Key::Membership);
-                    self.sends.push(ToRelay::Commit(frame));
-                    self.session_mut().commit_sent = true;
+                    self.send_commit(frame);
                     return;
                 }
                 Err(error) => self.give_up(&intent, error.code()),
             }
         }
+    }
+
+    fn send_commit(&mut self, frame: Commit) {
+        let group_info = frame.group_info.clone();
+        self.sends.push(ToRelay::Commit(frame));
+        self.vouch_for_commit(&group_info);
+        self.session_mut().commit_sent = true;
     }
 
     /// The next change to make. What came true by somebody else's commit is taken off the list.
@@ -78,6 +84,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Intent::Remove(device) | Intent::RemoveLost(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
             Intent::SelfUpdate => true,
+            Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
@@ -95,10 +102,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 (Change::Remove(vec![*device]), encode(&Cut { last, lost }), None)
             }
             Intent::Add(add) => {
-                let baseline = encode(&Baseline { frontier: self.frontier() });
+                let baseline = encode(&Baseline { frontier: self.frontier(), kit: self.agreed.share.clone() });
                 (Change::Add(vec![add.key_package.0.clone()]), encode(&Cut::default()), Some(baseline))
             }
             Intent::SelfUpdate => (Change::SelfUpdate, encode(&Cut::default()), None),
+            Intent::Kit(key) => (Change::Settings(self.with_recovery_key(key)), encode(&Cut::default()), None),
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
         let welcomes = prepared.welcomes.into_iter();
@@ -132,7 +140,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let device = match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) => *device,
             Intent::Add(add) => add.device,
-            Intent::SelfUpdate => self.me,
+            Intent::SelfUpdate | Intent::Kit(_) => self.me,
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -277,6 +285,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Peer(add.device));
         }
         let by = applied.committer;
+        if let Some(before) = &applied.settings_before {
+            self.settings_changed(before, by, applied.hash, now);
+        }
+        if applied.recovered {
+            self.agreed.recovered = Some(by);
+            self.dirty.insert(Key::Agreed);
+            self.events.push(Event::DeviceRecovered { device: by });
+            self.retry_receipts(now);
+            return self.expire_epochs(now);
+        }
         if let Some(old) = applied.replaced {
             self.was_replaced(old, by);
             self.retry_receipts(now);
@@ -349,7 +367,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match self.identity.removed_by {
             // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
             Some(_) if before.replaced == Some(self.me) => self.halt(Code::Cloned),
-            Some(by) => self.events.push(Event::Removed { by, lost: self.identity.lost }),
+            Some(by) => {
+                let (lost, recovered) = (self.identity.lost, self.agreed.recovered == Some(by));
+                self.events.push(Event::Removed { by, lost, recovered });
+            }
             None => {}
         }
         self.count_delivered();
@@ -434,6 +455,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn undo(&mut self, before: &Before) {
+        self.settings_restored(before.commit_hash);
         if let Some(old) = before.replaced {
             self.rename_intents(before.committer, old);
         }

@@ -32,6 +32,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.head_told(head);
                 }
             }
+            Control::Kit(share) => self.share_told(share),
+            Control::KitWanted => self.share_wanted(),
             Control::Leaving => self.want_change(Intent::Remove(sender)),
         }
     }

@@ -15,6 +15,7 @@ mod deliver;
 mod early;
 mod history;
 mod joining;
+mod kit;
 mod queries;
 mod receipts;
 mod records;
@@ -37,9 +38,11 @@ use zeroize::Zeroizing;
 use crate::event::{Event, Outcome};
 use crate::membership::{ApplyError, JoinError, Membership, MembershipError, PrepareError};
 use crate::pairing::check_name;
+use crate::recovery::RecoveryKit;
 use crate::store::{Key, Write};
 
 pub use joining::Joining;
+pub use kit::{KitState, SettingChange};
 pub use queries::{DeviceStatus, MemberInfo};
 
 use history::Pause;
@@ -142,6 +145,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     pending: Option<Pending>,
     before: Option<Before>,
     replacement: Option<Replacement>,
+    agreed: kit::Agreed,
     wants: Wants,
     jobs: BTreeMap<(DeviceId, u64), Job>,
     /// Jobs that wait because the store could not be read.
@@ -181,12 +185,31 @@ pub struct Device<P: CryptoProvider + Clone> {
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Founds a group with this device as its only member.
     pub fn found(new: NewDevice, crypto: P, now: u64, rng: &mut dyn CryptoRng) -> Result<Self, DeviceError> {
+        Self::found_with(new, None, crypto, now, rng)
+    }
+
+    /// The same for a group with a recovery kit, whose key goes into the settings.
+    pub fn found_with(
+        mut new: NewDevice,
+        kit: Option<&RecoveryKit>,
+        crypto: P,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, DeviceError> {
         check_name(&new.name).map_err(DeviceError::Invalid)?;
         let key = SigningKey::generate(rng);
         let mut id = [0; 32];
         rng.fill_bytes(&mut id);
+        if let Some(kit) = kit {
+            new.settings.recovery_key = kit.signing_key().public().to_vec();
+        }
         let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
         let mut device = Self::assemble(key, &new.name, membership, crypto, now)?;
+        if let Some(kit) = kit {
+            let share = kit.share(&device.crypto, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
+            device.agreed.share = Some(share);
+            device.dirty.insert(Key::Agreed);
+        }
         device.chain.announced = true;
         Ok(device)
     }
@@ -234,6 +257,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             pending: None,
             before: None,
             replacement: None,
+            agreed: kit::Agreed::default(),
             wants: Wants::default(),
             jobs: BTreeMap::new(),
             paused: BTreeMap::new(),
@@ -286,6 +310,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Before => self.before = Some(sync_types::decode(bytes)?),
             Key::Replacement => self.replacement = Some(sync_types::decode(bytes)?),
             Key::Wants => self.wants = sync_types::decode(bytes)?,
+            Key::Agreed => self.agreed = sync_types::decode(bytes)?,
             Key::Epoch(epoch) => drop(self.epochs.insert(epoch, sync_types::decode(bytes)?)),
             Key::Peer(device) => drop(self.peers.insert(device, sync_types::decode(bytes)?)),
             Key::Job(asker, number) => drop(self.jobs.insert((asker, number), sync_types::decode(bytes)?)),
@@ -306,6 +331,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Intents => encode(&self.intents),
             Key::Pending => encode(self.pending.as_ref()?),
             Key::Wants => encode(&self.wants),
+            Key::Agreed => encode(&self.agreed),
             Key::Epoch(epoch) => encode(self.epochs.get(&epoch)?),
             Key::Peer(device) => encode(self.peers.get(&device)?),
             Key::Job(asker, number) => encode(self.jobs.get(&(asker, number))?),
@@ -514,7 +540,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Messages to the other engines that are due.
     fn due_control(&mut self, now: u64) -> Vec<Control> {
         let mut control = Vec::new();
-        if let Some(beacon) = self.due_beacon(now) {
+        let beacon = self.due_beacon(now);
+        control.extend(self.due_kit_control(beacon.is_some()));
+        if let Some(beacon) = beacon {
             control.push(beacon);
             control.push(self.heads());
             self.chain.announced = true;

@@ -4,7 +4,7 @@ use mls_rs::CryptoProvider;
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, GroupId, encode};
 
-use super::{Device, records::Intent};
+use super::{Device, DeviceError, records::Intent};
 use crate::pairing::GroupOffer;
 
 /// A member of the group, for people.
@@ -75,6 +75,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// What the group agreed on.
     pub fn settings(&self) -> Settings {
         self.membership.settings()
+    }
+
+    /// The GroupInfo of the present epoch, signed by this device.
+    pub fn group_info(&self) -> Result<Vec<u8>, DeviceError> {
+        Ok(self.membership.group_info()?)
     }
 
     /// The last own envelope that is durable at the relay.

@@ -156,6 +156,8 @@ pub(super) enum Intent {
     SelfUpdate = 3u8,
     /// Remove a device that is lost: it deletes what it holds.
     RemoveLost(DeviceId) = 4u8,
+    /// Put the key of a new recovery kit into the settings.
+    Kit([u8; 32]) = 6u8,
 }
 
 impl Intent {
@@ -164,7 +166,7 @@ impl Intent {
         match self {
             Self::Remove(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
-            Self::Add(_) | Self::SelfUpdate => None,
+            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) => None,
         }
     }
 }

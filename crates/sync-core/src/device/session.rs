@@ -57,6 +57,8 @@ pub(super) struct Session {
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,
     pub(super) beacon_due: bool,
+    /// The epoch that this device last vouched for, for whoever comes with the recovery kit.
+    pub(super) vouched: Option<u64>,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: EarlyReceipts,
 }
@@ -160,7 +162,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Renew => self.renewal_wanted(now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
-            FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
+            FromRelay::Recoverable(_) | FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
                 self.protocol_broken()
             }
         }
@@ -419,6 +421,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.give_up_lost_history(now);
         self.make_change(now);
         self.pump_replacement();
+        self.vouch_for_state();
         while self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);
             if control.is_empty() {

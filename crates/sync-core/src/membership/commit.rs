@@ -9,7 +9,7 @@ use sync_rules::Observer;
 use sync_rules::mls::{self, BASELINE, CIPHER_SUITE, CommitMessage, NotACommit, Violation};
 use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
 
-use super::{ApplyError, Membership, PrepareError, mls_time, read_key_package};
+use super::{ApplyError, Member, Membership, PrepareError, mls_time, read_key_package};
 
 /// A change of a group.
 #[derive(Clone, Debug)]
@@ -22,6 +22,13 @@ pub enum Change {
     SelfUpdate,
     /// Puts these settings in force.
     Settings(Settings),
+    /// Puts all these devices out, for one that came back by the recovery kit, and these settings in force, if any.
+    TakeOver {
+        /// Who goes.
+        remove: Vec<DeviceId>,
+        /// The new settings.
+        settings: Option<Settings>,
+    },
 }
 
 /// A commit that waits to be ordered. Commit, welcomes and GroupInfo travel together in one frame.
@@ -55,8 +62,10 @@ pub struct Applied {
     pub replaced: Option<DeviceId>,
     /// Where the chains of those end who went, as the committer signed it.
     pub cut: Cut,
-    /// Whether the settings are others now.
-    pub settings_changed: bool,
+    /// Whether the committer came in by the group's recovery key. It is all of those who came then.
+    pub recovered: bool,
+    /// What the group agreed on before, if that has changed.
+    pub settings_before: Option<Settings>,
     /// Whether it is the one that this device had pending.
     pub own: bool,
     /// Whether this device is out of the group now.
@@ -92,14 +101,14 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             Change::Settings(settings) => {
                 builder = builder.set_group_context_ext(mls::context_extensions(&settings))?
             }
-            Change::Remove(devices) if devices.is_empty() => return Err(PrepareError::Empty),
-            Change::Remove(devices) => {
-                for device in devices {
-                    let found = members.iter().find(|m| m.device == device);
-                    let leaf = found.ok_or(PrepareError::UnknownDevice(device))?.leaf;
-                    if device == me {
-                        return Err(PrepareError::Myself);
-                    }
+            Change::Remove(remove) | Change::TakeOver { remove, settings: None } => {
+                for leaf in leaves(&members, me, &remove)? {
+                    builder = builder.remove_member(leaf)?;
+                }
+            }
+            Change::TakeOver { remove, settings: Some(settings) } => {
+                builder = builder.set_group_context_ext(mls::context_extensions(&settings))?;
+                for leaf in leaves(&members, me, &remove)? {
                     builder = builder.remove_member(leaf)?;
                 }
             }
@@ -205,17 +214,19 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             added,
             removed,
             cut: cut?,
-            settings_changed: false,
+            settings_before: None,
+            recovered: false,
             own,
             removed_me,
             hash: commit.hash,
         };
+        applied.recovered = external && applied.removed.is_empty();
         if removed_me {
             self.clear_pending();
             self.removed = true;
         } else {
             let settings = mls::settings(&group.context().extensions)?;
-            applied.settings_changed = settings != self.settings();
+            applied.settings_before = Some(self.settings()).filter(|before| *before != settings);
             self.group = group;
             self.clear_pending();
             self.exporter_taken = false;
@@ -245,6 +256,16 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(CIPHER_SUITE)));
         self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or_else(unsupported)
     }
+}
+
+/// The places in the tree of those who are to go.
+fn leaves(members: &[Member], me: DeviceId, remove: &[DeviceId]) -> Result<Vec<u32>, PrepareError> {
+    let leaf = |device: &DeviceId| match members.iter().find(|m| m.device == *device) {
+        Some(_) if *device == me => Err(PrepareError::Myself),
+        Some(member) => Ok(member.leaf),
+        None => Err(PrepareError::UnknownDevice(*device)),
+    };
+    if remove.is_empty() { Err(PrepareError::Empty) } else { remove.iter().map(leaf).collect() }
 }
 
 fn effect(done: &CommitMessageDescription) -> Result<(&NewEpoch, bool), Violation> {

@@ -9,3 +9,4 @@ mod golden;
 mod membership;
 mod pairing;
 mod primitives;
+mod recovery;

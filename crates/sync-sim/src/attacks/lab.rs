@@ -515,7 +515,7 @@ impl Lab {
     }
 }
 
-fn exporter(conn: ConnId) -> [u8; 32] {
+pub(crate) fn exporter(conn: ConnId) -> [u8; 32] {
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&conn.to_be_bytes());
     bytes

@@ -12,6 +12,7 @@ pub(crate) mod lab;
 mod limits;
 mod member;
 mod pairing;
+mod recovery;
 mod relay;
 
 use std::panic::catch_unwind;
@@ -101,6 +102,7 @@ pub fn all() -> Vec<Attack> {
         bombs::ATTACKS,
         pairing::ATTACKS,
         codes::ATTACKS,
+        recovery::ATTACKS,
     ];
     tables.concat()
 }

@@ -2,6 +2,7 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_core::pairing;
+use sync_core::recovery::RecoveryKit;
 use sync_relay::{PublicUrl, StoreConfig};
 use sync_rules::mls::{self, CommitMessage};
 use sync_rules::{Observe, Observer};
@@ -102,6 +103,15 @@ pub(super) fn short_code(bytes: &[u8]) -> bool {
     let Ok(code) = text.parse::<ShortCode>() else { return false };
     let again: ShortCode = code.to_text().parse().expect("it was written");
     assert_eq!(again.to_text(), code.to_text());
+    true
+}
+
+/// The words of a recovery kit.
+pub(super) fn recovery_words(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(kit) = RecoveryKit::from_words(text) else { return false };
+    let again = RecoveryKit::from_words(&kit.words()).expect("it was written");
+    assert_eq!(again.words(), kit.words());
     true
 }
 

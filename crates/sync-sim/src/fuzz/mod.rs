@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     target("settings", 64 * KIB, decoders::settings),
     target("link", 64 * KIB, decoders::link),
     target("short_code", 64 * KIB, decoders::short_code),
+    target("recovery_words", 64 * KIB, decoders::recovery_words),
     target("relay_config", 64 * KIB, decoders::relay_config),
     target("commit", MIB, decoders::commit),
     target("group_info", 4 * MIB, decoders::group_info),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sync_types::body::{Baseline, Blob, Repair};
+use sync_core::recovery::RecoveryKit;
+use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
+    Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay,
+    Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::Settings;
@@ -47,6 +49,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ("settings", vec![encode(&settings), encode(&Settings::default())]),
         ("link", links()),
         ("short_code", short_codes()),
+        ("recovery_words", recovery_words()),
         (
             "relay_config",
             [
@@ -117,6 +120,8 @@ fn bodies(head: &Head) -> Vec<Body> {
             heads: vec![head.clone()],
         }),
         Control::Heads(vec![head.clone()]),
+        Control::Kit(share()),
+        Control::KitWanted,
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -146,7 +151,14 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
         ToRelay::CloseSlot,
         ToRelay::Attach(attach),
         ToRelay::Push(vec![Opaque::default(); 5_000]),
+        ToRelay::Kit(KitUpload::Vouch(Vouch { epoch: 1, mac: Mac([8; 32]) })),
+        ToRelay::Recover(Recover { version: VERSION, key: [9; 32], skip: 0, proof: SIGNATURE }),
+        ToRelay::Recovery(Box::new(Recovery { join: commit(), removal: commit() })),
     ]
+}
+
+fn commit() -> Commit {
+    Commit { commit: Opaque(vec![1]), group_info: Opaque(vec![2]), welcomes: vec![] }
 }
 
 fn from_relay(envelope: &[u8], head: &Head) -> Vec<FromRelay> {
@@ -184,6 +196,11 @@ fn from_relay(envelope: &[u8], head: &Head) -> Vec<FromRelay> {
         FromRelay::CaughtUp(9),
         FromRelay::GroupInfo(Opaque(vec![1])),
         FromRelay::GoingAway(1500),
+        FromRelay::Recoverable(Recoverable {
+            group_info: Opaque(vec![1]),
+            macs: vec![Mac([8; 32])],
+            heads: vec![head.clone()],
+        }),
     ]
 }
 
@@ -202,9 +219,11 @@ fn statements() -> Vec<Vec<u8>> {
         encode(&reject()),
         encode(&Cut { last: vec![reached()], lost: false }),
         encode(&replace),
-        encode(&Baseline { frontier: vec![reached()] }),
+        encode(&ExternalProof::Recovery(SIGNATURE)),
+        encode(&Baseline { frontier: vec![reached()], kit: None }),
+        encode(&Baseline { frontier: vec![reached()], kit: Some(share()) }),
     ];
-    each.into_iter().zip(0u8..).map(|(bytes, which)| [&[which][..], &bytes].concat()).collect()
+    each.into_iter().zip([0, 1, 2, 3, 3, 4, 4]).map(|(bytes, which): (_, u8)| [&[which][..], &bytes].concat()).collect()
 }
 
 fn links() -> Vec<Vec<u8>> {
@@ -238,6 +257,16 @@ fn short_codes() -> Vec<Vec<u8>> {
     let text = ShortCode::new(7, 12_345).map(|code| code.to_text().to_string()).unwrap_or_default();
     let loose = text.replace('-', " ").to_uppercase();
     vec![text.into_bytes(), loose.into_bytes()]
+}
+
+fn recovery_words() -> Vec<Vec<u8>> {
+    let words = RecoveryKit::from_entropy(&[7; 32]).words().to_string();
+    let numbered: String = words.split(' ').zip(1..).map(|(word, at)| format!("{at}. {}\n", &word[..3])).collect();
+    vec![words.to_uppercase().into_bytes(), words.into_bytes(), numbered.into_bytes()]
+}
+
+fn share() -> KitShare {
+    KitShare { mac_key: [5; 32], seal_key: Opaque(vec![6; 1216]), signature: SIGNATURE }
 }
 
 fn channel_messages(settings: &Settings) -> Vec<Vec<u8>> {

@@ -401,6 +401,7 @@ impl World {
             }
             Event::Halted { code } => self.halted(host, code),
             Event::Removed { .. } => self.counters.add(if self.hosts[host].leaving { "left" } else { "removed" }),
+            Event::DeviceRecovered { .. } | Event::SettingsChanged { .. } => {}
             Event::Synced => self.counters.add("synced"),
             Event::Presence { .. } => self.counters.add("presence seen"),
             Event::CommitRejected { .. } => self.counters.add("commit rejected"),

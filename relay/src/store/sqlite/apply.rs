@@ -9,7 +9,7 @@ use sync_types::{DeviceId, GroupId};
 use super::numbers::Numbers;
 use super::plan::{Deletion, Step};
 use super::rows::number;
-use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, MemberRow};
+use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, VouchRow};
 
 /// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once. The
 /// first is what a busy hub puts into one transaction.
@@ -123,6 +123,21 @@ impl Transaction<'_> {
             }
             Step::DeleteWelcome(group, device) => {
                 let text = "DELETE FROM welcomes WHERE grp = ? AND device = ?";
+                self.script.statement(text).bind(of(group)).bind(&device.0[..]);
+            }
+            Step::PutKit(group, KitRow { key, from, until }) => {
+                let to = self.script.statement("INSERT OR REPLACE INTO kits VALUES (?, ?, ?, ?)").bind(of(group));
+                to.bind(&key[..]).bind(number(*from)).bind(until.map(number));
+            }
+            Step::DeleteKit(group, key) => {
+                self.script.statement("DELETE FROM kits WHERE grp = ? AND key = ?").bind(of(group)).bind(&key[..]);
+            }
+            Step::PutVouch(group, VouchRow { device, epoch, mac }) => {
+                let to = self.script.statement("INSERT OR REPLACE INTO vouches VALUES (?, ?, ?, ?)").bind(of(group));
+                to.bind(&device.0[..]).bind(number(*epoch)).bind(&mac.0[..]);
+            }
+            Step::DeleteVouch(group, device) => {
+                let text = "DELETE FROM vouches WHERE grp = ? AND device = ?";
                 self.script.statement(text).bind(of(group)).bind(&device.0[..]);
             }
             Step::DeleteCommit(group, cursor) => {
