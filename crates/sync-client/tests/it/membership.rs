@@ -57,7 +57,7 @@ async fn a_removed_device_can_neither_read_nor_write() {
     })
     .await;
     let by = event("the removal at b", &mut at_b, |e| match e {
-        ClientEvent::Removed { by, lost: false } => Some(by.name.clone()),
+        ClientEvent::Removed { by, lost: false, recovered: false } => Some(by.name.clone()),
         _ => None,
     });
     assert_eq!(by.await.as_deref(), Some("a"));

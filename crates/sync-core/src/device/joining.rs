@@ -282,7 +282,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         if !baseline.is_bounded() {
             return Err(DeviceError::Invalid("the sponsor's baseline holds a number beyond its bound"));
         }
-        let name = String::from_utf8_lossy(&self.record.name).into_owned();
+        let name = String::from_utf8_lossy(&record.name).into_owned();
         let mut device = Device::assemble(self.key.clone(), &name, joined.membership, self.crypto.clone(), now)?;
         device.identity.at_relay = true;
         device.wants.holder = offered.sponsor;

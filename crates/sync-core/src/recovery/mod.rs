@@ -109,7 +109,7 @@ impl RecoveryKit {
         let mnemonic = Mnemonic::from_entropy_in(Language::English, &self.entropy);
         let mnemonic = mnemonic.expect("256 bits are one of the sizes that BIP39 has");
         let mut text = Zeroizing::new(String::with_capacity(WORDS * 9));
-        for word in mnemonic.word_iter() {
+        for word in mnemonic.words() {
             if !text.is_empty() {
                 text.push(' ');
             }

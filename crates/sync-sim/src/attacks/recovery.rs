@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use sync_core::membership::{come_in, recover};
+use sync_core::membership::{PrepareError, Replaced, come_in, recover};
 use sync_core::recovery::{Arrival, Recovering, RecoveryError, RecoveryKit, state_mac};
 use sync_core::{Device, Event, NewDevice, Outcome};
+use sync_rules::defence::without;
 use sync_rules::statement::{Place, sign_recovery};
 use sync_rules::{Defence, Inspected, Observer, SigningKey, attach, mls, unsigned_group_info};
 use sync_types::body::{Body, Control, KitShare};
@@ -90,6 +91,14 @@ fn state(lab: &mut Lab, party: usize, of: &SigningKey) -> Result<Inspected, Stri
     Observer::new(mls::crypto()).inspect(&info, of.device_id()).map_err(|e| e.to_string())
 }
 
+/// The commit of somebody whose own library has no such scruples.
+fn coming<P: mls_rs::CryptoProvider + Clone>(
+    make: impl FnOnce() -> Result<Replaced<P>, PrepareError>,
+) -> Result<Vec<u8>, String> {
+    let made = without(&[Defence::RecoveryProof], make);
+    Ok(made.map_err(|e| e.to_string())?.prepared.commit)
+}
+
 fn recover_without_key() -> Seen {
     let mut lab = with_kit(2, &kit(1));
     let conn = lab.open();
@@ -120,8 +129,8 @@ fn come_in_without_key() -> Seen {
     let mut lab = with_kit(2, &kit(1));
     let (own, fresh) = (SigningKey::from_seed(&[66; 32]), SigningKey::from_seed(&[67; 32]));
     let state = state(&mut lab, 1, &fresh)?;
-    let made = recover(mls::crypto(), state, &own, &fresh).map_err(|e| e.to_string())?;
-    is_refused(lab, &made.prepared.commit, &fresh)
+    let commit = coming(|| recover(mls::crypto(), state, &own, &fresh))?;
+    is_refused(lab, &commit, &fresh)
 }
 
 /// What the kit's owner once signed stands in the log for all members to read.
@@ -134,8 +143,8 @@ fn replay_proof() -> Seen {
     lab.call(0, |device, now, rng| device.self_update(now, rng).expect("a member may renew its keys"));
     lab.run();
     let state = state(&mut lab, 1, &fresh)?;
-    let made = come_in(mls::crypto(), state, &fresh, &proof, None, encode(&Cut::default()));
-    is_refused(lab, &made.map_err(|e| e.to_string())?.prepared.commit, &fresh)
+    let commit = coming(|| come_in(mls::crypto(), state, &fresh, &proof, None, encode(&Cut::default())))?;
+    is_refused(lab, &commit, &fresh)
 }
 
 /// The words were seen by a device that is out now, and there are new ones.
@@ -153,8 +162,8 @@ fn old_kit() -> Seen {
     harm(answers.iter().any(replaced), "the relay does not say that there is a newer kit")?;
     // The relay in league shows it the state all the same.
     let state = state(&mut lab, 1, &fresh)?;
-    let made = recover(mls::crypto(), state, &kit(1).signing_key(), &fresh).map_err(|e| e.to_string())?;
-    is_refused(lab, &made.prepared.commit, &fresh).map(|_| "refused")
+    let commit = coming(|| recover(mls::crypto(), state, &kit(1).signing_key(), &fresh))?;
+    is_refused(lab, &commit, &fresh).map(|_| "refused")
 }
 
 /// Anybody who knows the recovery key's public half, as the relay does, can make a group that names it.

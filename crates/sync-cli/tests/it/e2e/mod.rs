@@ -16,6 +16,7 @@ mod links;
 mod network;
 mod output;
 mod power_cut;
+mod recovery;
 mod secrecy;
 mod terminal;
 
