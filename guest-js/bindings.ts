@@ -45,6 +45,10 @@ export const commands = {
 	pairingConsent: (pairing: number, yes: boolean) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_consent", { pairing, yes }),
 	/**  Gives a pairing up. One that is over is as good. */
 	pairingCancel: (pairing: number) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_cancel", { pairing }),
+	/**  Makes a recovery kit, in the place of the one that the group may have. It is the answer of this call and told nowhere else. */
+	makeRecoveryKit: () => __TAURI_INVOKE<RecoveryKit>("plugin:0ksync|make_recovery_kit"),
+	/**  Comes back into a group by its recovery kit, at this relay or the one that is set. All other devices are removed. */
+	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<JoinedGroup>("plugin:0ksync|recover", { words, relay, name }),
 };
 
 /* Types */
@@ -76,6 +80,8 @@ export type DeviceChange =
 "removed" | 
 /**  It took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group. */
 "replaced" | 
+/**  It came back by the recovery kit, and removes all others. */
+"recovered" | 
 /**  It said its name. */
 "named";
 
@@ -101,6 +107,14 @@ export type ErrorFault =
 "peer" | 
 /**  This device's own disk or data. */
 "device";
+
+/**  The group that this device is in now. */
+export type JoinedGroup = {
+	/**  The group. */
+	group: string,
+	/**  What this device is in it. */
+	device: string,
+};
 
 /**  A member of the group. */
 export type Member = {
@@ -178,6 +192,14 @@ export type ReceiptState =
 "accepted" | 
 /**  Signed for by every member. */
 "delivered";
+
+/**  A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper. */
+export type RecoveryKit = {
+	/**  The words, with a space between. Whoever has them can take the group over. */
+	words: string,
+	/**  The relay's address. */
+	relay: string,
+};
 
 /**  What a snapshot stands for. */
 export type SnapshotInfo = {
@@ -267,7 +289,15 @@ code: string } |
 /**  By whom. */
 by: Device; 
 /**  Whether it was removed as one that is lost: then its keys and blobs go here, and the app deletes what it keeps itself. */
-lost: boolean } | 
+lost: boolean; 
+/**  Whether that device had come back by the recovery kit, and removed all others with this one. */
+recovered: boolean } | 
+/**  Somebody changed what the group agreed on. */
+{ type: "settings"; 
+/**  What: `recovery_kit`, `relays` or `history`. */
+setting: string; 
+/**  By whom; this device too. */
+by: Device } | 
 /**  The device here was deleted; what runs on is a new one. */
 { type: "reset" } | 
 /**  All history that this device asked for has come. */
@@ -391,6 +421,8 @@ export type SyncStatus = {
 	wantsHistory: boolean,
 	/**  How many envelopes other devices are known to have pushed that nobody has brought here. */
 	withheld: number,
+	/**  Whether the group has a recovery kit. */
+	recoveryKit: boolean,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */

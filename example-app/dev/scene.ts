@@ -18,6 +18,7 @@ const synced: SyncStatus = {
   epoch: "4",
   wantsHistory: false,
   withheld: 0,
+  recoveryKit: false,
   trouble: null,
   joining: false,
 };

@@ -31,6 +31,8 @@ export async function follow(to: Follower): Promise<void> {
     if (change === "named" || device.id === own || (by !== null && by.id === own)) return;
     if (change === "replaced")
       return to.told(`${deviceName(device.name)} has a new key: it was restored from a copy, or lost its place in the group.`);
+    if (change === "recovered")
+      return to.told(`${deviceName(device.name)} came back by the recovery kit. It removes all other devices.`);
     to.told(`${deviceName(device.name)} was ${change}${by ? ` by ${deviceName(by.name)}` : ""}.`);
   });
   await sync.on("status", (status) => {

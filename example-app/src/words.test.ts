@@ -21,6 +21,7 @@ const synced: SyncStatus = {
   epoch: "2",
   wantsHistory: false,
   withheld: 0,
+  recoveryKit: false,
   trouble: null,
   joining: false,
 };

@@ -120,6 +120,21 @@ test("the calls of the group reach their commands", async () => {
   ]);
 });
 
+test("a recovery kit is the answer of the call that makes it, and leads back", async () => {
+  const kit = { words: "abandon art", relay: "https://sync.example.org" };
+  rust.on("make_recovery_kit", () => kit).on("recover", () => ({ group: "g", device: "d" }));
+  expect(await sync.recoveryKit.create()).toEqual(kit);
+  expect(await sync.recover(kit.words, { relay: kit.relay, name: "Laptop" })).toEqual({ group: "g", device: "d" });
+  await sync.recover(kit.words);
+  expect(rust.calls.slice(1).map(({ command, args }) => [command, args])).toEqual([
+    ["recover", { words: kit.words, relay: kit.relay, name: "Laptop" }],
+    ["recover", { words: kit.words, relay: null, name: null }],
+  ]);
+  rust.on("make_recovery_kit", refuse("0ksync.make_recovery_kit not allowed. Permissions associated with this command: 0ksync:allow-make-recovery-kit"));
+  const error = await sync.recoveryKit.create().catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "NOT_PERMITTED", details: { nextStep: expect.stringContaining("0ksync:admin") } });
+});
+
 const { __TAURI_INTERNALS__: internals } = window as unknown as Record<string, unknown>;
 
 afterEach(() => {

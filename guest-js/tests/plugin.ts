@@ -180,6 +180,7 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     epoch: "1",
     wantsHistory: false,
     withheld: 0,
+    recoveryKit: false,
     trouble: null,
     joining: false,
     ...more,
