@@ -170,6 +170,7 @@ impl Observe for FakeObserve {
             added: script.added,
             removed: script.removed,
             replaced: None,
+            recovered: false,
             authenticated_data: script.authenticated_data,
             commit_hash: CommitMessage::hash(commit),
         })
