@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload, OpenNameplate, OpenSlot,
-    Recover, Recovery, ToRelay, Vouch,
+    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload, OpenNameplate,
+    OpenSlot, Recover, Recovery, ToRelay, Vouch,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -341,7 +341,9 @@ impl Session {
         let about = match frame {
             ToRelay::Attach(_) | ToRelay::Create(_) | ToRelay::Recover(_) => About::Session,
             ToRelay::Push(_) => About::Push,
-            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored | ToRelay::Kit(_) => About::Acknowledge,
+            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored | ToRelay::Kit(_) => {
+                About::Acknowledge
+            }
             ToRelay::Commit(_) | ToRelay::Recovery(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,

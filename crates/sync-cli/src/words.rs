@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Setting, Status};
+use sync_client::{
+    ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Setting, Status,
+};
 
 use crate::clock::now_ms;
 use crate::out::plain;

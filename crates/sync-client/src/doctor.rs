@@ -67,7 +67,8 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
         list.push(found(Code::Withheld, "something is withheld", detail));
     }
     if status.recovery_kit && !status.vouches {
-        let detail = "this device was not told yet what it needs to vouch for the group towards whoever comes with the kit";
+        let detail =
+            "this device was not told yet what it needs to vouch for the group towards whoever comes with the kit";
         let next_step = "Bring another device online. If this stays, make a new recovery kit.";
         list.push(Finding { next_step: next_step.into(), ..fine("the recovery kit is incomplete here", detail) });
     }

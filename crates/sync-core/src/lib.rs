@@ -15,7 +15,5 @@ pub mod recovery;
 pub mod seal;
 pub mod store;
 
-pub use device::{
-    Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, SettingChange,
-};
+pub use device::{Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, SettingChange};
 pub use event::{Event, Outcome, Setting};

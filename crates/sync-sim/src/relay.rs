@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use mls_rs::CryptoProvider;
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Kit, Limits, NewEntries, Notice, Proof, Refusal, Stated, Verifying,
-    View, check_kit,
+    Attachment, CommitContext, Decision, GroupState, Kit, Limits, NewEntries, Notice, Proof, Refusal, Stated,
+    Verifying, View, check_kit,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{

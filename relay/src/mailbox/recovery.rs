@@ -181,7 +181,8 @@ impl GroupState {
             writes.push(Write::PutKit(group, row));
         }
         while self.kits.len() > FORMER {
-            let former = self.kits.values().filter(|row| row.until.is_some()).min_by_key(|row| row.until).map(|row| row.key);
+            let former =
+                self.kits.values().filter(|row| row.until.is_some()).min_by_key(|row| row.until).map(|row| row.key);
             let Some(oldest) = former else { break };
             self.kits.remove(&oldest);
             writes.push(Write::DeleteKit(group, oldest));

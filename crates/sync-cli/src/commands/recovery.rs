@@ -23,7 +23,9 @@ pub(super) async fn make(context: &Context) -> Done {
         .with(async |client| {
             let before = client.status().await?;
             if before.recovery_kit {
-                context.confirm("This makes a new recovery kit. The words of the one before are worth nothing then.").await?;
+                context
+                    .confirm("This makes a new recovery kit. The words of the one before are worth nothing then.")
+                    .await?;
             }
             context.catch_up(client).await?;
             let made = tokio::select! {

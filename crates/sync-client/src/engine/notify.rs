@@ -178,7 +178,12 @@ impl Engine {
             withheld: status.as_ref().map_or(0, |s| s.withheld),
             recovery_kit: device.is_some_and(Device::has_recovery_kit),
             vouches: device.is_some_and(Device::can_vouch),
-            setting_changes: device.map(Device::setting_changes).unwrap_or_default().iter().map(|c| self.change(c)).collect(),
+            setting_changes: device
+                .map(Device::setting_changes)
+                .unwrap_or_default()
+                .iter()
+                .map(|c| self.change(c))
+                .collect(),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),

@@ -141,7 +141,12 @@ async fn a_member_that_was_away_learns_what_it_needs_and_vouches_too() {
     if !b.status().await.unwrap().vouches {
         event("what members hold of the kit", &mut events, |e| matches!(e, ClientEvent::Arrived).then_some(())).await;
     }
-    soon("B to know the kit", async { while !b.status().await.unwrap().vouches { tokio::task::yield_now().await } }).await;
+    soon("B to know the kit", async {
+        while !b.status().await.unwrap().vouches {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
     // B changes the group last, and it is B's word that the kit finds.
     let of_a = a.status().await.unwrap().device.unwrap();
     a.close().await;
@@ -165,7 +170,9 @@ async fn what_is_no_kit_of_a_group_here_is_refused_by_name() {
     let slip = kit.words.split(' ').rev().collect::<Vec<_>>().join(" ");
     let other = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth useful legal \
                  winner thank year wave sausage worth title";
-    for (words, code) in [(slip.as_str(), Code::KitInvalid), ("legal winner", Code::KitInvalid), (other, Code::KitUnknown)] {
+    for (words, code) in
+        [(slip.as_str(), Code::KitInvalid), ("legal winner", Code::KitInvalid), (other, Code::KitUnknown)]
+    {
         let wrong = RecoveryWords { words: words.to_owned().into(), ..kit.clone() };
         assert_eq!(recover(&world, "x", &wrong).await.err(), Some(code), "{words}");
     }

@@ -194,7 +194,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn vouch_for_state(&mut self) {
         let epoch = self.membership.epoch();
         let quiet = self.before.is_none() && self.identity.halted == 0 && !self.is_removed();
-        let Some(session) = self.session.as_ref().filter(|s| s.attached && s.caught_up && s.vouched != Some(epoch)) else {
+        let Some(session) = self.session.as_ref().filter(|s| s.attached && s.caught_up && s.vouched != Some(epoch))
+        else {
             return;
         };
         if !quiet || session.relay_epoch > epoch {
@@ -212,7 +213,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// to do so.
     pub(super) fn vouch_for_commit(&mut self, group_info: &[u8]) {
         let key = match &self.agreed.next {
-            Some(next) if self.pending.as_ref().is_some_and(|p| p.intent == Intent::Kit(next.key)) => next.share.mac_key,
+            Some(next) if self.pending.as_ref().is_some_and(|p| p.intent == Intent::Kit(next.key)) => {
+                next.share.mac_key
+            }
             _ => match &self.agreed.share {
                 Some(share) => share.mac_key,
                 None => return,

@@ -162,9 +162,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Renew => self.renewal_wanted(now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
-            FromRelay::Recoverable(_) | FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
-                self.protocol_broken()
-            }
+            FromRelay::Recoverable(_)
+            | FromRelay::SlotOpened
+            | FromRelay::Nameplate(_)
+            | FromRelay::SlotMessage(_)
+            | FromRelay::SlotClosed => self.protocol_broken(),
         }
         self.pump(now, rng);
     }

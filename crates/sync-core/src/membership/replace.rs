@@ -7,7 +7,10 @@ use sync_rules::{
     mls::{CommitMessage, EXTERNAL_PROOF},
     statement::{Place, sign_recovery, sign_replace_key},
 };
-use sync_types::{encode, frame::{Cut, ExternalProof}};
+use sync_types::{
+    encode,
+    frame::{Cut, ExternalProof},
+};
 
 use super::{
     Membership, PrepareError, Prepared, client,

@@ -160,9 +160,10 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
         let ends: Vec<Reached> = members
             .iter()
             .map(|(device, public)| {
-                let held = answer.heads.iter().find(|head| {
-                    verify_head(&group, head, public).is_some_and(|header| header.sender == *device)
-                });
+                let held = answer
+                    .heads
+                    .iter()
+                    .find(|head| verify_head(&group, head, public).is_some_and(|header| header.sender == *device));
                 let (seq, hash) = held.map_or_else(Default::default, |head| (head.seq, head.hash));
                 Reached { sender: *device, seq, hash }
             })

@@ -132,11 +132,8 @@ impl RecoveryKit {
     pub fn share<P: CryptoProvider>(&self, crypto: &P, group: &GroupId) -> Result<KitShare, KitCryptoError> {
         let suite = crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(KitCryptoError)?;
         let (_, public) = suite.kem_derive(&*self.derive(SEALING)).map_err(|_| KitCryptoError)?;
-        let mut share = KitShare {
-            mac_key: *self.mac_key(),
-            seal_key: Opaque(public.to_vec()),
-            signature: Signature([0; 64]),
-        };
+        let mut share =
+            KitShare { mac_key: *self.mac_key(), seal_key: Opaque(public.to_vec()), signature: Signature([0; 64]) };
         sign_share(&self.signing_key(), group, &mut share);
         Ok(share)
     }

@@ -158,7 +158,8 @@ fn old_kit() -> Seen {
     let proof = Signature(attach::prove_recovery(&kit(1).signing_key(), &exporter(conn)));
     let key = kit(1).signing_key().public();
     let answers = lab.raw(conn, ToRelay::Recover(Recover { version: VERSION, key, skip: 0, proof }));
-    let replaced = |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == sync_types::Code::KitReplaced);
+    let replaced =
+        |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == sync_types::Code::KitReplaced);
     harm(answers.iter().any(replaced), "the relay does not say that there is a newer kit")?;
     // The relay in league shows it the state all the same.
     let state = state(&mut lab, 1, &fresh)?;

@@ -7,8 +7,8 @@ use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay,
-    Vouch, WelcomeFor,
+    Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide,
+    ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::Settings;

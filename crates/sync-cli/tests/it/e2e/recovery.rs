@@ -81,10 +81,12 @@ fn words_are_read_as_people_write_them_and_refused_by_name() {
     new.run_with(&recover, b"abandon abandon").fails("KIT_INVALID", 2);
     let other = format!("{}art", "abandon ".repeat(23));
     new.run_with(&recover, other.as_bytes()).fails("KIT_UNKNOWN", 5);
-    new.run_with(&["recover", "--name", "new", "--relay", "embedded"], kit.words.as_bytes()).fails("KIT_NEEDS_RELAY", 2);
+    new.run_with(&["recover", "--name", "new", "--relay", "embedded"], kit.words.as_bytes())
+        .fails("KIT_NEEDS_RELAY", 2);
 
     // Numbered, in capitals, over several lines, from a file.
-    let written: String = kit.words.split(' ').zip(1..).map(|(word, at)| format!("{at}. {}\n", word.to_uppercase())).collect();
+    let written: String =
+        kit.words.split(' ').zip(1..).map(|(word, at)| format!("{at}. {}\n", word.to_uppercase())).collect();
     std::fs::write(at("paper"), written).unwrap();
     let paper = at("paper");
     let from_file = [&recover[..], &["--words-file", paper.to_str().unwrap()]].concat();

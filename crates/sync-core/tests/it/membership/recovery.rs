@@ -42,7 +42,10 @@ fn the_recovery_key_lets_one_device_in_and_that_one_puts_the_others_out() {
 
     let remove: Vec<_> = world.devices.iter().map(Membership::device).collect();
     let cut = encode(&Cut {
-        last: remove.iter().map(|id| sync_types::body::Reached { sender: *id, seq: 0, hash: Default::default() }).collect(),
+        last: remove
+            .iter()
+            .map(|id| sync_types::body::Reached { sender: *id, seq: 0, hash: Default::default() })
+            .collect(),
         lost: false,
     });
     let settings = Some(Settings { recovery_key: recovery.public().to_vec(), ..settings() });
