@@ -1,5 +1,7 @@
 //! The relay of a simulated world: the real mailbox, sessions and store behind a group commit that can be cut short.
 
+mod kits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -7,14 +9,14 @@ use futures_util::FutureExt;
 use mls_rs::CryptoProvider;
 use sync_relay::mailbox::{
     Attachment, CommitContext, Decision, GroupState, Kit, Limits, NewEntries, Notice, Proof, Refusal, Stated,
-    Verifying, View, check_kit,
+    Verifying, View,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{
     Bytes, EntriesQuery, EntryRow, GroupRows, IndexRow, MemoryStore, Store, StoreError, StoreFuture, Write,
 };
 use sync_rules::{Observe, ObserveError, Observed, Observer, Step};
-use sync_types::frame::{About, Attach, EntryKind, FromRelay, Recover, Recovery, ToRelay};
+use sync_types::frame::{About, Attach, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
 
 use crate::crypto::InsecureCrypto;
@@ -261,47 +263,6 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         };
         match result {
             Ok(decision) => self.decided(Some(conn), group, about, decision, op),
-            Err(refusal) => self.refused(Some(conn), group, refusal),
-        }
-    }
-
-    /// Somebody comes with a recovery kit.
-    fn recover(&mut self, conn: ConnId, request: &Recover, proof: &Proof) {
-        let none = GroupId([0; 32]);
-        let kit = match check_kit(request, proof) {
-            Ok(kit) => kit,
-            Err(refusal) => return self.refused(Some(conn), none, refusal),
-        };
-        let groups = now(self.store.kits(kit.key())).unwrap_or_default();
-        let current = groups.iter().filter(|(_, current)| *current).nth(usize::from(request.skip));
-        let Some((group, _)) = current.or(groups.first().filter(|_| request.skip == 0)).copied() else {
-            return self.refused(Some(conn), none, Kit::unknown());
-        };
-        if let Some(client) = self.clients.get_mut(&conn) {
-            client.kit = Some((group, kit));
-        }
-        match self.groups.get(&group).map(|state| state.recoverable(kit)) {
-            Some(Ok(decision)) => self.decided(Some(conn), group, About::Session, decision, None),
-            Some(Err(refusal)) => self.refused(Some(conn), group, refusal),
-            None => self.refused(Some(conn), group, Kit::unknown()),
-        }
-    }
-
-    fn recovery(&mut self, conn: ConnId, request: &Recovery, now: u64) {
-        let Some((group, kit)) = self.clients.get(&conn).and_then(|client| client.kit) else { return };
-        let attached = self.attached(group);
-        let Some(state) = self.groups.get_mut(&group) else { return };
-        let limits = Limits::default();
-        let context = CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
-        let result = state.recover(kit, request, context);
-        let epoch = state.epoch();
-        let step = self.observer.1.lock().expect("nothing panics while it holds this lock").take();
-        match result {
-            Ok(decision) => {
-                let ordered = !decision.writes.is_empty();
-                let op = step.filter(|_| ordered).map(|step| Op::Recovered { device: step.committer, epoch });
-                self.decided(Some(conn), group, About::Commit, decision, op);
-            }
             Err(refusal) => self.refused(Some(conn), group, refusal),
         }
     }
