@@ -206,8 +206,9 @@ impl<P: CryptoProvider + Clone> Observer<P> {
 
 impl<P: CryptoProvider + Clone> Observer<P> {
     /// Whether an honest relay may have ordered this commit in the group that the GroupInfo describes. It checks
-    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets.
-    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<(), ObserveError> {
+    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets. Gives who is in
+    /// the group by it that was not before.
+    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<Vec<DeviceId>, ObserveError> {
         let message = group_info_message(group_info)?;
         let mut group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
         let (before, tree_before) = (observed(&group)?, tree(&group)?);
@@ -216,7 +217,7 @@ impl<P: CryptoProvider + Clone> Observer<P> {
         let after = observed(&group)?;
         let gone: Vec<DeviceId> = before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
         cut(&done.authenticated_data, &gone)?;
-        Ok(())
+        Ok(after.members.iter().filter(|m| !before.members.contains(m)).map(|m| m.0).collect())
     }
 }
 

@@ -154,11 +154,11 @@ impl<P: CryptoProvider + Clone> Membership<P> {
 
     /// Applies a commit that the relay ordered. An error changes nothing. Whatever was pending is done with: either this
     /// was it, or it lost.
-    pub fn apply(&mut self, commit: &[u8]) -> Result<Applied, ApplyError> {
+    pub fn apply(&mut self, bytes: &[u8]) -> Result<Applied, ApplyError> {
         if self.removed {
             return Err(ApplyError::Removed);
         }
-        let commit = CommitMessage::parse(commit)?;
+        let commit = CommitMessage::parse(bytes)?;
         if commit.group != self.group_id() {
             return Err(ApplyError::OtherGroup);
         }
@@ -191,8 +191,9 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             self.check_keys(&group)?;
         }
         let (mut added, removed) = self.changes(new_epoch)?;
-        // An external commit's committer has no place before it.
+        // An external commit's committer has no place before it, and where it puts this device out, none here behind it either.
         let committer = match group.member_at_index(done.committer).filter(|_| external) {
+            _ if external && removed_me => self.newcomer_by(bytes)?,
             Some(newcomer) => mls::seated(&newcomer.signing_identity).map_err(Violation::from)?.0,
             None => self.member_at(done.committer).device,
         };
@@ -221,6 +222,13 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             self.exporter_taken = false;
         }
         Ok(applied)
+    }
+
+    /// Who comes into the group by this external commit, as everybody can see.
+    fn newcomer_by(&self, commit: &[u8]) -> Result<DeviceId, ApplyError> {
+        let info = self.group.group_info_message_allowing_ext_commit(true)?.to_bytes()?;
+        let came = Observer::new(self.crypto.clone()).may_be_ordered(&info, commit).ok();
+        came.and_then(|came| came.first().copied()).ok_or_else(|| NotACommit::OtherMessage.into())
     }
 
     /// Whether an honest relay may have ordered these bytes as the next commit. If not, no member can be told by them.
