@@ -12,16 +12,24 @@ pub enum Defence {
     Chain,
     /// What a chain lacks is asked of its sender, then of the other members.
     Repair,
+    /// Who hears of an epoch whose beginning the relay keeps back does not wait for it in silence.
+    LaterEpoch,
     /// A delivery counts by the receiver's signature, not by the relay's word.
     ReceiptSignature,
     /// Acknowledgements of devices that are not known yet are kept up to a bound.
     EarlyReceipts,
+    /// A relay that owes an answer, or the other side of a pairing, is waited for only so long.
+    Patience,
+    /// Times that a wrong clock or a relay put far into the future are put right.
+    Clock,
     /// What waits of one sender behind a hole is bounded in bytes.
     GapBytes,
     /// What a device applied once it does not apply again.
     Duplicates,
     /// Entries that a device has stored already are not looked at.
     Cursor,
+    /// A device's writes of one turn are on its disk together, or not at all.
+    Transaction,
     /// A device takes no cursor near the end of numbers.
     CursorBound,
     /// A store takes each blob id once.
@@ -30,6 +38,8 @@ pub enum Defence {
     FalseClaims,
     /// A newcomer joins only a group that has agreed on what was offered to it.
     OfferedSettings,
+    /// A newcomer joins only the group that was offered to it, by whoever offered it.
+    OfferedGroup,
     /// Members hand on no history where the group has agreed on none.
     HistoryPolicy,
     /// Devices compare what they hold under one number.
@@ -38,6 +48,8 @@ pub enum Defence {
     PassOver,
     /// An envelope holds what its class says.
     BodyClass,
+    /// A device's id is the hash of its key.
+    DeviceIds,
     /// A group has no keys that its members cannot encrypt to.
     TreeKeys,
     /// A member that cannot apply a commit has it undone.
@@ -46,6 +58,8 @@ pub enum Defence {
     RejectMember,
     /// A reject is of one commit, and of no other for the same epoch.
     RejectCommit,
+    /// A change that a member rejected is not applied again.
+    Rejected,
     /// What no honest relay would have ordered is the relay's doing, and no reason to reject or to take a new key.
     RelayOrders,
     /// A commit states of those whom it removes what can be.
@@ -64,6 +78,8 @@ pub enum Defence {
     FreshEpochKey,
     /// The relay takes envelopes, acknowledgements and commits from present members alone.
     CurrentMember,
+    /// What a group may hold at a relay is bounded.
+    Quota,
     /// The relay shows a removed device commits up to its removal, and nothing else.
     RemovedView,
     /// Whoever attaches proves that it has a member's key.
@@ -74,6 +90,8 @@ pub enum Defence {
     ReplaceKeyRest,
     /// Whoever has seen a removal is led to no state of the group in which it has not happened.
     SeenRemovals,
+    /// A device compares what it knows of itself with what the relay and the members show of it.
+    OwnRecords,
     /// A person types the digits that the newcomer shows.
     CheckCode,
     /// Wrong digits end a pairing at the second try.
@@ -86,6 +104,8 @@ pub enum Defence {
     Expiry,
     /// Every byte of a link is bound into the handshake.
     Prologue,
+    /// Only who has seen the link can answer it.
+    LinkSecret,
     /// A link belongs to one app.
     AppTag,
     /// Messages of a pairing have the length that their place allows.
@@ -94,8 +114,12 @@ pub enum Defence {
     CodeOnce,
     /// The points of an exchange over a short code are of prime order.
     PakePoints,
+    /// The points of a handshake are ones that a secret comes of.
+    DhPoints,
     /// A nameplate that somebody came to takes nobody else.
     NameplateOnce,
+    /// A link's rendezvous that somebody came to takes nobody else.
+    SlotOnce,
     /// A network comes to few nameplates in a time.
     NameplateTries,
     /// Lists are counted while they are read, and blobs of history before they are kept.
@@ -108,23 +132,30 @@ impl Defence {
         Self::EnvelopeSignature,
         Self::Chain,
         Self::Repair,
+        Self::LaterEpoch,
         Self::ReceiptSignature,
         Self::EarlyReceipts,
+        Self::Patience,
+        Self::Clock,
         Self::GapBytes,
         Self::Duplicates,
         Self::Cursor,
+        Self::Transaction,
         Self::CursorBound,
         Self::BlobIds,
         Self::FalseClaims,
         Self::OfferedSettings,
+        Self::OfferedGroup,
         Self::HistoryPolicy,
         Self::SplitView,
         Self::PassOver,
         Self::BodyClass,
+        Self::DeviceIds,
         Self::TreeKeys,
         Self::Reject,
         Self::RejectMember,
         Self::RejectCommit,
+        Self::Rejected,
         Self::RelayOrders,
         Self::CutForm,
         Self::KnownSigner,
@@ -134,22 +165,27 @@ impl Defence {
         Self::PresenceMember,
         Self::FreshEpochKey,
         Self::CurrentMember,
+        Self::Quota,
         Self::RemovedView,
         Self::AttachProof,
         Self::ReplaceKeyProof,
         Self::ReplaceKeyRest,
         Self::SeenRemovals,
+        Self::OwnRecords,
         Self::CheckCode,
         Self::CheckCodeTries,
         Self::Fingerprint,
         Self::SecondScanner,
         Self::Expiry,
         Self::Prologue,
+        Self::LinkSecret,
         Self::AppTag,
         Self::HandshakeLength,
         Self::CodeOnce,
         Self::PakePoints,
+        Self::DhPoints,
         Self::NameplateOnce,
+        Self::SlotOnce,
         Self::NameplateTries,
         Self::Counting,
     ];

@@ -98,6 +98,7 @@ pub(crate) struct Relay<P: CryptoProvider + Clone + Send + Sync = InsecureCrypto
     pub(crate) faults: Vec<(&'static str, String)>,
     pub(crate) refusals: Vec<Code>,
     pub(crate) checks: [u64; 3],
+    pub(crate) limits: Limits,
     mutation: Option<Mutation>,
     /// How many bytes of entries go out in one portion.
     portion: usize,
@@ -120,6 +121,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             faults: Vec::new(),
             refusals: Vec::new(),
             checks: [0; 3],
+            limits: Limits::default(),
             mutation,
             portion,
         }
@@ -208,7 +210,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         let Some((group, device)) = self.clients.get(&conn).and_then(|c| Some((c.group?, c.device?))) else { return };
         let attached = self.attached(group);
         let Some(state) = self.groups.get_mut(&group) else { return };
-        let limits = Limits::default();
+        let limits = self.limits;
         let (about, result, op) = match ask {
             Ask::Push(envelopes) => {
                 let keys = Arc::new(state.keys());

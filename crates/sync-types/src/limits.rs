@@ -61,6 +61,9 @@ pub const NAMEPLATE_TRIES: u32 = 10;
 /// How often a person may type a check code.
 pub const CHECK_CODE_TRIES: u8 = 2;
 
+/// How long a relay may take to answer, beside the time that the bytes take on a line of 4 KiB a second.
+pub const ANSWER: Duration = Duration::from_secs(60);
+
 /// How long a commit is provisional at the most.
 pub const PROVISIONAL: Duration = Duration::from_secs(10);
 /// How long an epoch's key is kept after this device applied the commit that ended it.

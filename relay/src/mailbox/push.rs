@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::envelope::{Class, Header};
 use sync_types::frame::{About, EntryKind, FromRelay, Head};
 use sync_types::{Code, DeviceId, EntryHash, limits};
@@ -280,7 +282,8 @@ impl Batch<'_> {
         let held = self.state.counters;
         let entries = held.entries + self.entries + 1;
         let bytes = held.bytes + self.bytes + size;
-        if entries > self.limits.group_entries || bytes > self.limits.group_bytes {
+        let full = entries > self.limits.group_entries || bytes > self.limits.group_bytes;
+        if full && stands(Defence::Quota) {
             let refusal = refuse(Code::Quota, "the group's quota is used up");
             return Err(refusal.retry_after(self.limits.quota_retry_ms));
         }

@@ -309,7 +309,7 @@ impl Engine {
     fn timeouts(&mut self, work: &mut Work, now: u64) {
         // There is nothing yet beside which the first one could be handled.
         self.handle_frames(1, work, now);
-        let is_due = |device: &Device<_>| device.next_timeout().is_some_and(|at| at <= now);
+        let is_due = |device: &Device<_>| device.is_due(now);
         if self.leaving.is_some() || self.device.as_ref().is_some_and(is_due) {
             // What came in time counts as that.
             self.handle_frames(usize::MAX, work, now);

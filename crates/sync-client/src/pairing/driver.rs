@@ -5,9 +5,9 @@ use std::sync::Arc;
 use sync_core::Joining;
 use sync_core::pairing::{Consent, Output};
 use sync_types::frame::FromRelay;
-use sync_types::{Code, DeviceId, GroupId};
+use sync_types::{Code, DeviceId, GroupId, limits};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::failed;
 use super::meeting::Meeting;
@@ -289,10 +289,11 @@ impl Driver {
                 .map_err(closed)
                 .and_then(|result| result)
                 .map(|(group, device)| PairingEvent::Joined { group, device }),
-            Some(Outcome::Added(outcome, name)) => outcome
+            // A relay that says nothing of the change holds up nobody for ever.
+            Some(Outcome::Added(outcome, name)) => timeout(limits::PAIRING_TTL, outcome)
                 .await
-                .map_err(closed)
-                .and_then(|result| result)
+                .map_err(|_| SyncError::new(Code::Timeout, "the relay has not said that the device is added"))
+                .and_then(|added| added.map_err(closed).and_then(|result| result))
                 .map(|device| PairingEvent::Added { device, name }),
             None => Err(SyncError::new(Code::Internal, "a pairing ended without an outcome")),
         };

@@ -7,7 +7,7 @@ use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_reject, verify_reject};
 use sync_types::body::{Baseline, Reached};
 use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
-use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
 use super::Device;
 use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
@@ -17,6 +17,9 @@ use crate::store::{Key, Write};
 
 /// How long a refused change waits when the relay names no time, in milliseconds.
 const RETRY_MS: u64 = 100;
+
+/// How many rejected commits are remembered, as a relay does.
+const REJECTED: usize = 64;
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Makes the change that is due, if the group is quiet: removals first.
@@ -66,12 +69,28 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// The next change to make. What came true by somebody else's commit is taken off the list.
-    fn next_intent(&mut self, now: u64) -> Option<Intent> {
-        let late = |i: &&Intent| matches!(i, Intent::Add(add) if add.expires_at <= now);
-        while let Some(intent) = self.intents.list.iter().find(late).cloned() {
+    /// Takes nobody in any more who has stopped waiting, whether or not a relay lets this device change anything. What the
+    /// relay may have ordered already is not given up.
+    pub(super) fn give_up_late_adds(&mut self, now: u64) {
+        let ordered = |intent: &Intent| self.pending.as_ref().is_some_and(|pending| pending.intent == *intent);
+        let late = |i: &&Intent| matches!(i, Intent::Add(add) if add.expires_at <= now) && !ordered(i);
+        for intent in self.intents.list.iter().filter(late).cloned().collect::<Vec<_>>() {
             self.give_up(&intent, Code::Timeout);
         }
+    }
+
+    pub(super) fn late_add_at(&self) -> Option<u64> {
+        let ordered = |intent: &Intent| self.pending.as_ref().is_some_and(|pending| pending.intent == *intent);
+        let expires = |intent: &Intent| match intent {
+            Intent::Add(add) if !ordered(intent) => Some(add.expires_at),
+            _ => None,
+        };
+        self.intents.list.iter().filter_map(expires).min()
+    }
+
+    /// The next change to make. What came true by somebody else's commit is taken off the list.
+    fn next_intent(&mut self, now: u64) -> Option<Intent> {
+        self.give_up_late_adds(now);
         let members: Vec<DeviceId> = self.membership.members().iter().map(|m| m.device).collect();
         let before = self.intents.list.len();
         self.intents.list.retain(|intent| match intent {
@@ -185,6 +204,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn commit_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
         if self.is_own_replacement(bytes) {
             return self.take_over(now);
+        }
+        if self.relay.rejected.contains(&CommitMessage::hash(bytes)) && stands(Defence::Rejected) {
+            return self.count(Outcome::StaleCommit);
         }
         let state = match self.membership.state() {
             Ok(state) => state,
@@ -346,6 +368,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn drop_before(&mut self) {
         let Some(before) = self.before.take() else { return };
         self.dirty.insert(Key::Before);
+        if !self.relay.rejected.is_empty() {
+            self.relay.rejected.clear();
+            self.dirty.insert(Key::Relay);
+        }
         match self.identity.removed_by {
             // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
             Some(_) if before.replaced == Some(self.me) => self.halt(Code::Cloned),
@@ -374,8 +400,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let same = |own: Reject| own.commit_hash == reject.commit_hash || !stands(Defence::RejectCommit);
             r.epoch == reject.epoch && own.is_some_and(same)
         };
-        if self.relay.refused.take_if(refused_this).is_some() {
-            self.dirty.insert(Key::Relay);
+        if self.relay.refused.take_if(refused_this).is_some() || applied {
+            self.note_rejected(reject.commit_hash);
         }
         if let Some(session) = &mut self.session {
             // The epoch that was there when the session began may be this one.
@@ -397,6 +423,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(intent) = &before.own {
             self.give_up(intent, Code::CommitRejected);
         }
+    }
+
+    /// The group has decided on this commit: whoever could apply it is not to do so again.
+    fn note_rejected(&mut self, commit: EntryHash) {
+        if !self.relay.rejected.contains(&commit) {
+            self.relay.rejected.push(commit);
+            let surplus = self.relay.rejected.len().saturating_sub(REJECTED);
+            self.relay.rejected.drain(..surplus);
+        }
+        self.dirty.insert(Key::Relay);
     }
 
     /// A reject is good if a member signed it that the commit found in the group and kept, and that did not make it. A

@@ -35,7 +35,7 @@ const READ_AGAIN_CAP_MS: u64 = 60_000;
 pub(super) struct Pause {
     failures: u32,
     /// When it is tried again, in milliseconds; 0 once that time has come.
-    until: u64,
+    pub(super) until: u64,
 }
 
 impl<P: CryptoProvider + Clone> Device<P> {

@@ -9,12 +9,14 @@
 //! Several inputs may share a transaction. If it fails, the device's memory is ahead of its disk: drop it, drop the
 //! connection, and [`Device::load`] it again.
 
+mod clock;
 mod commits;
 mod control;
 mod deliver;
 mod early;
 mod history;
 mod joining;
+mod patience;
 mod queries;
 mod receipts;
 mod records;
@@ -169,6 +171,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     counts: [u64; Outcome::ALL.len()],
     /// When this device last renewed its keys because another member waits for its signature.
     renewed_at: Option<u64>,
+    /// The time of the last input, in milliseconds; 0 before the first.
+    clock: u64,
 
     dirty: BTreeSet<Key>,
     /// Rows that are written with whatever is written next.
@@ -247,6 +251,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             unstated: BTreeSet::new(),
             unseen: BTreeSet::new(),
             renewed_at: None,
+            clock: 0,
             waiting_for_epoch: BTreeSet::new(),
             counts: [0; Outcome::ALL.len()],
             dirty: BTreeSet::new(),

@@ -70,6 +70,8 @@ pub(super) struct RelayRecord {
     pub(super) cursor: u64,
     /// A commit that could not be applied, while the group decides.
     pub(super) refused: Option<RefusedCommit>,
+    /// Commits for the next epoch that a member rejected. No relay orders them again.
+    pub(super) rejected: Vec<EntryHash>,
 }
 
 /// A commit that this device could not apply and rejected. Until the group has decided, nothing is acknowledged: an

@@ -6,13 +6,19 @@
 mod bombs;
 mod branches;
 mod codes;
+mod fields;
 mod former;
+mod kept_back;
 mod keys;
 pub(crate) mod lab;
 mod limits;
+mod links;
+mod local;
 mod member;
+mod outside;
 mod pairing;
 mod relay;
+mod stalls;
 
 use std::panic::catch_unwind;
 
@@ -32,6 +38,8 @@ pub enum By {
     Pairing,
     /// Somebody who is in no group, and reaches the relay.
     Stranger,
+    /// What befalls a device, or somebody who has it in hand.
+    Local,
 }
 
 impl By {
@@ -43,6 +51,7 @@ impl By {
             Self::Member => "member",
             Self::Pairing => "pairing",
             Self::Stranger => "stranger",
+            Self::Local => "local",
         }
     }
 }
@@ -93,14 +102,20 @@ impl Report {
 pub fn all() -> Vec<Attack> {
     let tables = [
         relay::ATTACKS,
+        fields::ATTACKS,
+        kept_back::ATTACKS,
+        stalls::ATTACKS,
         limits::ATTACKS,
         keys::ATTACKS,
         branches::ATTACKS,
         former::ATTACKS,
+        outside::ATTACKS,
         member::ATTACKS,
         bombs::ATTACKS,
         pairing::ATTACKS,
+        links::ATTACKS,
         codes::ATTACKS,
+        local::ATTACKS,
     ];
     tables.concat()
 }

@@ -279,6 +279,10 @@ impl World {
         let mut due = 0u64;
         for (source, h) in self.hosts.iter().enumerate().filter(|(_, h)| h.last_group == Some(group) && !h.sabotaged) {
             let Some(id) = h.last_id else { continue };
+            // A copy that stopped holds numbers that are another's, and what it alone had is lost with it.
+            if h.cloned && self.is_out(source) {
+                continue;
+            }
             let alone = members.len() == 1 && members.contains(&source);
             for row in h.disk.log.values().filter(|r| r.sender == id && !alone) {
                 let accepted = model.placed.contains_key(&(id, row.seq));

@@ -65,6 +65,7 @@ impl World {
     pub(super) fn send_down(&mut self, conn: ConnId, frame: FromRelay) {
         let Some(host) = self.conns.get(&conn).filter(|c| !c.closing).map(|c| c.host) else { return };
         self.check_sent(host, &frame);
+        let Some(frame) = self.maybe_stall(conn, frame) else { return };
         let frame = self.maybe_reorder(host, frame);
         let frame = self.maybe_withhold(host, frame);
         let delay = self.delay();
@@ -177,6 +178,11 @@ impl World {
         if self.conns.get(&conn).is_some_and(|c| c.relay_end && c.device_end) {
             self.conns.remove(&conn);
         }
+    }
+
+    /// Whether the stream has broken, and an end of it may not know yet.
+    pub(super) fn is_closing(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|c| c.closing)
     }
 
     /// The device lets go of its connection: by its will, or because it died.
