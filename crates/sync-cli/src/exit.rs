@@ -30,6 +30,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::LinkInvalid
         | Code::CodeInvalid
         | Code::CodeNeedsRelay
+        | Code::CodeNotApproved
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,

@@ -6,6 +6,7 @@
 //!
 //! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there.
 
+pub mod approved;
 pub mod device;
 pub mod event;
 pub mod membership;

@@ -98,6 +98,8 @@ pub enum Defence {
     NameplateOnce,
     /// A network comes to few nameplates in a time.
     NameplateTries,
+    /// An envelope is sealed by the suite of its group.
+    GroupSuite,
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
 }
@@ -151,6 +153,7 @@ impl Defence {
         Self::PakePoints,
         Self::NameplateOnce,
         Self::NameplateTries,
+        Self::GroupSuite,
         Self::Counting,
     ];
 }

@@ -60,7 +60,7 @@ codes! {
     /// The other side speaks another protocol version.
     Version = 2, "VERSION", Person, "Update the app on both devices, or the relay, to the same major version.";
     /// The group or the link uses a cipher suite that this build does not have.
-    Suite = 3, "SUITE", Person, "Use a build with the group's cipher suite.";
+    Suite = 3, "SUITE", Person, "Use a build with the group's cipher suite. If both have it, let the device that is in the group show the link.";
     /// A failure inside the software.
     Internal = 4, "INTERNAL", Device, "Try again. If it stays, report it: this is a bug.";
 
@@ -121,6 +121,9 @@ codes! {
     OutOfStep = 43, "OUT_OF_STEP", Device, "This device could not follow a change of its group. It takes a new key and fetches what it lacks by itself; keep it and another device online.";
     /// The group's newest state is signed by nobody whom this device knows, so that a relay may have made it up.
     UnknownSigner = 44, "UNKNOWN_SIGNER", Device, "Devices came to the group that this one never met, and one of them changed it last. Keep a device online that this one knows: it renews its keys within eight days, and this one comes back by itself; or reset this one and pair it again.";
+
+    /// A short code was asked for in a group of FIPS-approved algorithms, or in a build that has no others.
+    CodeNotApproved = 46, "CODE_NOT_APPROVED", Caller, "Use the link or the QR: short codes stand on SPAKE2, which FIPS does not approve.";
 
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";

@@ -7,7 +7,7 @@ use sync_rules::{SigningKey, attach};
 use sync_types::body::{Baseline, Span};
 use sync_types::frame::{About, Attach, FromRelay, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{DeviceId, GroupId, Opaque, VERSION, decode, encode};
+use sync_types::{DeviceId, GroupId, Opaque, Suite, VERSION, decode, encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::records::{Peer, Want};
@@ -17,13 +17,14 @@ use crate::membership::{Invitation, Membership, key_package};
 use crate::pairing::GroupOffer;
 use crate::store::{Key, Write};
 
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 
 /// What is stored, under [`Key::Joining`], from the pairing's offer on.
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
 struct Record {
     version: u8,
     seed: [u8; 32],
+    suite: u8,
     name: Opaque,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     secrets: Vec<u8>,
@@ -54,29 +55,32 @@ impl Drop for Record {
 /// A newcomer between pairing and its Welcome: it has a key, a key package, and what its sponsor promised.
 pub struct Joining<P> {
     crypto: P,
+    suite: Suite,
     key: SigningKey,
     record: Record,
 }
 
 impl<P: CryptoProvider + Clone> Joining<P> {
-    /// Draws a key and makes its key package, dated by the sponsor's time in milliseconds. Gives the package for the
-    /// pairing machine.
+    /// Draws a key and makes its key package, of the pairing's suite and dated by the sponsor's time in milliseconds. Gives the
+    /// package for the pairing machine.
     pub fn new(
         crypto: P,
+        suite: Suite,
         sponsor_now: u64,
         name: &str,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Vec<u8>), DeviceError> {
         let key = SigningKey::generate(rng);
-        let package = key_package(crypto.clone(), &key, sponsor_now)?;
+        let package = key_package(crypto.clone(), suite, &key, sponsor_now)?;
         let record = Record {
             version: RECORD_VERSION,
             seed: *key.seed(),
+            suite: suite as u8,
             name: Opaque(name.as_bytes().to_vec()),
             secrets: package.secrets.to_vec(),
             offered: None,
         };
-        Ok((Self { crypto, key, record }, package.message))
+        Ok((Self { crypto, suite, key, record }, package.message))
     }
 
     /// Takes what the sponsor promised. From now on the newcomer has to be stored.
@@ -101,7 +105,8 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         if record.version != RECORD_VERSION {
             return Err(DeviceError::Version(record.version));
         }
-        Ok(Self { crypto, key: SigningKey::from_seed(&record.seed), record })
+        let suite = Suite::from_wire(record.suite).map_err(DeviceError::Refused)?;
+        Ok(Self { crypto, suite, key: SigningKey::from_seed(&record.seed), record })
     }
 
     /// The id that this device will have.
@@ -125,6 +130,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         let group = self.group().ok_or(DeviceError::Invalid("the sponsor has not promised anything yet"))?;
         Ok(ToRelay::Attach(Attach {
             version: VERSION,
+            suite: self.suite as u8,
             group,
             device: self.id(),
             stored: 0,

@@ -37,7 +37,7 @@ pub fn replace<P: CryptoProvider + Clone>(
     let place = Place { group: &state.observed.group, epoch: state.observed.epoch, transcript: &state.transcript };
     let proof = ExternalProof::ReplaceKey(sign_replace_key(old, place, &new.public()));
     let shelf = GroupShelf::default();
-    let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some(new));
+    let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some((state.observed.suite, new)));
     let (group, message) = client
         .external_commit_builder()?
         .with_removal(leaf)

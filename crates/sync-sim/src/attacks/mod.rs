@@ -13,11 +13,13 @@ mod limits;
 mod member;
 mod pairing;
 mod relay;
+mod suites;
 
 use std::panic::catch_unwind;
 
 use sync_rules::Defence;
 use sync_rules::defence::without;
+use sync_types::Suite;
 
 /// Who attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +93,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    let tables = [
+    let mut tables = vec![
         relay::ATTACKS,
         limits::ATTACKS,
         keys::ATTACKS,
@@ -100,8 +102,12 @@ pub fn all() -> Vec<Attack> {
         member::ATTACKS,
         bombs::ATTACKS,
         pairing::ATTACKS,
-        codes::ATTACKS,
+        suites::ATTACKS,
     ];
+    if Suite::XWing.is_ours() {
+        // Without it there are no short codes to attack.
+        tables.push(codes::ATTACKS);
+    }
     tables.concat()
 }
 

@@ -1,6 +1,8 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
 mod backlog;
+// Short codes are of suite 1 alone; `links` has their refusal in the other.
+#[cfg(not(feature = "fips"))]
 mod codes;
 mod crash_points;
 /// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
