@@ -115,7 +115,11 @@ async fn the_key_exchange_is_hybrid_post_quantum() {
     let first = crypto_provider().kx_groups[0].name();
     let wanted = if cfg!(feature = "fips") { NamedGroup::secp256r1MLKEM768 } else { NamedGroup::X25519MLKEM768 };
     assert_eq!(first, wanted);
-    assert_eq!(crypto_provider().fips(), cfg!(feature = "fips"), "with the feature, everything is of aws-lc's FIPS module");
+    assert_eq!(
+        crypto_provider().fips(),
+        cfg!(feature = "fips"),
+        "with the feature, everything is of aws-lc's FIPS module"
+    );
     let mut classical = (*crypto_provider()).clone();
     classical.kx_groups = vec![kx_group::SECP256R1];
     let refused = tokio::time::timeout(Duration::from_secs(20), Quic::connect_with(&relay, Arc::new(classical))).await;

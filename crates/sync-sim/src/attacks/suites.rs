@@ -113,6 +113,7 @@ fn mixed() -> Seen {
     let refused = answers.iter().any(|frame| matches!(frame, FromRelay::Refused(r) if r.code() == Code::Suite));
     harm(refused, "the relay takes an envelope of another suite")?;
     lab.relay.ended(conn);
+    lab.run();
     // One in league shows it to everybody.
     lab.inject(MALLORY, &envelope);
     harm(!lab.has(1, "by another suite"), "who has agreed on one suite reads what is sealed by another")?;

@@ -135,13 +135,13 @@ impl Observe for Plain {
         let member = |m: &[u8]| (DeviceId::from_slice(&m[..16]).unwrap(), m[16..].try_into().unwrap());
         let members = bytes[40..].chunks(48).map(member).collect();
         Ok(Observed {
-        snapshot: bytes.to_vec(),
-        group,
-        suite: Suite::FOUNDED,
-        epoch,
-        members,
-        settings: Settings::default(),
-    })
+            snapshot: bytes.to_vec(),
+            group,
+            suite: Suite::FOUNDED,
+            epoch,
+            members,
+            settings: Settings::default(),
+        })
     }
 
     fn process(&self, state: &[u8], commit: &[u8], _: &[u8]) -> Result<Step, ObserveError> {
