@@ -69,8 +69,8 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// Draws a link for the other side to scan. It works once, for `ttl`, which is 1 second to [`limits::PAIRING_TTL`]. `suite` is
-    /// the member's group's; a newcomer has none yet, and names what it would found.
+    /// Draws a link for the other side to scan. It works once, for `ttl`, 1 second to [`limits::PAIRING_TTL`]. `suite` is the
+    /// member's group's, or what a newcomer would found.
     ///
     /// # Errors
     /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::Link`] if `relay` is.
@@ -105,8 +105,7 @@ impl Pairing {
     /// Takes up a link that the other side shows.
     ///
     /// # Errors
-    /// [`PairingError::WrongApp`], [`PairingError::WrongSide`] and [`PairingError::Suite`] before anything is sent;
-    /// [`PairingError::Input`] if the app id is out of bounds.
+    /// [`PairingError::Input`], [`PairingError::WrongApp`], [`PairingError::WrongSide`], [`PairingError::Suite`]: nothing is sent.
     pub fn scan(link: Link, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
         if link.app != derive::app_tag(app_id) && stands(Defence::AppTag) {
@@ -129,8 +128,7 @@ impl Pairing {
     /// is 1 second to [`limits::PAIRING_TTL`]. `nameplate` is the relay's number of the rendezvous that is open already.
     ///
     /// # Errors
-    /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::ShortCode`] if the nameplate is,
-    /// [`PairingError::NoCodes`] in a build of suite 2.
+    /// [`PairingError::Input`], [`PairingError::ShortCode`] for the nameplate, [`PairingError::NoCodes`] without suite 1.
     pub fn show_code(
         side: Side,
         app_id: &str,
@@ -153,7 +151,7 @@ impl Pairing {
     /// Takes up a short code that the other side shows.
     ///
     /// # Errors
-    /// [`PairingError::Input`] if the app id is out of bounds, [`PairingError::NoCodes`] in a build of suite 2.
+    /// [`PairingError::Input`] if the app id is out of bounds, [`PairingError::NoCodes`] without suite 1.
     pub fn type_code(code: ShortCode, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
         check_codes()?;
