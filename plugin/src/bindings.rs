@@ -23,6 +23,8 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             group::doctor,
             group::devices,
             group::remove_device,
+            group::set_relays,
+            group::give_up_first_relay,
             group::leave,
             group::reset,
             pairing::invite::<tauri::Wry>,

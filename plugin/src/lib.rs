@@ -155,6 +155,8 @@ impl Builder {
                 group::doctor,
                 group::devices,
                 group::remove_device,
+                group::set_relays,
+                group::give_up_first_relay,
                 group::leave,
                 group::reset,
                 pairing::invite,

@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, OpenNameplate, OpenSlot, ToRelay,
+    About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, OpenNameplate,
+    OpenSlot, ToRelay,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -49,6 +50,8 @@ pub enum Ask {
     Acknowledge(Acknowledge),
     /// [`crate::mailbox::GroupState::commit`].
     Commit(Commit),
+    /// [`crate::mailbox::GroupState::copy_commits`].
+    CopyCommits(CopyCommits),
     /// [`crate::mailbox::GroupState::reject`].
     Reject(Opaque),
     /// [`crate::mailbox::GroupState::presence`].
@@ -182,6 +185,7 @@ impl Session {
             (Stage::Attached(_), ToRelay::Push(envelopes)) => vec![Action::Ask(Ask::Push(envelopes))],
             (Stage::Attached(_), ToRelay::Acknowledge(request)) => vec![Action::Ask(Ask::Acknowledge(request))],
             (Stage::Attached(_), ToRelay::Commit(request)) => vec![Action::Ask(Ask::Commit(request))],
+            (Stage::Attached(_), ToRelay::CopyCommits(request)) => vec![Action::Ask(Ask::CopyCommits(request))],
             (Stage::Attached(_), ToRelay::Reject(bytes)) => vec![Action::Ask(Ask::Reject(bytes))],
             (Stage::Attached(_), ToRelay::Presence(envelope)) => vec![Action::Ask(Ask::Presence(envelope))],
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
@@ -318,7 +322,7 @@ impl Session {
             ToRelay::Attach(_) | ToRelay::Create(_) => About::Session,
             ToRelay::Push(_) => About::Push,
             ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored => About::Acknowledge,
-            ToRelay::Commit(_) => About::Commit,
+            ToRelay::Commit(_) | ToRelay::CopyCommits(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,
             ToRelay::Heads(_) => About::Push,
@@ -332,9 +336,11 @@ impl Session {
         let own = match frame {
             ToRelay::Presence(_) => Some(&mut self.presence),
             // A GroupInfo is as large as a commit, and asked for to make one.
-            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo(_) | ToRelay::Heads(_) => {
-                Some(&mut self.commits)
-            }
+            ToRelay::Commit(_)
+            | ToRelay::CopyCommits(_)
+            | ToRelay::Create(_)
+            | ToRelay::GroupInfo(_)
+            | ToRelay::Heads(_) => Some(&mut self.commits),
             // Apart, so that who has made many commits can still reject another's.
             ToRelay::Reject(_) => Some(&mut self.rejects),
             _ => None,

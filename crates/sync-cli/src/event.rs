@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use serde::Serialize;
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayState, Status, SyncError};
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -49,6 +49,7 @@ pub(crate) enum Event<'a> {
     Blob(Box<Blob<'a>>),
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
+    Relay(RelayLine<'a>),
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -93,6 +94,10 @@ pub(crate) enum Event<'a> {
         device: String,
         was: String,
         code: &'static str,
+    },
+    RelaysChanged {
+        by: Device<'a>,
+        relays: Vec<String>,
     },
     DeviceNamed {
         device: Device<'a>,
@@ -172,6 +177,35 @@ pub(crate) struct StatusLine<'a> {
     withheld: u64,
     trouble: Option<Trouble<'a>>,
     joining: bool,
+    relay_states: Vec<RelayLine<'a>>,
+}
+
+/// A relay, and how this device stands with it.
+#[derive(Serialize)]
+pub(crate) struct RelayLine<'a> {
+    address: String,
+    connected: bool,
+    caught_up: bool,
+    leads: bool,
+    trouble: Option<Trouble<'a>>,
+}
+
+impl<'a> From<&'a RelayState> for RelayLine<'a> {
+    fn from(relay: &'a RelayState) -> Self {
+        Self {
+            address: relay.address.without_token().to_string(),
+            connected: relay.connected,
+            caught_up: relay.caught_up,
+            leads: relay.leads,
+            trouble: relay.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
+        }
+    }
+}
+
+impl<'a> From<&'a RelayState> for Event<'a> {
+    fn from(relay: &'a RelayState) -> Self {
+        Self::Relay(relay.into())
+    }
 }
 
 #[derive(Serialize)]
@@ -240,6 +274,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             withheld: status.withheld,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
+            relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
         }))
     }
 }
@@ -282,6 +317,10 @@ impl<'a> Event<'a> {
             }
             ClientEvent::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { device: device.to_string(), was: old.to_string(), code: code.as_str() }
+            }
+            ClientEvent::RelaysChanged { by, relays } => {
+                let relays = relays.iter().map(|relay| relay.without_token().to_string()).collect();
+                Self::RelaysChanged { by: by.into(), relays }
             }
             ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
             ClientEvent::Joined { group, device } => {

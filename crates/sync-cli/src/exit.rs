@@ -50,7 +50,8 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::WrongApp
         | Code::WrongSide
         | Code::TooManyTries
-        | Code::NoSuchPairing => Exit::Refused,
+        | Code::NoSuchPairing
+        | Code::RelayAnswers => Exit::Refused,
         Code::Protocol
         | Code::BadSignature
         | Code::BrokenChain
@@ -65,6 +66,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::StalePeer
         | Code::SplitView
         | Code::PairingForged
+        | Code::PastCut
         | Code::StoreCorrupt
         | Code::IdConflict => Exit::Integrity,
         Code::Quota | Code::RateLimited | Code::TooManyConnections => Exit::Quota,
@@ -105,7 +107,7 @@ mod tests {
             ],
         ),
         (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
-        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
+        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED", "RELAY_ANSWERS"]),
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
         (
             6,
@@ -118,6 +120,7 @@ mod tests {
                 "STALE_PEER",
                 "SPLIT_VIEW",
                 "PAIRING_FORGED",
+                "PAST_CUT",
                 "STORE_CORRUPT",
                 "ID_CONFLICT",
             ],

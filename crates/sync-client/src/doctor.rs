@@ -4,7 +4,7 @@ use sync_core::Outcome;
 use sync_types::{Code, limits};
 
 use crate::store::Kept;
-use crate::{Finding, Status};
+use crate::{Finding, RelayState, Status};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const STALE_DAYS: u64 = limits::STALE_PEER.as_secs() / (24 * 3600);
@@ -37,9 +37,11 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
     if let Some(trouble) = &status.trouble {
         list.push(found(trouble.code, "not syncing", trouble.message.clone()));
     } else if status.connected {
-        let relays: Vec<_> = status.relays.iter().map(ToString::to_string).collect();
+        let up = status.relay_states.iter().filter(|relay| relay.connected);
+        let relays: Vec<_> = up.map(|relay| relay.address.to_string()).collect();
         list.push(fine("connected", format!("the relay is {}", relays.join(", "))));
     }
+    list.extend(relays(status));
     if status.devices.len() < 2 {
         let detail = "there is no other device in the group, so nobody receives what is pushed";
         list.push(Finding { next_step: "Invite a device.".into(), ..fine("alone", detail) });
@@ -86,12 +88,33 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
             "bad_commit" => Code::CommitRefused,
             "id_conflict" => Code::IdConflict,
             "other_branch" => Code::Forked,
+            "past_cut" => Code::PastCut,
             _ => Code::Protocol,
         };
         let name = kept.outcome.replace('_', " ");
         list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
     }
     list
+}
+
+/// Relays that are away while another one is there.
+fn relays(status: &Status) -> Vec<Finding> {
+    let away = |(place, relay): (usize, &RelayState)| {
+        let why = relay.trouble.as_ref().map_or("it has not answered yet", |trouble| &trouble.message);
+        let what = if place == 0 { "the first relay is away" } else { "a relay is away" };
+        let detail = match place {
+            0 => format!("{}: {why}; pushes go through another one, changes of the group wait", relay.address),
+            _ => format!("{}: {why}; what it should have goes there when it is back", relay.address),
+        };
+        let mut finding = found(Code::RelayUnreachable, what, detail);
+        if place == 0 {
+            finding.next_step =
+                "If it will never come back, give it up: `ksync relay drop ADDR --dead`, or the app's own way.".into();
+        }
+        finding
+    };
+    let states = status.relay_states.iter().enumerate();
+    states.filter(|(_, relay)| status.connected && !relay.connected).map(away).collect()
 }
 
 fn envelopes(count: u64) -> String {
@@ -116,6 +139,7 @@ mod tests {
             connected: false,
             caught_up: false,
             relays: vec![],
+            relay_states: vec![],
             hosting: false,
             outbox: 3,
             unacknowledged: 5,

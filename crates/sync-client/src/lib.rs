@@ -45,5 +45,5 @@ pub use sync_core::event::Outcome;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncTrouble,
+    RelayState, SnapshotReceipt, StartAt, Status, SyncTrouble,
 };

@@ -10,8 +10,10 @@ pub mod device;
 pub mod event;
 pub mod membership;
 pub mod pairing;
+mod relay_id;
 pub mod seal;
 pub mod store;
 
-pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
+pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice, RelayStatus};
 pub use event::{Event, Outcome};
+pub use relay_id::{RelayId, relays_of};

@@ -74,7 +74,7 @@ impl Body {
                 }
                 Control::Nack(nack) => nack.number < limits::NUMBER && spans(&nack.spans),
                 Control::Repair(repair) => repair.number < limits::NUMBER && heads(&repair.heads),
-                Control::Heads(list) => heads(list),
+                Control::Heads(list) | Control::PastCut(list) => heads(list),
             })
     }
 }
@@ -117,6 +117,9 @@ pub enum Control {
     /// The ends of the members' chains that the sender holds, each signed by its own sender. Goes with a beacon: who was set
     /// back learns from its own what it has signed.
     Heads(Vec<Head>) = 7u8,
+    /// The ends of chains of removed devices of which the sender had more than the cut says before it knew of the removal: one
+    /// relay had brought it. It hands that on as history.
+    PastCut(Vec<Head>) = 11u8,
 }
 
 /// Asks one device for blobs that the asker has no keys for.

@@ -105,7 +105,7 @@ pub(super) fn about(request: &Request) -> About {
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored => About::Acknowledge,
         Request::GroupInfo(_) => About::GroupInfo,
         Request::Heads(_) => About::Push,
-        Request::Commit(_) => About::Commit,
+        Request::Commit(_) | Request::CopyCommits(_) => About::Commit,
         Request::Presence(_) => About::Presence,
     }
 }

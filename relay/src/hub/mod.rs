@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
-use sync_types::frame::{Attach, Commit, Head};
+use sync_types::frame::{Attach, Commit, CopyCommits, Head};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -55,6 +55,8 @@ pub(crate) enum Request {
     Acknowledge(Stated),
     /// To order a commit.
     Commit(Box<Commit>),
+    /// To follow commits that were ordered elsewhere.
+    CopyCommits(Box<CopyCommits>),
     /// To undo the provisional commit.
     Reject(Opaque),
     /// To hand on its presence.
@@ -181,6 +183,11 @@ impl Request {
                 commit.commit.len()
                     + commit.group_info.len()
                     + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
+            }
+            Self::CopyCommits(copied) => {
+                copied.commits.iter().map(|c| c.len()).sum::<usize>()
+                    + copied.group_info.len()
+                    + copied.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),

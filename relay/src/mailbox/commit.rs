@@ -116,7 +116,7 @@ impl GroupState {
         }
     }
 
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         device: DeviceId,
         request: &Commit,

@@ -4,6 +4,7 @@ mod device;
 mod pair;
 mod pull;
 mod push;
+mod relay;
 mod snapshot;
 mod watch;
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
         Command::Devices(arguments) => device::devices(&context, arguments).await,
+        Command::Relay(arguments) => relay::relay(&context, arguments).await,
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }

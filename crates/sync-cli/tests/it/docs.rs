@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 17] = [
     "init",
     "join",
     "leave",
@@ -16,6 +16,10 @@ const COMMANDS: [&str; 13] = [
     "snapshot",
     "devices",
     "devices remove",
+    "relay",
+    "relay list",
+    "relay set",
+    "relay drop",
     "status",
     "doctor",
 ];

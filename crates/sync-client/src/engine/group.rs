@@ -22,7 +22,7 @@ impl Engine {
             Some(_) => Ok(()),
             None => {
                 self.device = Some(self.found(now).await?);
-                self.reconnect.nudge();
+                self.nudge();
                 Ok(())
             }
         }
@@ -69,7 +69,7 @@ impl Engine {
         self.ensure_device(now).await?;
         self.sponsor()?;
         let relay = self.relay_now().await?;
-        self.reconnect.nudge();
+        self.nudge();
         let codes = match self.relay {
             _ if self.hosting.is(&relay) => Codes::Never,
             RelayAddress::Embedded => Codes::OnDemand,

@@ -13,6 +13,7 @@ mod limits;
 mod member;
 mod pairing;
 mod relay;
+mod relays;
 
 use std::panic::catch_unwind;
 
@@ -93,6 +94,7 @@ impl Report {
 pub fn all() -> Vec<Attack> {
     let tables = [
         relay::ATTACKS,
+        relays::ATTACKS,
         limits::ATTACKS,
         keys::ATTACKS,
         branches::ATTACKS,

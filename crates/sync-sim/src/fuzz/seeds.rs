@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sync_types::body::{Baseline, Blob, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
-    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
+    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
+    FromRelay, Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::Settings;
@@ -117,6 +117,7 @@ fn bodies(head: &Head) -> Vec<Body> {
             heads: vec![head.clone()],
         }),
         Control::Heads(vec![head.clone()]),
+        Control::PastCut(vec![head.clone()]),
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -135,6 +136,11 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
     vec![
         ToRelay::Push(vec![Opaque(envelope.to_vec())]),
         ToRelay::Acknowledge(Acknowledge { cursor: 1, statement: Opaque(encode(&acknowledgement())) }),
+        ToRelay::CopyCommits(CopyCommits {
+            commits: vec![Opaque(vec![1]), Opaque(vec![2])],
+            group_info: Opaque(vec![3]),
+            welcomes: welcomes.clone(),
+        }),
         ToRelay::Commit(Commit { commit: Opaque(vec![1]), group_info: Opaque(vec![2]), welcomes }),
         ToRelay::Reject(Opaque(encode(&reject()))),
         ToRelay::Presence(Opaque(envelope.to_vec())),

@@ -16,6 +16,7 @@ mod links;
 mod network;
 mod output;
 mod power_cut;
+mod relays;
 mod secrecy;
 mod terminal;
 
