@@ -49,7 +49,10 @@ fn what_does_not_follow_is_refused_as_a_whole() {
     let mut world = World::of(&mut [&mut a, &mut b]);
     let good = world.script(&a, &[], &[]);
     let epoch = world.state.epoch();
-    let bad = world.scripted(Script { epoch, committer: a.id, added: vec![(b.id, b.key.public())], ..Script::default() }, vec![]);
+    let bad = world.scripted(
+        Script { epoch: epoch + 1, committer: a.id, added: vec![(b.id, b.key.public())], ..Script::default() },
+        vec![],
+    );
     world.refused("a stranger", Code::NotMember, |w| w.copy(&c, &copies(&[&good])));
     world.refused("one that was in the group", Code::CommitRefused, |w| w.copy(&a, &copies(&[&good, &bad])));
     let unknown = Commit { commit: Opaque(vec![99; 10]), group_info: Opaque::default(), welcomes: vec![] };

@@ -5,6 +5,7 @@ use rand_core::CryptoRng;
 use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
+use sync_types::envelope::Envelope;
 use sync_types::frame::{About, CopyCommits, Entry, EntryKind, FromRelay, Refused, ToRelay};
 use sync_types::{Code, Opaque, decode, limits};
 
@@ -19,6 +20,9 @@ const COPY_AFTER_MS: u64 = 2_000;
 /// How long to wait before a copy that was refused is sent again, in milliseconds.
 const COPY_AGAIN_MS: u64 = 30_000;
 
+/// How long to wait before a relay is asked again what the group is there, in milliseconds.
+const ASK_AGAIN_MS: u64 = 500;
+
 /// How many commits are kept for relays that have not heard of them, and how many bytes. A relay that lacks more is brought
 /// the group's state instead.
 const COPIES: usize = limits::COPIED_COMMITS;
@@ -28,7 +32,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// A frame from a relay that does not lead.
     pub(super) fn mirror_frame(&mut self, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
         match frame {
-            FromRelay::Deliver(entries) => self.mirror_deliver(entries, now),
             FromRelay::Refused(refused) => self.mirror_refused(&refused, now),
             FromRelay::Confirmed(epoch) => {
                 // What is final the relay says that brought it. Else it is how far this one has followed.
@@ -41,19 +44,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    fn mirror_deliver(&mut self, mut entries: Vec<Entry>, now: u64) {
-        if self.replaces_key().is_some() {
+    /// What one relay of several hands out, up to what has to wait.
+    pub(super) fn deliver_apart(&mut self, mut entries: Vec<Entry>, now: u64) {
+        if self.replaces_key().is_some() && !self.is_lead() {
             return;
         }
         while !entries.is_empty() {
-            let early = entries.iter().position(|e| e.kind == EntryKind::Commit && self.is_early(&e.bytes));
+            let early = entries.iter().position(|entry| self.has_to_wait(entry));
             let rest = entries.split_off(early.unwrap_or(entries.len()));
             if !entries.is_empty() {
                 self.deliver(entries, now);
             }
             entries = rest;
             let Some(next) = entries.first() else { return };
-            if self.puts_first_out(&next.bytes) {
+            if next.kind == EntryKind::Commit && self.puts_first_out(&next.bytes) {
                 // A person has said that the first relay is dead.
                 let commit = entries.remove(0);
                 self.deliver(vec![commit], now);
@@ -66,6 +70,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
             } else {
                 return self.deliver(entries, now);
             }
+        }
+    }
+
+    /// Whether this lies behind what has not come yet: a change of the group that the lead brings, or the one that added its
+    /// sender, where a relay was brought the group without it.
+    fn has_to_wait(&self, entry: &Entry) -> bool {
+        match entry.kind {
+            EntryKind::Commit => !self.is_lead() && self.is_early(&entry.bytes),
+            EntryKind::Envelope => Envelope::parse(&entry.bytes).is_ok_and(|envelope| {
+                let header = &envelope.header;
+                header.epoch > self.membership.epoch() && !self.peers.contains_key(&header.sender)
+            }),
+            EntryKind::Reject => false,
         }
     }
 
@@ -84,7 +101,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let code = refused.code();
         match refused.about {
             About::Commit => self.copy_refused(code, now, u64::from(refused.retry_after_ms)),
-            About::GroupInfo => self.session_mut().replacing.asked_here = false,
             // It has yet to hear of the epoch, or of what it has lost.
             About::Push if matches!(code, Code::StaleEpoch | Code::BrokenChain | Code::Provisional) => {
                 let events = self.events.len();
@@ -143,8 +159,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Whether a relay at this epoch can be led on commit by commit.
     pub(super) fn has_copies_from(&self, epoch: u64) -> bool {
-        epoch < self.final_epoch()
-            && (epoch..self.final_epoch()).all(|epoch| self.copies.contains_key(&epoch))
+        epoch < self.final_epoch() && (epoch..self.final_epoch()).all(|epoch| self.copies.contains_key(&epoch))
     }
 
     /// Whether the relay that is looked at knows the group as it is now.
@@ -211,20 +226,39 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// What is due on the lines that do not lead.
     pub(super) fn pump_lines(&mut self, now: u64) {
         self.copy_commits(now);
+        self.ask_again(now);
         if self.lines.len() < 2 {
             return;
         }
         self.on_others(|device| {
             device.end_waits(now);
             device.copy_commits(now);
+            device.ask_again(now);
         });
         self.lift_own_end();
+    }
+
+    /// Asks again what the group is at the relay that is looked at, if it could not say.
+    fn ask_again(&mut self, now: u64) {
+        let due = |s: &super::session::Session| (1..=now).contains(&s.replacing.ask_here_at);
+        if self.session.as_ref().is_some_and(due) {
+            self.session_mut().replacing.ask_here_at = 0;
+            self.doubt_order();
+        }
+    }
+
+    /// It could not say what the group is there: the last change is provisional still, or too much was asked.
+    pub(super) fn state_refused(&mut self, now: u64, retry_ms: u64) {
+        let replacing = &mut self.session_mut().replacing;
+        replacing.asked_here = false;
+        replacing.ask_here_at = now + retry_ms.max(ASK_AGAIN_MS);
     }
 
     /// Times of the other lines.
     pub(super) fn lines_due_at(&self) -> Option<u64> {
         let waits = |session: &super::session::Session| {
-            [session.push_after, session.acknowledge_after, session.copy_at].into_iter().filter(|at| *at > 0).min()
+            let times = [session.push_after, session.acknowledge_after, session.copy_at, session.replacing.ask_here_at];
+            times.into_iter().filter(|at| *at > 0).min()
         };
         self.order.iter().filter_map(|relay| self.session_of(*relay).filter(|s| s.attached).and_then(waits)).min()
     }
@@ -316,6 +350,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let Ok(state) = self.inspect(group_info) else { return };
         if self.has_given_up_first(&state.observed) && !self.membership.is_at(state.observed.epoch, &state.transcript) {
             self.through = Some(self.at);
+            // Nobody confirms or answers any more what the first one ordered or was sent.
+            if self.before.take().is_some() {
+                self.dirty.insert(Key::Before);
+            }
+            if self.drop_pending().is_some() {
+                self.membership.clear_pending();
+                self.dirty.insert(Key::Membership);
+            }
             self.halt(Code::OutOfStep);
         }
     }

@@ -66,6 +66,8 @@ pub(super) struct Replacing {
     asked: bool,
     /// Whether it was asked for at a relay that is not the first, to see whether the group has given up the first one.
     pub(super) asked_here: bool,
+    /// When it is asked for there again, in milliseconds; 0 when it is not.
+    pub(super) ask_here_at: u64,
     /// The last epoch in which it was asked for to compare.
     doubted: Option<u64>,
     /// Whether the commit was sent.

@@ -182,6 +182,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn frame(&mut self, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
         match frame {
             FromRelay::Attached(attached) => self.attached(&attached, now),
+            FromRelay::Deliver(entries) if self.has_several() => self.deliver_apart(entries, now),
             FromRelay::Deliver(entries) => self.deliver(entries, now),
             FromRelay::Accepted(seq) => self.accepted(seq),
             FromRelay::Receipt(statement) => self.receipt(&statement, now),
@@ -394,6 +395,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // The reject came too late: the others went on with what this device cannot apply.
                 self.halt(Code::OutOfStep);
             }
+            About::GroupInfo if self.session_mut().replacing.asked_here => self.state_refused(now, retry),
             About::GroupInfo => self.replacement_refused(code, now, retry),
             About::Acknowledge | About::Presence | About::Slot => {}
         }
