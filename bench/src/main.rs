@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod catch_up;
 mod devices;
 mod disk;
+mod groups;
 mod memory;
 mod process;
 mod pushes;
@@ -46,9 +47,11 @@ struct Cli {
     role: Option<Role>,
 }
 
-/// What this program is when it helps itself, in a process of its own.
+/// What this program does instead; most of it to help itself, in a process of its own.
 #[derive(Subcommand)]
 enum Role {
+    /// Measure adding, removing and rotating at 2, 5, 20 and 50 devices instead
+    Groups,
     #[command(hide = true)]
     BareServer,
     #[command(hide = true)]
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Outcome<()> {
     match cli.role {
+        Some(Role::Groups) => return groups::run(),
         Some(Role::BareServer) => return memory::bare_server().await,
         Some(Role::BareClients { key, socket, count }) => return memory::bare_clients(&key, &socket, count).await,
         Some(Role::Devices { relay, count, folder }) => return memory::attached_devices(&relay, count, &folder).await,

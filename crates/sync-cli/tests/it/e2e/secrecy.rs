@@ -114,7 +114,7 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
     let logs = folder.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
     let (a, b) = (Device::new(folder.path().join("a")), Device::new(folder.path().join("b")));
-    let mut client_log = logged(&a, &["init", "--name", NAMES[0], "--relay", &relay.address], b"").1;
+    let (mut said, mut client_log) = logged(&a, &["init", "--name", NAMES[0], "--relay", &relay.address], b"");
     let mut invite = start_logged(&a, &["invite"], &logs.join("invite"));
     let uri = invite.event("invite")["uri"].as_str().unwrap().to_owned();
     let mut join = start_logged(&b, &["join", &uri, "--name", NAMES[1]], &logs.join("join"));
@@ -123,17 +123,24 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
     invite.write(&format!("{code}\n"));
     assert_eq!((ended(join).0, ended(invite).0), (Some(0), Some(0)));
     for (device, text) in [(&a, TEXT), (&b, BACK), (&a, TEXT)] {
-        client_log.extend(logged(device, &["push", "--channel", CHANNEL, "--wait", "accepted"], text.as_bytes()).1);
+        let (out, log) = logged(device, &["push", "--channel", CHANNEL, "--wait", "accepted"], text.as_bytes());
+        said += &out;
+        client_log.extend(log);
         // The last one stays at the relay.
         if device.home == b.home {
             for reader in [&a, &b] {
                 let (out, log) = logged(reader, &["pull"], b"");
                 assert!(out.contains(if reader.home == a.home { BACK } else { TEXT }));
+                said += &out;
                 client_log.extend(log);
             }
         }
     }
-    client_log.extend(logged(&a, &["status"], b"").1);
+    for command in ["status", "devices", "doctor"] {
+        let (out, log) = logged(&a, &[command], b"");
+        said += &out;
+        client_log.extend(log);
+    }
 
     // While it runs, with its side files, and after it has ended.
     let planted = planted();
@@ -158,6 +165,11 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
         secrets.extend(keys(device));
     }
     assert_eq!(found(&client_log, &secrets), [""; 0]);
+    // What a program is told as events and answers holds content, and no key.
+    let keys: Vec<Planted> =
+        secrets.into_iter().filter(|(what, _)| what.contains("key") || what.contains("secret")).collect();
+    assert_eq!((keys.len() >= 6, found(said.as_bytes(), &keys)), (true, vec![]));
+    assert!(said.contains(TEXT) && said.contains("\"event\""), "they were kept");
 
     // The logs are logs: what is no secret stands in them, down to the finest level, the relay's port and all.
     let port = relay.host().rsplit_once(':').unwrap().1;
