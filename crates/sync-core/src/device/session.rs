@@ -246,7 +246,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
             self.sends.push(ToRelay::Heads(heads));
         }
-        self.accepted(head.0.min(chain_seq));
+        if self.replaces_key().is_none() {
+            // What a copy of this device has pushed under the same numbers is none of this one's.
+            self.accepted(head.0.min(chain_seq));
+        }
         if let Some(refused) = &self.relay.refused {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
