@@ -320,6 +320,7 @@ def control_messages():
     heads = each(control.vector(), head)
     assert heads == [(5, b"\x06" * 32, b"a header", b"\x07" * 32, b"\x08" * 64)]
     assert control.number(1) == 7 and each(control.vector(), head) == heads
+    assert control.number(1) == 8
     control.end()
 
 

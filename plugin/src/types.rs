@@ -132,6 +132,8 @@ pub(crate) struct SyncStatus {
     pub(crate) epoch: String,
     /// Whether history is still on its way.
     pub(crate) wants_history: bool,
+    /// For how many days this device was away, as long as it fetches what it missed from the others; else null.
+    pub(crate) away_days: Option<u32>,
     /// How many envelopes other devices are known to have pushed that nobody has brought here.
     pub(crate) withheld: u32,
     /// Why it is not syncing; null when all is well.
@@ -169,6 +171,7 @@ impl From<Status> for SyncStatus {
             devices: status.devices.into_iter().map(Into::into).collect(),
             epoch: status.epoch.to_string(),
             wants_history: status.wants_history,
+            away_days: status.away_days.map(count),
             withheld: count(status.withheld),
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
@@ -317,7 +320,13 @@ pub(crate) enum SyncEvent {
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
-    /// All history that this device asked for has come.
+    /// This device was away for so long that it fetches what it missed from the other devices. `history` says how far it is, and
+    /// `synced` when it is through.
+    Lapsed {
+        /// When it was connected before, in milliseconds since the Unix epoch, as a decimal number.
+        since: String,
+    },
+    /// All history that this device asked for has come: from before it joined, or of a long absence.
     Synced,
     /// History is coming: so many envelopes of so many are through, as far as their numbers tell.
     History {
@@ -462,6 +471,7 @@ impl SyncEvent {
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },
             Client::Left { group, .. } => Self::Left { group: group.to_string() },
             Client::Removed { by, lost } => Self::Removed { by: by.into(), lost },
+            Client::Lapsed { since } => Self::Lapsed { since: since.to_string() },
             Client::Synced => Self::Synced,
             Client::HistoryProgress { done, total } => Self::History { done: count(done), total: count(total) },
             Client::Unusual { outcome, device } => {

@@ -203,6 +203,7 @@ impl Session {
         let Stage::Attaching(group, device) = self.stage else { return Vec::new() };
         let newest = attachment.attached.newest;
         let mut frames = vec![FromRelay::Attached(attachment.attached)];
+        frames.extend(attachment.lapsed.map(FromRelay::Lapsed));
         frames.extend(welcome.map(|bytes| FromRelay::Welcome(Opaque(bytes.to_vec()))));
         frames.extend(attachment.receipts.into_iter().map(|bytes| FromRelay::Receipt(Opaque(bytes.to_vec()))));
         let mut pump = Box::new(Pump {

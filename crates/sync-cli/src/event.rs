@@ -72,6 +72,9 @@ pub(crate) enum Event<'a> {
     Arrived,
     Accepted,
     Delivered,
+    Lapsed {
+        since: u64,
+    },
     Synced,
     HistoryProgress {
         done: u64,
@@ -169,6 +172,7 @@ pub(crate) struct StatusLine<'a> {
     caught_up: bool,
     hosting: bool,
     wants_history: bool,
+    away_days: Option<u64>,
     withheld: u64,
     trouble: Option<Trouble<'a>>,
     joining: bool,
@@ -237,6 +241,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             caught_up: status.caught_up,
             hosting: status.hosting,
             wants_history: status.wants_history,
+            away_days: status.away_days,
             withheld: status.withheld,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
@@ -273,6 +278,7 @@ impl<'a> Event<'a> {
             ClientEvent::Arrived => Self::Arrived,
             ClientEvent::Accepted => Self::Accepted,
             ClientEvent::Delivered => Self::Delivered,
+            ClientEvent::Lapsed { since } => Self::Lapsed { since: *since },
             ClientEvent::Synced => Self::Synced,
             ClientEvent::HistoryProgress { done, total } => Self::HistoryProgress { done: *done, total: *total },
             ClientEvent::DeviceAdded { device, by } => Self::DeviceAdded { device: device.into(), by: by.into() },

@@ -63,6 +63,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::UnknownSigner
         | Code::Withheld
         | Code::StalePeer
+        | Code::Lapsed
         | Code::SplitView
         | Code::PairingForged
         | Code::StoreCorrupt

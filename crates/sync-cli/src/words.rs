@@ -88,6 +88,9 @@ fn headline(status: &Status) -> String {
             Code::Withheld.next_step()
         );
     }
+    if let Some(days) = status.away_days {
+        return format!("This device was away for {} and fetches what it missed from the others.", count(days, "day"));
+    }
     if status.wants_history {
         return "Waiting for blobs from before this device joined: another device has to be online to hand them on."
             .into();
@@ -170,7 +173,11 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::HistoryProgress { done, total } => {
             format!("Fetching what was before: {} %.", done.saturating_mul(100) / (*total).max(1))
         }
-        ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
+        ClientEvent::Lapsed { since } => {
+            let last = ago(*since, now_ms());
+            format!("This device was last connected {last}. What it missed comes from the other devices.")
+        }
+        ClientEvent::Synced => "All that was there before, or was missed, has come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);
             if *outcome == Outcome::HistoryLost {
@@ -228,6 +235,7 @@ mod tests {
             devices: vec![info(1, "laptop", true), info(2, "phone", false)],
             epoch: 2,
             wants_history: false,
+            away_days: None,
             withheld: 0,
             trouble: None,
             joining: false,
@@ -243,6 +251,7 @@ mod tests {
             (Status { unacknowledged: 2, ..fine() }, "2 blobs wait at the relay until"),
             (Status { devices: vec![info(1, "laptop", true)], ..fine() }, "alone"),
             (Status { wants_history: true, ..fine() }, "before this device joined"),
+            (Status { away_days: Some(40), ..fine() }, "was away for 40 days"),
             (Status { withheld: 2, ..fine() }, "2 envelopes of other devices should be here"),
             (Status { caught_up: false, ..fine() }, "Fetching"),
             (Status { outbox: 1, ..fine() }, "Sending: 1 blob to go."),

@@ -288,7 +288,7 @@ impl SyncClient {
     pub async fn doctor(&self) -> Result<Vec<Finding>, SyncError> {
         let status = self.status().await?;
         let refused = self.inner.reader.refused().await?;
-        Ok(crate::doctor::findings(&status, &refused, crate::clock::now_ms()))
+        Ok(crate::doctor::findings(&status, &refused, self.inner.start.now_ms()))
     }
 
     /// The members of the group, this device first; none before there is a group.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use sync_sqlite::Forward;
 use sync_types::{Code, RelayAddress, limits};
 
 use crate::SyncError;
@@ -39,6 +40,8 @@ pub struct SyncConfig {
     /// travel together, which is what makes a backlog small and fast. With 1 each blob has an envelope, and so a size, of
     /// its own.
     pub max_blobs_per_envelope: Option<usize>,
+    /// How far this device's time is ahead of the system's clock; for tests of what takes weeks. A pairing goes by the system's.
+    pub(crate) forward: Forward,
     /// Relays in this process, which are reached without a network.
     pub(crate) local: crate::transport::LocalRelays,
 }
@@ -95,6 +98,13 @@ impl SyncConfig {
     #[must_use]
     pub fn max_blobs_per_envelope(mut self, blobs: usize) -> Self {
         self.max_blobs_per_envelope = Some(blobs);
+        self
+    }
+
+    /// Lets this device's time pass as that of others does which were given the same; for tests of what takes weeks.
+    #[must_use]
+    pub fn forward(mut self, forward: &Forward) -> Self {
+        self.forward = forward.clone();
         self
     }
 

@@ -7,6 +7,7 @@ use crate::store::Kept;
 use crate::{Finding, Status};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
+const LAPSED_DAYS: u64 = limits::MAX_LAG.as_secs() / (24 * 3600);
 const STALE_DAYS: u64 = limits::STALE_PEER.as_secs() / (24 * 3600);
 
 fn found(code: Code, title: &str, detail: impl Into<String>) -> Finding {
@@ -55,7 +56,11 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
             ..fine("waiting for others", detail)
         });
     }
-    if status.wants_history {
+    if let Some(days) = status.away_days {
+        let away = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+        let detail = format!("this device was away for {away} and fetches what it missed from the others");
+        list.push(found(Code::Lapsed, "coming back", detail));
+    } else if status.wants_history {
         let detail = "what was there before this device joined is still to come from another device";
         list.push(Finding { next_step: "Bring another device online.".into(), ..fine("history is missing", detail) });
     }
@@ -67,7 +72,8 @@ pub(crate) fn findings(status: &Status, refused: &[Kept], now: u64) -> Vec<Findi
     for device in &status.devices {
         let name = device.name.clone().unwrap_or_else(|| device.id.to_string());
         if let Some(days) = device.last_seen.map(|at| now.saturating_sub(at) / DAY_MS).filter(|d| *d >= STALE_DAYS) {
-            let detail = format!("nothing has come from {name} for {days} days");
+            let lapsed = if days >= LAPSED_DAYS { "; what is pushed counts as delivered without it" } else { "" };
+            let detail = format!("nothing has come from {name} for {days} days{lapsed}");
             list.push(found(Code::StalePeer, "a device is silent", detail));
         }
     }
@@ -122,6 +128,7 @@ mod tests {
             devices: vec![],
             epoch: 1,
             wants_history: true,
+            away_days: None,
             withheld: 2,
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
             joining: false,
@@ -143,6 +150,10 @@ mod tests {
         let one: String = findings(&Status { outbox: 1, ..status() }, &[], 0).into_iter().map(|f| f.detail).collect();
         assert!(one.contains("1 change is on this device"), "{one}");
         assert_eq!(list.last().unwrap().code, Some(Code::Equivocation));
+        let away: Vec<_> = findings(&Status { away_days: Some(40), ..status() }, &[], 0);
+        let back = away.iter().find(|f| f.code == Some(Code::Lapsed)).unwrap();
+        assert!(back.detail.contains("40 days") && !back.next_step.is_empty(), "{back:?}");
+        assert!(away.iter().all(|f| f.title != "history is missing"), "it is said once");
         let none = findings(&Status { group: None, ..status() }, &[], 0);
         assert_eq!(none[0].code, Some(Code::NotInGroup));
     }

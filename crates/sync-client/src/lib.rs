@@ -42,6 +42,7 @@ pub use error::SyncError;
 pub use pairing::Pairing;
 pub use subscribe::{Subscription, SubscriptionTask};
 pub use sync_core::event::Outcome;
+pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,

@@ -185,7 +185,13 @@ pub enum ClientEvent {
         /// they are gone. An app that keeps data of its own deletes that.
         lost: bool,
     },
-    /// All history that this device asked for has come.
+    /// This device was away for so long that the relay has let go of what it missed, or may have. It fetches that from the other
+    /// devices: [`ClientEvent::HistoryProgress`] says how far it is, and [`ClientEvent::Synced`] when it is through.
+    Lapsed {
+        /// When it was connected before, in milliseconds since the Unix epoch.
+        since: u64,
+    },
+    /// All history that this device asked for has come: what was there before it joined, or what it missed in a long absence.
     Synced,
     /// History is coming: so many envelopes of so many, as far as their numbers tell. What of them is no app's takes no time,
     /// so that this rises in leaps.
@@ -306,6 +312,8 @@ pub struct Status {
     pub epoch: u64,
     /// Whether history is still on its way.
     pub wants_history: bool,
+    /// For how many days this device was away, as long as it fetches what it missed from the others.
+    pub away_days: Option<u64>,
     /// How many envelopes other devices are known to have pushed that nobody has brought here.
     pub withheld: u64,
     /// Why it is not syncing, as a sentence; `None` when all is well.

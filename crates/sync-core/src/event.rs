@@ -157,7 +157,14 @@ pub enum Event {
         /// Whether it was removed as one that is lost: what it holds is to go.
         lost: bool,
     },
-    /// All history that was asked for has come: the log is complete up to the sponsor's frontier.
+    /// This device was away for so long that the relay kept nothing for it but changes of the group, or may not have. It
+    /// fetches what it missed from the others; [`Event::Synced`] says when that is through.
+    Lapsed {
+        /// When it was connected before, in milliseconds since the Unix epoch.
+        since: u64,
+    },
+    /// All history that was asked for has come: the log is complete up to the sponsor's frontier, or after a long absence up to
+    /// that of a member that was asked.
     Synced,
     /// History has come that was asked for. So many envelopes of so many are through, as far as their numbers tell.
     HistoryProgress {

@@ -13,5 +13,5 @@ pub mod pairing;
 pub mod seal;
 pub mod store;
 
-pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
+pub use device::{Away, Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
 pub use event::{Event, Outcome};

@@ -49,6 +49,8 @@ pub enum Key {
     Joining,
     /// The commit by which this device takes a new key, until it is seen in the log.
     Replacement,
+    /// How long this device has listened to the group, and whether it comes back from a long absence.
+    Listening,
 }
 
 impl Key {
@@ -68,6 +70,7 @@ impl Key {
             Self::Job(device, number) => (11, [&device.0[..], &number.to_be_bytes()].concat()),
             Self::Joining => (12, vec![]),
             Self::Replacement => (13, vec![]),
+            Self::Listening => (19, vec![]),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -95,6 +98,7 @@ impl Key {
             }
             12 => plain(Self::Joining),
             13 => plain(Self::Replacement),
+            19 => plain(Self::Listening),
             _ => None,
         }
     }
@@ -361,6 +365,7 @@ mod tests {
             Key::Job(device, 3),
             Key::Joining,
             Key::Replacement,
+            Key::Listening,
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }

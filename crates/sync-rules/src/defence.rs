@@ -98,6 +98,14 @@ pub enum Defence {
     NameplateOnce,
     /// A network comes to few nameplates in a time.
     NameplateTries,
+    /// A member has lapsed after long silence by this device's own measure, and not before.
+    LapseClock,
+    /// A leap of the clock is no silence of the others.
+    ListenStep,
+    /// Who was silent for very long is put out.
+    ExpirePeer,
+    /// A newcomer wants all that its sponsor had.
+    Baseline,
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
 }
@@ -151,6 +159,10 @@ impl Defence {
         Self::PakePoints,
         Self::NameplateOnce,
         Self::NameplateTries,
+        Self::LapseClock,
+        Self::ListenStep,
+        Self::ExpirePeer,
+        Self::Baseline,
         Self::Counting,
     ];
 }

@@ -23,6 +23,10 @@ pub(crate) enum Op {
     Detached(BTreeSet<DeviceId>),
     /// The time.
     Timeout(u64),
+    /// These members have been silent for too long, and no others.
+    Lapsed(BTreeSet<DeviceId>),
+    /// A member asked for something.
+    Seen(DeviceId),
     /// A hostile relay put an entry into its log.
     Injected { kind: EntryKind, sender: DeviceId },
 }
@@ -85,6 +89,8 @@ pub(crate) struct Group {
     provisional: Option<Provisional>,
     pub(crate) placed: BTreeMap<(DeviceId, u64), Placed>,
     pub(crate) commits: Vec<Opaque>,
+    /// For whom no envelope is kept.
+    pub(crate) lapsed: BTreeSet<DeviceId>,
 }
 
 impl Group {
@@ -120,6 +126,8 @@ impl Group {
                     self.provisional = None;
                 }
             }
+            Op::Lapsed(lapsed) => self.lapsed = lapsed,
+            Op::Seen(device) => drop(self.lapsed.remove(&device)),
             Op::Injected { kind, sender } => drop(self.append(kind, sender)),
         }
         self.delete();
@@ -198,16 +206,17 @@ impl Group {
         self.provisional.as_ref().is_some_and(|p| attached.iter().any(|device| self.is_witness(*device, p)))
     }
 
-    /// The rule: an envelope waits for every member but its sender, and for those whom a reject would bring back. A commit
+    /// The rule: an envelope waits for every member but its sender and those that lapsed, and for those whom a reject would
+    /// bring back. A commit
     /// or reject waits for every member, and for every former one from behind its Add up to its removal.
     fn delete(&mut self) {
         let provisional = self.provisional.as_ref().map(|p| p.cursor);
         let holds = |m: &Member| m.removed.is_none_or(|cursor| Some(cursor) == provisional);
-        let members = &self.members;
+        let (members, lapsed) = (&self.members, &self.lapsed);
         self.entries.retain(|cursor, (kind, sender)| {
             members.iter().any(|(id, m)| match kind {
                 _ if m.acknowledged >= *cursor => false,
-                EntryKind::Envelope => holds(m) && id != sender,
+                EntryKind::Envelope => holds(m) && id != sender && !lapsed.contains(id),
                 EntryKind::Commit | EntryKind::Reject => {
                     holds(m) || m.removed.is_some_and(|removal| m.added < *cursor && *cursor <= removal)
                 }

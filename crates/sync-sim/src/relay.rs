@@ -99,6 +99,10 @@ pub(crate) struct Relay<P: CryptoProvider + Clone + Send + Sync = InsecureCrypto
     pub(crate) refusals: Vec<Code>,
     pub(crate) checks: [u64; 3],
     mutation: Option<Mutation>,
+    /// By how much the world's time is ahead of the time in which this relay ran, in milliseconds.
+    pub(crate) stood_still: u64,
+    /// When each device was last seen, in the relay's own time.
+    seen: BTreeMap<(GroupId, DeviceId), u64>,
     /// How many bytes of entries go out in one portion.
     portion: usize,
 }
@@ -121,6 +125,8 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             refusals: Vec::new(),
             checks: [0; 3],
             mutation,
+            stood_still: 0,
+            seen: BTreeMap::new(),
             portion,
         }
     }
@@ -162,21 +168,59 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
 
     /// When a group has something due.
     pub(crate) fn next_timeout(&self) -> Option<u64> {
-        self.groups.values().filter_map(GroupState::next_timeout).min()
+        self.groups.values().filter_map(|state| self.due(state)).min()
+    }
+
+    fn due(&self, state: &GroupState) -> Option<u64> {
+        let lapse = state.next_lapse(Limits::default().max_lag_ms).map(|at| at + self.stood_still);
+        [state.next_timeout(), lapse].into_iter().flatten().min()
+    }
+
+    /// What the relay does in its own time for a group, and what it has to do by what the harness saw.
+    fn time_passes(&mut self, group: GroupId, now: u64) {
+        let attached = self.attached(group);
+        let (served, max_lag) = (now - self.stood_still, Limits::default().max_lag_ms);
+        let Some(state) = self.groups.get_mut(&group) else { return };
+        let mut decision = state.timeout(now);
+        decision.writes.extend(state.lapse(served, max_lag, &attached).writes);
+        self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
+        let Some(model) = self.model.get(&group) else { return };
+        let mut lapsed = BTreeSet::new();
+        for device in model.current() {
+            let seen = self.seen.entry((group, device)).or_insert(served);
+            if attached.contains(&device) {
+                *seen = served;
+            }
+            if served - *seen >= max_lag {
+                lapsed.insert(device);
+            }
+        }
+        self.decided(None, group, About::Session, Decision::default(), Some(Op::Lapsed(lapsed)));
+    }
+
+    /// What was not written yet of when devices were seen is gone.
+    fn take_seen(&mut self, rows: &GroupRows) {
+        for member in &rows.members {
+            match member.seen_ms {
+                0 => drop(self.seen.remove(&(rows.group.group, member.device))),
+                seen => drop(self.seen.insert((rows.group.group, member.device), seen)),
+            }
+        }
+    }
+
+    /// A device has asked for something.
+    fn saw(&mut self, group: GroupId, device: DeviceId, now: u64) {
+        let served = now - self.stood_still;
+        self.seen.insert((group, device), served);
+        let writes = self.groups.get_mut(&group).and_then(|state| state.sign_of_life(device, served));
+        let decision = Decision { writes: writes.into_iter().collect(), ..Decision::default() };
+        self.decided(None, group, About::Session, decision, Some(Op::Seen(device)));
     }
 
     pub(crate) fn timeout(&mut self, now: u64) {
-        let due: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(_, s)| s.next_timeout().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for group in due {
-            let Some(state) = self.groups.get_mut(&group) else { continue };
-            let decision = state.timeout(now);
-            self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
-        }
+        let due: Vec<GroupId> =
+            self.groups.iter().filter(|(_, s)| self.due(s).is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|group| self.time_passes(group, now));
     }
 
     pub(crate) fn frame(&mut self, conn: ConnId, frame: ToRelay, size: usize, now: u64) {
@@ -206,6 +250,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             _ => {}
         }
         let Some((group, device)) = self.clients.get(&conn).and_then(|c| Some((c.group?, c.device?))) else { return };
+        self.saw(group, device, now);
         let attached = self.attached(group);
         let Some(state) = self.groups.get_mut(&group) else { return };
         let limits = Limits::default();
@@ -263,10 +308,10 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         if !self.groups.contains_key(&group)
             && let Some(rows) = self.load(group)
         {
-            let mut state = GroupState::from_rows(rows);
-            let decision = state.timeout(now);
-            self.groups.insert(group, state);
-            self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
+            self.take_seen(&rows);
+            self.groups.insert(group, GroupState::from_rows(rows));
+            self.decided(None, group, About::Session, Decision::default(), Some(Op::Lapsed(BTreeSet::new())));
+            self.time_passes(group, now);
         }
         let known = self.groups.get_mut(&group);
         let mut raised = Decision::default();
@@ -299,6 +344,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 if let Some(item) = self.pending.last_mut() {
                     item.attachment = Some(attachment);
                 }
+                self.saw(group, request.device, now);
             }
             Err(refusal) => self.refused(Some(conn), group, refusal),
         }
@@ -380,8 +426,12 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         }
         let missing: BTreeSet<GroupId> = self.clients.values().filter_map(|c| c.group).collect();
         for group in missing {
-            if let Some(rows) = self.load(group) {
+            if let Some(rows) = self.load(group).filter(|_| !self.groups.contains_key(&group)) {
+                self.take_seen(&rows);
                 self.groups.entry(group).or_insert_with(|| GroupState::from_rows(rows));
+                if let Some(model) = self.model.get_mut(&group) {
+                    model.apply(Op::Lapsed(BTreeSet::new()));
+                }
             }
         }
     }

@@ -64,7 +64,7 @@ impl Body {
         let heads = |heads: &[Head]| heads.iter().all(|head| head.seq < limits::NUMBER);
         self.seen.iter().all(Reached::is_bounded)
             && self.control.iter().all(|control| match control {
-                Control::Name(_) | Control::Leaving => true,
+                Control::Name(_) | Control::Leaving | Control::RollCall => true,
                 Control::HistoryRequest(request) => request.number < limits::NUMBER && spans(&request.spans),
                 Control::History(history) => {
                     history.number < limits::NUMBER
@@ -117,6 +117,8 @@ pub enum Control {
     /// The ends of the members' chains that the sender holds, each signed by its own sender. Goes with a beacon: who was set
     /// back learns from its own what it has signed.
     Heads(Vec<Head>) = 7u8,
+    /// "I was away: say where the chains stand." Answered by a beacon.
+    RollCall = 8u8,
 }
 
 /// Asks one device for blobs that the asker has no keys for.

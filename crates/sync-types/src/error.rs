@@ -71,7 +71,7 @@ codes! {
     /// The device is not a member of the group, or its proof does not hold.
     NotMember = 12, "NOT_MEMBER", Person, "Pair this device with one that is in the group.";
     /// The device was a member and has been removed.
-    Removed = 13, "REMOVED", Person, "This device was removed from its group. Run reset, then pair it again if that was not meant.";
+    Removed = 13, "REMOVED", Person, "This device was removed from its group. If that was not meant, pair it again: what it has not sent comes along. Reset forgets what it holds.";
     /// A signature does not verify.
     BadSignature = 14, "BAD_SIGNATURE", Peer, "The sender or the relay is faulty or hostile; nothing was changed.";
     /// Making a group here wants an access token.
@@ -121,6 +121,9 @@ codes! {
     OutOfStep = 43, "OUT_OF_STEP", Device, "This device could not follow a change of its group. It takes a new key and fetches what it lacks by itself; keep it and another device online.";
     /// The group's newest state is signed by nobody whom this device knows, so that a relay may have made it up.
     UnknownSigner = 44, "UNKNOWN_SIGNER", Device, "Devices came to the group that this one never met, and one of them changed it last. Keep a device online that this one knows: it renews its keys within eight days, and this one comes back by itself; or reset this one and pair it again.";
+
+    /// This device was away for so long that the relay kept nothing for it but changes of the group.
+    Lapsed = 45, "LAPSED", Device, "This device was away for long. It fetches what it missed from the others by itself: keep it and another device online.";
 
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";

@@ -85,6 +85,9 @@ pub enum FromRelay {
     GroupInfo(Opaque) = 14u8,
     /// Another member wants this one to renew its keys, because it trusts what this one signs.
     Renew = 15u8,
+    /// Entries up to this cursor went although this device had not acknowledged them: it had been silent for too long. Changes
+    /// of the group are all there; the rest is history, which other members have. Right behind [`FromRelay::Attached`].
+    Lapsed(u64) = 16u8,
     /// The rendezvous is open under this number, 1 to [`limits::NAMEPLATE`].
     Nameplate(u32) = 20u8,
 }

@@ -95,3 +95,14 @@ pub const RENEW_REST: Duration = Duration::from_secs(600);
 pub const REPLACE_KEY_REST: Duration = Duration::from_secs(3600);
 /// How long nothing may have been heard of a member before it is called stale.
 pub const STALE_PEER: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How long a relay hears nothing of a device until that holds back nothing any more; at the most, as nobody has the keys of
+/// what it would keep. Each device's own measure of the others, too.
+pub const MAX_LAG: Duration = EPOCH_KEY_RETENTION;
+/// How long nothing may have been heard of a member before the others put it out.
+pub const EXPIRE_PEER: Duration = Duration::from_secs(180 * 24 * 3600);
+/// How long after the first of them each further member waits to put out one that has expired.
+pub const EXPIRE_TURN: Duration = Duration::from_secs(24 * 3600);
+/// How much of the time between two connections a device counts as silence of the others, at the most.
+pub const LISTEN_STEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often a device calls the roll anew while it misses something.
+pub const ROLL_CALL_EVERY: Duration = Duration::from_secs(3600);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
+use sync_sqlite::Forward;
 use sync_types::frame::{Attach, Commit, Head};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -19,6 +20,7 @@ mod batch;
 mod groups;
 mod inbox;
 mod notices;
+mod served;
 mod writer;
 
 pub(crate) use inbox::{Event, Inbox};
@@ -87,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) access: Access,
     pub(crate) limits: ServerLimits,
     pub(crate) quotas: Limits,
+    pub(crate) forward: Forward,
 }
 
 /// One session's way to the hub. Dropping it detaches the session.

@@ -28,12 +28,14 @@ impl std::fmt::Debug for Proof {
     }
 }
 
-/// What an attached device is told first, in this order: [`Attachment::attached`], its Welcome if one waits, receipts, and
+/// What an attached device is told first, in this order: [`Attachment::attached`], whether it had lapsed, its Welcome if one waits, receipts, and
 /// then entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The first frame.
     pub attached: Attached,
+    /// Up to which cursor entries may be gone that the device has not acknowledged, if it had lapsed.
+    pub lapsed: Option<u64>,
     /// Whether a Welcome lies in the store that may be delivered now.
     pub welcome_waits: bool,
     /// The latest signed acknowledgements that name the device.
@@ -77,7 +79,7 @@ impl GroupState {
             provisional: None,
             created_at_ms: now_ms,
         };
-        let member = |(device, key)| MemberRow { device, key, added: 0, start: 0, acknowledged: 0, removed: None };
+        let member = |(device, key)| MemberRow { device, key, ..MemberRow::default() };
         let members: Vec<MemberRow> = observed.members.into_iter().map(member).collect();
         let state = Self::from_rows(GroupRows {
             group: group.clone(),
@@ -137,7 +139,7 @@ impl GroupState {
         }
         for (device, key) in observed.members {
             if let Entry::Vacant(place) = self.members.entry(device) {
-                let row = MemberRow { device, key, added: cursor, start: 0, acknowledged: 0, removed: None };
+                let row = MemberRow { device, key, added: cursor, ..MemberRow::default() };
                 decision.writes.push(Write::PutMember(group, row.clone()));
                 place.insert(row);
             }
@@ -215,6 +217,7 @@ impl GroupState {
                 acknowledged: Some(member.acknowledged).filter(|a| *a > member.start).unwrap_or_default(),
                 newest: self.counters.newest,
             },
+            lapsed: Some(member.missed).filter(|m| *m > member.acknowledged && member.removed.is_none()),
             welcome_waits: !newcomer && member.removed.is_none() && self.welcomes.contains_key(&request.device),
             receipts: by_acknowledger.into_values().cloned().collect(),
             view: View { after: view.after.max(request.stored), ..view },

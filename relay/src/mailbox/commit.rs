@@ -153,7 +153,15 @@ impl GroupState {
         let sponsor = self.members.get(&device).filter(|_| step.replaced.is_none());
         let start = sponsor.map_or(0, |sponsor| sponsor.acknowledged);
         for (newcomer, key) in step.added {
-            let row = MemberRow { device: newcomer, key, added: cursor, start, acknowledged: start, removed: None };
+            let row = MemberRow {
+                device: newcomer,
+                key,
+                added: cursor,
+                start,
+                acknowledged: start,
+                removed: None,
+                ..MemberRow::default()
+            };
             decision.writes.push(Write::PutMember(group, row.clone()));
             self.members.insert(newcomer, row);
         }

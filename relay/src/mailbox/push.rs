@@ -124,7 +124,8 @@ impl GroupState {
                 entries.push(self.append(EntryKind::Envelope, sender, bytes));
             } else {
                 // Nobody has to acknowledge it, so it is deleted before it is ever written.
-                self.next_cursor();
+                let cursor = self.next_cursor();
+                self.note_missed(sender, cursor, &mut decision.writes);
             }
         }
         let kept = entries.len();

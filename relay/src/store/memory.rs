@@ -23,6 +23,7 @@ struct Inner {
     /// While commits return early: what a loss of power would leave.
     synced: Option<BTreeMap<GroupId, Tables>>,
     fail_next: Option<StoreError>,
+    served_ms: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -98,6 +99,17 @@ impl Store for MemoryStore {
         let inner = self.inner();
         let bytes = inner.groups.get(&group).and_then(|t| t.welcomes.get(&device)).map(|(_, bytes)| bytes.clone());
         Box::pin(std::future::ready(Ok(bytes)))
+    }
+
+    fn served(&self) -> StoreFuture<'_, u64> {
+        let served_ms = self.inner().served_ms;
+        Box::pin(std::future::ready(Ok(served_ms)))
+    }
+
+    fn set_served(&self, served_ms: u64) -> StoreFuture<'_, ()> {
+        let mut inner = self.inner();
+        inner.served_ms = inner.served_ms.max(served_ms);
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {

@@ -38,6 +38,16 @@ pub trait Store: Send + Sync {
     /// The Welcome that waits for a device.
     fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>>;
 
+    /// For how many milliseconds relays have run on this store, as [`Store::set_served`] was told last; 0 at first.
+    fn served(&self) -> StoreFuture<'_, u64> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    /// Notes for how many milliseconds relays have run on this store. A number below the one before changes nothing.
+    fn set_served(&self, _served_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Totals over all groups, for metrics and quotas.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
 
@@ -143,7 +153,7 @@ pub struct Counters {
 }
 
 /// A member or former member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberRow {
     /// The device.
     pub device: DeviceId,
@@ -157,6 +167,10 @@ pub struct MemberRow {
     pub acknowledged: u64,
     /// Set for a former member.
     pub removed: Option<Removal>,
+    /// When it was last seen, in the relay's own time ([`Store::served`]); 0 before it was first looked at.
+    pub seen_ms: u64,
+    /// Entries up to this cursor may be gone although it has not acknowledged them, as it had lapsed.
+    pub missed: u64,
 }
 
 /// When a member stopped being one.

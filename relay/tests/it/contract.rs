@@ -343,7 +343,16 @@ fn group_row(group: GroupId) -> GroupRow {
 }
 
 fn member(device: DeviceId, start: u64) -> MemberRow {
-    MemberRow { device, key: [device.0[0]; 32], added: start, start, acknowledged: start, removed: None }
+    MemberRow {
+        device,
+        key: [device.0[0]; 32],
+        added: start,
+        start,
+        acknowledged: start,
+        removed: None,
+        seen_ms: 7,
+        missed: 3,
+    }
 }
 
 fn head(sender: DeviceId, seq: u64, cut: bool) -> HeadRow {

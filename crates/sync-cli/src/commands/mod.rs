@@ -112,8 +112,9 @@ impl Context {
                 () = self.stop.wait() => return Err(Failure::Interrupted),
             };
             let status = client.status().await?;
-            if status.connected && status.caught_up && status.wants_history {
-                self.out.note("What was pushed before this device joined comes as soon as another device is online.");
+            let waits = status.wants_history || status.away_days.is_some();
+            if status.connected && status.caught_up && waits {
+                self.out.note("What was pushed before this device joined, or while it was away, comes as soon as another device is online.");
                 return Ok(());
             }
             // What stops this device for good does not get better by waiting.

@@ -118,7 +118,7 @@ pub(crate) struct Snapshot {
     pub(crate) delivered: u64,
     pub(crate) online: bool,
     pub(crate) caught_up: bool,
-    /// How many spans of history are still to come.
+    /// How many spans of history are still to come; one at least after a long absence, until it is known what was missed.
     pub(crate) wants: usize,
     /// Rises whenever blobs of others came into the log.
     pub(crate) arrivals: u64,

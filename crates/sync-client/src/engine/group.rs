@@ -10,7 +10,7 @@ use super::setup;
 use super::turn::Work;
 use super::{Codes, Engine, MeetingPlace};
 use crate::SyncError;
-use crate::clock::{SystemRng, now_ms};
+use crate::clock::SystemRng;
 
 impl Engine {
     /// Founds a group of its own unless there is a group.
@@ -58,10 +58,11 @@ impl Engine {
         if !configured || !alone || there {
             return Ok(());
         }
-        let device = self.found(now_ms()).await?;
+        let now = self.start.now_ms();
+        let device = self.found(now).await?;
         let writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.id() }];
         self.device = Some(device);
-        self.transact(&mut Work::of(writes), now_ms()).await?;
+        self.transact(&mut Work::of(writes), now).await?;
         Ok(())
     }
 
@@ -96,7 +97,9 @@ impl Engine {
     }
 
     pub(super) fn is_another_group(&self, offered: Option<GroupId>) -> Result<(), SyncError> {
-        if offered.is_some() && offered == self.device.as_ref().map(Device::group) {
+        // Who was put out may come back, under a key of its own.
+        let present = self.device.as_ref().filter(|device| !device.is_removed());
+        if offered.is_some() && offered == present.map(Device::group) {
             return Err(SyncError::new(Code::AlreadyInGroup, "this device is in that group already"));
         }
         Ok(())
@@ -111,9 +114,12 @@ impl Engine {
             return Err(SyncError::new(Code::AlreadyInGroup, message));
         }
         match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device still holds a group that it was removed from"))
-            }
+            Some(device) if device.is_lost() => Err(SyncError::new(
+                Code::Removed,
+                "this device deletes what it holds: it was removed as one that is lost",
+            )),
+            // Its blobs come along, what it has not sent among them.
+            Some(device) if device.is_removed() => Ok(()),
             Some(device) if !device.is_alone() || device.is_adding() => {
                 Err(SyncError::new(Code::AlreadyInGroup, "this device shares a group with others"))
             }

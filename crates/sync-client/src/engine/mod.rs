@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use sync_core::{Device, Joining};
+use sync_sqlite::Forward;
 use sync_types::frame::ToRelay;
 use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -35,7 +36,7 @@ pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot
 pub(crate) use hosting::opener;
 pub(crate) use setup::start;
 
-use crate::clock::instant_of;
+use crate::clock::{instant_of, now_ms};
 use crate::home::Home;
 use crate::store::Store;
 use crate::transport::SharedDialer;
@@ -59,6 +60,14 @@ const TURN_FRAMES: usize = 6;
 pub(crate) struct Start {
     pub(crate) app_id: String,
     pub(crate) dialer: SharedDialer,
+    pub(crate) forward: Forward,
+}
+
+impl Start {
+    /// Milliseconds since the Unix epoch, as this device counts them.
+    pub(crate) fn now_ms(&self) -> u64 {
+        now_ms().saturating_add(self.forward.ms())
+    }
 }
 
 /// A newcomer that fetches its Welcome.
@@ -158,6 +167,8 @@ impl Engine {
             }
         };
         let timer = self.next_deadline();
+        let mut forwarded = self.start.forward.watch();
+        let ahead = *forwarded.borrow_and_update();
         let closing = self.closing.is_some();
         tokio::select! {
             command = self.commands.recv(), if !closing => Some(match command {
@@ -177,6 +188,7 @@ impl Engine {
                 }
                 None
             }
+            Ok(_) = forwarded.wait_for(|now| *now != ahead) => Some(Input::Time),
             () = async { sleep_until(timer.unwrap_or_else(Instant::now)).await }, if timer.is_some() => Some(Input::Time),
         }
     }
@@ -217,7 +229,8 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let core = self.device.as_ref().and_then(Device::next_timeout).map(instant_of);
+        let ahead = self.start.forward.ms();
+        let core = self.device.as_ref().and_then(Device::next_timeout).map(|at| instant_of(at.saturating_sub(ahead)));
         let reconnect = match self.reconnect.next(Instant::now()) {
             Next::Wait(until) if self.wants_connection() => Some(until),
             _ => None,
@@ -265,7 +278,7 @@ impl Engine {
 
     async fn stop(mut self) {
         self.link = None;
-        self.put_down(crate::clock::now_ms()).await;
+        self.put_down(self.start.now_ms()).await;
         while let Ok(command) = self.commands.try_recv() {
             command.refuse(SyncError::closed());
         }

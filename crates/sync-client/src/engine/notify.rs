@@ -3,10 +3,13 @@
 use sync_core::Device;
 use sync_core::event::Event;
 use sync_core::store::IdConflict;
-use sync_types::{Code, DeviceId, RelayAddress};
+use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
 use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+const EXPIRE_DAYS: u64 = limits::EXPIRE_PEER.as_secs() / (24 * 3600);
 
 impl Engine {
     /// Tells an event to whoever listens.
@@ -59,6 +62,7 @@ impl Engine {
                 ClientEvent::Joined { group: device.group(), device: device.id() }
             }
             Event::Removed { by, lost } => ClientEvent::Removed { by: self.named(by), lost },
+            Event::Lapsed { since } => ClientEvent::Lapsed { since },
             Event::Synced => ClientEvent::Synced,
             Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
             Event::Unusual { outcome, sender } => {
@@ -106,7 +110,12 @@ impl Engine {
                 return Some(SyncError::new(Code::Cloned, "a copy of this device has taken its place in the group"));
             }
             _ if status.removed => {
-                return Some(SyncError::new(Code::Removed, "this device was removed from its group"));
+                let days = status.away.map_or(0, |away| (away.until - away.since) / DAY_MS);
+                let message = match days >= EXPIRE_DAYS {
+                    true => format!("this device was silent for {days} days, so that the others have removed it"),
+                    false => "this device was removed from its group".to_owned(),
+                };
+                return Some(SyncError::new(Code::Removed, message));
             }
             Some(code) => return Some(SyncError::new(code, format!("sending has stopped: {code}"))),
             None => {}
@@ -133,7 +142,7 @@ impl Engine {
             delivered: status.map_or(0, |s| s.delivered_seq),
             online: status.is_some_and(|s| s.online),
             caught_up: status.is_some_and(|s| s.caught_up),
-            wants: status.map_or(0, |s| s.wants),
+            wants: status.map_or(0, |s| s.wants.max(usize::from(s.away.is_some()))),
             arrivals: self.arrivals,
             trouble: self.why_not(),
             stopped: self.broken.is_some() || self.reconnect.is_stopped() || status.is_some_and(|s| s.removed),
@@ -170,6 +179,7 @@ impl Engine {
                 .collect(),
             epoch: device.map_or(0, Device::epoch),
             withheld: status.as_ref().map_or(0, |s| s.withheld),
+            away_days: status.as_ref().and_then(|s| s.away).map(|away| (away.until - away.since) / DAY_MS),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),

@@ -51,7 +51,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         relay.parse().map_err(|_| SyncError::new(Code::StoreCorrupt, "the stored relay address cannot be read"))?;
     let dialer = Arc::new(Dialer::new(home.transport_key()?, config.local.clone()));
     let hosting = Hosting::new(&home, config.embedded_listen, &mut store).await?;
-    let shared = Arc::new(Start { app_id, dialer });
+    let shared = Arc::new(Start { app_id, dialer, forward: config.forward.clone() });
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (net_sender, net) = mpsc::channel(FRAMES);
     let (events, _) = broadcast::channel(EVENTS);

@@ -16,7 +16,7 @@ use super::connection::Net;
 use super::group::not_in_group;
 use super::setup::{self, Loaded};
 use super::{Broken, Command, Engine, Input, Newcomer, Reply};
-use crate::clock::{SystemRng, now_ms, random};
+use crate::clock::{SystemRng, random};
 use crate::store::Turn;
 use crate::{ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
 
@@ -121,7 +121,7 @@ impl Work {
 
 impl Engine {
     pub(super) async fn turn(&mut self, batch: Vec<Input>) {
-        let now = now_ms();
+        let now = self.start.now_ms();
         self.mend().await;
         let mut work = Work::default();
         for input in batch {

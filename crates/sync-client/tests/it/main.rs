@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
 
+mod absence;
 mod codes;
 mod delivery;
 mod errors;

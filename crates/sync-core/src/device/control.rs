@@ -33,6 +33,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 }
             }
             Control::Leaving => self.want_change(Intent::Remove(sender)),
+            Control::RollCall => {
+                if let Some(session) = &mut self.session {
+                    session.roll_call.heard = true;
+                }
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 use mls_rs::CryptoProvider;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use rand_core::CryptoRng;
-use sync_rules::{SigningKey, attach};
+use sync_rules::defence::stands;
+use sync_rules::{Defence, SigningKey, attach};
 use sync_types::body::{Baseline, Span};
 use sync_types::frame::{About, Attach, FromRelay, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -164,7 +165,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         let mut device = Device::assemble(self.key.clone(), &name, joined.membership, self.crypto.clone(), now)?;
         device.identity.at_relay = true;
         device.wants.holder = offered.sponsor;
-        let all = joined.settings.history == HistoryPolicy::All;
+        let all = joined.settings.history == HistoryPolicy::All && stands(Defence::Baseline);
         for reached in baseline.frontier.iter().filter(|r| r.sender != device.me) {
             let former = || Peer { cut: Some(reached.seq), ..Peer::default() };
             let peer = device.peers.entry(reached.sender).or_insert_with(former);

@@ -9,6 +9,7 @@
 //! Several inputs may share a transaction. If it fails, the device's memory is ahead of its disk: drop it, drop the
 //! connection, and [`Device::load`] it again.
 
+mod absence;
 mod commits;
 mod control;
 mod deliver;
@@ -39,9 +40,11 @@ use crate::membership::{ApplyError, JoinError, Membership, MembershipError, Prep
 use crate::pairing::check_name;
 use crate::store::{Key, Write};
 
+pub use absence::Away;
 pub use joining::Joining;
 pub use queries::{DeviceStatus, MemberInfo};
 
+use absence::Listening;
 use history::Pause;
 use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
 use repair::Repaired;
@@ -143,6 +146,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     before: Option<Before>,
     replacement: Option<Replacement>,
     wants: Wants,
+    listening: Listening,
     jobs: BTreeMap<(DeviceId, u64), Job>,
     /// Jobs that wait because the store could not be read.
     paused: BTreeMap<(DeviceId, u64), Pause>,
@@ -235,6 +239,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             before: None,
             replacement: None,
             wants: Wants::default(),
+            listening: Listening::default(),
             jobs: BTreeMap::new(),
             paused: BTreeMap::new(),
             session: None,
@@ -286,6 +291,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Before => self.before = Some(sync_types::decode(bytes)?),
             Key::Replacement => self.replacement = Some(sync_types::decode(bytes)?),
             Key::Wants => self.wants = sync_types::decode(bytes)?,
+            Key::Listening => self.listening = sync_types::decode(bytes)?,
             Key::Epoch(epoch) => drop(self.epochs.insert(epoch, sync_types::decode(bytes)?)),
             Key::Peer(device) => drop(self.peers.insert(device, sync_types::decode(bytes)?)),
             Key::Job(asker, number) => drop(self.jobs.insert((asker, number), sync_types::decode(bytes)?)),
@@ -306,6 +312,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Intents => encode(&self.intents),
             Key::Pending => encode(self.pending.as_ref()?),
             Key::Wants => encode(&self.wants),
+            Key::Listening => encode(&self.listening),
             Key::Epoch(epoch) => encode(self.epochs.get(&epoch)?),
             Key::Peer(device) => encode(self.peers.get(&device)?),
             Key::Job(asker, number) => encode(self.jobs.get(&(asker, number))?),
@@ -500,8 +507,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Membership);
         for member in self.membership.members() {
             if member.device != self.me {
-                let owes_from = self.chain.seq + 1;
-                let fresh = || Peer { owes_from, alive_at: now, ..Peer::default() };
+                let (owes_from, alive_heard) = (self.chain.seq + 1, self.listening.ms);
+                let fresh = || Peer { owes_from, alive_at: now, alive_heard, ..Peer::default() };
                 let peer = self.peers.entry(member.device).or_insert_with(fresh);
                 peer.member = true;
                 peer.key = member.key;
@@ -520,6 +527,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.chain.announced = true;
             self.dirty.insert(Key::Chain);
         }
+        control.extend(self.due_roll_call());
         if !self.chain.announced {
             control.push(Control::Name(self.identity.name.clone()));
             self.chain.announced = true;

@@ -4,7 +4,7 @@ use mls_rs::CryptoProvider;
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, GroupId, encode};
 
-use super::{Device, records::Intent};
+use super::{Away, Device, records::Intent};
 use crate::pairing::GroupOffer;
 
 /// A member of the group, for people.
@@ -41,6 +41,8 @@ pub struct DeviceStatus {
     pub behind: u64,
     /// How many envelopes of others neither the relay nor any member has brought, although they exist.
     pub withheld: u64,
+    /// The long absence that this device comes back from, as long as it lacks anything of it.
+    pub away: Option<Away>,
     /// Whether a change of the group is under way.
     pub changing: bool,
     /// Why sending stopped for good.
@@ -152,6 +154,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             wants: self.wants.list.len(),
             behind: self.behind(),
             withheld: self.withheld(),
+            away: self.away(),
             changing: self.pending.is_some() || self.before.is_some() || !self.intents.list.is_empty(),
             halted: self.identity.halted(),
             removed: self.is_removed(),

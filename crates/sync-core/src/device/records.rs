@@ -114,6 +114,8 @@ pub(super) struct Peer {
     pub(super) alive_at: u64,
     /// How many bytes the buffered envelopes have, or more; 0 is meant where none is buffered.
     pub(super) gap_bytes: u64,
+    /// How long this device had listened then, in milliseconds.
+    pub(super) alive_heard: u64,
 }
 
 impl Peer {

@@ -47,7 +47,7 @@ pub(super) enum Repaired {
     Head(DeviceId, u64, Head),
 }
 
-fn millis(time: std::time::Duration) -> u64 {
+pub(super) fn millis(time: std::time::Duration) -> u64 {
     time.as_millis() as u64
 }
 
@@ -301,6 +301,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn alive(&mut self, device: DeviceId, now: u64) {
         if let Some(peer) = self.peers.get_mut(&device) {
             peer.alive_at = peer.alive_at.max(now);
+            peer.alive_heard = self.listening.ms;
             self.stale.remove(&device);
         }
     }
@@ -314,18 +315,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn stale_at(&self) -> Option<u64> {
         self.session.as_ref().filter(|s| s.caught_up)?;
         let waits = self.peers.iter().filter(|(id, p)| p.member && !self.stale.contains(id));
-        waits.map(|(_, p)| p.alive_at + millis(limits::STALE_PEER)).min()
+        waits.map(|(_, p)| self.silent_until(p, millis(limits::STALE_PEER))).min()
     }
 
-    pub(super) fn tell_stale(&mut self, now: u64) {
+    pub(super) fn tell_stale(&mut self) {
         // What waits at the relay may hold a word of it.
         if !self.session.as_ref().is_some_and(|s| s.caught_up) {
             return;
         }
-        for (device, peer) in self.peers.iter().filter(|(_, p)| p.member) {
-            if peer.alive_at + millis(limits::STALE_PEER) <= now && self.stale.insert(*device) {
-                self.events.push(Event::StalePeer { device: *device, since: peer.alive_at });
-            }
+        let stale = |p: &&super::records::Peer| p.member && self.silence(p) >= millis(limits::STALE_PEER);
+        let silent = self.peers.iter().filter(|(id, p)| !self.stale.contains(id) && stale(p));
+        for (device, since) in silent.map(|(id, p)| (*id, p.alive_at)).collect::<Vec<_>>() {
+            self.stale.insert(device);
+            self.events.push(Event::StalePeer { device, since });
         }
     }
 

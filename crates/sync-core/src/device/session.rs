@@ -9,6 +9,7 @@ use sync_rules::envelope::verify_head;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::{Code, DeviceId, Opaque, VERSION, limits};
 
+use super::absence::RollCall;
 use super::early::EarlyReceipts;
 use super::repair::Repairs;
 use super::replace::Replacing;
@@ -57,6 +58,7 @@ pub(super) struct Session {
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,
     pub(super) beacon_due: bool,
+    pub(super) roll_call: RollCall,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: EarlyReceipts,
 }
@@ -159,6 +161,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Renew => self.renewal_wanted(now),
+            FromRelay::Lapsed(cursor) => self.lapsed(cursor, now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
                 self.protocol_broken()
@@ -172,7 +175,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
-        self.tell_stale(now);
+        if self.session.as_ref().is_some_and(|s| s.attached) {
+            self.listen(now);
+        }
+        self.tell_stale();
+        self.watch_lapses();
+        self.watch_expiry();
         self.watch_beacon(now, limits::BEACON_EVERY);
         self.expire_epochs(now);
         self.rotate_history_holder(now);
@@ -192,6 +200,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
         times.extend([self.repair_at(), self.stale_at(), self.beacon_at(), self.replacing_at()]);
+        times.extend([self.lapse_at(), self.roll_call_at(), self.expiry_at()]);
         times.into_iter().flatten().min()
     }
 
@@ -217,6 +226,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
         }
+        self.came_back(now);
         let chain_seq = self.chain.seq;
         let session = self.session_mut();
         session.attached = true;
@@ -277,7 +287,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.events.push(Event::CaughtUp);
         self.watch_beacon(now, limits::BEACON_REST);
-        self.tell_stale(now);
+        self.tell_stale();
+        self.watch_lapses();
+        self.watch_expiry();
     }
 
     fn accepted(&mut self, seq: u64) {
@@ -416,6 +428,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.take_repaired(now);
         self.watch_repairs(now);
+        self.watch_roll_call(now);
         self.give_up_lost_history(now);
         self.make_change(now);
         self.pump_replacement();

@@ -3,6 +3,7 @@
 //! Each attack plays a small scene (`lab.rs`) to its end and says how it was stopped, or what harm it did. Then it plays the same
 //! scene with those defences switched off that are said to stop it; there it has to do harm.
 
+mod absence;
 mod bombs;
 mod branches;
 mod codes;
@@ -93,6 +94,7 @@ impl Report {
 pub fn all() -> Vec<Attack> {
     let tables = [
         relay::ATTACKS,
+        absence::ATTACKS,
         limits::ATTACKS,
         keys::ATTACKS,
         branches::ATTACKS,

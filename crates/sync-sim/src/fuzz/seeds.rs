@@ -117,6 +117,7 @@ fn bodies(head: &Head) -> Vec<Body> {
             heads: vec![head.clone()],
         }),
         Control::Heads(vec![head.clone()]),
+        Control::RollCall,
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };

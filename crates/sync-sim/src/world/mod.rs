@@ -56,6 +56,8 @@ enum Ev {
     Connect(usize),
     Pair(u64),
     GiveUp(usize),
+    /// A week passes of a device's long absence; how many are to come.
+    Week(usize, u64),
     Action,
 }
 
@@ -124,6 +126,8 @@ struct Weather {
     restores: bool,
     sabotage: bool,
     jumps: u64,
+    /// How many devices go away for longer than anything is kept for them.
+    absences: u64,
 }
 
 pub(crate) struct World {
@@ -149,6 +153,8 @@ pub(crate) struct World {
     split: BTreeSet<GroupId>,
     /// Groups in which a member has made a lying commit.
     lied: BTreeSet<GroupId>,
+    /// Whether a relay may have let go of what somebody had not fetched.
+    lapses: bool,
     /// Envelopes that a hostile relay made up, by whom they name.
     quiet: bool,
     mutation: Option<Mutation>,
@@ -173,11 +179,13 @@ impl World {
             restores: false,
             sabotage: hostile && dice.chance(300),
             jumps: if dice.chance(400) { 3 } else { 0 },
+            absences: 0,
         };
         // An envelope made with a stolen key would take the place of one that was kept back.
         let drops = hostile && weather.swaps && !weather.sabotage && dice.chance(500);
         let restores = !weather.sabotage && dice.chance(300);
-        let weather = Weather { drops, restores, ..weather };
+        let absences = if !weather.sabotage && dice.chance(200) { dice.between(1, 2) } else { 0 };
+        let weather = Weather { drops, restores, absences, ..weather };
         let portion = *dice.pick(&[1 << 20, 4096, 1500]).unwrap_or(&4096);
         let relay = Relay::new(InsecureCrypto::from_seed(dice.number()), portion, mutation);
         let mut world = Self {
@@ -201,6 +209,7 @@ impl World {
             pushed: Vec::new(),
             split: BTreeSet::new(),
             lied: BTreeSet::new(),
+            lapses: false,
             quiet: false,
             mutation,
             counters: Counters::default(),
@@ -327,6 +336,7 @@ impl World {
             Ev::Connect(host) => self.connect(host),
             Ev::Pair(number) => self.pairing_step(number),
             Ev::GiveUp(host) => self.give_up(host),
+            Ev::Week(host, left) => self.week(host, left),
             Ev::Action => self.action(),
             Ev::RelaySync(_) | Ev::RelayTimer(_) => {}
         }

@@ -24,7 +24,8 @@ pub(super) struct Conn {
 impl World {
     /// A device opens a connection, if it can.
     pub(super) fn connect(&mut self, host: usize) {
-        if self.hosts[host].conn.is_some() || !self.hosts[host].wants_connection() {
+        let away = self.hosts[host].away_until == u64::MAX && !self.quiet;
+        if self.hosts[host].conn.is_some() || !self.hosts[host].wants_connection() || away {
             return;
         }
         if !self.relay_up {

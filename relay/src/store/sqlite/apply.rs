@@ -216,14 +216,16 @@ impl Transaction<'_> {
 
     fn put_member(&mut self, group: i64, row: &MemberRow) {
         self.script
-            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
             .bind(group)
             .bind(&row.device.0[..])
             .bind(&row.key[..])
             .bind(number(row.added))
             .bind(number(row.start))
             .bind(row.removed.map(|r| number(r.cursor)))
-            .bind(row.removed.map(|r| number(r.at_ms)));
+            .bind(row.removed.map(|r| number(r.at_ms)))
+            .bind(number(row.seen_ms))
+            .bind(number(row.missed));
         self.script
             .statement("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?)")
             .bind(group)

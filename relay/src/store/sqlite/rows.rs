@@ -68,7 +68,7 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
         [row] => Counters { newest: unsigned(row, 0)?, entries: unsigned(row, 1)?, bytes: unsigned(row, 2)? },
         _ => Counters::default(),
     };
-    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms \
+    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms, seen_ms, missed \
                    FROM members JOIN acknowledged USING (grp, device) WHERE grp = ? ORDER BY device";
     let heads =
         "SELECT sender, seq, hash, header, ciphertext_hash, signature, cut FROM heads WHERE grp = ? ORDER BY sender";
@@ -149,6 +149,8 @@ fn member_row(row: &SqliteRow) -> Read<MemberRow> {
         start: unsigned(row, 3)?,
         acknowledged: unsigned(row, 4)?,
         removed,
+        seen_ms: unsigned(row, 7)?,
+        missed: unsigned(row, 8)?,
     })
 }
 
