@@ -270,7 +270,11 @@ by: Device;
 lost: boolean } | 
 /**  The device here was deleted; what runs on is a new one. */
 { type: "reset" } | 
-/**  All history that this device asked for has come. */
+/**  This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through. */
+{ type: "lapsed"; 
+/**  When it was connected before, in milliseconds since the Unix epoch, as a decimal number. */
+since: string } | 
+/**  All history that this device asked for has come: from before it joined, or of a long absence. */
 { type: "synced" } | 
 /**  History is coming: so many envelopes of so many are through, as far as their numbers tell. */
 { type: "history"; 
@@ -389,6 +393,8 @@ export type SyncStatus = {
 	epoch: string,
 	/**  Whether history is still on its way. */
 	wantsHistory: boolean,
+	/**  For how many days this device was away, as long as it fetches what it missed from the others; else null. */
+	awayDays: number | null,
 	/**  How many envelopes other devices are known to have pushed that nobody has brought here. */
 	withheld: number,
 	/**  Why it is not syncing; null when all is well. */

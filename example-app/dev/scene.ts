@@ -17,6 +17,7 @@ const synced: SyncStatus = {
   devices: [desk, laptop, phone],
   epoch: "4",
   wantsHistory: false,
+  awayDays: null,
   withheld: 0,
   trouble: null,
   joining: false,

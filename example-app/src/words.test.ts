@@ -20,6 +20,7 @@ const synced: SyncStatus = {
   devices: [here, laptop],
   epoch: "2",
   wantsHistory: false,
+  awayDays: null,
   withheld: 0,
   trouble: null,
   joining: false,
@@ -89,6 +90,7 @@ describe("the status line", () => {
     expect(said({ withheld: 3 })).toBe(
       "trouble: The relay keeps changes of another device back: bring that device online",
     );
+    expect(said({ awayDays: 40 })).toBe("waiting: Away for 40 days: fetching what was missed from «Laptop»");
     expect(said({ wantsHistory: true })).toBe("waiting: Older notes are on their way from «Laptop»");
   });
 

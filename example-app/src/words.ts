@@ -64,6 +64,8 @@ export function words(status: SyncStatus | undefined, pending: number): Words {
   if (!status.connected) return offline(status);
   if (status.withheld > 0)
     return { text: "The relay keeps changes of another device back: bring that device online", tone: "trouble" };
+  if (status.awayDays !== null)
+    return { text: `Away for ${status.awayDays} days: fetching what was missed from ${other(status)}`, tone: "waiting" };
   if (status.wantsHistory) return { text: `Older notes are on their way from ${other(status)}`, tone: "waiting" };
   if (!status.caughtUp) return { text: "Fetching what is new…", tone: "busy" };
   if (status.outbox > 0) return { text: `Sending ${changes(status.outbox)}…`, tone: "busy" };

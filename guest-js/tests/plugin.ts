@@ -179,6 +179,7 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     devices: [],
     epoch: "1",
     wantsHistory: false,
+    awayDays: null,
     withheld: 0,
     trouble: null,
     joining: false,

@@ -320,8 +320,7 @@ pub(crate) enum SyncEvent {
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
-    /// This device was away for so long that it fetches what it missed from the other devices. `history` says how far it is, and
-    /// `synced` when it is through.
+    /// This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through.
     Lapsed {
         /// When it was connected before, in milliseconds since the Unix epoch, as a decimal number.
         since: String,

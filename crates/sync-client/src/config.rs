@@ -40,7 +40,7 @@ pub struct SyncConfig {
     /// travel together, which is what makes a backlog small and fast. With 1 each blob has an envelope, and so a size, of
     /// its own.
     pub max_blobs_per_envelope: Option<usize>,
-    /// How far this device's time is ahead of the system's clock; for tests of what takes weeks. A pairing goes by the system's.
+    /// How far this device's time is ahead of the system's clock; for tests of what takes weeks.
     pub(crate) forward: Forward,
     /// Relays in this process, which are reached without a network.
     pub(crate) local: crate::transport::LocalRelays,

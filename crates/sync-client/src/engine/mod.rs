@@ -68,6 +68,11 @@ impl Start {
     pub(crate) fn now_ms(&self) -> u64 {
         now_ms().saturating_add(self.forward.ms())
     }
+
+    /// The moment at which that will be `at`, or one at which to ask again.
+    pub(crate) fn instant_of(&self, at: u64) -> Instant {
+        instant_of(at.saturating_sub(self.forward.ms()))
+    }
 }
 
 /// A newcomer that fetches its Welcome.
@@ -229,8 +234,7 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let ahead = self.start.forward.ms();
-        let core = self.device.as_ref().and_then(Device::next_timeout).map(|at| instant_of(at.saturating_sub(ahead)));
+        let core = self.device.as_ref().and_then(Device::next_timeout).map(|at| self.start.instant_of(at));
         let reconnect = match self.reconnect.next(Instant::now()) {
             Next::Wait(until) if self.wants_connection() => Some(until),
             _ => None,

@@ -118,7 +118,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let members = || self.peers.iter().filter(|(id, p)| p.member || removed.contains(id)).map(|(_, p)| p);
         let by_any = members().map(|p| p.signed_below).max().unwrap_or(0);
         let awaited = members().filter(|p| !self.is_lapsed(p));
-        let by_all = awaited.map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(0);
+        let nobody = if stands(Defence::LapseClock) { 0 } else { u64::MAX };
+        let by_all = awaited.map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(nobody);
         let delivered = by_all.min(by_any).saturating_sub(1).min(self.chain.seq);
         if delivered > self.chain.delivered {
             self.chain.delivered = delivered;
