@@ -184,9 +184,11 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         let mut decision = state.timeout(now);
         decision.writes.extend(state.lapse(served, max_lag, &attached).writes);
         self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
-        let Some(model) = self.model.get(&group) else { return };
+        // With those whose commits are not durable yet.
+        let Some(state) = self.groups.get(&group) else { return };
+        let members: Vec<DeviceId> = state.keys().keys().copied().filter(|device| state.is_member(*device)).collect();
         let mut lapsed = BTreeSet::new();
-        for device in model.current() {
+        for device in members {
             let seen = self.seen.entry((group, device)).or_insert(served);
             if attached.contains(&device) {
                 *seen = served;

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::store::Key;
 
 /// How long after a beacon another one answers a roll call, in milliseconds: many may come back at once.
-const ANSWER_REST_MS: u64 = 60_000;
+const ANSWER_REST_MS: u64 = 5_000;
 
 /// How long this device has listened to its group.
 #[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]

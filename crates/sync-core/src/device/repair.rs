@@ -142,7 +142,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if spans.is_empty() {
             return None;
         }
-        let members: Vec<DeviceId> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+        // Whoever was heard last is the likeliest to answer.
+        let mut members: Vec<DeviceId> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+        members.sort_by_key(|id| self.silence(&self.peers[id]));
         let repairs = &mut self.session_mut().repairs;
         if step > members.len() {
             (repairs.step, repairs.at, repairs.exhausted) = (0, now + millis(limits::REPAIR_AGAIN), true);

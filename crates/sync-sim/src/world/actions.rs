@@ -35,7 +35,7 @@ impl World {
             91..93 => self.lie(host),
             93..95 => self.copy_disk(host),
             95..97 => self.set_back(host),
-            97..98 => self.go_away(host),
+            97..99 => self.go_away(host),
             _ => self.hostile(host),
         }
         let next = match self.dice.below(10) {

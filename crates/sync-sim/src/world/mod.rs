@@ -184,7 +184,7 @@ impl World {
         // An envelope made with a stolen key would take the place of one that was kept back.
         let drops = hostile && weather.swaps && !weather.sabotage && dice.chance(500);
         let restores = !weather.sabotage && dice.chance(300);
-        let absences = if !weather.sabotage && dice.chance(200) { dice.between(1, 2) } else { 0 };
+        let absences = if !weather.sabotage && dice.chance(300) { dice.between(1, 2) } else { 0 };
         let weather = Weather { drops, restores, absences, ..weather };
         let portion = *dice.pick(&[1 << 20, 4096, 1500]).unwrap_or(&4096);
         let relay = Relay::new(InsecureCrypto::from_seed(dice.number()), portion, mutation);
