@@ -300,7 +300,7 @@ impl GroupState {
             // Among those that go stay others that a former member is owed.
             writes.extend(over.iter().map(|&cursor| Write::DeleteCommit { group, cursor }));
         }
-        for (sender, up_to) in gone.into_iter().filter(|_| !self.lapsed.is_empty()).collect::<Vec<_>>() {
+        for (sender, up_to) in gone {
             self.note_missed(sender, up_to, writes);
         }
         self.counters.entries != before
