@@ -21,6 +21,8 @@ use crate::crypto::InsecureCrypto;
 use crate::model::{self, Op};
 use crate::mutation::Mutation;
 
+mod lapse;
+
 pub(crate) type ConnId = u64;
 
 /// What the relay wants done with a connection.
@@ -164,65 +166,6 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         let Some(state) = self.groups.get_mut(&group) else { return };
         let decision = state.detached(&attached);
         self.decided(None, group, About::Session, decision, Some(Op::Detached(attached)));
-    }
-
-    /// When a group has something due.
-    pub(crate) fn next_timeout(&self) -> Option<u64> {
-        self.groups.values().filter_map(|state| self.due(state)).min()
-    }
-
-    fn due(&self, state: &GroupState) -> Option<u64> {
-        let lapse = state.next_lapse(Limits::default().max_lag_ms).map(|at| at + self.stood_still);
-        [state.next_timeout(), lapse].into_iter().flatten().min()
-    }
-
-    /// What the relay does in its own time for a group, and what it has to do by what the harness saw.
-    fn time_passes(&mut self, group: GroupId, now: u64) {
-        let attached = self.attached(group);
-        let (served, max_lag) = (now - self.stood_still, Limits::default().max_lag_ms);
-        let Some(state) = self.groups.get_mut(&group) else { return };
-        let mut decision = state.timeout(now);
-        decision.writes.extend(state.lapse(served, max_lag, &attached).writes);
-        self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
-        // With those whose commits are not durable yet.
-        let Some(state) = self.groups.get(&group) else { return };
-        let members: Vec<DeviceId> = state.keys().keys().copied().filter(|device| state.is_member(*device)).collect();
-        let mut lapsed = BTreeSet::new();
-        for device in members {
-            let seen = self.seen.entry((group, device)).or_insert(served);
-            if attached.contains(&device) {
-                *seen = served;
-            }
-            if served - *seen >= max_lag {
-                lapsed.insert(device);
-            }
-        }
-        self.decided(None, group, About::Session, Decision::default(), Some(Op::Lapsed(lapsed)));
-    }
-
-    /// What was not written yet of when devices were seen is gone.
-    fn take_seen(&mut self, rows: &GroupRows) {
-        for member in &rows.members {
-            match member.seen_ms {
-                0 => drop(self.seen.remove(&(rows.group.group, member.device))),
-                seen => drop(self.seen.insert((rows.group.group, member.device), seen)),
-            }
-        }
-    }
-
-    /// A device has asked for something.
-    fn saw(&mut self, group: GroupId, device: DeviceId, now: u64) {
-        let served = now - self.stood_still;
-        self.seen.insert((group, device), served);
-        let writes = self.groups.get_mut(&group).and_then(|state| state.sign_of_life(device, served));
-        let decision = Decision { writes: writes.into_iter().collect(), ..Decision::default() };
-        self.decided(None, group, About::Session, decision, Some(Op::Seen(device)));
-    }
-
-    pub(crate) fn timeout(&mut self, now: u64) {
-        let due: Vec<GroupId> =
-            self.groups.iter().filter(|(_, s)| self.due(s).is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
-        due.into_iter().for_each(|group| self.time_passes(group, now));
     }
 
     pub(crate) fn frame(&mut self, conn: ConnId, frame: ToRelay, size: usize, now: u64) {

@@ -10,31 +10,31 @@ use super::lab::Lab;
 use super::{Attack, By, HOUR, MINUTE, Seen, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
-    attack(By::Relay, "delete too early", "asked for, and sent again by its sender", &[Defence::Repair], delete_early),
+    attack("delete too early", By::Relay, "asked for, and sent again by its sender", &[Defence::Repair], delete_early),
     attack(
-        By::Relay,
         "call a member lapsed that is not",
+        By::Relay,
         "nobody counts without it, and it fetches what was kept back",
         &[Defence::LapseClock],
         call_lapsed,
     ),
     attack(
-        By::Relay,
         "set a device's clock a year forward",
+        By::Relay,
         "nobody counts as silent, and nobody is put out",
         &[Defence::ListenStep],
         leap,
     ),
     attack(
-        By::Relay,
         "stale snapshot to a newcomer",
+        By::Relay,
         "not called synced before it has what its sponsor had",
         &[Defence::Baseline],
         stale_newcomer,
     ),
     attack(
-        By::FormerMember,
         "pull with the key of a device that was silent for half a year",
+        By::FormerMember,
         "put out by then, and shown changes of the group alone",
         &[Defence::ExpirePeer],
         old_key,
@@ -44,8 +44,8 @@ pub(super) const ATTACKS: &[Attack] = &[
 const DAY: u64 = 24 * HOUR;
 
 const fn attack(
-    by: By,
     name: &'static str,
+    by: By,
     expected: &'static str,
     defences: &'static [Defence],
     scene: fn() -> Seen,
