@@ -40,6 +40,8 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         // With those whose commits are not durable yet.
         let Some(state) = self.groups.get(&group) else { return };
         let members: Vec<DeviceId> = state.keys().keys().copied().filter(|device| state.is_member(*device)).collect();
+        // Who was to come and did not, comes anew.
+        self.seen.retain(|(of, device), _| *of != group || members.contains(device));
         let mut lapsed = BTreeSet::new();
         for device in members {
             let seen = self.seen.entry((group, device)).or_insert(served);
@@ -55,12 +57,10 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
 
     /// What was not written yet of when devices were seen is gone.
     pub(super) fn take_seen(&mut self, rows: &GroupRows) {
-        for member in &rows.members {
-            match member.seen_ms {
-                0 => drop(self.seen.remove(&(rows.group.group, member.device))),
-                seen => drop(self.seen.insert((rows.group.group, member.device), seen)),
-            }
-        }
+        let group = rows.group.group;
+        self.seen.retain(|(of, _), _| *of != group);
+        let seen = rows.members.iter().filter(|member| member.seen_ms > 0);
+        self.seen.extend(seen.map(|member| ((group, member.device), member.seen_ms)));
     }
 
     /// A device has asked for something.
