@@ -1,5 +1,5 @@
 """Checks the golden vectors in this folder with code of its own, so that two programs that share no line agree on every
-byte. Needs Python 3.9 and the package `cryptography`. Run: /usr/bin/python3 vectors/check.py
+byte. Needs Python 3.9 and the packages `cryptography` and `argon2-cffi`. Run: /usr/bin/python3 vectors/check.py
 """
 
 import base64
@@ -9,8 +9,10 @@ import json
 import pathlib
 import struct
 import sys
+import unicodedata
 import zlib
 
+import argon2.low_level
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -320,6 +322,7 @@ def control_messages():
     heads = each(control.vector(), head)
     assert heads == [(5, b"\x06" * 32, b"a header", b"\x07" * 32, b"\x08" * 64)]
     assert control.number(1) == 7 and each(control.vector(), head) == heads
+    assert control.number(1) == 8
     control.end()
 
 
@@ -515,6 +518,162 @@ def pairings_by_code():
         assert [bytes([1, n]) + message for n, message in enumerate(made, 1)] == messages[2:6]
         # Hello, Join, Offer, Taken, whoever shows: nobody types digits.
         conversation(data, pairing, noise, list(zip(pairing["messages"], messages))[6:], [1, 3, 4, 5])
+
+
+# --- what lies on a disk --------------------------------------------------------------------------------------------------
+
+
+def locked(data, magic, secret):
+    """Opens a vault file or a backup's head by its lock's secret; gives the key."""
+    reader = Reader(data)
+    assert reader.take(8) == magic and reader.number(1) == 1
+    reader.take(16)
+    kind = reader.number(1)
+    if kind == 1:
+        reader.take(16)
+        wrapping = secret
+    elif kind == 2:
+        memory, passes, salt = reader.number(4), reader.number(1), reader.take(16)
+        assert 12 * 1024 <= memory <= 256 * 1024 and 1 <= passes <= 10 and memory * passes >= 36 * 1024
+        typed = unicodedata.normalize("NFC", secret).encode()
+        kind_id = argon2.low_level.Type.ID
+        wrapping = argon2.low_level.hash_secret_raw(typed, salt, passes, memory, 1, 32, kind_id, 19)
+    else:
+        assert kind == 3
+        wrapping = reader.take(32)
+    head = data[: reader.at]
+    nonce, wrapped = reader.take(24), reader.take(48)
+    name = {b"0ksvault": "vault", b"0ksbackp": "backup"}[magic]
+    label = {"vault": "vault file", "backup": "backup head"}[name]
+    assert labelled(label, data[: reader.at])[:8] == reader.take(8)
+    reader.end()
+    return xchacha_open(hkdf_expand(wrapping, f"{PREFIX}{name} key".encode(), 32), nonce, head, wrapped)
+
+
+def place_of(kind, place):
+    text = lambda name: vector(place[name].encode())
+    raw = lambda name: bytes.fromhex(place[name])
+    number = lambda name: place[name].to_bytes(8, "big")
+    flag = lambda: bytes([place["snapshot"]])
+    if kind == "meta":
+        return b"\x01" + text("name")
+    if kind == "state":
+        return b"\x02" + vector(raw("key"))
+    if kind == "blob":
+        return b"\x03" + raw("id") + text("channel") + flag()
+    if kind == "held":
+        return b"\x04" + raw("id") + raw("sender") + number("seq") + text("channel") + flag()
+    if kind == "refused":
+        sender = b"\x01" + raw("sender") if place["sender"] else b"\x00"
+        return b"\x05" + number("cursor") + sender + text("outcome") + number("at")
+    assert kind == "transport_key"
+    return b"\x06"
+
+
+@check
+def vault():
+    data = load("vault")
+    key, vaults = bytes.fromhex(data["key"]), data["vaults"]
+    secrets = {
+        "keychain": bytes.fromhex(vaults["keychain"]["kept"]),
+        "passphrase": vaults["passphrase"]["typed"],
+        "key_file": None,
+    }
+    assert set(vaults) == set(secrets)
+    for name, secret in secrets.items():
+        assert locked(bytes.fromhex(vaults[name]["file"]), b"0ksvault", secret) == key
+    cells = hkdf_expand(key, (PREFIX + "vault cells").encode(), 32)
+    for cell in data["cells"]:
+        sealed = bytes.fromhex(cell["sealed"])
+        plain = xchacha_open(cells, sealed[:24], place_of(cell["kind"], cell["place"]), sealed[24:])
+        assert plain == bytes.fromhex(cell["plain"])
+
+
+@check
+def backup():
+    data = load("backup")
+    file = bytes.fromhex(data["file"])
+    key = locked(file[:127], b"0ksbackp", data["typed"])
+    stream = hkdf_expand(key, (PREFIX + "backup stream").encode(), 32)
+    prefix, rest = file[127:146], file[146:]
+    assert rest[-8:] == b"0ksbkend"
+    rest, plain = rest[:-8], b""
+    chunks = [rest[at : at + 65536] for at in range(0, len(rest), 65536)]
+    assert len(chunks) > 1
+    for number, chunk in enumerate(chunks):
+        last = bytes([number + 1 == len(chunks)])
+        plain += xchacha_open(stream, prefix + number.to_bytes(4, "big") + last, b"", chunk)
+    records = each(plain, lambda reader: reader.vector())
+    reader = Reader(records[0])
+    assert reader.number(1) == 1
+    settings = data["settings"]
+    assert reader.number(8) == settings["made_at"]
+    for name in ("app_id", "name", "relay"):
+        assert reader.vector().decode() == settings[name]
+    assert reader.number(1) == settings["history"] and reader.number(8) == len(data["blobs"])
+    reader.end()
+    assert len(records) == 1 + len(data["blobs"])
+    for record, blob in zip(records[1:], data["blobs"]):
+        reader = Reader(record)
+        assert reader.number(1) == 2
+        for name in ("id", "origin", "sender"):
+            assert reader.take(16).hex() == blob[name]
+        assert reader.number(8) == blob["seq"] and reader.number(1) == blob["snapshot"]
+        assert reader.vector().decode() == blob["channel"]
+        wanted = blob["data"]
+        wanted = bytes.fromhex(wanted) if isinstance(wanted, str) else bytes.fromhex(wanted["repeat"]) * wanted["times"]
+        assert reader.vector() == wanted
+        reader.end()
+
+
+def kem_derive(ikm):
+    """RFC 9180, section 4, and the table of protocol.md, section 5: the public key."""
+    def extract(suite, label, material):
+        return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
+
+    prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
+    seed = hashlib.shake_128(prk).digest(96)
+    info = (32).to_bytes(2, "big") + b"HPKE-v1" + b"KEM\x00\x20" + b"sk"
+    secret = hkdf_expand(seed[64:], info, 32)
+    x25519 = X25519PrivateKey.from_private_bytes(secret)
+    return mlkem768.public_key(seed[:64]) + bare(x25519)
+
+
+@check
+def recovery_kits():
+    data = load("recovery")
+    listed = load("code")["words"].split()
+    group = bytes.fromhex(data["group"])
+    for kit in data["kits"]:
+        entropy = bytes.fromhex(kit["entropy"])
+        bits = int.from_bytes(entropy + hashlib.sha256(entropy).digest()[:1], "big")
+        assert kit["words"].split() == [listed[bits >> 11 * (23 - at) & 0x7FF] for at in range(24)]
+        seed, mac_key, ikm = (
+            hkdf_expand(entropy, (PREFIX + label).encode(), 32)
+            for label in ("recovery signing", "recovery mac", "recovery sealing")
+        )
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        seal_key = bytes.fromhex(kit["seal_key"])
+        assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
+        assert seal_key == kem_derive(ikm)
+        share = Reader(bytes.fromhex(kit["share"]))
+        assert (share.take(32), share.vector()) == (mac_key, seal_key)
+        assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
+    # The last one's words for what it is asked.
+    proof = data["proof"]
+    reader = Reader(bytes.fromhex(proof["proof"]))
+    kind, signature = reader.number(1), reader.rest()
+    transcript, new_key = bytes.fromhex(proof["transcript"]), bytes.fromhex(proof["new_key"])
+    said = group + proof["epoch"].to_bytes(8, "big") + vector(transcript) + new_key
+    assert kind == 2 and signed(public, "recovery", said, signature)
+    recover = Reader(bytes.fromhex(data["recover"]["frame"])[4:])
+    assert (recover.number(1), recover.number(1), recover.take(32), recover.number(1)) == (15, 1, public, 1)
+    exporter = bytes.fromhex(data["recover"]["exporter"])
+    assert signed(public, "recovery attach", public + exporter, recover.rest())
+    vouch = Reader(bytes.fromhex(data["vouch"]["frame"])[4:])
+    assert (vouch.number(1), vouch.number(1), vouch.number(8)) == (16, 1, 6)
+    content = bytes.fromhex(data["vouch"]["content"])
+    assert hmac.new(mac_key, under_label("recovery state", content), hashlib.sha256).digest() == vouch.rest()
 
 
 def main():

@@ -12,7 +12,7 @@ use mls_rs::{
     },
     group::{CommitEffect, CommitMessageDescription, ExportedTree, Node},
 };
-use mls_rs_codec::MlsDecode;
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
 
 use crate::Defence;
@@ -66,6 +66,8 @@ pub struct Step {
     /// Whose place the committer takes, if the commit replaces a member's key. It is among [`Step::removed`], and the
     /// committer among [`Step::added`].
     pub replaced: Option<DeviceId>,
+    /// Whether the committer came in by the group's recovery key. Then it is all of [`Step::added`].
+    pub recovered: bool,
     /// Who came, with the public keys.
     pub added: Vec<(DeviceId, [u8; 32])>,
     /// Who went.
@@ -206,8 +208,9 @@ impl<P: CryptoProvider + Clone> Observer<P> {
 
 impl<P: CryptoProvider + Clone> Observer<P> {
     /// Whether an honest relay may have ordered this commit in the group that the GroupInfo describes. It checks
-    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets.
-    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<(), ObserveError> {
+    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets. Gives who is in
+    /// the group by it that was not before.
+    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<Vec<DeviceId>, ObserveError> {
         let message = group_info_message(group_info)?;
         let mut group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
         let (before, tree_before) = (observed(&group)?, tree(&group)?);
@@ -216,7 +219,7 @@ impl<P: CryptoProvider + Clone> Observer<P> {
         let after = observed(&group)?;
         let gone: Vec<DeviceId> = before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
         cut(&done.authenticated_data, &gone)?;
-        Ok(())
+        Ok(after.members.iter().filter(|m| !before.members.contains(m)).map(|m| m.0).collect())
     }
 }
 
@@ -272,8 +275,9 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
             before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
         Ok(Step {
             added: after.members.iter().filter(|m| !before.members.contains(m)).copied().collect(),
-            // The rules let an external commit do nothing but this.
+            // The rules let an external commit do nothing but one of these.
             replaced: removed.first().copied().filter(|_| external),
+            recovered: external && removed.is_empty(),
             removed,
             before,
             after,
@@ -282,6 +286,24 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
             commit_hash,
         })
     }
+}
+
+/// A GroupInfo without its signer and signature: what is the same whichever member made it. `None` if it is none.
+pub fn unsigned_group_info(bytes: &[u8]) -> Option<&[u8]> {
+    let message = crate::mls::message(bytes).ok()?;
+    let signer = message.as_group_info()?.sender();
+    // RFC 9420 §12.4.3: both stand last, and signatures are Ed25519's.
+    let tail = sync_types::encode(&Tail { signer, signature: [0; 64].to_vec() }).len();
+    let (unsigned, end) = bytes.split_at_checked(bytes.len().checked_sub(tail)?)?;
+    sync_types::decode::<Tail>(end).is_ok_and(|tail| tail.signer == signer).then_some(unsigned)
+}
+
+/// What stands last in a GroupInfo.
+#[derive(MlsSize, MlsEncode, MlsDecode)]
+struct Tail {
+    signer: u32,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    signature: Vec<u8>,
 }
 
 fn check_place(commit: &CommitMessage, group: &Observed) -> Result<(), ObserveError> {

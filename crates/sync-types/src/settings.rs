@@ -62,6 +62,11 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    /// The public half of the recovery key, if the group has a recovery kit.
+    pub fn recovery(&self) -> Option<[u8; 32]> {
+        <[u8; 32]>::try_from(self.recovery_key.as_slice()).ok()
+    }
 }
 
 #[cfg(test)]

@@ -212,6 +212,8 @@ mod tests {
             statements: vec![],
             welcomes: vec![],
             index: vec![],
+            kits: vec![],
+            vouches: vec![],
         })))
     }
 

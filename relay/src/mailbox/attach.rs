@@ -28,12 +28,14 @@ impl std::fmt::Debug for Proof {
     }
 }
 
-/// What an attached device is told first, in this order: [`Attachment::attached`], its Welcome if one waits, receipts, and
+/// What an attached device is told first, in this order: [`Attachment::attached`], whether it had lapsed, its Welcome if one waits, receipts, and
 /// then entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The first frame.
     pub attached: Attached,
+    /// Up to which cursor entries may be gone that the device has not acknowledged, if it had lapsed.
+    pub lapsed: Option<u64>,
     /// Whether a Welcome lies in the store that may be delivered now.
     pub welcome_waits: bool,
     /// The latest signed acknowledgements that name the device.
@@ -77,9 +79,10 @@ impl GroupState {
             provisional: None,
             created_at_ms: now_ms,
         };
-        let member = |(device, key)| MemberRow { device, key, added: 0, start: 0, acknowledged: 0, removed: None };
+        let kit = observed.settings.recovery();
+        let member = |(device, key)| MemberRow { device, key, ..MemberRow::default() };
         let members: Vec<MemberRow> = observed.members.into_iter().map(member).collect();
-        let state = Self::from_rows(GroupRows {
+        let mut state = Self::from_rows(GroupRows {
             group: group.clone(),
             counters: Counters::default(),
             settled: 0,
@@ -88,9 +91,12 @@ impl GroupState {
             statements: Vec::new(),
             welcomes: Vec::new(),
             index: Vec::new(),
+            kits: Vec::new(),
+            vouches: Vec::new(),
         });
         let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
         writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));
+        state.set_kit(kit, first_cursor(now_ms), &mut writes);
         Ok((state, Decision { writes, ..Decision::default() }))
     }
 
@@ -137,11 +143,12 @@ impl GroupState {
         }
         for (device, key) in observed.members {
             if let Entry::Vacant(place) = self.members.entry(device) {
-                let row = MemberRow { device, key, added: cursor, start: 0, acknowledged: 0, removed: None };
+                let row = MemberRow { device, key, added: cursor, ..MemberRow::default() };
                 decision.writes.push(Write::PutMember(group, row.clone()));
                 place.insert(row);
             }
         }
+        self.set_kit(observed.settings.recovery(), cursor, &mut decision.writes);
         self.group.epoch = observed.epoch;
         self.group.snapshot = Bytes::from(observed.snapshot);
         self.group.group_info = Bytes::from(group_info);
@@ -215,6 +222,7 @@ impl GroupState {
                 acknowledged: Some(member.acknowledged).filter(|a| *a > member.start).unwrap_or_default(),
                 newest: self.counters.newest,
             },
+            lapsed: Some(member.missed).filter(|m| *m > member.acknowledged && member.removed.is_none()),
             welcome_waits: !newcomer && member.removed.is_none() && self.welcomes.contains_key(&request.device),
             receipts: by_acknowledger.into_values().cloned().collect(),
             view: View { after: view.after.max(request.stored), ..view },

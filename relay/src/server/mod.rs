@@ -161,6 +161,7 @@ impl Relay {
             access: config.access.clone(),
             limits: config.limits.clone(),
             quotas: config.quotas,
+            forward: config.forward.clone(),
         });
         let shared = Arc::new(Shared {
             hub,

@@ -170,6 +170,7 @@ impl Observe for FakeObserve {
             added: script.added,
             removed: script.removed,
             replaced: None,
+            recovered: false,
             authenticated_data: script.authenticated_data,
             commit_hash: CommitMessage::hash(commit),
         })
@@ -277,6 +278,17 @@ impl World {
     pub(crate) fn timeout(&mut self) -> Decision {
         let decision = self.state.timeout(self.now);
         self.settle(Ok(decision)).unwrap()
+    }
+
+    /// So much of the relay's own time has passed.
+    pub(crate) fn lapse(&mut self, served_ms: u64) -> Decision {
+        let decision = self.state.lapse(served_ms, self.limits.max_lag_ms, &self.attached);
+        self.settle(Ok(decision)).unwrap()
+    }
+
+    pub(crate) fn seen(&mut self, peer: &Peer, served_ms: u64) {
+        let writes = self.state.sign_of_life(peer.id, served_ms).into_iter().collect();
+        self.settle(Ok(Decision { writes, ..Decision::default() })).unwrap();
     }
 
     pub(crate) fn detach(&mut self, peer: &Peer) -> Decision {

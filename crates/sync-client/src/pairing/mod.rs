@@ -15,7 +15,7 @@ use sync_types::{Code, Invitation, RelayAddress, ShortCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Inner;
-use crate::clock::{SystemRng, now_ms};
+use crate::clock::SystemRng;
 use crate::engine::{Codes, MeetingPlace};
 use crate::{InviteOptions, PairingEvent, SyncError};
 use driver::{Answer, Beside, Driver};
@@ -92,7 +92,7 @@ impl Pairing {
         let start = &inner.start;
         let resolved = start.dialer.resolve(&place.relay).await?;
         let hint = resolved.hint(&place.relay);
-        let machine = Machine::show(side, &start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
+        let machine = Machine::show(side, &start.app_id, hint, ttl, &mut SystemRng, start.now_ms()).map_err(failed)?;
         let link = machine.link().ok_or_else(|| SyncError::new(Code::Internal, "a link was drawn and is not there"))?;
         let uri = link.to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
         let expires_at = link.expires_at.into();

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
 
+mod absence;
+mod alerts;
 mod codes;
 mod delivery;
 mod errors;
 mod faults;
+mod kit;
 mod lifecycle;
 mod lost_relay;
 mod membership;

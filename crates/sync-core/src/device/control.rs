@@ -32,7 +32,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.head_told(head);
                 }
             }
-            Control::Leaving => self.want_change(Intent::Remove(sender)),
+            Control::Kit(share) => self.share_told(share),
+            Control::KitWanted => self.share_wanted(),
+            Control::Leaving => self.want_change(Intent::Leave(sender)),
+            Control::RollCall => {
+                if let Some(session) = &mut self.session {
+                    session.roll_call.heard = true;
+                }
+            }
         }
     }
 

@@ -255,6 +255,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // The relay takes nothing of a provisional epoch, so the commit is confirmed.
             self.drop_before();
         }
+        self.note_answer(&body);
         for reached in &body.seen {
             if self.heard_of(sender, reached) && stands(Defence::SplitView) {
                 self.refuse(Outcome::SplitView, read.cursor, Some(sender), read.bytes, now);

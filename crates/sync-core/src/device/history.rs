@@ -35,7 +35,7 @@ const READ_AGAIN_CAP_MS: u64 = 60_000;
 pub(super) struct Pause {
     failures: u32,
     /// When it is tried again, in milliseconds; 0 once that time has come.
-    until: u64,
+    pub(super) until: u64,
 }
 
 impl<P: CryptoProvider + Clone> Device<P> {
@@ -430,7 +430,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let up_to_seq = self.first_hole(filled.sender).map_or(reached, |hole| hole.from - 1);
         self.writes.push(Write::Release { sender: filled.sender, up_to_seq });
         self.arrived();
-        if self.wants.list.is_empty() {
+        if self.wants.list.is_empty() && self.away().is_none() {
             self.events.push(Event::Synced);
         }
     }

@@ -4,7 +4,7 @@ use mls_rs::CryptoProvider;
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, GroupId, encode};
 
-use super::{Device, records::Intent};
+use super::{Away, Device, DeviceError, records::Intent};
 use crate::pairing::GroupOffer;
 
 /// A member of the group, for people.
@@ -41,6 +41,8 @@ pub struct DeviceStatus {
     pub behind: u64,
     /// How many envelopes of others neither the relay nor any member has brought, although they exist.
     pub withheld: u64,
+    /// The long absence that this device comes back from, as long as it lacks anything of it.
+    pub away: Option<Away>,
     /// Whether a change of the group is under way.
     pub changing: bool,
     /// Why sending stopped for good.
@@ -75,6 +77,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// What the group agreed on.
     pub fn settings(&self) -> Settings {
         self.membership.settings()
+    }
+
+    /// The GroupInfo of the present epoch, signed by this device.
+    pub fn group_info(&self) -> Result<Vec<u8>, DeviceError> {
+        Ok(self.membership.group_info()?)
     }
 
     /// The last own envelope that is durable at the relay.
@@ -133,6 +140,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         String::from_utf8(peer.name.0.clone()).ok()
     }
 
+    /// Whether it is this device, or a member, present or former.
+    pub fn knows(&self, device: DeviceId) -> bool {
+        device == self.me || self.peers.contains_key(&device)
+    }
+
+    /// When something new that a member, present or former, has signed last came here, in milliseconds since the Unix epoch.
+    pub fn last_heard(&self, device: DeviceId) -> Option<u64> {
+        self.peers.get(&device).map(|peer| peer.alive_at).filter(|at| *at > 0)
+    }
+
     /// What a newcomer has to know before it is added; for the pairing machine.
     pub fn offer(&self, now: u64) -> GroupOffer {
         let names = self.members().into_iter().filter_map(|m| m.name.map(|name| (m.device, name))).collect();
@@ -152,6 +169,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             wants: self.wants.list.len(),
             behind: self.behind(),
             withheld: self.withheld(),
+            away: self.away(),
             changing: self.pending.is_some() || self.before.is_some() || !self.intents.list.is_empty(),
             halted: self.identity.halted(),
             removed: self.is_removed(),

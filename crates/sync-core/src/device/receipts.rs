@@ -110,13 +110,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.session.as_ref().map_or(0, |session| session.early_receipts.bytes())
     }
 
-    /// Moves the mark up to which every member has signed, and at least one other.
+    /// Moves the mark up to which every member has signed that has not lapsed, and at least one other. Who has lapsed this
+    /// device knows by itself: the relay's word would make it forget what a member may need.
     pub(super) fn count_delivered(&mut self) {
         // One whose removal may be undone yet is owed its signature, too.
         let removed: &[DeviceId] = self.before.as_ref().map_or(&[], |before| &before.removed);
         let members = || self.peers.iter().filter(|(id, p)| p.member || removed.contains(id)).map(|(_, p)| p);
         let by_any = members().map(|p| p.signed_below).max().unwrap_or(0);
-        let by_all = members().map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(0);
+        let awaited = members().filter(|p| !self.is_lapsed(p));
+        let nobody = if stands(Defence::LapseClock) { 0 } else { u64::MAX };
+        let by_all = awaited.map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(nobody);
         let delivered = by_all.min(by_any).saturating_sub(1).min(self.chain.seq);
         if delivered > self.chain.delivered {
             self.chain.delivered = delivered;

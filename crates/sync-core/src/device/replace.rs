@@ -78,6 +78,11 @@ pub(super) struct Replacing {
 }
 
 impl Replacing {
+    /// Whether the relay owes an answer to what was asked or sent.
+    pub(super) fn waits(&self) -> bool {
+        self.after == 0 && (self.asked || self.sent)
+    }
+
     fn head_seq(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.seq)
     }
@@ -292,6 +297,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// What comes for the old key. Only changes of the group are looked at, and nothing counts as stored: all that is there
     /// comes again for the new key, which may know senders that this device does not.
     pub(super) fn deliver_to_old_key(&mut self, entries: &[Entry], now: u64) {
+        if let (Some(session), Some(last)) = (&mut self.session, entries.last()) {
+            session.passed = session.passed.max(last.cursor);
+        }
         for entry in entries.iter().filter(|e| e.kind == EntryKind::Commit) {
             if self.session.is_some() {
                 self.commit_arrived(entry.cursor, &entry.bytes, now);
@@ -424,7 +432,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn rename_intents(&mut self, old: DeviceId, new: DeviceId) {
         for intent in &mut self.intents.list {
-            if let Intent::Remove(device) | Intent::RemoveLost(device) = intent
+            if let Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) = intent
                 && *device == old
             {
                 *device = new;

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
+use sync_rules::Defence;
 use sync_rules::attach;
+use sync_rules::defence::stands;
 use sync_rules::envelope::verify_head;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
 use sync_types::{Code, DeviceId, Opaque, VERSION, limits};
 
+use super::absence::RollCall;
 use super::early::EarlyReceipts;
+use super::patience::{LONGEST_WAIT_MS, Patience};
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
@@ -57,13 +61,24 @@ pub(super) struct Session {
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,
     pub(super) beacon_due: bool,
+    pub(super) roll_call: RollCall,
+    /// The epoch that this device last vouched for, for whoever comes with the recovery kit.
+    pub(super) vouched: Option<u64>,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: EarlyReceipts,
+    pub(super) patience: Patience,
+    /// Up to which cursor entries have passed a device that takes a new key.
+    pub(super) passed: u64,
 }
 
 impl Session {
     pub(super) fn in_flight_bytes(&self) -> usize {
         self.in_flight_bytes
+    }
+
+    /// The number of the first envelope that is on its way.
+    pub(super) fn first_in_flight(&self) -> Option<u64> {
+        self.in_flight.front().map(|(seq, _)| *seq)
     }
 
     /// An envelope of so many bytes is on its way.
@@ -94,9 +109,8 @@ impl Session {
     }
 }
 
-/// How long to wait before what was refused for a lasting reason is tried again, and the longest that a relay may ask
-/// for, in milliseconds.
-const RARELY_MS: u64 = 60_000;
+/// How long to wait before what was refused for a lasting reason is tried again, in milliseconds.
+const RARELY_MS: u64 = LONGEST_WAIT_MS;
 
 /// How long to wait before a refused change is tried again when the relay says nothing, in milliseconds.
 const RETRY_MS: u64 = 250;
@@ -159,39 +173,52 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Renew => self.renewal_wanted(now),
+            FromRelay::Lapsed(cursor) => self.lapsed(cursor, now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
-            FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
-                self.protocol_broken()
-            }
+            FromRelay::Recoverable(_)
+            | FromRelay::SlotOpened
+            | FromRelay::Nameplate(_)
+            | FromRelay::SlotMessage(_)
+            | FromRelay::SlotClosed => self.protocol_broken(),
         }
         self.pump(now, rng);
     }
 
     /// The time of [`Device::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: u64, rng: &mut dyn CryptoRng) {
+        self.watch_clock(now);
         if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
-        self.tell_stale(now);
+        if self.session.as_ref().is_some_and(|s| s.attached) {
+            self.listen(now);
+        }
+        self.tell_stale();
+        self.watch_lapses();
+        self.watch_expiry();
         self.watch_beacon(now, limits::BEACON_EVERY);
         self.expire_epochs(now);
         self.rotate_history_holder(now);
         self.end_pauses(now);
+        self.give_up_late_adds(now);
         self.pump(now, rng);
+        self.end_patience(now);
     }
 
     /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
     pub fn next_timeout(&self) -> Option<u64> {
         let Some(session) = self.session.as_ref().filter(|s| s.attached) else {
             // Old keys are erased in time, whoever keeps this device from the others.
-            return self.epoch_expiry_at();
+            return [self.epoch_expiry_at(), self.patience_ends_at(), self.late_add_at()].into_iter().flatten().min();
         };
-        let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
+        let mut times =
+            vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
         times.extend([self.repair_at(), self.stale_at(), self.beacon_at(), self.replacing_at()]);
+        times.extend([self.lapse_at(), self.roll_call_at(), self.expiry_at()]);
         times.into_iter().flatten().min()
     }
 
@@ -213,10 +240,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // It has been set back to before a change that others have seen.
             return self.bring_state();
         }
-        if attached.acknowledged > self.relay.cursor {
+        if attached.acknowledged > self.relay.cursor && stands(Defence::OwnRecords) {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
         }
+        self.came_back(now);
         let chain_seq = self.chain.seq;
         let session = self.session_mut();
         session.attached = true;
@@ -277,7 +305,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.events.push(Event::CaughtUp);
         self.watch_beacon(now, limits::BEACON_REST);
-        self.tell_stale(now);
+        self.tell_stale();
+        self.watch_lapses();
+        self.watch_expiry();
     }
 
     fn accepted(&mut self, seq: u64) {
@@ -310,7 +340,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     // What cannot become better by itself is tried rarely; the app is told each time.
                     Code::TooLarge | Code::BadSignature | Code::Protocol | Code::Suite | Code::Version => RARELY_MS,
                     _ if retry == 0 => RETRY_MS,
-                    _ => retry.min(RARELY_MS),
+                    _ => retry,
                 };
                 let session = self.session_mut();
                 session.send_again(next);
@@ -367,7 +397,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// What this device has signed and does not know, it signed before it was set back.
     fn compare_own(&mut self, head: &Head) {
-        if head.seq > self.chain.seq || (head.seq == self.chain.seq && head.hash != self.chain.hash) {
+        let unknown = head.seq > self.chain.seq || (head.seq == self.chain.seq && head.hash != self.chain.hash);
+        if unknown && stands(Defence::OwnRecords) {
             self.halt(Code::RolledBack);
         }
     }
@@ -401,6 +432,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
     pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
+        self.watch_clock(now);
         if let Some(session) = &mut self.session {
             if (1..=now).contains(&session.acknowledge_after)
                 && let Some(refused) = &self.relay.refused
@@ -416,9 +448,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.take_repaired(now);
         self.watch_repairs(now);
+        self.watch_roll_call(now);
         self.give_up_lost_history(now);
         self.make_change(now);
         self.pump_replacement();
+        self.vouch_for_state();
         while self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);
             if control.is_empty() {
@@ -426,5 +460,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             self.seal_control(control, rng);
         }
+        self.watch_patience(now);
     }
 }

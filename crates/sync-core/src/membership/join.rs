@@ -123,12 +123,12 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         let client = client(crypto.clone(), shelf.clone(), packages.clone(), Some(&key));
         let (group, info) = client.join_group(None, &welcome, None)?;
         packages.take();
-        if group.group_id() != invitation.group.as_bytes() {
+        if group.group_id() != invitation.group.as_bytes() && stands(Defence::OfferedGroup) {
             return Err(JoinError::OtherGroup);
         }
         let sender = group.member_at_index(info.sender).ok_or(JoinError::OtherSponsor)?;
         let (sponsor, _) = mls::seated(&sender.signing_identity).map_err(Violation::from)?;
-        if sponsor != invitation.sponsor {
+        if sponsor != invitation.sponsor && stands(Defence::OfferedGroup) {
             return Err(JoinError::OtherSponsor);
         }
         let settings = mls::settings(&group.context().extensions)?;

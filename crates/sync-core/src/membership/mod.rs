@@ -16,7 +16,7 @@ mod storage;
 pub use commit::{Applied, Change, Prepared};
 pub use error::{ApplyError, JoinError, MembershipError, PrepareError};
 pub use join::{Invitation, Joined, KeyPackage, key_package, read_key_package};
-pub use replace::{Replaced, replace};
+pub use replace::{Replaced, come_in, recover, replace};
 
 use std::time::Duration;
 

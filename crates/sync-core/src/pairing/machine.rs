@@ -10,7 +10,7 @@ use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_types::link::{Link, LinkSecret, RelayHint, Side};
 use sync_types::{Code, ShortCode, Suite, limits};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::derive::{self, SlotId};
 use super::error::PairingError;
@@ -53,8 +53,9 @@ pub(super) enum Stage {
 
 /// One side of one pairing attempt; see the [module](super).
 ///
-/// Times are milliseconds since the Unix epoch by this device's clock. Only the side that shows looks at them: the link or
-/// code expires by its clock. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
+/// Times are milliseconds since the Unix epoch by this device's clock. The link or code expires by the clock of the side that
+/// shows. The side that scans gives up after [`limits::PAIRING_TTL`] by its own, counted from its first input, so that it waits
+/// for nobody for ever. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
 /// [`PairingError::Over`] has changed nothing else; every other error has ended the pairing, is told to the other side,
 /// and also comes as [`Output::Failed`].
 pub struct Pairing {
@@ -65,6 +66,8 @@ pub struct Pairing {
     pub(super) tries_left: u8,
     way: Way,
     deadline_ms: Option<u64>,
+    /// Whether the side that scans has begun to wait: not for the link's time, but for so long by its own clock.
+    waits: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -164,6 +167,7 @@ impl Pairing {
             tries_left: 0,
             way: Way::Code(Some(Box::new(pake))),
             deadline_ms: None,
+            waits: false,
             outputs: VecDeque::new(),
         }
     }
@@ -180,7 +184,10 @@ impl Pairing {
         if !stands(Defence::Prologue) {
             prologue.clear();
         }
-        let psk = derive::psk(link.secret.as_bytes());
+        let mut psk = derive::psk(link.secret.as_bytes());
+        if !stands(Defence::LinkSecret) {
+            psk.zeroize();
+        }
         let handshake = Handshake::new(role == Role::Scans, Keys::draw(statics, rng), &psk, &prologue);
         Ok(Self {
             side,
@@ -190,6 +197,7 @@ impl Pairing {
             tries_left: limits::CHECK_CODE_TRIES,
             way: Way::Link(Box::new(link)),
             deadline_ms: None,
+            waits: false,
             outputs: VecDeque::new(),
         })
     }
@@ -226,15 +234,16 @@ impl Pairing {
     }
 
     /// When [`Pairing::handle_timeout`] is due, in milliseconds since the Unix epoch: the link's end at the side that
-    /// shows it, as long as it matters.
+    /// shows it, as long as it matters, and the end of the other side's patience. 0 is at once: that side begins to count.
     pub fn poll_timeout(&self) -> Option<u64> {
         match self.stage {
             Stage::Done | Stage::Failed(_) => None,
+            _ if self.role == Role::Scans && !self.waits && stands(Defence::Patience) => Some(0),
             _ => self.deadline_ms,
         }
     }
 
-    /// Ends the pairing with [`PairingError::Expired`] if the link's time is over; otherwise nothing.
+    /// Ends the pairing with [`PairingError::Expired`] if the link's time, or this side's patience, is over; otherwise nothing.
     pub fn handle_timeout(&mut self, now_ms: u64) -> Result<()> {
         self.enter(now_ms)
     }
@@ -418,6 +427,9 @@ impl Pairing {
     /// Refuses every input once the pairing is over, and ends it when the link's time is.
     pub(super) fn enter(&mut self, now_ms: u64) -> Result<()> {
         self.check_open()?;
+        if self.role == Role::Scans && !self.waits && stands(Defence::Patience) {
+            self.wait_from(now_ms);
+        }
         match self.deadline_ms {
             Some(deadline) if now_ms >= deadline && stands(Defence::Expiry) => self.fail(PairingError::Expired),
             _ => Ok(()),
@@ -434,7 +446,13 @@ impl Pairing {
 
     /// The link has done its work: from here on a late message must not undo what the other side takes for settled.
     pub(super) fn stop_clock(&mut self) {
-        self.deadline_ms = None;
+        (self.deadline_ms, self.waits) = (None, true);
+    }
+
+    /// Whoever is waited for from here on has as long as a link has.
+    pub(super) fn wait_from(&mut self, now_ms: u64) {
+        let patience = u64::try_from(limits::PAIRING_TTL.as_millis()).unwrap_or(u64::MAX);
+        (self.deadline_ms, self.waits) = (Some(now_ms.saturating_add(patience)), true);
     }
 
     pub(super) fn push(&mut self, output: Output) {

@@ -100,6 +100,7 @@ fn golden_bodies() {
             heads: heads.clone(),
         }),
         Control::Heads(heads),
+        Control::RollCall,
     ];
     let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
     let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();

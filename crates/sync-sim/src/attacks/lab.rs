@@ -8,10 +8,11 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::pairing::GroupOffer;
 use sync_core::seal::{open, seal};
-use sync_core::store::Key;
+use sync_core::store::{Key, Write};
 use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
+use sync_rules::defence::stands;
 use sync_rules::envelope::head_of;
-use sync_rules::{SigningKey, attach, mls};
+use sync_rules::{Defence, SigningKey, attach, mls};
 use sync_types::body::{Blob, Body};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
@@ -37,6 +38,12 @@ pub(crate) struct Lab {
     pub(crate) packages: Vec<Vec<u8>>,
     /// All that `Debug` says of what passes by, where somebody wants to know.
     pub(crate) overheard: Option<String>,
+    /// By how much the relay's clock is wrong, in milliseconds.
+    pub(crate) relay_skew: i64,
+    /// Which device is to die in which of its transactions, counted from now.
+    pub(crate) dies: Option<(usize, usize)>,
+    /// What a device could not load of its disk.
+    pub(crate) damage: Option<String>,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -48,6 +55,8 @@ pub(crate) struct Party {
     pub(crate) disk: Disk,
     /// Everything that it has told.
     pub(crate) events: Vec<Event>,
+    /// By how much its clock is wrong, in milliseconds.
+    pub(crate) skew: i64,
     rng: ChaCha20Rng,
     conn: Option<ConnId>,
 }
@@ -57,6 +66,9 @@ enum Wire {
     Down(ConnId, FromRelay),
     Closed(ConnId),
 }
+
+/// After how many milliseconds a device looks at its clock again.
+const LOOK_AGAIN: u64 = 60_000;
 
 /// How many frames one attack may cause.
 const MOST_FRAMES: usize = 20_000;
@@ -77,6 +89,9 @@ impl Lab {
             up: Box::new(|_, frame| vec![frame]),
             packages: Vec::new(),
             overheard: None,
+            relay_skew: 0,
+            dies: None,
+            damage: None,
             wires: VecDeque::new(),
             conns: 0,
             blobs: 0,
@@ -107,8 +122,8 @@ impl Lab {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
-            Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
-        let mut offer = self.parties[0].device.offer(self.now);
+            Joining::new(mls::crypto(), self.clock(0), &name, &mut rng).expect("a key package can be made");
+        let mut offer = self.parties[0].device.offer(self.clock(0));
         promise(&mut offer);
         self.packages.push(package.clone());
         joining.take_offer(offer);
@@ -140,7 +155,7 @@ impl Lab {
 
     fn party(&mut self, device: Device<Crypto>, rng: ChaCha20Rng) -> usize {
         let (disk, events) = (Disk::new(None), Vec::new());
-        self.parties.push(Party { device, disk, events, rng, conn: None });
+        self.parties.push(Party { device, disk, events, skew: 0, rng, conn: None });
         let party = self.parties.len() - 1;
         self.settle(party);
         self.connect(party);
@@ -187,6 +202,19 @@ impl Lab {
         self.disconnect(party);
         self.parties[party].disk = copy;
         self.restart(party);
+    }
+
+    /// Somebody copies the device's disk, and starts the copy beside it.
+    pub(crate) fn copy_of(&mut self, party: usize) -> usize {
+        let disk = self.parties[party].disk.clone();
+        let loaded = Device::load(disk.rows(), mls::crypto()).expect("the disk can be read");
+        let device = loaded.expect("a device is on it");
+        let rng = self.rng();
+        self.parties.push(Party { device, disk, events: Vec::new(), skew: 0, rng, conn: None });
+        let copy = self.parties.len() - 1;
+        self.connect(copy);
+        self.run();
+        copy
     }
 
     /// The process ends, and another takes up what is on the disk.
@@ -395,9 +423,15 @@ impl Lab {
     }
 
     pub(crate) fn call(&mut self, party: usize, call: impl FnOnce(&mut Device<Crypto>, u64, &mut ChaCha20Rng)) {
+        let now = self.clock(party);
         let p = &mut self.parties[party];
-        call(&mut p.device, self.now, &mut p.rng);
+        call(&mut p.device, now, &mut p.rng);
         self.settle(party);
+    }
+
+    /// What a device's clock says.
+    pub(crate) fn clock(&self, party: usize) -> u64 {
+        self.now.saturating_add_signed(self.parties[party].skew)
     }
 
     /// Notes what `Debug` says, on one line and on many.
@@ -409,14 +443,22 @@ impl Lab {
 
     /// One transaction of a device, and what it sends then.
     fn settle(&mut self, party: usize) {
-        while let Some(read) = self.parties[party].device.next_read(self.now) {
-            self.write_down(party);
+        let now = self.clock(party);
+        let before = self.dies.filter(|(who, _)| *who == party).map(|_| self.parties[party].disk.clone());
+        let mut writes = Vec::new();
+        while let Some(read) = self.parties[party].device.next_read(now) {
+            writes.extend(self.write_down(party));
             let answer = self.parties[party].disk.read(&read);
             self.overhear(&(&read, &answer));
             let p = &mut self.parties[party];
-            p.device.handle_read(answer, self.now, &mut p.rng);
+            p.device.handle_read(answer, now, &mut p.rng);
         }
-        self.write_down(party);
+        writes.extend(self.write_down(party));
+        if let Some(before) = before.filter(|_| !writes.is_empty())
+            && self.is_last_turn()
+        {
+            return self.die(party, before, writes);
+        }
         let p = &mut self.parties[party];
         let sends = p.device.take_sends();
         let events = p.device.take_events();
@@ -433,10 +475,37 @@ impl Lab {
         }
     }
 
-    fn write_down(&mut self, party: usize) {
+    fn write_down(&mut self, party: usize) -> Vec<Write> {
         let writes = self.parties[party].device.take_writes();
         self.overhear(&writes);
-        self.parties[party].disk.apply(writes);
+        self.parties[party].disk.apply(writes.clone());
+        writes
+    }
+
+    /// Counts a transaction of the device that is to die.
+    fn is_last_turn(&mut self) -> bool {
+        let Some((_, left)) = &mut self.dies else { return false };
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+
+    /// The process ends between two writes of a turn, and another takes up what is on the disk.
+    fn die(&mut self, party: usize, before: Disk, mut writes: Vec<Write>) {
+        self.dies = None;
+        if let Some(conn) = self.parties[party].conn.take() {
+            self.relay.ended(conn);
+        }
+        let p = &mut self.parties[party];
+        p.disk = before;
+        if !stands(Defence::Transaction) {
+            writes.truncate(writes.len() / 2);
+            p.disk.apply(writes);
+        }
+        match Device::load(p.disk.rows(), mls::crypto()) {
+            Ok(Some(device)) => p.device = device,
+            Ok(None) => self.damage = Some("no device is on the disk".to_owned()),
+            Err(error) => self.damage = Some(error.to_string()),
+        }
     }
 
     /// Lets everything arrive that is on its way.
@@ -455,7 +524,7 @@ impl Lab {
         match wire {
             Wire::Up(conn, frame) => {
                 let size = sync_types::frame::write(&frame).len();
-                self.relay.frame(conn, frame, size, self.now);
+                self.relay.frame(conn, frame, size, self.now.saturating_add_signed(self.relay_skew));
             }
             Wire::Down(conn, frame) => {
                 let Some(to) = party(self, conn) else { return };
@@ -492,13 +561,21 @@ impl Lab {
         let until = self.now + millis;
         loop {
             self.run();
-            let next =
-                self.parties.iter().filter_map(|p| p.device.next_timeout()).chain(self.relay.next_timeout()).min();
-            let Some(at) = next.filter(|at| *at <= until) else { break };
+            let here = |at: u64, skew: i64| at.saturating_add_signed(-skew);
+            let devices = self.parties.iter().filter_map(|p| Some(here(p.device.next_timeout()?, p.skew)));
+            let next = devices.chain(self.relay.next_timeout().map(|at| here(at, self.relay_skew))).min();
+            // An engine looks at the clock once a minute.
+            let look = self.now + LOOK_AGAIN;
+            let at = next.map_or(look, |at| at.min(look));
+            if at > until {
+                break;
+            }
             self.now = self.now.max(at) + 1;
-            self.relay.timeout(self.now);
+            self.relay.timeout(self.now.saturating_add_signed(self.relay_skew));
             for party in 0..self.parties.len() {
-                self.call(party, |device, now, rng| device.handle_timeout(now, rng));
+                if at < look || self.parties[party].device.is_due(self.clock(party)) {
+                    self.call(party, |device, now, rng| device.handle_timeout(now, rng));
+                }
             }
         }
         self.now = until;
@@ -515,7 +592,7 @@ impl Lab {
     }
 }
 
-fn exporter(conn: ConnId) -> [u8; 32] {
+pub(crate) fn exporter(conn: ConnId) -> [u8; 32] {
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&conn.to_be_bytes());
     bytes

@@ -52,7 +52,8 @@ impl World {
             for member in &members {
                 let owes = model.members.get(member).is_some_and(|m| m.joined_epoch <= placed.epoch);
                 // One that was set back has signed for what it has no more.
-                let keeps = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].set_back;
+                // Nor does anything wait for one that is away for long.
+                let keeps = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].set_back && !self.hosts[*h].late;
                 let holder = self.host_of(*member).filter(|h| owes && keeps(h));
                 if holder.is_some_and(|h| !self.hosts[h].disk.has(row.blob.id)) {
                     fault = Some(format!("device {host} calls its {} delivered; {member:?} has it not", row.seq));
@@ -89,13 +90,13 @@ impl World {
             // Behind a lie that became final lie epochs that who noticed it cannot follow; it is about to halt.
             Outcome::Forged => self.weather.hostile || lies,
             // Who was set back hears of things that it had and has no more, and so does whom it takes in.
-            Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed,
+            Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed || self.lapses,
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
-            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed,
+            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed || self.lapses,
             // Nobody in these worlds lies about what it holds.
             Outcome::SplitView | Outcome::FalseClaim => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,

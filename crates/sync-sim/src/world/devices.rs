@@ -59,6 +59,8 @@ pub(super) struct Host {
     pub(super) boot: u64,
     /// Stays away from the relay until then.
     pub(super) away_until: u64,
+    /// Was away for longer than anything is kept for it, and has not fetched all of that yet.
+    pub(super) late: bool,
     pub(super) leaving: bool,
     /// Somebody wants it out of the group.
     pub(super) doomed: bool,
@@ -117,6 +119,7 @@ impl World {
             counts: [0; Outcome::ALL.len()],
             boot: 0,
             away_until: 0,
+            late: false,
             leaving: false,
             doomed: false,
             sabotaged: false,
@@ -369,6 +372,7 @@ impl World {
         if event != Event::Arrived {
             self.note(|_| format!("device {host}: {event:?}"));
         }
+        self.note_patience(host, &event);
         match event {
             Event::Disconnect { code, retry_after_ms } => {
                 let former = matches!(code, Code::NotMember | Code::Removed);
@@ -401,7 +405,14 @@ impl World {
             }
             Event::Halted { code } => self.halted(host, code),
             Event::Removed { .. } => self.counters.add(if self.hosts[host].leaving { "left" } else { "removed" }),
-            Event::Synced => self.counters.add("synced"),
+            Event::DeviceRecovered { .. } | Event::SettingsChanged { .. } => {}
+            Event::Lapsed { .. } => self.counters.add("lapsed"),
+            Event::Synced => {
+                self.counters.add("synced");
+                if std::mem::take(&mut self.hosts[host].late) {
+                    self.counters.add("synced after long absence");
+                }
+            }
             Event::Presence { .. } => self.counters.add("presence seen"),
             Event::CommitRejected { .. } => self.counters.add("commit rejected"),
             Event::ChangeFailed { device, .. } => {

@@ -155,6 +155,7 @@ impl Observe for Plain {
             added: if change.adds { vec![whom] } else { vec![] },
             removed: if change.adds { vec![] } else { vec![whom.0] },
             replaced: None,
+            recovered: false,
             authenticated_data: if change.adds { vec![] } else { encode(&cut) },
             commit_hash: CommitMessage::hash(commit),
         })

@@ -1,6 +1,7 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
 mod backlog;
+mod backup;
 mod codes;
 mod crash_points;
 /// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
@@ -11,13 +12,16 @@ mod disk;
 mod faults;
 mod group;
 mod hazard;
+mod home;
 mod kill;
 mod links;
 mod network;
 mod output;
 mod power_cut;
+mod recovery;
 mod secrecy;
 mod terminal;
+mod vault;
 
 // The relay's `device.rs` above needs it.
 use mls_rs as _;

@@ -77,11 +77,14 @@ fn the_link_expires_by_the_showers_clock_before_and_in_the_channel() {
 fn a_member_that_has_offered_waits_beyond_the_links_end() {
     let mut pipe = Pipe::to_check(Side::Member);
     let code = pipe.code();
-    pipe.member.machine.type_check(&code, NOW).unwrap();
-    pipe.member.machine.offer(offer(), NOW).unwrap();
-    assert_eq!(pipe.member.machine.poll_timeout(), None);
-    pipe.now = NOW + 1_000_000;
+    let late = NOW + 500_000;
+    pipe.member.machine.type_check(&code, late).unwrap();
+    pipe.member.machine.offer(offer(), late).unwrap();
+    // Not by the link's time any more, and not for ever.
+    assert_eq!(pipe.member.machine.poll_timeout(), Some(late + 600_000));
+    pipe.now = late;
     pipe.carry();
+    pipe.now = NOW + 1_000_000;
     pipe.newcomer.machine.offer_stored().unwrap();
     pipe.carry();
     assert!(pipe.member.outputs.contains(&Output::OfferTaken) && pipe.newcomer.is_done());

@@ -31,14 +31,14 @@ fn through_every_kind_of_change(restarts: bool) {
     let change = world.prepare(1, Change::Settings(new.clone()));
     let (step, applied) = world.order(&change);
     assert_eq!((&step.before.settings, &step.after.settings), (&settings(), &new));
-    assert!(applied.iter().all(|a| a.settings_changed));
+    assert!(applied.iter().all(|a| a.settings_before.is_some()));
     world.assert_agreement();
     exporters.push(world.exporter());
 
     let removal = world.prepare(0, Change::Remove(vec![two]));
     let (step, applied) = world.order(&removal);
     assert_eq!(step.removed, [two]);
-    assert!(applied.iter().all(|a| a.removed == [two] && a.cut.last[0].sender == two && !a.settings_changed));
+    assert!(applied.iter().all(|a| a.removed == [two] && a.cut.last[0].sender == two && a.settings_before.is_none()));
     assert_eq!(applied.iter().map(|a| a.removed_me).collect::<Vec<_>>(), [false, true, false]);
     world.assert_agreement();
     exporters.push(world.exporter());
