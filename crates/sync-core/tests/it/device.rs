@@ -1,5 +1,7 @@
 //! A device against a relay that this test plays by hand.
 
+mod copies;
+
 use std::collections::BTreeMap;
 
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
