@@ -8,7 +8,7 @@ use sync_rules::{Defence, SigningKey, attach};
 use sync_types::body::{Baseline, KitShare, Reached, Span};
 use sync_types::frame::{About, Attach, FromRelay, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{DeviceId, GroupId, Opaque, VERSION, decode, encode};
+use sync_types::{DeviceId, GroupId, Opaque, Suite, VERSION, decode, encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::records::{Peer, Want};
@@ -18,7 +18,7 @@ use crate::membership::{Invitation, Membership, MembershipError, key_package};
 use crate::pairing::GroupOffer;
 use crate::store::{Key, Write};
 
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 
 /// What is stored of a device that comes back by the recovery kit, until the relay has ordered its commits.
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
@@ -65,6 +65,7 @@ impl Drop for Recovered {
 struct Record {
     version: u8,
     seed: [u8; 32],
+    suite: u8,
     name: Opaque,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     secrets: Vec<u8>,
@@ -96,28 +97,32 @@ impl Drop for Record {
 /// back by the recovery kit, until the relay has ordered its commits.
 pub struct Joining<P> {
     crypto: P,
+    suite: Suite,
     key: SigningKey,
     way: Way,
 }
 
 impl<P: CryptoProvider + Clone> Joining<P> {
-    /// Draws a key and makes its key package, dated by the sponsor's time in milliseconds. Gives the package for the
-    /// pairing machine.
+    /// Draws a key and makes its key package, of the pairing's suite and dated by the sponsor's time in milliseconds. Gives the
+    /// package for the pairing machine.
     pub fn new(
         crypto: P,
+        suite: Suite,
         sponsor_now: u64,
         name: &str,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Vec<u8>), DeviceError> {
         let key = SigningKey::generate(rng);
-        let package = key_package(crypto.clone(), &key, sponsor_now)?;
+        let package = key_package(crypto.clone(), suite, &key, sponsor_now)?;
         let record = Record {
             version: RECORD_VERSION,
             seed: *key.seed(),
+            suite: suite as u8,
             name: Opaque(name.as_bytes().to_vec()),
             secrets: package.secrets.to_vec(),
             offered: None,
         };
+<<<<<<< next
         Ok((Self { crypto, key, way: Way::Paired(record) }, package.message))
     }
 
@@ -142,6 +147,11 @@ impl<P: CryptoProvider + Clone> Joining<P> {
             former: former.into_iter().map(|(key, end)| Former { key, end }).collect(),
         };
         Ok(Self { crypto, key, way: Way::Recovered(record) })
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+        Ok((Self { crypto, key, record }, package.message))
+=======
+        Ok((Self { crypto, suite, key, record }, package.message))
+>>>>>>> df5a0bc^3
     }
 
     /// Takes what the sponsor promised. From now on the newcomer has to be stored.
@@ -166,6 +176,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
 
     /// Takes a newcomer up again.
     pub fn from_bytes(bytes: &[u8], crypto: P) -> Result<Self, DeviceError> {
+<<<<<<< next
         let (seed, way) = match bytes.first() {
             Some(&RECORD_VERSION) => {
                 let record: Record = decode(bytes)?;
@@ -184,6 +195,20 @@ impl<P: CryptoProvider + Clone> Joining<P> {
     /// Whether it comes back by the recovery kit.
     pub fn is_recovery(&self) -> bool {
         matches!(self.way, Way::Recovered(_))
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+        let record: Record = decode(bytes)?;
+        if record.version != RECORD_VERSION {
+            return Err(DeviceError::Version(record.version));
+        }
+        Ok(Self { crypto, key: SigningKey::from_seed(&record.seed), record })
+=======
+        let record: Record = decode(bytes)?;
+        if record.version != RECORD_VERSION {
+            return Err(DeviceError::Version(record.version));
+        }
+        let suite = Suite::from_wire(record.suite).map_err(DeviceError::Refused)?;
+        Ok(Self { crypto, suite, key: SigningKey::from_seed(&record.seed), record })
+>>>>>>> df5a0bc^3
     }
 
     /// The id that this device will have.
@@ -214,6 +239,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         let group = self.group().ok_or(DeviceError::Invalid("the sponsor has not promised anything yet"))?;
         Ok(ToRelay::Attach(Attach {
             version: VERSION,
+            suite: self.suite as u8,
             group,
             device: self.id(),
             stored: 0,

@@ -5,7 +5,13 @@ use std::ops::Range;
 use mls_rs::{CipherSuiteProvider, CryptoProvider};
 use sync_core::{Event, Joining};
 use sync_rules::{Defence, SigningKey, mls};
+<<<<<<< next
 use sync_types::{Code, DeviceId, Opaque, encode};
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+use sync_types::{Code, Opaque, encode};
+=======
+use sync_types::{Code, Opaque, Suite, encode};
+>>>>>>> df5a0bc^3
 
 use super::lab::Lab;
 use super::{Attack, By, SECOND, Seen, harm};
@@ -110,7 +116,7 @@ fn weak_keys() -> Seen {
     let mut lab = Lab::with(2);
     let mut newcomer = Err("nothing was done".to_owned());
     lab.call(0, |device, now, rng| {
-        let joining = Joining::new(mls::crypto(), now, "phone", rng).map_err(|e| e.to_string());
+        let joining = Joining::new(mls::crypto(), Suite::FOUNDED, now, "phone", rng).map_err(|e| e.to_string());
         newcomer = joining.and_then(|(joining, mut package)| {
             let seed = joining.to_bytes()[1..33].try_into().expect("the seed stands behind the version");
             weaken(&mut package, &SigningKey::from_seed(&seed))?;

@@ -20,13 +20,19 @@ mod outside;
 mod pairing;
 mod recovery;
 mod relay;
+<<<<<<< next
 mod stalls;
 mod vault;
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+mod suites;
+>>>>>>> df5a0bc^3
 
 use std::panic::catch_unwind;
 
 use sync_rules::Defence;
 use sync_rules::defence::without;
+use sync_types::Suite;
 
 /// Who attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +109,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    let tables = [
+    let mut tables = vec![
         relay::ATTACKS,
         absence::ATTACKS,
         fields::ATTACKS,
@@ -117,12 +123,22 @@ pub fn all() -> Vec<Attack> {
         member::ATTACKS,
         bombs::ATTACKS,
         pairing::ATTACKS,
+<<<<<<< next
         links::ATTACKS,
         codes::ATTACKS,
         recovery::ATTACKS,
         local::ATTACKS,
         vault::ATTACKS,
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+        codes::ATTACKS,
+=======
+        suites::ATTACKS,
+>>>>>>> df5a0bc^3
     ];
+    if Suite::XWing.is_ours() {
+        // Without it there are no short codes to attack.
+        tables.push(codes::ATTACKS);
+    }
     tables.concat()
 }
 
