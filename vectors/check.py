@@ -689,17 +689,23 @@ def backup():
         reader.end()
 
 
-def kem_derive(ikm):
-    """RFC 9180, section 4, and the table of protocol.md, section 5: the public key."""
+def kem_derive(ikm, is_fips):
+    """RFC 9180, section 4 and 7.1.3, and the tables of protocol.md, section 5: the public key."""
     def extract(suite, label, material):
         return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
 
     prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
     seed = hashlib.shake_128(prk).digest(96)
-    info = (32).to_bytes(2, "big") + b"HPKE-v1" + b"KEM\x00\x20" + b"sk"
-    secret = hkdf_expand(seed[64:], info, 32)
-    x25519 = X25519PrivateKey.from_private_bytes(secret)
-    return mlkem768.public_key(seed[:64]) + bare(x25519)
+
+    def expand(suite, label):
+        return hkdf_expand(seed[64:], (32).to_bytes(2, "big") + b"HPKE-v1" + suite + label, 32)
+
+    if is_fips:
+        # The first candidate that is below the order: here that is always the first.
+        classical = p256(expand(b"KEM\x00\x10", b"candidate\x00"))
+    else:
+        classical = X25519PrivateKey.from_private_bytes(expand(b"KEM\x00\x20", b"sk"))
+    return mlkem768.public_key(seed[:64]) + bare(classical)
 
 
 @check
@@ -716,12 +722,13 @@ def recovery_kits():
             for label in ("recovery signing", "recovery mac", "recovery sealing")
         )
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        seal_key = bytes.fromhex(kit["seal_key"])
         assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
-        assert seal_key == kem_derive(ikm)
-        share = Reader(bytes.fromhex(kit["share"]))
-        assert (share.take(32), share.vector()) == (mac_key, seal_key)
-        assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
+        for held, is_fips in ((kit, False), (kit["fips"], True)):
+            seal_key = bytes.fromhex(held["seal_key"])
+            assert seal_key == kem_derive(ikm, is_fips)
+            share = Reader(bytes.fromhex(held["share"]))
+            assert (share.take(32), share.vector()) == (mac_key, seal_key)
+            assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
     # The last one's words for what it is asked.
     proof = data["proof"]
     reader = Reader(bytes.fromhex(proof["proof"]))

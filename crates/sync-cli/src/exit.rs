@@ -30,13 +30,9 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::LinkInvalid
         | Code::CodeInvalid
         | Code::CodeNeedsRelay
-<<<<<<< next
         | Code::KitInvalid
         | Code::KitNeedsRelay
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         | Code::CodeNotApproved
->>>>>>> df5a0bc^3
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,

@@ -130,7 +130,6 @@ pub enum Defence {
     SlotOnce,
     /// A network comes to few nameplates in a time.
     NameplateTries,
-<<<<<<< next
     /// A member has lapsed after long silence by this device's own measure, and not before.
     LapseClock,
     /// A leap of the clock is no silence of the others.
@@ -139,11 +138,8 @@ pub enum Defence {
     ExpirePeer,
     /// A newcomer wants all that its sponsor had.
     Baseline,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// An envelope is sealed by the suite of its group.
     GroupSuite,
->>>>>>> df5a0bc^3
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
     /// The head of a vault file or a backup is authenticated with the key that it locks.
@@ -221,15 +217,11 @@ impl Defence {
         Self::NameplateOnce,
         Self::SlotOnce,
         Self::NameplateTries,
-<<<<<<< next
         Self::LapseClock,
         Self::ListenStep,
         Self::ExpirePeer,
         Self::Baseline,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         Self::GroupSuite,
->>>>>>> df5a0bc^3
         Self::Counting,
         Self::LockedHead,
         Self::KdfBounds,

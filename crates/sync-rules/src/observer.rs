@@ -12,16 +12,8 @@ use mls_rs::{
     },
     group::{CommitEffect, CommitMessageDescription, ExportedTree, Node},
 };
-<<<<<<< next
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
-use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use mls_rs_codec::MlsDecode;
-use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
-=======
-use mls_rs_codec::MlsDecode;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, limits, settings::Settings};
->>>>>>> df5a0bc^3
 
 use crate::Defence;
 use crate::defence::stands;

@@ -282,7 +282,8 @@ fn nothing_that_a_crash_says_is_secret() {
         }
     }
     let mut rng = ChaCha20Rng::from_seed([9; 32]);
-    let (mut joining, _) = Joining::new(mls::crypto(), lab.now, "late", &mut rng).expect("a key package can be made");
+    let (mut joining, _) =
+        Joining::new(mls::crypto(), Suite::FOUNDED, lab.now, "late", &mut rng).expect("a key package can be made");
     secrets.add(&joining.to_bytes()[1..33]);
     joining.take_offer(lab.parties[1].device.offer(lab.now));
     let welcome = FromRelay::Welcome(vec![1, 2, 3].into());
@@ -291,7 +292,8 @@ fn nothing_that_a_crash_says_is_secret() {
     let hosts = vec!["127.0.0.1:4433".parse().expect("an address")];
     let relay = RelayHint { endpoint: [9; 32], hosts, kind: RelayKind::Pinned };
     let (app, ttl) = ("org.example.notes", Duration::from_secs(600));
-    let mut shower = Pairing::show(Side::Member, app, relay, ttl, &mut rng, lab.now).expect("it may be shown");
+    let mut shower =
+        Pairing::show(Side::Member, Suite::FOUNDED, app, relay, ttl, &mut rng, lab.now).expect("it may be shown");
     let link = shower.link().expect("over a link").clone();
     secrets.add(link.secret.as_bytes());
     let long = [&[1, 1][..], &[7; 70_000]].concat();

@@ -122,16 +122,12 @@ codes! {
     /// The group's newest state is signed by nobody whom this device knows, so that a relay may have made it up.
     UnknownSigner = 44, "UNKNOWN_SIGNER", Device, "Devices came to the group that this one never met, and one of them changed it last. Keep a device online that this one knows: it renews its keys within eight days, and this one comes back by itself; or reset this one and pair it again.";
 
-<<<<<<< next
     /// This device was away for so long that the relay kept nothing for it but changes of the group.
     Lapsed = 45, "LAPSED", Device, "This device was away for long. It fetches what it missed from the others by itself: keep it and another device online.";
 
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// A short code was asked for in a group of FIPS-approved algorithms, or in a build that has no others.
     CodeNotApproved = 46, "CODE_NOT_APPROVED", Caller, "Use the link or the QR: short codes stand on SPAKE2, which FIPS does not approve.";
 
->>>>>>> df5a0bc^3
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";
     /// The link's time is over.

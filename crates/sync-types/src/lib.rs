@@ -42,7 +42,7 @@ impl Suite {
     /// The suite of the groups that this build founds: 2 with the feature `fips`, otherwise 1.
     pub const FOUNDED: Self = if cfg!(feature = "fips") { Self::Fips } else { Self::XWing };
 
-    /// The suites that devices of this build take part in. One with the feature `fips` has no algorithm that is not approved.
+    /// The suites that devices of this build take part in: with the feature `fips`, none of algorithms that are not approved.
     /// Relays, which hold no keys, follow groups of any.
     pub const OURS: &'static [Self] = if cfg!(feature = "fips") { &[Self::Fips] } else { &[Self::XWing, Self::Fips] };
 

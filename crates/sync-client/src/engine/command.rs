@@ -5,14 +5,8 @@ use std::sync::Arc;
 
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
-<<<<<<< next
 use sync_core::vault::backup::{Entry, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
-=======
 use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Suite};
->>>>>>> df5a0bc^3
 use tokio::sync::oneshot;
 
 use super::Crypto;

@@ -3,16 +3,8 @@
 use sync_core::recovery::RecoveryKit;
 use sync_core::store::Write;
 use sync_core::{Device, NewDevice};
-<<<<<<< next
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{Code, GroupId, Opaque, RelayAddress};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_types::settings::Settings;
-use sync_types::{Code, GroupId, Opaque, RelayAddress};
-=======
-use sync_types::settings::Settings;
 use sync_types::{Code, GroupId, Opaque, RelayAddress, Suite};
->>>>>>> df5a0bc^3
 
 use super::hosting::Port;
 use super::setup;
@@ -60,16 +52,8 @@ impl Engine {
             history,
             ..Settings::default()
         };
-<<<<<<< next
-        let new = NewDevice { name: self.name.clone(), settings };
-        Device::found_with(new, kit, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let new = NewDevice { name: self.name.clone(), settings };
-        Device::found(new, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
-=======
         let new = NewDevice { name: self.name.clone(), suite: Suite::FOUNDED, settings };
-        Device::found(new, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
->>>>>>> df5a0bc^3
+        Device::found_with(new, kit, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
     }
 
     /// At the start: a device that is alone in its group goes where the configuration says, with its blobs. Devices that

@@ -92,14 +92,9 @@ impl Pairing {
         let start = &inner.start;
         let resolved = start.dialer.resolve(&place.relay).await?;
         let hint = resolved.hint(&place.relay);
-<<<<<<< next
-        let machine = Machine::show(side, &start.app_id, hint, ttl, &mut SystemRng, start.now_ms()).map_err(failed)?;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let machine = Machine::show(side, &start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
-=======
+        let now = start.now_ms();
         let machine =
-            Machine::show(side, place.suite, &start.app_id, hint, ttl, &mut SystemRng, now_ms()).map_err(failed)?;
->>>>>>> df5a0bc^3
+            Machine::show(side, place.suite, &start.app_id, hint, ttl, &mut SystemRng, now).map_err(failed)?;
         let link = machine.link().ok_or_else(|| SyncError::new(Code::Internal, "a link was drawn and is not there"))?;
         let uri = link.to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
         let expires_at = link.expires_at.into();

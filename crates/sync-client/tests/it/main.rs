@@ -3,14 +3,10 @@
 
 #![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
 
-<<<<<<< next
 mod absence;
 mod alerts;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 // Short codes are of suite 1 alone; `pairing` has their refusal in the other.
 #[cfg(not(feature = "fips"))]
->>>>>>> df5a0bc^3
 mod codes;
 mod delivery;
 mod errors;

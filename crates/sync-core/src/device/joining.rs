@@ -25,6 +25,7 @@ const RECORD_VERSION: u8 = 2;
 struct Recovered {
     version: u8,
     seed: [u8; 32],
+    suite: u8,
     name: Opaque,
     group: GroupId,
     settings: Opaque,
@@ -42,7 +43,7 @@ struct Former {
     end: Reached,
 }
 
-const RECOVERED_VERSION: u8 = 2;
+const RECOVERED_VERSION: u8 = 3;
 
 /// How a newcomer comes in.
 #[derive(Clone)]
@@ -122,8 +123,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
             secrets: package.secrets.to_vec(),
             offered: None,
         };
-<<<<<<< next
-        Ok((Self { crypto, key, way: Way::Paired(record) }, package.message))
+        Ok((Self { crypto, suite, key, way: Way::Paired(record) }, package.message))
     }
 
     /// A device that comes back by the recovery kit: the membership behind its commits, what members hold of the kit, and the
@@ -136,9 +136,11 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         share: KitShare,
         former: Vec<([u8; 32], Reached)>,
     ) -> Result<Self, MembershipError> {
+        let suite = membership.suite();
         let record = Recovered {
             version: RECOVERED_VERSION,
             seed: *key.seed(),
+            suite: suite as u8,
             name: Opaque(name.as_bytes().to_vec()),
             group: membership.group_id(),
             settings: Opaque(encode(&membership.settings())),
@@ -146,12 +148,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
             share,
             former: former.into_iter().map(|(key, end)| Former { key, end }).collect(),
         };
-        Ok(Self { crypto, key, way: Way::Recovered(record) })
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        Ok((Self { crypto, key, record }, package.message))
-=======
-        Ok((Self { crypto, suite, key, record }, package.message))
->>>>>>> df5a0bc^3
+        Ok(Self { crypto, suite, key, way: Way::Recovered(record) })
     }
 
     /// Takes what the sponsor promised. From now on the newcomer has to be stored.
@@ -176,39 +173,25 @@ impl<P: CryptoProvider + Clone> Joining<P> {
 
     /// Takes a newcomer up again.
     pub fn from_bytes(bytes: &[u8], crypto: P) -> Result<Self, DeviceError> {
-<<<<<<< next
-        let (seed, way) = match bytes.first() {
+        let (seed, suite, way) = match bytes.first() {
             Some(&RECORD_VERSION) => {
                 let record: Record = decode(bytes)?;
-                (record.seed, Way::Paired(record))
+                (record.seed, record.suite, Way::Paired(record))
             }
             Some(&RECOVERED_VERSION) => {
                 let record: Recovered = decode(bytes)?;
-                (record.seed, Way::Recovered(record))
+                (record.seed, record.suite, Way::Recovered(record))
             }
             version => return Err(DeviceError::Version(version.copied().unwrap_or(0))),
         };
         let key = SigningKey::from_seed(&Zeroizing::new(seed));
-        Ok(Self { crypto, key, way })
+        let suite = Suite::from_wire(suite).map_err(DeviceError::Refused)?;
+        Ok(Self { crypto, suite, key, way })
     }
 
     /// Whether it comes back by the recovery kit.
     pub fn is_recovery(&self) -> bool {
         matches!(self.way, Way::Recovered(_))
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let record: Record = decode(bytes)?;
-        if record.version != RECORD_VERSION {
-            return Err(DeviceError::Version(record.version));
-        }
-        Ok(Self { crypto, key: SigningKey::from_seed(&record.seed), record })
-=======
-        let record: Record = decode(bytes)?;
-        if record.version != RECORD_VERSION {
-            return Err(DeviceError::Version(record.version));
-        }
-        let suite = Suite::from_wire(record.suite).map_err(DeviceError::Refused)?;
-        Ok(Self { crypto, suite, key: SigningKey::from_seed(&record.seed), record })
->>>>>>> df5a0bc^3
     }
 
     /// The id that this device will have.

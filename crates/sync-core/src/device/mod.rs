@@ -210,19 +210,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let key = SigningKey::generate(rng);
         let mut id = [0; 32];
         rng.fill_bytes(&mut id);
-<<<<<<< next
         if let Some(kit) = kit {
             new.settings.recovery_key = kit.signing_key().public().to_vec();
         }
-        let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
-=======
         let membership = Membership::create(crypto.clone(), new.suite, &key, GroupId(id), &new.settings, now)?;
->>>>>>> df5a0bc^3
         let mut device = Self::assemble(key, &new.name, membership, crypto, now)?;
         if let Some(kit) = kit {
-            let share = kit.share(&device.crypto, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
+            let share =
+                kit.share(&device.crypto, new.suite, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
             device.agreed.share = Some(share);
             device.dirty.insert(Key::Agreed);
         }

@@ -66,16 +66,8 @@ pub fn come_in<P: CryptoProvider + Clone>(
     cut: Vec<u8>,
 ) -> Result<Replaced<P>, PrepareError> {
     let shelf = GroupShelf::default();
-<<<<<<< next
-    let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some(new));
-    let mut builder = client
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some(new));
-    let (group, message) = client
-=======
     let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some((state.observed.suite, new)));
-    let (group, message) = client
->>>>>>> df5a0bc^3
+    let mut builder = client
         .external_commit_builder()?
         .with_custom_proposal(CustomProposal::new(EXTERNAL_PROOF, encode(proof)))
         .with_authenticated_data(cut);

@@ -5,13 +5,7 @@ use std::ops::Range;
 use mls_rs::{CipherSuiteProvider, CryptoProvider};
 use sync_core::{Event, Joining};
 use sync_rules::{Defence, SigningKey, mls};
-<<<<<<< next
-use sync_types::{Code, DeviceId, Opaque, encode};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_types::{Code, Opaque, encode};
-=======
-use sync_types::{Code, Opaque, Suite, encode};
->>>>>>> df5a0bc^3
+use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
 use super::lab::Lab;
 use super::{Attack, By, SECOND, Seen, harm};

@@ -11,15 +11,9 @@ use sync_core::store::{Key, Write};
 use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
 use sync_rules::defence::stands;
 use sync_rules::envelope::head_of;
-<<<<<<< next
 use sync_rules::{Defence, SigningKey, attach, mls};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_rules::{SigningKey, attach, mls};
-=======
-use sync_rules::{SigningKey, attach, mls};
 #[cfg(test)]
 use sync_types::Opaque;
->>>>>>> df5a0bc^3
 use sync_types::body::{Blob, Body};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
@@ -45,21 +39,17 @@ pub(crate) struct Lab {
     pub(crate) packages: Vec<Vec<u8>>,
     /// All that `Debug` says of what passes by, where somebody wants to know.
     pub(crate) overheard: Option<String>,
-<<<<<<< next
     /// By how much the relay's clock is wrong, in milliseconds.
     pub(crate) relay_skew: i64,
     /// Which device is to die in which of its transactions, counted from now.
     pub(crate) dies: Option<(usize, usize)>,
     /// What a device could not load of its disk.
     pub(crate) damage: Option<String>,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// What becomes of Welcomes on their way.
     #[cfg(test)]
     pub(crate) welcomes: Option<Box<dyn Fn(&[u8]) -> Vec<u8>>>,
     /// What the groups of this scene are made of.
     suite: Suite,
->>>>>>> df5a0bc^3
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -146,16 +136,8 @@ impl Lab {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
-<<<<<<< next
-            Joining::new(mls::crypto(), self.clock(0), &name, &mut rng).expect("a key package can be made");
+            Joining::new(mls::crypto(), self.suite, self.clock(0), &name, &mut rng).expect("a key package can be made");
         let mut offer = self.parties[0].device.offer(self.clock(0));
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
-        let mut offer = self.parties[0].device.offer(self.now);
-=======
-            Joining::new(mls::crypto(), self.suite, self.now, &name, &mut rng).expect("a key package can be made");
-        let mut offer = self.parties[0].device.offer(self.now);
->>>>>>> df5a0bc^3
         promise(&mut offer);
         self.packages.push(package.clone());
         joining.take_offer(offer);

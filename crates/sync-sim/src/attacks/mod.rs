@@ -20,13 +20,9 @@ mod outside;
 mod pairing;
 mod recovery;
 mod relay;
-<<<<<<< next
 mod stalls;
-mod vault;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 mod suites;
->>>>>>> df5a0bc^3
+mod vault;
 
 use std::panic::catch_unwind;
 
@@ -123,17 +119,11 @@ pub fn all() -> Vec<Attack> {
         member::ATTACKS,
         bombs::ATTACKS,
         pairing::ATTACKS,
-<<<<<<< next
         links::ATTACKS,
-        codes::ATTACKS,
         recovery::ATTACKS,
         local::ATTACKS,
         vault::ATTACKS,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        codes::ATTACKS,
-=======
         suites::ATTACKS,
->>>>>>> df5a0bc^3
     ];
     if Suite::XWing.is_ours() {
         // Without it there are no short codes to attack.

@@ -44,16 +44,8 @@ pub(super) fn show() -> Result<Pairing, String> {
 pub(super) fn show_drawn(seed: u8) -> Result<Pairing, String> {
     let hosts = vec!["127.0.0.1:4433".parse().map_err(|_| "an address")?];
     let relay = RelayHint { endpoint: [9; 32], hosts, kind: RelayKind::Pinned };
-<<<<<<< next
     let mut rng = ChaCha20Rng::from_seed([seed; 32]);
-    Pairing::show(Side::Member, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
-    Pairing::show(Side::Member, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
-=======
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
     Pairing::show(Side::Member, Suite::FOUNDED, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
->>>>>>> df5a0bc^3
 }
 
 pub(super) fn scan(link: &Link, seed: u8) -> Result<Pairing, PairingError> {

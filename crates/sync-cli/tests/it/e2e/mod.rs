@@ -1,13 +1,9 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
 mod backlog;
-<<<<<<< next
 mod backup;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 // Short codes are of suite 1 alone; `links` has their refusal in the other.
 #[cfg(not(feature = "fips"))]
->>>>>>> df5a0bc^3
 mod codes;
 mod crash_points;
 /// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
