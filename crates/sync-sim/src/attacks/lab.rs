@@ -28,6 +28,10 @@ type Crypto = mls::Crypto;
 /// Changes what is on its way: it is given who it is for or from, and gives what arrives instead.
 pub(crate) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
 
+/// What becomes of bytes.
+#[cfg(test)]
+type Altered = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// Everybody on the way of an attack. Devices are known by their place.
 pub(crate) struct Lab {
     pub(crate) relay: Relay<Crypto>,
@@ -47,7 +51,7 @@ pub(crate) struct Lab {
     pub(crate) damage: Option<String>,
     /// What becomes of Welcomes on their way.
     #[cfg(test)]
-    pub(crate) welcomes: Option<Box<dyn Fn(&[u8]) -> Vec<u8>>>,
+    pub(crate) welcomes: Option<Altered>,
     /// What the groups of this scene are made of.
     suite: Suite,
     wires: VecDeque<Wire>,
