@@ -14,9 +14,10 @@ import zlib
 
 import argon2.low_level
 from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import edwards25519
@@ -143,14 +144,16 @@ def hkdf(chaining_key, material, count):
     return [out[32 * i : 32 * i + 32] for i in range(count)]
 
 
-def counted(n):
-    return bytes(4) + n.to_bytes(8, "little")
+def nonce(cipher, n):
+    """Noise, rev. 34, sections 12.3 and 12.4."""
+    return bytes(4) + n.to_bytes(8, "little" if cipher is ChaCha20Poly1305 else "big")
 
 
 class Noise:
     """The symmetric state of Noise, rev. 34, section 5.2."""
 
     def __init__(self, name, prologue):
+        self.cipher = {"ChaChaPoly": ChaCha20Poly1305, "AESGCM": AESGCM}[name.split("_")[3]]
         self.h = self.ck = hashlib.sha256(name.encode()).digest()
         self.mix_hash(prologue)
 
@@ -167,10 +170,14 @@ class Noise:
         self.n = 0
 
     def seal(self, plain):
-        sealed = ChaCha20Poly1305(self.key).encrypt(counted(self.n), plain, self.h)
+        sealed = self.cipher(self.key).encrypt(nonce(self.cipher, self.n), plain, self.h)
         self.n += 1
         self.mix_hash(sealed)
         return sealed
+
+    def peek(self, sealed):
+        """What the next message of the peer holds; the state stays as it is."""
+        return self.cipher(self.key).decrypt(nonce(self.cipher, self.n), sealed, self.h)
 
 
 class Party:
@@ -184,20 +191,45 @@ class Party:
         reader.end()
         self.static_kem, self.ephemeral_kem = map(mlkem768.public_key, (static_seed, ephemeral_seed))
 
-    def encapsulate(self, key):
+    def encapsulate(self, key, seed, ciphertext):
         return mlkem768.encapsulate(key, self.encapsulations.pop(0))
 
 
+class ApprovedParty(Party):
+    """The same in suite 2. What it drew to encapsulate nobody saw: so the ciphertexts are the recorded ones, and are opened."""
+
+    def __init__(self, drawn):
+        reader = Reader(drawn)
+        self.static, self.static_seed = p256(reader.take(32)), reader.take(64)
+        self.ephemeral, self.ephemeral_seed = p256(reader.take(32)), reader.take(64)
+        reader.take(64)
+        reader.end()
+        self.static_kem, self.ephemeral_kem = map(mlkem768.public_key, (self.static_seed, self.ephemeral_seed))
+
+    def encapsulate(self, key, seed, ciphertext):
+        return ciphertext, mlkem768.decapsulate(ciphertext, seed)
+
+
+def p256(secret):
+    return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+
+
 def bare(key):
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    if isinstance(key, X25519PrivateKey):
+        return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def agree(key, other):
-    return key.exchange(X25519PublicKey.from_public_bytes(bare(other)))
+    if isinstance(key, X25519PrivateKey):
+        return key.exchange(X25519PublicKey.from_public_bytes(bare(other)))
+    return key.exchange(ec.ECDH(), other.public_key())
 
 
-def handshake(noise, psk, i, r):
-    """hybridXXpsk0: the four messages of initiator and responder. Both sides' keys are known, so one state is enough."""
+def handshake(noise, psk, i, r, recorded=None):
+    """hybridXXpsk0: the four messages of initiator and responder. Both sides' keys are known, so one state is enough.
+    Recorded are the messages whose ciphertexts have to be opened, where nobody knows what they were made with.
+    """
 
     def e(party):
         for key in (bare(party.ephemeral), party.ephemeral_kem):
@@ -208,15 +240,17 @@ def handshake(noise, psk, i, r):
     def s(party):
         return noise.seal(bare(party.static)) + noise.seal(party.static_kem)
 
-    def skem(by, to):
-        ciphertext, shared = by.encapsulate(to.static_kem)
+    def skem(by, to, message):
+        theirs = noise.peek(recorded[message][:1104]) if recorded else None
+        ciphertext, shared = by.encapsulate(to.static_kem, recorded and to.static_seed, theirs)
         sealed = noise.seal(ciphertext)
         noise.mix_key_and_hash(shared)
         return sealed
 
     noise.mix_key_and_hash(psk)
     yield e(i) + noise.seal(b"")
-    ekem, shared = r.encapsulate(i.ephemeral_kem)
+    theirs = recorded[1][:1088] if recorded else None
+    ekem, shared = r.encapsulate(i.ephemeral_kem, recorded and i.ephemeral_seed, theirs)
     noise.mix_hash(ekem)
     noise.mix_key(shared)
     message = ekem + e(r)
@@ -224,10 +258,10 @@ def handshake(noise, psk, i, r):
     message += s(r)
     noise.mix_key(agree(r.static, i.ephemeral))
     yield message + noise.seal(b"")
-    message = skem(i, r) + s(i)
+    message = skem(i, r, 2) + s(i)
     noise.mix_key(agree(i.static, r.ephemeral))
     yield message + noise.seal(b"")
-    yield skem(r, i) + noise.seal(b"")
+    yield skem(r, i, 3) + noise.seal(b"")
 
 
 def padme(n):
@@ -326,10 +360,8 @@ def control_messages():
     control.end()
 
 
-@check
-def envelope():
-    data = load("envelope")
-    raw = {name: bytes.fromhex(data[name]) for name in data}
+def sealed_envelope(raw, suite):
+    """The parts of the envelope, after all that both suites have alike."""
     public = Ed25519PrivateKey.from_private_bytes(raw["signing_seed"]).public_key()
     public = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
     assert labelled("device id", public)[:16] == raw["sender"]
@@ -337,25 +369,45 @@ def envelope():
     header, ciphertext, signature = reader.take(99), reader.vector(), reader.rest()
     assert header == raw["header"] and len(signature) == 64
     fields = Reader(header)
-    assert (fields.number(1), fields.number(1), fields.number(1), fields.number(8)) == (1, 1, 1, 3)
+    assert (fields.number(1), fields.number(1), fields.number(1), fields.number(8)) == (1, suite, 1, 3)
     assert (fields.take(8), fields.take(16), fields.number(8)) == (b"\x88" * 8, raw["sender"], 2)
     assert fields.take(32) == b"\x99" * 32
-    nonce = fields.rest()
+    random = fields.rest()
     ct_hash = labelled("ciphertext", ciphertext)
     assert signed(public, "envelope", raw["group"] + header + ct_hash, signature)
     assert not signed(public, "envelope", bytes(32) + header + ct_hash, signature)
     assert labelled("envelope hash", header + ct_hash + signature) == raw["hash"]
-    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "data").encode() + raw["sender"], 32)
-    assert key == raw["sender_key"]
-    assert unpad(xchacha_open(key, nonce, raw["group"] + header, ciphertext)) == raw["plain"]
-    try:
-        xchacha_open(key, nonce, bytes(32) + header, ciphertext)
-        raise AssertionError("it opens for another group")
-    except InvalidTag:
-        pass
     body = Reader(raw["plain"])
     assert body.vector() == b""
     assert unpack(body.vector()) == load("bodies")["packed"]["blobs"]
+    return header, random, ciphertext
+
+
+def opens(raw, header, ciphertext, opened):
+    assert unpad(opened(raw["group"] + header, ciphertext)) == raw["plain"]
+    try:
+        opened(bytes(32) + header, ciphertext)
+        raise AssertionError("it opens for another group")
+    except InvalidTag:
+        pass
+
+
+@check
+def envelope():
+    raw = {name: bytes.fromhex(text) for name, text in load("envelope").items()}
+    header, random, ciphertext = sealed_envelope(raw, 1)
+    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "data").encode() + raw["sender"], 32)
+    assert key == raw["sender_key"]
+    opens(raw, header, ciphertext, lambda aad, sealed: xchacha_open(key, random, aad, sealed))
+
+
+@check
+def envelope_of_suite_2():
+    raw = {name: bytes.fromhex(text) for name, text in load("envelope-fips").items()}
+    header, random, ciphertext = sealed_envelope(raw, 2)
+    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "envelope key").encode() + raw["sender"] + random[:12], 32)
+    assert (key, random[12:]) == (raw["envelope_key"], raw["nonce"])
+    opens(raw, header, ciphertext, lambda aad, sealed: AESGCM(key).decrypt(random[12:], sealed, aad))
 
 
 @check
@@ -389,7 +441,7 @@ def frames():
     for frame in data.values():
         assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     bare = {name: frame[4:] for name, frame in data.items()}
-    attach = b"\x01\x01" + b"\x11" * 32 + b"\x01" * 16 + (42).to_bytes(8, "big") + b"\x02" * 64
+    attach = b"\x01\x01\x01" + b"\x11" * 32 + b"\x01" * 16 + (42).to_bytes(8, "big") + b"\x02" * 64
     assert bare["attach"] == attach
     assert bare["push"] == b"\x03" + vector(vector(b"\x01\x02\x03") + vector(b"\x04"))
     assert bare["acknowledge"] == b"\x04" + (9).to_bytes(8, "big") + vector(b"")
@@ -432,7 +484,7 @@ def conversation(data, pairing, noise, messages, kinds):
     keys, sent, said = hkdf(noise.ck, b"", 2), [0, 0], []
     for message, sealed in messages:
         way = int(message["from"] == pairing["shows"])
-        plain = ChaCha20Poly1305(keys[way]).decrypt(counted(sent[way]), sealed[1:], b"")
+        plain = noise.cipher(keys[way]).decrypt(nonce(noise.cipher, sent[way]), sealed[1:], b"")
         sent[way] += 1
         content = plain.rstrip(b"\0")
         assert sealed[0] == 2 and len(plain) % 256 == 0 and len(plain) - len(content) < 256 and content[-1] == 0x80
@@ -454,17 +506,28 @@ def conversation(data, pairing, noise, messages, kinds):
 
 @check
 def pairings():
-    data = load("pairing")
+    over_links(load("pairing"), Party, False)
+
+
+@check
+def pairings_of_suite_2():
+    data = load("pairing-fips")
+    assert all(bytes.fromhex(pairing["link"]["bytes"])[1] == 2 for pairing in data["pairings"])
+    over_links(data, ApprovedParty, True)
+
+
+def over_links(data, party, is_recorded):
     for pairing in data["pairings"]:
         link, secret = (bytes.fromhex(pairing["link"][name]) for name in ("bytes", "secret"))
         drawn = bytes.fromhex(pairing["shower_random"])
         assert drawn[:32] == secret
-        shower, scanner = Party(drawn[32:]), Party(bytes.fromhex(pairing["scanner_random"]))
+        shower, scanner = party(drawn[32:]), party(bytes.fromhex(pairing["scanner_random"]))
         fingerprint = labelled("pairing keys", bare(shower.static) + shower.static_kem)
         assert fingerprint.hex() == pairing["link"]["fingerprint"]
         messages = [bytes.fromhex(message["bytes"]) for message in pairing["messages"]]
         noise = Noise(data["protocol"], link)
-        made = handshake(noise, labelled("pairing psk", secret), scanner, shower)
+        recorded = [message[2:] for message in messages[:4]] if is_recorded else None
+        made = handshake(noise, labelled("pairing psk", secret), scanner, shower, recorded)
         assert [bytes([1, n]) + message for n, message in enumerate(made, 1)] == messages[:4]
         code = int.from_bytes(labelled("pairing check code", noise.h)[:8], "big") % 10_000
         assert f"{code:04}" == pairing["check_code"]
@@ -626,17 +689,23 @@ def backup():
         reader.end()
 
 
-def kem_derive(ikm):
-    """RFC 9180, section 4, and the table of protocol.md, section 5: the public key."""
+def kem_derive(ikm, is_fips):
+    """RFC 9180, section 4 and 7.1.3, and the tables of protocol.md, section 5: the public key."""
     def extract(suite, label, material):
         return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
 
     prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
     seed = hashlib.shake_128(prk).digest(96)
-    info = (32).to_bytes(2, "big") + b"HPKE-v1" + b"KEM\x00\x20" + b"sk"
-    secret = hkdf_expand(seed[64:], info, 32)
-    x25519 = X25519PrivateKey.from_private_bytes(secret)
-    return mlkem768.public_key(seed[:64]) + bare(x25519)
+
+    def expand(suite, label):
+        return hkdf_expand(seed[64:], (32).to_bytes(2, "big") + b"HPKE-v1" + suite + label, 32)
+
+    if is_fips:
+        # The first candidate that is below the order: here that is always the first.
+        classical = p256(expand(b"KEM\x00\x10", b"candidate\x00"))
+    else:
+        classical = X25519PrivateKey.from_private_bytes(expand(b"KEM\x00\x20", b"sk"))
+    return mlkem768.public_key(seed[:64]) + bare(classical)
 
 
 @check
@@ -653,12 +722,13 @@ def recovery_kits():
             for label in ("recovery signing", "recovery mac", "recovery sealing")
         )
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        seal_key = bytes.fromhex(kit["seal_key"])
         assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
-        assert seal_key == kem_derive(ikm)
-        share = Reader(bytes.fromhex(kit["share"]))
-        assert (share.take(32), share.vector()) == (mac_key, seal_key)
-        assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
+        for held, is_fips in ((kit, False), (kit["fips"], True)):
+            seal_key = bytes.fromhex(held["seal_key"])
+            assert seal_key == kem_derive(ikm, is_fips)
+            share = Reader(bytes.fromhex(held["share"]))
+            assert (share.take(32), share.vector()) == (mac_key, seal_key)
+            assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
     # The last one's words for what it is asked.
     proof = data["proof"]
     reader = Reader(bytes.fromhex(proof["proof"]))

@@ -32,6 +32,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::CodeNeedsRelay
         | Code::KitInvalid
         | Code::KitNeedsRelay
+        | Code::CodeNotApproved
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,

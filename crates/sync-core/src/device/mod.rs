@@ -35,7 +35,7 @@ use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey};
 use sync_types::body::{Control, Reached, Repair, Span};
 use sync_types::frame::ToRelay;
-use sync_types::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, encode, limits, settings::Settings};
+use sync_types::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, Suite, encode, limits, settings::Settings};
 use zeroize::Zeroizing;
 
 use crate::event::{Event, Outcome};
@@ -130,6 +130,8 @@ const ADD_PATIENCE_MS: u64 = limits::PAIRING_TTL.as_millis() as u64 / 2;
 pub struct NewDevice {
     /// Its name, for people; at most [`limits::NAME_BYTES`].
     pub name: String,
+    /// What the group's cryptography is made of.
+    pub suite: Suite,
     /// What the group agrees on.
     pub settings: Settings,
 }
@@ -211,10 +213,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(kit) = kit {
             new.settings.recovery_key = kit.signing_key().public().to_vec();
         }
-        let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
+        let membership = Membership::create(crypto.clone(), new.suite, &key, GroupId(id), &new.settings, now)?;
         let mut device = Self::assemble(key, &new.name, membership, crypto, now)?;
         if let Some(kit) = kit {
-            let share = kit.share(&device.crypto, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
+            let share =
+                kit.share(&device.crypto, new.suite, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
             device.agreed.share = Some(share);
             device.dirty.insert(Key::Agreed);
         }
@@ -409,7 +412,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     ) -> Result<DeviceId, DeviceError> {
         self.may_add()?;
         check_name(name).map_err(DeviceError::Invalid)?;
-        let (device, _) = crate::membership::read_key_package(&key_package)?;
+        let (device, _, suite) = crate::membership::read_key_package(&key_package)?;
+        if suite != self.suite() {
+            return Err(PrepareError::Suite.into());
+        }
         self.want_change(records::Intent::Add(records::AddIntent {
             device,
             name: Opaque(name.as_bytes().to_vec()),

@@ -2,7 +2,7 @@
 
 use mls_rs::CryptoProvider;
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, GroupId, encode};
+use sync_types::{Code, DeviceId, GroupId, Suite, encode};
 
 use super::{Away, Device, DeviceError, records::Intent};
 use crate::pairing::GroupOffer;
@@ -62,6 +62,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// The group.
     pub fn group(&self) -> GroupId {
         self.group
+    }
+
+    /// What the group's cryptography is made of.
+    pub fn suite(&self) -> Suite {
+        self.membership.suite()
     }
 
     /// This device's name.

@@ -201,6 +201,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
             return Err(Code::Protocol);
         }
+        if observed.suite != self.membership.suite() {
+            return Err(Code::Suite);
+        }
         let known = state.signer == self.me || self.peers.get(&state.signer).is_some_and(|peer| peer.member);
         if !known && stands(Defence::KnownSigner) {
             return Err(Code::UnknownSigner);

@@ -8,7 +8,7 @@ use sync_rules::envelope::{head_of, verify_envelope};
 use sync_types::body::{Body, Control, Presence, Reached, pack};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::ToRelay;
-use sync_types::{EntryHash, Opaque, Suite, VERSION, decode, encode, limits};
+use sync_types::{EntryHash, Opaque, VERSION, decode, encode, limits};
 
 use super::{Device, DeviceError};
 use crate::event::Event;
@@ -115,7 +115,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let epoch = self.membership.epoch();
         Header {
             version: VERSION,
-            suite: Suite::XWing as u8,
+            suite: self.suite() as u8,
             class,
             epoch,
             epoch_tag: self.epochs[&epoch].tag,
@@ -208,6 +208,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn open_presence(&self, bytes: &[u8]) -> Option<(sync_types::DeviceId, Presence)> {
         let envelope = Envelope::parse(bytes).ok().filter(|e| e.header.class == Class::Ephemeral)?;
+        if !self.is_of_group_suite(&envelope.header) {
+            return None;
+        }
         let sender = envelope.header.sender;
         let peer = self.peers.get(&sender).filter(|p| p.member || !stands(Defence::PresenceMember))?;
         let key = self.epochs.get(&envelope.header.epoch).filter(|k| k.tag == envelope.header.epoch_tag)?;

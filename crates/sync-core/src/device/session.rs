@@ -134,6 +134,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn handle_connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
         let attach = Attach {
             version: VERSION,
+            suite: self.suite() as u8,
             group: self.group,
             device: self.me,
             stored: self.relay.cursor,

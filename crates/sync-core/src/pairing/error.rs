@@ -27,9 +27,13 @@ pub enum PairingError {
     /// The other side of a short code speaks another protocol version.
     #[error("the other device speaks protocol version {0}, this build speaks {VERSION}")]
     Version(u8),
-    /// The other side of a short code wants a cipher suite that this build does not have.
-    #[error("the other device wants cipher suite {0}, which this build does not have")]
+    /// The link, or the other side of a short code, wants a cipher suite that this build does not have, or that such a pairing
+    /// cannot be of.
+    #[error("the other device wants cipher suite {0}, which this one does not take")]
     Suite(u8),
+    /// Short codes are none of suite 2.
+    #[error("short codes are made with algorithms that FIPS does not approve, and this build or group has no others")]
+    NoCodes,
     /// The text is no short code, or the relay's number is none.
     #[error(transparent)]
     ShortCode(#[from] ShortCodeError),
@@ -78,6 +82,7 @@ impl PairingError {
             Self::WrongCode { .. } | Self::CodeMismatch => Code::WrongCode,
             Self::Version(_) => Code::Version,
             Self::Suite(_) => Code::Suite,
+            Self::NoCodes => Code::CodeNotApproved,
             Self::ShortCode(error) => error.code(),
             Self::Over(Some(code)) | Self::Aborted { code, .. } => *code,
             Self::Over(None) | Self::Used => Code::PairingUsed,

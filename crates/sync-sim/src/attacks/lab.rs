@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::pairing::GroupOffer;
@@ -13,6 +12,8 @@ use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
 use sync_rules::defence::stands;
 use sync_rules::envelope::head_of;
 use sync_rules::{Defence, SigningKey, attach, mls};
+#[cfg(test)]
+use sync_types::Opaque;
 use sync_types::body::{Blob, Body};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
@@ -22,10 +23,14 @@ use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, decode, encode};
 use crate::disk::Disk;
 use crate::relay::{ConnId, Out, Relay};
 
-type Crypto = AwsLcCryptoProvider;
+type Crypto = mls::Crypto;
 
 /// Changes what is on its way: it is given who it is for or from, and gives what arrives instead.
 pub(crate) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
+
+/// What becomes of bytes.
+#[cfg(test)]
+type Altered = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
 /// Everybody on the way of an attack. Devices are known by their place.
 pub(crate) struct Lab {
@@ -44,6 +49,11 @@ pub(crate) struct Lab {
     pub(crate) dies: Option<(usize, usize)>,
     /// What a device could not load of its disk.
     pub(crate) damage: Option<String>,
+    /// What becomes of Welcomes on their way.
+    #[cfg(test)]
+    pub(crate) welcomes: Option<Altered>,
+    /// What the groups of this scene are made of.
+    suite: Suite,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -81,8 +91,16 @@ impl Lab {
 
     /// The same, with this policy.
     pub(crate) fn agreed(devices: usize, history: HistoryPolicy) -> Self {
+        Self::of(Suite::FOUNDED, devices, history)
+    }
+
+    /// The same, of this suite.
+    pub(crate) fn of(suite: Suite, devices: usize, history: HistoryPolicy) -> Self {
         let mut lab = Self {
-            relay: Relay::new(mls::crypto(), 1 << 20, None),
+            #[cfg(test)]
+            welcomes: None,
+            suite,
+            relay: Relay::new(mls::Crypto::every(), 1 << 20, None),
             parties: Vec::new(),
             now: 1_800_000_000_000,
             down: Box::new(|_, frame| vec![frame]),
@@ -107,7 +125,7 @@ impl Lab {
     pub(crate) fn found(&mut self, history: HistoryPolicy) -> usize {
         let mut rng = self.rng();
         let settings = Settings { app_id: b"attacks".to_vec(), history, ..Settings::default() };
-        let new = NewDevice { name: format!("device {}", self.parties.len()), settings };
+        let new = NewDevice { name: format!("device {}", self.parties.len()), suite: self.suite, settings };
         let device = Device::found(new, mls::crypto(), self.now, &mut rng).expect("a group can be founded");
         self.party(device, rng)
     }
@@ -122,7 +140,7 @@ impl Lab {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
-            Joining::new(mls::crypto(), self.clock(0), &name, &mut rng).expect("a key package can be made");
+            Joining::new(mls::crypto(), self.suite, self.clock(0), &name, &mut rng).expect("a key package can be made");
         let mut offer = self.parties[0].device.offer(self.clock(0));
         promise(&mut offer);
         self.packages.push(package.clone());
@@ -138,6 +156,11 @@ impl Lab {
         while let Some(wire) = self.wires.pop_front() {
             match wire {
                 Wire::Down(to, frame) if to == conn => {
+                    #[cfg(test)]
+                    let frame = match (frame, &self.welcomes) {
+                        (FromRelay::Welcome(welcome), Some(alter)) => FromRelay::Welcome(Opaque(alter(&welcome))),
+                        (frame, _) => frame,
+                    };
                     if device.is_none() {
                         device = joining.handle_frame(&frame, self.now, &mut rng)?;
                     }
@@ -243,7 +266,7 @@ impl Lab {
     pub(crate) fn attach_request(&self, party: usize, key: &SigningKey, conn: ConnId) -> Attach {
         let (group, device) = (self.group(party), self.id(party));
         let proof = Signature(attach::prove(key, group, &exporter(conn)));
-        Attach { version: VERSION, group, device, stored: 0, proof }
+        Attach { version: VERSION, suite: self.suite as u8, group, device, stored: 0, proof }
     }
 
     /// A frame that no device of ours would send. Gives what the relay answers.
@@ -297,8 +320,25 @@ impl Lab {
         self.seal_plain((party, party), epoch, last, plain, class)
     }
 
+    /// An envelope in a device's name, sealed by some suite.
+    pub(crate) fn seal_by(&self, suite: Suite, party: usize, epoch: u64, last: Option<&Head>, plain: &[u8]) -> Vec<u8> {
+        self.seal_in(suite, (party, party), epoch, last, plain, Class::Data)
+    }
+
     fn seal_plain(
         &self,
+        names: (usize, usize),
+        epoch: u64,
+        last: Option<&Head>,
+        plain: &[u8],
+        class: Class,
+    ) -> Vec<u8> {
+        self.seal_in(self.suite, names, epoch, last, plain, class)
+    }
+
+    fn seal_in(
+        &self,
+        suite: Suite,
         (party, name): (usize, usize),
         epoch: u64,
         last: Option<&Head>,
@@ -309,7 +349,7 @@ impl Lab {
         let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
         let header = Header {
             version: VERSION,
-            suite: Suite::XWing as u8,
+            suite: suite as u8,
             class,
             epoch,
             epoch_tag: row[32..40].try_into().expect("behind it the tag"),

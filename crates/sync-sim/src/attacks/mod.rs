@@ -21,12 +21,14 @@ mod pairing;
 mod recovery;
 mod relay;
 mod stalls;
+mod suites;
 mod vault;
 
 use std::panic::catch_unwind;
 
 use sync_rules::Defence;
 use sync_rules::defence::without;
+use sync_types::Suite;
 
 /// Who attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +105,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    let tables = [
+    let mut tables = vec![
         relay::ATTACKS,
         absence::ATTACKS,
         fields::ATTACKS,
@@ -118,11 +120,15 @@ pub fn all() -> Vec<Attack> {
         bombs::ATTACKS,
         pairing::ATTACKS,
         links::ATTACKS,
-        codes::ATTACKS,
         recovery::ATTACKS,
         local::ATTACKS,
         vault::ATTACKS,
+        suites::ATTACKS,
     ];
+    if Suite::XWing.is_ours() {
+        // Without it there are no short codes to attack.
+        tables.push(codes::ATTACKS);
+    }
     tables.concat()
 }
 

@@ -11,7 +11,7 @@ use sync_rules::{SigningKey, attach};
 use sync_types::body::{Blob, Body, pack};
 use sync_types::envelope::Header;
 use sync_types::frame::{About, Attach, Cut, EntryKind, FromRelay, Reject, Signature, ToRelay};
-use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, VERSION, encode};
+use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, Suite, VERSION, encode};
 
 use super::devices::Life;
 use super::{Ev, World};
@@ -88,7 +88,8 @@ impl World {
         self.counters.add("hostile stranger");
         self.relay.open(conn, exporter);
         self.strangers.insert(conn);
-        let attach = ToRelay::Attach(Attach { version: VERSION, group, device, stored: 0, proof });
+        let attach =
+            ToRelay::Attach(Attach { version: VERSION, suite: Suite::FOUNDED as u8, group, device, stored: 0, proof });
         self.relay.frame(conn, attach, 200, self.now);
     }
 

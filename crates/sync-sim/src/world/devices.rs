@@ -9,7 +9,7 @@ use sync_core::store::Key;
 use sync_core::{Device, Event, Joining, NewDevice, Outcome};
 use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, GroupId};
+use sync_types::{Code, DeviceId, GroupId, Suite};
 
 use super::{Ev, SECOND, World};
 use crate::crypto::InsecureCrypto;
@@ -143,7 +143,7 @@ impl World {
         let now = self.now;
         let h = &mut self.hosts[host];
         let settings = Settings { app_id: b"sim".to_vec(), ..Settings::default() };
-        let new = NewDevice { name: format!("device {host}"), settings };
+        let new = NewDevice { name: format!("device {host}"), suite: Suite::FOUNDED, settings };
         match Device::found(new, h.crypto.clone(), now, &mut h.rng) {
             Ok(device) => self.became(host, device),
             Err(error) => self.fail("core", format!("founding fails: {error}")),
