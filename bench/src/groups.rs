@@ -3,17 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use sync_core::membership::{Change, Invitation, KeyPackage, Membership, Prepared, key_package};
 use sync_rules::{Observe, Observer, SigningKey, mls};
 use sync_types::frame::Cut;
 use sync_types::settings::Settings;
-use sync_types::{DeviceId, GroupId, encode};
+use sync_types::{DeviceId, GroupId, Suite, encode};
 
 use crate::Outcome;
 use crate::stats::{Sorted, count, text};
 
-type Member = Membership<AwsLcCryptoProvider>;
+type Member = Membership<mls::Crypto>;
 
 const SIZES: [usize; 4] = [2, 5, 20, 50];
 /// How often each change is measured at each size.
@@ -23,9 +22,10 @@ const NOW: u64 = 1_800_000_000_000;
 /// A group with all of its members, and the relay's view of it.
 struct Group {
     members: Vec<Member>,
-    observer: Observer<AwsLcCryptoProvider>,
+    observer: Observer<mls::Crypto>,
     snapshot: Vec<u8>,
     settings: Settings,
+    suite: Suite,
     drawn: u64,
 }
 
@@ -49,20 +49,20 @@ fn timed<T>(times: &mut Vec<Duration>, what: impl FnOnce() -> T) -> T {
 }
 
 impl Group {
-    fn found() -> Outcome<Self> {
+    fn found(suite: Suite) -> Outcome<Self> {
         let settings = Settings { app_id: b"org.example.notes".to_vec(), ..Settings::default() };
         let founder = SigningKey::from_seed(&[1; 32]);
-        let founder = Member::create(mls::crypto(), &founder, GroupId([9; 32]), &settings, NOW)?;
+        let founder = Member::create(mls::crypto(), suite, &founder, GroupId([9; 32]), &settings, NOW)?;
         let observer = Observer::new(mls::crypto());
         let snapshot = observer.found(&founder.group_info()?)?.snapshot;
-        Ok(Self { members: vec![founder], observer, snapshot, settings, drawn: 1 })
+        Ok(Self { members: vec![founder], observer, snapshot, settings, suite, drawn: 1 })
     }
 
     fn key_package(&mut self) -> Outcome<KeyPackage> {
         self.drawn += 1;
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.drawn.to_be_bytes());
-        Ok(key_package(mls::crypto(), &SigningKey::from_seed(&seed), NOW)?)
+        Ok(key_package(mls::crypto(), self.suite, &SigningKey::from_seed(&seed), NOW)?)
     }
 
     /// The first member makes a change, the relay checks it, and the second member applies it; so do all others.
@@ -102,9 +102,13 @@ impl Group {
     }
 }
 
-/// Measures, and prints a table.
+/// Measures, and prints a table for each suite.
 pub(crate) fn run() -> Outcome<()> {
-    let mut group = Group::found()?;
+    [Suite::XWing, Suite::Fips].into_iter().try_for_each(table)
+}
+
+fn table(suite: Suite) -> Outcome<()> {
+    let mut group = Group::found(suite)?;
     let mut rows = Vec::new();
     for size in SIZES {
         while group.members.len() < size {
@@ -121,7 +125,8 @@ pub(crate) fn run() -> Outcome<()> {
             rows.push((size, what, cost));
         }
     }
-    println!("\nChanges of a group: bytes, and the median time of {TIMES}, each party by itself on this machine");
+    let number = suite as u8;
+    println!("\nChanges of a group, suite {number}: bytes, and the median time of {TIMES}, each party by itself");
     let head = ["commit", "group info", "Welcome", "making it", "relay's check", "applying it", "joining"];
     print!("{:>7}  {:<16}", "devices", "");
     head.iter().for_each(|column| print!(" {column:>13}"));
