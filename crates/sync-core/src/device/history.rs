@@ -128,6 +128,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.history_patience_ends_at().is_none_or(|at| at > now) {
             return;
         }
+        // Who was removed meanwhile could not answer, and its silence is no member's.
+        let silent = self.peers.get(&self.wants.holder).is_some_and(|p| p.member);
         if let Some(next) = self.next_holder() {
             self.wants.holder = next;
             for want in &mut self.wants.list {
@@ -137,7 +139,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let session = self.session_mut();
         session.history_at = now;
-        session.history_silences += 1;
+        session.history_silences += usize::from(silent);
     }
 
     pub(super) fn history_requested(&mut self, asker: DeviceId, request: HistoryRequest) {
