@@ -16,6 +16,7 @@ use crate::pairing;
 use crate::recovery::Recovery;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
+use crate::transport::Pending;
 use crate::{
     Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
     ReceivedBlob, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
@@ -57,8 +58,9 @@ impl SyncClient {
     pub async fn new(config: SyncConfig) -> Result<Self, SyncError> {
         config.check()?;
         let home = Home::take(&config.home_path()?)?;
-        let inner = engine::start(home, config).await?;
-        Ok(Self { inner: Arc::new(inner) })
+        // Of no named type: it is nested deeper than the compiler follows where an app's own futures come on top.
+        let starting: Pending<'_, _> = Box::pin(engine::start(home, config));
+        Ok(Self { inner: Arc::new(starting.await?) })
     }
 
     /// Whether a device has been made in this home.
