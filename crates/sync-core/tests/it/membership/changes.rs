@@ -165,7 +165,9 @@ fn what_travels_and_what_is_kept_stays_small() {
         let state = world.devices[0].state().unwrap().len();
         let sizes = [add.commit.len(), add.welcomes[0].1.len(), world.relay.snapshot.len(), state, pending];
         for (size, bound) in sizes.into_iter().zip(bounds) {
-            assert!(size <= bound * 1024, "{n} devices: {sizes:?}");
+            // A public key of P-256 is 33 bytes longer than one of X25519, and a tree has up to two for each device.
+            let longer = if Suite::FOUNDED == Suite::Fips { 1024 } else { 0 };
+            assert!(size <= bound * 1024 + longer, "{n} devices: {sizes:?}");
         }
     }
 }
