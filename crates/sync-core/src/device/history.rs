@@ -120,7 +120,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn history_patience_ends_at(&self) -> Option<u64> {
         let asked = self.wants.list.iter().any(|w| w.asked);
-        let session = self.session.as_ref()?;
+        // Nobody is silent before the relay has answered.
+        let session = self.session.as_ref().filter(|s| s.attached)?;
         asked.then_some(session.history_at + limits::HISTORY_PATIENCE.as_millis() as u64)
     }
 

@@ -33,9 +33,9 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey};
-use sync_types::body::{Control, Reached, Repair, Span};
+use sync_types::body::{Control, Repair, Span};
 use sync_types::frame::ToRelay;
-use sync_types::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, Suite, encode, limits, settings::Settings};
+use sync_types::{Code, DecodeError, DeviceId, GroupId, Opaque, Suite, encode, limits, settings::Settings};
 use zeroize::Zeroizing;
 
 use crate::event::{Event, Outcome};
@@ -518,17 +518,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Identity);
             self.events.push(Event::Halted { code });
         }
-    }
-
-    /// Where every chain stands that this device knows, its own included. That of a former member ends at its cut, even where
-    /// this device lacks something before: it is history for a newcomer, whoever has it.
-    fn frontier(&self) -> Vec<Reached> {
-        let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
-        let others = self.peers.iter().map(|(id, p)| match p.cut {
-            Some(cut) if cut > p.seq => Reached { sender: *id, seq: cut, hash: EntryHash::default() },
-            _ => Reached { sender: *id, seq: p.seq, hash: p.hash },
-        });
-        std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
     }
 
     /// Takes up the present epoch: its key, and members that are new.

@@ -3,6 +3,8 @@
 use sync_types::link::LinkError;
 use sync_types::{Code, ShortCodeError, VERSION};
 
+use super::noise;
+
 /// Why an input was refused, or why the pairing ended.
 ///
 /// [`PairingError::Input`], [`PairingError::WrongCode`] and [`PairingError::Over`] refuse one input and change nothing.
@@ -111,6 +113,17 @@ impl PairingError {
             | Code::TooManyTries
             | Code::PairingForged) => code,
             _ => Code::Protocol,
+        }
+    }
+}
+
+impl From<noise::Error> for PairingError {
+    fn from(error: noise::Error) -> Self {
+        match error {
+            noise::Error::Forged => Self::Forged,
+            noise::Error::Malformed => Self::Peer("a message that Noise does not allow"),
+            noise::Error::TooLarge => Self::Peer("a message larger than Noise allows"),
+            noise::Error::Turn => Self::Peer("a message out of turn"),
         }
     }
 }

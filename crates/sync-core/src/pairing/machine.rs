@@ -14,11 +14,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::derive::{self, SlotId};
 use super::error::PairingError;
-use super::event::{GroupOffer, Output};
+use super::event::Output;
 use super::member::Member;
 use super::message::{Frame, Message};
 use super::newcomer::Newcomer;
-use super::noise::{self, Channel, Handshake, Keys, Statics};
+use super::noise::{Channel, Handshake, Keys, Statics};
 use super::pake::Pake;
 
 type Result<T> = std::result::Result<T, PairingError>;
@@ -575,28 +575,6 @@ fn check_app_id(app_id: &str) -> Result<()> {
         return Err(PairingError::Input("an app id has 1 to 128 bytes"));
     }
     Ok(())
-}
-
-impl From<noise::Error> for PairingError {
-    fn from(error: noise::Error) -> Self {
-        match error {
-            noise::Error::Forged => Self::Forged,
-            noise::Error::Malformed => Self::Peer("a message that Noise does not allow"),
-            noise::Error::TooLarge => Self::Peer("a message larger than Noise allows"),
-            noise::Error::Turn => Self::Peer("a message out of turn"),
-        }
-    }
-}
-
-impl GroupOffer {
-    /// Checks the bounds and that the settings are those of the app with this hash.
-    pub(super) fn check_for(&self, app: &[u8; 32]) -> Result<()> {
-        let settings = self.check().map_err(PairingError::Input)?;
-        match std::str::from_utf8(&settings.app_id) {
-            Ok(id) if derive::app_hash(id) == *app => Ok(()),
-            _ => Err(PairingError::WrongApp),
-        }
-    }
 }
 
 impl fmt::Debug for Pairing {

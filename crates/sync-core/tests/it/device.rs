@@ -1,6 +1,7 @@
 //! A device against a relay that this test plays by hand.
 
 mod copies;
+mod history;
 
 use std::collections::BTreeMap;
 

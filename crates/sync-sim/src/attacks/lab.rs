@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::pairing::GroupOffer;
-use sync_core::seal::{open, seal};
 use sync_core::store::{Key, Write};
 use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
 use sync_rules::defence::stands;
@@ -14,14 +13,16 @@ use sync_rules::envelope::head_of;
 use sync_rules::{Defence, SigningKey, attach, mls};
 #[cfg(test)]
 use sync_types::Opaque;
-use sync_types::body::{Blob, Body};
-use sync_types::envelope::{Class, Envelope, Header};
+use sync_types::body::Blob;
+use sync_types::envelope::Envelope;
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, decode, encode};
+use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION};
 
 use crate::disk::Disk;
 use crate::relay::{ConnId, Out, Relay};
+
+mod forge;
 
 type Crypto = mls::Crypto;
 
@@ -294,79 +295,6 @@ impl Lab {
         let sender = self.id(party);
         self.parties[party].disk.push(sender, vec![blob]);
         self.call(party, |device, _, _| device.handle_pushed());
-    }
-
-    /// An envelope in a device's name, under an epoch's key that it has: what somebody with its disk can make.
-    pub(crate) fn seal(&self, party: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
-        self.seal_as(party, party, epoch, last, body)
-    }
-
-    /// The same in the name of another, whose key it does not have.
-    pub(crate) fn seal_as(&self, party: usize, name: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
-        let class = if body.control.is_empty() { Class::Data } else { Class::Control };
-        self.seal_plain((party, name), epoch, last, &encode(body), class)
-    }
-
-    /// An envelope in a device's name around any bytes.
-    pub(crate) fn seal_bytes(
-        &self,
-        party: usize,
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        data: bool,
-    ) -> Vec<u8> {
-        let class = if data { Class::Data } else { Class::Control };
-        self.seal_plain((party, party), epoch, last, plain, class)
-    }
-
-    /// An envelope in a device's name, sealed by some suite.
-    pub(crate) fn seal_by(&self, suite: Suite, party: usize, epoch: u64, last: Option<&Head>, plain: &[u8]) -> Vec<u8> {
-        self.seal_in(suite, (party, party), epoch, last, plain, Class::Data)
-    }
-
-    fn seal_plain(
-        &self,
-        names: (usize, usize),
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        class: Class,
-    ) -> Vec<u8> {
-        self.seal_in(self.suite, names, epoch, last, plain, class)
-    }
-
-    fn seal_in(
-        &self,
-        suite: Suite,
-        (party, name): (usize, usize),
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        class: Class,
-    ) -> Vec<u8> {
-        let row = &self.parties[party].disk.state[&Key::Epoch(epoch)];
-        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
-        let header = Header {
-            version: VERSION,
-            suite: suite as u8,
-            class,
-            epoch,
-            epoch_tag: row[32..40].try_into().expect("behind it the tag"),
-            sender: self.id(name),
-            seq: last.map_or(0, |head| head.seq) + 1,
-            previous: last.map(|head| head.hash).unwrap_or_default(),
-            nonce: [self.blobs as u8; 24],
-        };
-        seal(self.group(party), &header, plain, &secret, &self.key(party)).bytes
-    }
-
-    /// What is in an envelope, for a device that has its epoch's key.
-    pub(crate) fn opened(&self, party: usize, envelope: &[u8]) -> Option<Body> {
-        let envelope = Envelope::parse(envelope).ok()?;
-        let row = self.parties[party].disk.state.get(&Key::Epoch(envelope.header.epoch))?;
-        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
-        decode(&open(self.group(party), &envelope, &secret).ok()?).ok()
     }
 
     /// The last envelope of a device that the relay has taken.

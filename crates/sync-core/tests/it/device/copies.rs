@@ -7,11 +7,11 @@ fn unanswered(lone: &mut Lone, text: &str) -> Opaque {
     assert!(matches!(lone.device.next_read(NOW), Some(Read::Outbox { .. })));
     lone.device.handle_read(Answer::Outbox(vec![row(1, "notes", text.into())]), NOW, &mut lone.rng);
     lone.store();
-    let sent = lone.device.take_sends().into_iter().filter_map(|frame| match frame {
+    let mut sent = lone.device.take_sends().into_iter().filter_map(|frame| match frame {
         ToRelay::Push(envelopes) => envelopes.into_iter().next_back(),
         _ => None,
     });
-    sent.last().expect("it is sent")
+    sent.next_back().expect("it is sent")
 }
 
 /// The same device once more, from what it has stored.
