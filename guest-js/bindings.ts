@@ -24,6 +24,10 @@ export const commands = {
 	doctor: () => __TAURI_INVOKE<SyncFinding[]>("plugin:0ksync|doctor"),
 	/**  The members of the group, this device first. */
 	devices: () => __TAURI_INVOKE<Member[]>("plugin:0ksync|devices"),
+	/**  What a person should hear of and may have missed, newest first. */
+	alerts: () => __TAURI_INVOKE<SyncAlert[]>("plugin:0ksync|alerts"),
+	/**  Notes that a person has seen the alerts up to a number. */
+	alertsSeen: (upTo: string) => __TAURI_INVOKE<null>("plugin:0ksync|alerts_seen", { upTo }),
 	/**
 	 *  Puts a device out of the group. The event `device` tells when it is done. One that is lost deletes what it holds when it next
 	 *  connects.
@@ -45,9 +49,47 @@ export const commands = {
 	pairingConsent: (pairing: number, yes: boolean) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_consent", { pairing, yes }),
 	/**  Gives a pairing up. One that is over is as good. */
 	pairingCancel: (pairing: number) => __TAURI_INVOKE<null>("plugin:0ksync|pairing_cancel", { pairing }),
+	/**  Gives the passphrase that locks this device's data, or is to lock a new one's; it is kept as long as the app runs. */
+	unlock: (passphrase: string) => __TAURI_INVOKE<null>("plugin:0ksync|unlock", { passphrase }),
+	/**  Puts the key that seals this device's data somewhere else: `keychain`, `passphrase` or `file`. */
+	setVault: (kind: string, passphrase: string | null) => __TAURI_INVOKE<null>("plugin:0ksync|set_vault", { kind, passphrase }),
+	/**  Writes what this device has to a file, which must not be there yet. Gives how much that is. */
+	backupExport: (id: number, file: string, passphrase: string, progress: Channel<BackupProgress>) => __TAURI_INVOKE<BackupInfo>("plugin:0ksync|backup_export", { id, file, passphrase, progress }),
+	/**  Takes in the blobs of a backup that this device lacks. Gives how many there were. */
+	backupImport: (id: number, file: string, passphrase: string, progress: Channel<BackupProgress>) => __TAURI_INVOKE<ImportInfo>("plugin:0ksync|backup_import", { id, file, passphrase, progress }),
+	/**  Ends what this page began under that number. One that is over already is as good. */
+	backupCancel: (id: number) => __TAURI_INVOKE<null>("plugin:0ksync|backup_cancel", { id }),
+	/**  Makes a recovery kit, in the place of the one that the group may have. It is the answer of this call and told nowhere else. */
+	makeRecoveryKit: () => __TAURI_INVOKE<RecoveryKit>("plugin:0ksync|make_recovery_kit"),
+	/**  Comes back into a group by its recovery kit, at this relay or the one that is set. All other devices are removed. */
+	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<JoinedGroup>("plugin:0ksync|recover", { words, relay, name }),
 };
 
 /* Types */
+/**  A device in an alert, as it was called when that happened. */
+export type AlertDevice = {
+	/**  What its id was. */
+	id: string,
+	/**  What it was called, once it had said a name. */
+	name: string | null,
+	/**  Whether it was this device. */
+	own: boolean,
+};
+
+/**  A backup that was written. */
+export type BackupInfo = {
+	/**  How many blobs it holds, as a decimal number. */
+	blobs: string,
+	/**  How large the file is, in bytes, as a decimal number. */
+	bytes: string,
+};
+
+/**  How far an export or import is. */
+export type BackupProgress = {
+	/**  In hundredths. */
+	percent: number,
+};
+
 /**  What a command rejects with. */
 export type CommandError = {
 	/**  For programs: SCREAMING_SNAKE, the same as on the wire. `docs/errors.md` lists all. */
@@ -76,8 +118,19 @@ export type DeviceChange =
 "removed" | 
 /**  It took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group. */
 "replaced" | 
+/**  It came back by the recovery kit, and removes all others. */
+"recovered" | 
 /**  It said its name. */
 "named";
+
+/**  Why a device went. */
+export type DeviceExit = 
+/**  Another device wanted it out. */
+"removed" | 
+/**  Another device said that it is lost: it deletes what it holds when it next connects. */
+"lost" | 
+/**  It left. */
+"left";
 
 /**  The parts of an error. */
 export type ErrorDetails = {
@@ -101,6 +154,24 @@ export type ErrorFault =
 "peer" | 
 /**  This device's own disk or data. */
 "device";
+
+/**  A backup that was taken in. */
+export type ImportInfo = {
+	/**  How many blobs it holds, as a decimal number. */
+	blobs: string,
+	/**  How many of them this device lacked, and has now, as a decimal number. */
+	added: string,
+	/**  When it was made, in milliseconds since the Unix epoch, as a decimal number. */
+	madeAt: string,
+};
+
+/**  The group that this device is in now. */
+export type JoinedGroup = {
+	/**  The group. */
+	group: string,
+	/**  What this device is in it. */
+	device: string,
+};
 
 /**  A member of the group. */
 export type Member = {
@@ -179,6 +250,14 @@ export type ReceiptState =
 /**  Signed for by every member. */
 "delivered";
 
+/**  A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper. */
+export type RecoveryKit = {
+	/**  The words, with a space between. Whoever has them can take the group over. */
+	words: string,
+	/**  The relay's address. */
+	relay: string,
+};
+
 /**  What a snapshot stands for. */
 export type SnapshotInfo = {
 	/**  The snapshot's id. */
@@ -214,6 +293,44 @@ export type SubscriptionInfo = {
 	until: string,
 };
 
+/**  Something that a person should hear of, also if no app ran as it happened. */
+export type SyncAlert = {
+	/**  Rises with each alert of this device: a decimal number. */
+	number: string,
+	/**
+	 *  `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`, `recovered`, `kit_changed`, `relays_changed`,
+	 *  `history_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
+	 *  `history_lost`. More may follow.
+	 */
+	kind: string,
+	/**  Whether it tells that something is wrong. */
+	warning: boolean,
+	/**
+	 *  When this device heard of it first, by its own clock, in milliseconds since the Unix epoch, as a decimal number. It may have
+	 *  happened long before.
+	 */
+	at: string,
+	/**  Whether somebody has seen it, or did it on this device. */
+	seen: boolean,
+	/**  Whom it is about. */
+	device: AlertDevice | null,
+	/**  Who did it. */
+	by: AlertDevice | null,
+	/**  The error code that explains it, if there is one. */
+	code: string | null,
+	/**  How often it came; how many envelopes are missing, for `withheld`. */
+	count: number,
+	/**
+	 *  When something last came from the device, in milliseconds since the Unix epoch, as a decimal number; for one that is silent
+	 *  or has gone.
+	 */
+	since: string | null,
+	/**  What happened, as a sentence. */
+	text: string,
+	/**  What to do; empty when there is nothing to do. */
+	nextStep: string,
+};
+
 /**  Something that happened. Holds no secret, and an app's data only in `presence`. */
 export type SyncEvent = 
 /**  The relay has this device attached. */
@@ -243,7 +360,9 @@ device: Device;
 /**  Who did it, if somebody else did. */
 by: Device | null; 
 /**  Its id before, if it took a new key. */
-was: string | null } | 
+was: string | null; 
+/**  Why it went, if it did. */
+exit: DeviceExit | null } | 
 /**  This device has joined a group. */
 { type: "joined"; 
 /**  Which. */
@@ -267,10 +386,22 @@ code: string } |
 /**  By whom. */
 by: Device; 
 /**  Whether it was removed as one that is lost: then its keys and blobs go here, and the app deletes what it keeps itself. */
-lost: boolean } | 
+lost: boolean; 
+/**  Whether that device had come back by the recovery kit, and removed all others with this one. */
+recovered: boolean } | 
+/**  Somebody changed what the group agreed on. */
+{ type: "settings"; 
+/**  What: `recovery_kit`, `relays` or `history`. */
+setting: string; 
+/**  By whom; this device too. */
+by: Device } | 
 /**  The device here was deleted; what runs on is a new one. */
 { type: "reset" } | 
-/**  All history that this device asked for has come. */
+/**  This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through. */
+{ type: "lapsed"; 
+/**  When it was connected before, in milliseconds since the Unix epoch, as a decimal number. */
+since: string } | 
+/**  All history that this device asked for has come: from before it joined, or of a long absence. */
 { type: "synced" } | 
 /**  History is coming: so many envelopes of so many are through, as far as their numbers tell. */
 { type: "history"; 
@@ -346,6 +477,14 @@ retryAfterMs: number } |
 { type: "storeFailed"; 
 /**  Why. */
 code: string } | 
+/**  There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again. */
+{ type: "alert"; 
+/**  Which. */
+alert: SyncAlert } | 
+/**  A person has seen the alerts, perhaps in another window. */
+{ type: "alertsSeen"; 
+/**  Up to which number, as a decimal number. */
+upTo: string } | 
 /**  This listener was too slow, and so many events are missing. */
 { type: "lagged"; 
 /**  How many. */
@@ -389,12 +528,20 @@ export type SyncStatus = {
 	epoch: string,
 	/**  Whether history is still on its way. */
 	wantsHistory: boolean,
-	/**  How many envelopes other devices are known to have pushed that nobody has brought here. */
+	/**  For how many days this device was away, as long as it fetches what it missed from the others; else null. */
+	awayDays: number | null,
+	/**  How many envelopes other devices are known to have pushed that have not come here: they are asked for. */
+	behind: number,
+	/**  How many of these nobody has brought. */
 	withheld: number,
+	/**  Whether the group has a recovery kit. */
+	recoveryKit: boolean,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */
 	joining: boolean,
+	/**  Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`. */
+	vault: string,
 };
 
 /**  Why it is not syncing. */

@@ -93,7 +93,16 @@ function isCommandError(thrown: unknown): thrown is CommandError {
 }
 
 /** The commands that `0ksync:default` leaves out; `permissions/default.toml` has them in `admin`. */
-const ADMIN: ReadonlySet<string> = new Set(["remove_device", "reset"]);
+const ADMIN: ReadonlySet<string> = new Set([
+  "remove_device",
+  "reset",
+  "set_vault",
+  "backup_export",
+  "backup_import",
+  "backup_cancel",
+  "make_recovery_kit",
+  "recover",
+]);
 
 function notPermitted(command: string, thrown: unknown): SyncError {
   const set = ADMIN.has(command) ? "0ksync:admin" : "0ksync:default";

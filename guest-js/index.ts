@@ -10,14 +10,22 @@
  *
  * @packageDocumentation
  */
+export type { BackupApi, BackupOptions } from "./backup.js";
 export type {
+  BackupInfo,
+  AlertDevice,
   Device,
   DeviceChange,
+  DeviceExit,
   ErrorDetails,
   ErrorFault,
+  ImportInfo,
+  JoinedGroup,
   Member,
+  RecoveryKit,
   SnapshotInfo,
   StartAt,
+  SyncAlert,
   SyncEvent,
   SyncFinding,
   SyncStatus,
@@ -40,5 +48,6 @@ export type {
   TypeCheckHandler,
 } from "./pairing.js";
 export type { Presence, PresenceApi } from "./presence.js";
+export type { RecoveryKitApi } from "./recovery.js";
 export type { BlobHandler, SubscribeOptions, Subscription } from "./subscription.js";
 export { type Receipt, type Sync, sync } from "./sync.js";

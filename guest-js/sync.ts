@@ -1,4 +1,5 @@
-import type { Device, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncFinding, SyncStatus } from "./bindings.js";
+import type { Device, JoinedGroup, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncAlert, SyncFinding, SyncStatus } from "./bindings.js";
+import { BackupApi } from "./backup.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
 import {
@@ -15,6 +16,7 @@ import {
   type RequestJoinOptions,
 } from "./pairing.js";
 import { PresenceApi } from "./presence.js";
+import { RecoveryKitApi } from "./recovery.js";
 import {
   type BlobHandler,
   endOfLog,
@@ -56,6 +58,34 @@ export class Sync {
 
   /** What devices tell each other while they are connected, and nobody keeps: who is here, where a cursor stands. */
   readonly presence = new PresenceApi(this.#events);
+
+  /** One file with what this device has, and taking such a file in. */
+  readonly backup = new BackupApi();
+
+  /**
+   * Gives the passphrase that locks this device's data, or is to lock a new device's where the app is set to `passphrase`. Until
+   * then every call rejects with `PASSPHRASE_NEEDED`. It is kept as long as the app runs.
+   *
+   * @throws SyncError `WRONG_PASSPHRASE`, and what else keeps the device's vault shut: `VAULT_DAMAGED`, `VAULT_PARAMETERS`,
+   * `VAULT_NEWER`. {@link Sync.reset} works all the same.
+   */
+  async unlock(passphrase: string): Promise<void> {
+    await call("unlock", passphrase);
+  }
+
+  /**
+   * Puts the key that seals this device's data somewhere else, or under another passphrase. No data is written anew. Needs the
+   * permission `0ksync:admin`.
+   *
+   * @param options `passphrase`: at least 8 characters, for `passphrase`.
+   * @throws SyncError `KEYCHAIN_MISSING`, `KEYCHAIN_LOCKED`, `PASSPHRASE_NEEDED`, `INVALID_ARGUMENT`, `NOT_PERMITTED`.
+   */
+  async setVault(kind: "keychain" | "passphrase" | "file", options: { passphrase?: string } = {}): Promise<void> {
+    await call("setVault", kind, options.passphrase ?? null);
+  }
+
+  /** 24 words that lead back into the group when every device is lost. */
+  readonly recoveryKit = new RecoveryKitApi();
 
   /**
    * Gives bytes to every other device of the group. Resolves once they are durable on this device, online or not. The first
@@ -134,6 +164,24 @@ export class Sync {
   }
 
   /**
+   * What a person should hear of and may have missed, newest first: devices that were linked, removed, replaced, and whatever
+   * shows that the relay or a device is faulty or hostile. Kept on this device also while no app ran, at most 1,000 changes and
+   * 1,000 warnings; show those that are not `seen`. The event `alert` tells of each as it comes.
+   */
+  alerts(): Promise<SyncAlert[]> {
+    return call("alerts");
+  }
+
+  /**
+   * Notes that a person has seen the alerts up to this one; the event `alertsSeen` tells the app's other windows.
+   *
+   * @param upTo the `number` of the newest that was shown.
+   */
+  async alertsSeen(upTo: string): Promise<void> {
+    await call("alertsSeen", upTo);
+  }
+
+  /**
    * Puts a device out of the group: it gets nothing that is pushed later. The event `device` tells when that is done. Needs
    * the permission `0ksync:admin`.
    *
@@ -194,6 +242,20 @@ export class Sync {
    */
   join(uriOrCode: string, options: JoinOptions): Promise<Joined> {
     return join(uriOrCode, options);
+  }
+
+  /**
+   * Comes back into a group by its recovery kit, and removes all its other devices. What was pushed here comes along. Needs the
+   * permission `0ksync:admin`.
+   *
+   * @param words the 24 words, as a person types them.
+   * @param options `relay`: the address beside the words, by default the one that the app is set to; `name`: what this device
+   * is called.
+   * @throws SyncError `KIT_INVALID` for words that are none; `KIT_UNKNOWN`, `KIT_REPLACED`, `KIT_FORGED`, `WRONG_APP`,
+   * `ALREADY_IN_GROUP`, `KIT_NEEDS_RELAY`; what keeps from the relay; `TIMEOUT`, after which the same call again is good.
+   */
+  recover(words: string, options: { relay?: string; name?: string } = {}): Promise<JoinedGroup> {
+    return call("recover", words, options.relay ?? null, options.name ?? null);
   }
 
   /**

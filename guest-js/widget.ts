@@ -1,19 +1,24 @@
 /**
- * `<ksync-pair>`: the whole dialogue of pairing two devices, as one element. Importing this module defines it.
+ * `<ksync-pair>`: the whole dialogue of pairing two devices, as one element. `<ksync-devices>`: the devices of the group, what
+ * happened to them, and what to do if one is lost. Importing this module defines both.
  *
  * @packageDocumentation
  */
+import { KsyncDevices } from "./widget/devices.js";
 import { KsyncPair } from "./widget/element.js";
 
+export { KsyncDevices } from "./widget/devices.js";
 export { KsyncPair, type PairedDetail } from "./widget/element.js";
 
-// A page may load two bundles that have it.
-if (typeof customElements !== "undefined" && !customElements.get("ksync-pair")) {
-  customElements.define("ksync-pair", KsyncPair);
+// A page may load two bundles that have them.
+if (typeof customElements !== "undefined") {
+  if (!customElements.get("ksync-pair")) customElements.define("ksync-pair", KsyncPair);
+  if (!customElements.get("ksync-devices")) customElements.define("ksync-devices", KsyncDevices);
 }
 
 declare global {
   interface HTMLElementTagNameMap {
     "ksync-pair": KsyncPair;
+    "ksync-devices": KsyncDevices;
   }
 }

@@ -1,10 +1,30 @@
-//! `<ksync-pair>` as a person uses it, and what a page can be told of its accessibility.
+//! `<ksync-pair>` and `<ksync-devices>` as a person uses them, and what a page can be told of their accessibility.
 
 use fantoccini::elements::Element;
 use serde_json::{Value, json};
 
 use crate::app::test;
 use crate::{App, until};
+
+/// Fills the page with `<ksync-devices>` alone, as wide as this and in light or dark.
+///
+/// # Panics
+/// If the page does not have it.
+pub async fn list_devices(app: &App, theme: &str, width: u32) {
+    let script = "const [theme, width] = args;
+                  const element = document.createElement('ksync-devices');
+                  element.setAttribute('theme', theme);
+                  const [main, title] = ['main', 'h1'].map((tag) => document.createElement(tag));
+                  title.textContent = 'Devices';
+                  main.append(title, element);
+                  document.body.replaceChildren(main);
+                  document.body.style.overflow = 'auto';
+                  document.body.style.maxWidth = `${width}px`;
+                  document.documentElement.style.background = theme === 'dark' ? '#0e1014' : '#f6f7f9';
+                  document.documentElement.style.color = theme === 'dark' ? '#eef1f6' : '#161a22';";
+    app.run(script, vec![json!(theme), json!(width)]).await;
+    part_of(app, "ksync-devices", &test("device")).await;
+}
 
 /// Fills the page with the element alone, in one of its modes or with its first question.
 ///
@@ -30,13 +50,40 @@ pub async fn begin(app: &App, mode: Option<&str>) {
 /// # Panics
 /// If it does not come in time.
 pub async fn part(app: &App, id: &str) -> Element {
-    let script = "return document.querySelector('ksync-pair')?.shadowRoot.querySelector(arguments[0]) ?? null;";
-    until(&format!("{id} in the widget"), async || {
-        let found = app.client().execute(script, vec![json!(test(id))]).await.ok()?;
-        let id = found.as_object()?.values().next()?.as_str()?.to_owned();
-        Some(Element::from_element_id(app.client().clone(), id.into()))
-    })
-    .await
+    part_of(app, "ksync-pair", &test(id)).await
+}
+
+/// A part of `<ksync-devices>`: one of the row of the device of this name, or any.
+///
+/// # Panics
+/// If it does not come in time.
+pub async fn device_part(app: &App, name: Option<&str>, id: &str) -> Element {
+    let Some(name) = name else { return part_of(app, "ksync-devices", &test(id)).await };
+    let script = "const rows = document.querySelector('ksync-devices')?.shadowRoot.querySelectorAll('[data-testid=device]') ?? [];
+                  return [...rows].find((row) => row.querySelector('b').textContent === arguments[0])
+                    ?.querySelector(arguments[1]) ?? null;";
+    let arguments = vec![json!(name), json!(test(id))];
+    until(&format!("{id} of {name}"), async || found(app, script, arguments.clone()).await).await
+}
+
+/// Presses a button of `<ksync-devices>`.
+///
+/// # Panics
+/// If that cannot be done in time.
+pub async fn press_device(app: &App, name: Option<&str>, id: &str) {
+    until(&format!("a press on {id}"), async || device_part(app, name, id).await.click().await.ok()).await;
+}
+
+async fn found(app: &App, script: &str, arguments: Vec<Value>) -> Option<Element> {
+    let found = app.client().execute(script, arguments).await.ok()?;
+    let id = found.as_object()?.values().next()?.as_str()?.to_owned();
+    Some(Element::from_element_id(app.client().clone(), id.into()))
+}
+
+async fn part_of(app: &App, element: &str, css: &str) -> Element {
+    let script = "return document.querySelector(arguments[0])?.shadowRoot.querySelector(arguments[1]) ?? null;";
+    let arguments = vec![json!(element), json!(css)];
+    until(&format!("{css} in {element}"), async || found(app, script, arguments.clone()).await).await
 }
 
 /// Presses a button of it.

@@ -1,4 +1,4 @@
-import type { Member, SyncStatus } from "tauri-plugin-0ksync-api";
+import type { Member, SyncAlert, SyncStatus } from "tauri-plugin-0ksync-api";
 
 const desk: Member = { id: "0a1b2c3d", name: "Desk", own: true, lastSeen: null };
 const laptop: Member = { id: "77cc99aa", name: "Laptop", own: false, lastSeen: String(Date.now()) };
@@ -17,9 +17,13 @@ const synced: SyncStatus = {
   devices: [desk, laptop, phone],
   epoch: "4",
   wantsHistory: false,
+  awayDays: null,
+  behind: 0,
   withheld: 0,
+  recoveryKit: false,
   trouble: null,
   joining: false,
+  vault: "keychain",
 };
 
 const unreachable = {
@@ -47,6 +51,54 @@ export const scene = new URLSearchParams(window.location.search).get("scene") ??
 
 /** How things stand in it. */
 export const status: SyncStatus = { ...synced, ...scenes[scene] };
+
+const about = (id: string, name: string) => ({ id, name, own: false });
+
+/** What happened to the devices: something in the scenes `alert` and `warning`, and one that was lost in each. */
+export const alerts: SyncAlert[] = [
+  {
+    number: "3",
+    kind: "equivocation",
+    warning: true,
+    at: String(Date.now() - 3_600_000),
+    seen: scene !== "warning",
+    device: about(phone.id, phone.name ?? ""),
+    by: null,
+    code: "EQUIVOCATION",
+    count: 2,
+    since: null,
+    text: "«Anna's Pixel 9», or a copy of it, signed two different envelopes as one.",
+    nextStep: "A device, or a copy of it, signed two different envelopes. Both are kept; remove that device.",
+  },
+  {
+    number: "2",
+    kind: "linked",
+    warning: false,
+    at: String(Date.now() - 30 * 3_600_000),
+    seen: scene !== "alert" && scene !== "warning",
+    device: about(laptop.id, "Laptop"),
+    by: about(phone.id, phone.name ?? ""),
+    code: null,
+    count: 1,
+    since: null,
+    text: "«Anna's Pixel 9» linked «Laptop».",
+    nextStep: "If nobody of yours did that, remove both devices.",
+  },
+  {
+    number: "1",
+    kind: "lost",
+    warning: false,
+    at: String(Date.now() - 4 * 86_400_000),
+    seen: true,
+    device: about("0ld0", "Old tablet"),
+    by: about(desk.id, "Desk"),
+    code: null,
+    count: 1,
+    since: String(Date.now() - 6 * 86_400_000),
+    text: "«Desk» removed «Old tablet» as lost: it deletes what it holds when it next connects.",
+    nextStep: "",
+  },
+];
 
 /** Whether there are notes in it. */
 export const written = !["empty", "joining", "history"].includes(scene);

@@ -6,13 +6,24 @@ import { mockIPC } from "@tauri-apps/api/mocks";
 
 import type { PairingStep } from "../../guest-js/bindings";
 import { SyncError } from "../../guest-js/errors";
-import { scene, status } from "./scene";
+import { alerts, scene, status } from "./scene";
 
 export { SyncError };
 
-// The app's own command, and what the pairing widget asks for. The code is only a pattern.
+/** The package's elements hear by channels of their own. */
+const heard = new Set<Channel<unknown>>();
+
+// The app's own command, and what the package's elements ask for. The code is only a pattern.
 mockIPC((command, args) => {
   if (command === "save_copy") return "/home/anna/Downloads/0k Notes.md";
+  if (command === "plugin:0ksync|status") return { ...status };
+  if (command === "plugin:0ksync|alerts") return alerts;
+  if (command === "plugin:0ksync|alerts_seen") return sync.alertsSeen((args as { upTo: string }).upTo);
+  if (command === "plugin:0ksync|listen") return void heard.add((args as { events: Channel<unknown> }).events);
+  if (command === "plugin:0ksync|remove_device") {
+    const { id, lost } = args as { id: string; lost: boolean };
+    return sync.removeDevice(id, { lost });
+  }
   if (command !== "plugin:0ksync|invite") return undefined;
   const { steps } = args as { steps: Channel<PairingStep> };
   const cells = Array.from({ length: 900 }, (_, i) =>
@@ -30,6 +41,8 @@ const listeners = new Map<string, Set<Listener>>();
 
 function tell<T extends keyof SyncEventMap>(type: T, event: SyncEventMap[T]): void {
   for (const listener of listeners.get(type) ?? []) (listener as (event: SyncEventMap[T]) => void)(event);
+  // The status they ask for themselves, whatever it is that has happened.
+  for (const channel of heard) channel.onmessage(type === "status" ? { type: "arrived" } : event);
 }
 
 function change(next: Partial<SyncStatus>): void {
@@ -56,7 +69,7 @@ async function pause(): Promise<void> {
 }
 
 /** As much of the real one as the app uses. */
-export const sync: Pick<Sync, "on" | "status" | "doctor" | "devices" | "removeDevice" | "leave" | "reset"> = {
+export const sync: Pick<Sync, "on" | "status" | "doctor" | "devices" | "alerts" | "alertsSeen" | "removeDevice" | "leave" | "reset"> = {
   async on(type, listener) {
     refuse();
     const set = listeners.get(type) ?? new Set();
@@ -84,9 +97,21 @@ export const sync: Pick<Sync, "on" | "status" | "doctor" | "devices" | "removeDe
     };
     return outbox > 0 ? [first, waiting] : [first];
   },
-  async removeDevice(id) {
+  async alerts() {
+    return alerts;
+  },
+  async alertsSeen(upTo) {
+    for (const alert of alerts) alert.seen ||= Number(alert.number) <= Number(upTo);
+    tell("alertsSeen", { type: "alertsSeen", upTo });
+  },
+  async removeDevice(id, { lost = false } = {}) {
     await pause();
-    window.setTimeout(() => change({ devices: status.devices.filter((device) => device.id !== id) }), 1_500);
+    const device = status.devices.find((member) => member.id === id);
+    if (!device || !status.connected) return;
+    window.setTimeout(() => {
+      tell("device", { type: "device", change: "removed", device, by: null, was: null, exit: lost ? "lost" : "removed" });
+      change({ devices: status.devices.filter((member) => member.id !== id) });
+    }, 1_500);
   },
   async leave() {
     await pause();

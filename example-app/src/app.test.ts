@@ -11,7 +11,7 @@ let log: Log;
 
 beforeEach(() => {
   log = new Log(rust);
-  rust.on("listen", () => 5).on("status", () => status());
+  rust.on("listen", () => 5).on("alerts", () => []).on("status", () => status());
 });
 
 const find = (testid: string): HTMLElement | null => document.querySelector(`[data-testid="${testid}"]`);
@@ -63,17 +63,6 @@ it("lets a device whose place a copy has taken begin anew, and write nothing", a
   expect(log.blobs.length).toBe(before);
 });
 
-it("says why this device has a new key, and that another one has", async () => {
-  await open();
-  tell({ type: "keyReplaced", was: "old", device: "d", code: "ROLLED_BACK" });
-  await settle();
-  expect(find("banner")?.textContent).toContain("restored from an older copy");
-  const phone = { id: "p", name: "Phone" };
-  tell({ type: "device", change: "replaced", device: phone, by: phone, was: "q" });
-  await settle();
-  expect(find("toast")?.textContent).toContain("«Phone» has a new key");
-});
-
 it("does not say of a log that is gone that changes to it are not saved", async () => {
   await open();
   rust.on("push", fails("IO"));
@@ -93,4 +82,38 @@ it("does not say of a log that is gone that something in it was left out", async
   tell({ type: "left", group: "g" });
   await settle();
   expect(find("banner")?.textContent).toContain("left its group");
+});
+
+it("shows at its start what happened to the devices while it was closed, until somebody has read it", async () => {
+  write();
+  const about = { device: { id: "x", name: "Tablet", own: false }, by: null, code: null, count: 1, since: null };
+  const words = { at: String(Date.now()), text: "«Phone» linked «Tablet».", nextStep: "If nobody of yours did that, remove both." };
+  const linked = { number: "4", kind: "linked", warning: false, seen: false, ...about, ...words };
+  const own = { ...linked, number: "5", kind: "removed", device: { id: "d", name: "Laptop", own: true }, text: "this device" };
+  rust.on("alerts", () => [own, linked, { ...linked, number: "3", seen: true }]);
+  await open();
+  expect(find("banner")?.textContent).toContain("«Phone» linked «Tablet».");
+  expect(find("banner")?.textContent).not.toContain("more message");
+  find("see-devices")?.click();
+  await settle();
+  expect(find("devices")).not.toBeNull();
+  find("close-dialog")?.click();
+  find("dismiss")?.click();
+  await settle();
+  expect(rust.args("alerts_seen")).toEqual([{ upTo: "4" }]);
+  expect(find("banner")).toBeNull();
+  // One that comes while it is open.
+  rust.on("alerts", () => [{ ...linked, number: "6", text: "«Phone» left." }]);
+  tell({ type: "alert", alert: linked });
+  await settle();
+  expect(find("banner")?.textContent).toContain("«Phone» left.");
+});
+
+it("says why it is empty when it was removed as lost", async () => {
+  write();
+  await open();
+  tell({ type: "removed", by: { id: "p", name: "Phone" }, lost: true });
+  tell({ type: "left", group: "g" });
+  await settle();
+  expect(find("banner")?.textContent).toContain("removed as lost. Its notes are deleted");
 });

@@ -1,4 +1,4 @@
-import type { SyncStatus } from "tauri-plugin-0ksync-api";
+import { sync, type SyncStatus } from "tauri-plugin-0ksync-api";
 
 import { saveCopy } from "./copy";
 import { Devices, startAnew } from "./devices";
@@ -9,12 +9,12 @@ import { frame } from "./frame";
 import { HereNow } from "./here";
 import { listenForKeys } from "./keys";
 import { List, type Shelf } from "./list";
-import { Banner, removal, Toasts } from "./messages";
+import { Banner, news, removal, Toasts } from "./messages";
 import { NotePane } from "./pane";
 import { type Person, present, user } from "./people";
 import { Session } from "./session";
 import { StatusLine } from "./status";
-import { out, renewal, words } from "./words";
+import { out, words } from "./words";
 
 /** Below this there is room for the list or for the text, not for both. As in `layout.css`. */
 const NARROW = window.matchMedia("(max-width: 719px)");
@@ -126,7 +126,7 @@ export class App {
     this.session = new Session();
     this.selected = undefined;
     // What was said of the old log is over with it.
-    for (const subject of ["load", "save", "odd", "renewed"]) this.banner.set(subject);
+    for (const subject of ["load", "save", "odd"]) this.banner.set(subject);
     this.element.dataset["view"] = "list";
     this.list.clearSearch();
     this.begin();
@@ -142,14 +142,18 @@ export class App {
           this.toasts.show("This device is in the group now.");
         },
         removed: (by) => (this.removedBy = by),
-        renewed: (code) => this.banner.set("renewed", { tone: "info", text: renewal(code), closable: true }),
-        told: (text) => this.toasts.show(text),
+        news: (alerts) => this.banner.set("news", news(alerts, () => this.showDevices(), (upTo) => void this.seen(upTo))),
       });
     } catch (error) {
       this.failed = true;
       this.complain("open", "Syncing could not begin.", error, () => window.location.reload());
       this.draw();
     }
+  }
+
+  private async seen(upTo: string): Promise<void> {
+    // If it cannot be noted, it is said again at the next start.
+    await sync.alertsSeen(upTo).catch(console.error);
   }
 
   private know(status: SyncStatus): void {

@@ -1,12 +1,11 @@
 import "tauri-plugin-0ksync-api/widget";
 
-import { type Member, sync, type SyncStatus } from "tauri-plugin-0ksync-api";
+import { sync, type SyncStatus } from "tauri-plugin-0ksync-api";
 
 import { ask, Dialog } from "./dialog";
 import { button, el } from "./dom";
-import { type Person, user } from "./people";
-import { initials } from "./text";
-import { deviceName, lastHeard, out, type Out } from "./words";
+import type { Person } from "./people";
+import { out, type Out } from "./words";
 
 /** What the devices page shows. */
 export interface DevicesState {
@@ -14,16 +13,14 @@ export interface DevicesState {
   people: Person[];
 }
 
-/** The list of devices, with pairing, removal and leaving, in a dialog. */
+/** The devices, with pairing, removal and leaving, in a dialog. */
 export class Devices {
-  private readonly list = el("ul", { class: "devices", "aria-label": "Devices in this group" });
+  /** The package's element, which knows who is in the group; who is here now, the app knows. */
+  private readonly list = el("ksync-devices" as "div", { class: "widget members", quiet: true });
   private readonly intro = el("p", { class: "hint" });
   private readonly actions = el("div", { class: "actions start" });
   private readonly foot = el("div", { class: "leave" });
   private readonly dialog: Dialog;
-  /** Those that were told to go and have not gone yet. */
-  private readonly going = new Set<string>();
-  private readonly stops: (() => void)[] = [];
   private shown = "";
 
   constructor(
@@ -32,74 +29,21 @@ export class Devices {
     closed: () => void,
   ) {
     const body = el("div", { class: "dialog-body" }, this.intro, this.list, this.actions, this.foot);
-    this.dialog = new Dialog("Devices", body, {
-      testid: "devices",
-      closed: () => {
-        for (const stop of this.stops) stop();
-        closed();
-      },
-    });
-    this.listen().catch((error: unknown) => this.dialog.fail(error));
+    this.dialog = new Dialog("Devices", body, { testid: "devices", closed });
     this.render();
-  }
-
-  private async listen(): Promise<void> {
-    const stop = await sync.on("changeFailed", (event) => {
-      if (!this.going.delete(event.device.id)) return;
-      this.dialog.fail(new Error(`${deviceName(event.device.name)} could not be removed (${event.code}). Try again`));
-      this.render();
-    });
-    if (this.dialog.element.isConnected) this.stops.push(stop);
-    else stop();
   }
 
   /** Shows how things are now. What did not change stays, with its focus. */
   render(): void {
     const { status, people } = this.state();
-    const members = status?.devices ?? [];
-    for (const id of this.going) if (!members.some((member) => member.id === id)) this.going.delete(id);
-    const here = new Set(people.map((person) => person.device));
-    const rows = members.map((member) => ({ member, here: here.has(member.id), going: this.going.has(member.id) }));
+    this.list.setAttribute("here", people.map((person) => person.device).join(" "));
     const ended = out(status);
-    const key = JSON.stringify([rows, status?.name, status?.joining, status?.group === null, ended]);
+    const key = JSON.stringify([status?.devices.length, status?.name, status?.joining, status?.group === null, ended]);
     if (key === this.shown) return;
     this.shown = key;
     this.intro.textContent = introduction(status, ended);
-    const alone: Member = { id: status?.device ?? "", name: status?.name ?? null, own: true, lastSeen: null };
-    const shown = rows.length > 0 ? rows : [{ member: alone, here: false, going: false }];
-    this.list.replaceChildren(...shown.map((row) => this.row(row.member, row.here, row.going, ended !== undefined)));
     this.actions.replaceChildren(...this.ways(status, ended));
     this.foot.replaceChildren(...this.exits(status, ended));
-  }
-
-  private row(member: Member, here: boolean, going: boolean, ended: boolean): HTMLElement {
-    const name = member.name ?? "A device without a name";
-    const mark = el("span", { class: "avatar", "aria-hidden": "true" }, initials(name));
-    mark.style.background = user(member.id, name).color;
-    const silent = !here && member.lastSeen !== null && lastHeard(Number(member.lastSeen), Date.now());
-    const tags = [
-      member.own && "this device",
-      !member.own && here && "here now",
-      going ? "being removed…" : silent,
-    ].filter((tag) => typeof tag === "string");
-    const remove = button("Remove", () => this.remove(member), {
-      class: "button small",
-      "data-testid": "remove-device",
-      "aria-label": `Remove ${deviceName(member.name)}`,
-      disabled: going,
-    });
-    return el(
-      "li",
-      { class: "device", "data-testid": "device-item", "data-own": String(member.own), "data-here": String(here) },
-      mark,
-      el(
-        "div",
-        { class: "device-words" },
-        el("span", { class: "device-name" }, name),
-        ...tags.map((tag) => el("span", { class: "tag" }, tag)),
-      ),
-      !member.own && !ended && remove,
-    );
   }
 
   private ways(status: SyncStatus | undefined, ended: Out | undefined): HTMLElement[] {
@@ -124,42 +68,13 @@ export class Devices {
 
   private pair(mode: "add" | "join"): void {
     const { status } = this.state();
-    const widget = el("ksync-pair" as "div", { class: "pair", mode, name: status?.name, "data-testid": "pair" });
+    const widget = el("ksync-pair" as "div", { class: "widget", mode, name: status?.name, "data-testid": "pair" });
     const dialog = new Dialog(mode === "add" ? "Add a device" : "Join a device", widget, {
       testid: "pair-dialog",
       bare: true,
     });
     widget.addEventListener("ksync-closed", () => dialog.close());
     widget.focus();
-  }
-
-  private remove({ id, name }: Member): void {
-    ask({
-      title: `Remove ${deviceName(name)}?`,
-      text: [
-        "It gets no more changes and can send none: the other devices change their keys, which it does not get.",
-        "The notes that it already has stay on it. To come back, it has to be added again.",
-      ],
-      yes: "Remove it",
-      no: "Keep it",
-      testid: "confirm-remove",
-      act: async () => {
-        this.dialog.clearError();
-        await sync.removeDevice(id);
-        this.going.add(id);
-        this.render();
-      },
-      otherwise: {
-        label: "It is lost: delete them there, too",
-        text: "Lost or stolen? The notes on it can be deleted, as soon as it connects. Whoever keeps it offline keeps them.",
-        act: async () => {
-          this.dialog.clearError();
-          await sync.removeDevice(id, { lost: true });
-          this.going.add(id);
-          this.render();
-        },
-      },
-    });
   }
 
   private leave(): void {

@@ -1,6 +1,4 @@
-import { sync, type SyncStatus } from "tauri-plugin-0ksync-api";
-
-import { deviceName } from "./words";
+import { sync, type SyncAlert, type SyncStatus } from "tauri-plugin-0ksync-api";
 
 /** What the app does about what happens to the group and to this device in it. */
 interface Follower {
@@ -11,30 +9,35 @@ interface Follower {
   joined(): void;
   /** Somebody has removed this device. */
   removed(by: string | null): void;
-  /** This device took a new key, and why. */
-  renewed(code: string): void;
-  /** Another device came, went or took a new key. */
-  told(text: string): void;
+  /** What happened to the devices and nobody has seen yet, newest first. */
+  news(alerts: SyncAlert[]): void;
 }
 
 /** Follows the plugin's events for as long as the window is there. Rejects if they cannot be heard. */
 export async function follow(to: Follower): Promise<void> {
-  let own: string | null = null;
+  let lost = false;
   const anew = "It begins anew, without notes. Join a device to have notes from there.";
-  await sync.on("left", () => to.gone("This device has left its group.", anew));
+  await sync.on("left", () => {
+    const why = lost ? "This device was removed as lost. Its notes are deleted." : "This device has left its group.";
+    lost = false;
+    to.gone(why, anew);
+  });
   await sync.on("reset", () => to.gone("The notes on this device are deleted.", anew));
   await sync.on("joined", () => to.joined());
-  await sync.on("removed", ({ by }) => to.removed(by.name));
-  await sync.on("keyReplaced", ({ code }) => to.renewed(code));
-  await sync.on("device", ({ change, device, by }) => {
-    // What this device did, its person knows.
-    if (change === "named" || device.id === own || (by !== null && by.id === own)) return;
-    if (change === "replaced")
-      return to.told(`${deviceName(device.name)} has a new key: it was restored from a copy, or lost its place in the group.`);
-    to.told(`${deviceName(device.name)} was ${change}${by ? ` by ${deviceName(by.name)}` : ""}.`);
+  await sync.on("removed", (event) => {
+    lost = event.lost;
+    to.removed(event.by.name);
   });
-  await sync.on("status", (status) => {
-    own = status.device;
-    to.status(status);
-  });
+  const read = async (): Promise<void> => to.news((await sync.alerts()).filter((alert) => !alert.seen && !isSaid(alert)));
+  for (const type of ["alert", "alertsSeen", "left", "reset"] as const) {
+    await sync.on(type, () => void read().catch(console.error));
+  }
+  // Without them, it syncs all the same.
+  await read().catch(console.error);
+  await sync.on("status", (status) => to.status(status));
+}
+
+/** What takes this device out of its group stands in the strip anyway, with the ways on. */
+function isSaid({ kind, device }: SyncAlert): boolean {
+  return device?.own === true && ["removed", "lost", "cloned"].includes(kind);
 }

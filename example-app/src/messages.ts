@@ -1,3 +1,5 @@
+import type { SyncAlert } from "tauri-plugin-0ksync-api";
+
 import { button, el, iconButton } from "./dom";
 import { deviceName, type Out } from "./words";
 
@@ -16,6 +18,8 @@ export interface Message {
   offers?: Offer[];
   /** Whether a person may put it away. */
   closable?: boolean;
+  /** What else happens when a person does. */
+  closed?: () => void;
 }
 
 /** What a device that was removed from its group says, with the ways on. */
@@ -35,6 +39,30 @@ export function removal(why: Out, by: string | null, save: () => void, anew: () 
   };
 }
 
+/** What happened to the devices while nobody looked: the newest in words, the others counted. Nothing, if there is nothing new. */
+export function news(alerts: readonly SyncAlert[], devices: () => void, seen: (upTo: string) => void): Message | undefined {
+  const [newest] = alerts;
+  if (!newest) return undefined;
+  // What is wrong goes before what has changed.
+  const first = alerts.find((alert) => alert.warning) ?? newest;
+  const more = alerts.length > 1 ? ` There ${alerts.length === 2 ? "is 1 more message" : `are ${alerts.length - 1} more messages`} about your devices.` : "";
+  return {
+    tone: first.warning ? "trouble" : "info",
+    text: first.text,
+    detail: `${told(Number(first.at), Date.now())}${first.nextStep && ` ${first.nextStep}`}${more}`,
+    offers: [{ label: "Devices", act: devices, testid: "see-devices" }],
+    closable: true,
+    closed: () => seen(newest.number),
+  };
+}
+
+/** When this device heard of it; nothing, if that is just now. */
+function told(at: number, now: number): string {
+  if (now - at < 60_000) return "";
+  const day = { weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit" } as const;
+  return `Heard of here on ${new Intl.DateTimeFormat(undefined, day).format(at)}.`;
+}
+
 /** The strip above the notes. Says one thing at a time, the gravest, and each until it is over. */
 export class Banner {
   readonly element = el("div", { class: "banners", role: "status", "aria-live": "polite" });
@@ -46,6 +74,12 @@ export class Banner {
     if (message) this.messages.set(subject, message);
     else if (!this.messages.delete(subject)) return;
     this.render();
+  }
+
+  private dismiss(subject: string): void {
+    const closed = this.messages.get(subject)?.closed;
+    this.set(subject);
+    closed?.();
   }
 
   private render(): void {
@@ -71,7 +105,7 @@ export class Banner {
               "data-testid": testid,
             }),
           ),
-          closable && iconButton("close", "Dismiss", () => this.set(subject)),
+          closable && iconButton("close", "Dismiss", () => this.dismiss(subject), { "data-testid": "dismiss" }),
         ),
       ),
     );

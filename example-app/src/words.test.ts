@@ -1,7 +1,7 @@
 import type { Member, SyncStatus } from "tauri-plugin-0ksync-api";
 import { describe, expect, it } from "vitest";
 
-import { lastHeard, words } from "./words";
+import { words } from "./words";
 
 const here: Member = { id: "a", name: "Desk", own: true, lastSeen: null };
 const laptop: Member = { id: "b", name: "Laptop", own: false, lastSeen: "1000" };
@@ -20,9 +20,13 @@ const synced: SyncStatus = {
   devices: [here, laptop],
   epoch: "2",
   wantsHistory: false,
+  awayDays: null,
+  behind: 0,
   withheld: 0,
+  recoveryKit: false,
   trouble: null,
   joining: false,
+  vault: "file",
 };
 
 const silent: SyncStatus = {
@@ -89,6 +93,7 @@ describe("the status line", () => {
     expect(said({ withheld: 3 })).toBe(
       "trouble: The relay keeps changes of another device back: bring that device online",
     );
+    expect(said({ awayDays: 40 })).toBe("waiting: Away for 40 days: fetching the rest from «Laptop»");
     expect(said({ wantsHistory: true })).toBe("waiting: Older notes are on their way from «Laptop»");
   });
 
@@ -133,15 +138,5 @@ describe("the status line", () => {
   it("gives the reason of what needs a person", () => {
     const trouble = { code: "FORKED", message: "the relay showed two histories", nextStep: "Reset one side." };
     expect(said({ trouble })).toBe("trouble: Not syncing: the relay showed two histories");
-  });
-});
-
-describe("when a device was last heard of", () => {
-  it("says so after a day", () => {
-    const day = 86_400_000;
-    expect(lastHeard(0, day - 1)).toBeUndefined();
-    expect(lastHeard(0, day)).toBe("last heard of yesterday");
-    expect(lastHeard(0, 9.5 * day)).toBe("last heard of 9 days ago");
-    expect(lastHeard(5 * day, day), "the clock was set back").toBeUndefined();
   });
 });

@@ -38,11 +38,6 @@ export function out(status: SyncStatus | undefined): Out | undefined {
   return code === "REMOVED" ? "removed" : code === "CLONED" ? "cloned" : undefined;
 }
 
-/** Why a device has a new key. */
-export function renewal(code: string): string {
-  return `${MENDING[code] ?? "This device lost its place in the group"}. It is in the group again, with a new key.`;
-}
-
 /**
  * Whether everything is synced, and if not why.
  *
@@ -64,6 +59,8 @@ export function words(status: SyncStatus | undefined, pending: number): Words {
   if (!status.connected) return offline(status);
   if (status.withheld > 0)
     return { text: "The relay keeps changes of another device back: bring that device online", tone: "trouble" };
+  if (status.awayDays !== null)
+    return { text: `Away for ${status.awayDays} days: fetching the rest from ${other(status)}`, tone: "waiting" };
   if (status.wantsHistory) return { text: `Older notes are on their way from ${other(status)}`, tone: "waiting" };
   if (!status.caughtUp) return { text: "Fetching what is new…", tone: "busy" };
   if (status.outbox > 0) return { text: `Sending ${changes(status.outbox)}…`, tone: "busy" };
@@ -100,13 +97,6 @@ function offline({ trouble, outbox }: SyncStatus): Words {
     text: `${changes(outbox)} ${outbox === 1 ? "waits" : "wait"} for the relay: ${why}. ${safe}`,
     tone: "waiting",
   };
-}
-
-/** How long nothing has been heard of a device, if that is a day or more. */
-export function lastHeard(at: number, now: number): string | undefined {
-  const days = Math.floor((now - at) / 86_400_000);
-  if (days < 1) return undefined;
-  return days === 1 ? "last heard of yesterday" : `last heard of ${days} days ago`;
 }
 
 function changes(count: number): string {

@@ -103,6 +103,14 @@ test("a channel that is no text is refused before anything is sent", async () =>
   expect(rust.calls).toEqual([]);
 });
 
+test("alerts are read, and noted as seen up to one", async () => {
+  const alerts = [{ number: "9007199254740993", kind: "lost" }];
+  rust.on("alerts", () => alerts);
+  expect(await sync.alerts()).toEqual(alerts);
+  expect(await sync.alertsSeen("9007199254740993")).toBeUndefined();
+  expect(rust.args("alerts_seen")).toEqual([{ upTo: "9007199254740993" }]);
+});
+
 test("the calls of the group reach their commands", async () => {
   rust.on("status", () => ({ name: "Laptop" })).on("devices", () => [1]).on("doctor", () => [2]);
   expect(await sync.status()).toEqual({ name: "Laptop" });
@@ -118,6 +126,21 @@ test("the calls of the group reach their commands", async () => {
     ["leave", {}],
     ["reset", {}],
   ]);
+});
+
+test("a recovery kit is the answer of the call that makes it, and leads back", async () => {
+  const kit = { words: "abandon art", relay: "https://sync.example.org" };
+  rust.on("make_recovery_kit", () => kit).on("recover", () => ({ group: "g", device: "d" }));
+  expect(await sync.recoveryKit.create()).toEqual(kit);
+  expect(await sync.recover(kit.words, { relay: kit.relay, name: "Laptop" })).toEqual({ group: "g", device: "d" });
+  await sync.recover(kit.words);
+  expect(rust.calls.slice(1).map(({ command, args }) => [command, args])).toEqual([
+    ["recover", { words: kit.words, relay: kit.relay, name: "Laptop" }],
+    ["recover", { words: kit.words, relay: null, name: null }],
+  ]);
+  rust.on("make_recovery_kit", refuse("0ksync.make_recovery_kit not allowed. Permissions associated with this command: 0ksync:allow-make-recovery-kit"));
+  const error = await sync.recoveryKit.create().catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "NOT_PERMITTED", details: { nextStep: expect.stringContaining("0ksync:admin") } });
 });
 
 const { __TAURI_INTERNALS__: internals } = window as unknown as Record<string, unknown>;

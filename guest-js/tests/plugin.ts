@@ -179,9 +179,13 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     devices: [],
     epoch: "1",
     wantsHistory: false,
+    awayDays: null,
+    behind: 0,
     withheld: 0,
+    recoveryKit: false,
     trouble: null,
     joining: false,
+    vault: "file",
     ...more,
   };
 }

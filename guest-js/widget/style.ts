@@ -8,6 +8,7 @@ const LIGHT = `
   --_line: var(--ksync-line, #808a9a);
   --_hair: var(--ksync-hair, #e0e4eb);
   --_bad: var(--ksync-bad, #b3261e);
+  --_on-bad: var(--ksync-on-bad, #ffffff);
   --_good: var(--ksync-good, #1a7340);
   color-scheme: light;`;
 
@@ -21,6 +22,7 @@ const DARK = `
   --_line: var(--ksync-line, #7b8698);
   --_hair: var(--ksync-hair, #303743);
   --_bad: var(--ksync-bad, #ffb4a9);
+  --_on-bad: var(--ksync-on-bad, #40100b);
   --_good: var(--ksync-good, #84d8a5);
   color-scheme: dark;`;
 
@@ -107,6 +109,26 @@ input[aria-invalid="true"], textarea[aria-invalid="true"] { border-color: var(--
 .mark.good { color: var(--_good); }
 .mark.bad { color: var(--_bad); }
 .hidden { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+
+.card.list { max-width: 40rem; }
+button.danger { background: var(--_bad); color: var(--_on-bad); }
+button.danger:hover { filter: brightness(1.07); }
+button.small { min-height: 40px; padding: .35rem .8rem; font-size: .9375rem; }
+.alerts { margin: 0 0 1.5rem; padding: 1rem 1.125rem; border-radius: 16px; border: 1px solid var(--_line); background: var(--_raised); }
+.alerts[data-tone="bad"] { border-color: var(--_bad); }
+.alerts h2 { margin: 0 0 .5rem; font-size: 1rem; font-weight: 650; color: var(--_text); }
+.alerts ul, .devices { list-style: none; margin: 0; padding: 0; }
+.alerts li { margin: 0 0 .75rem; }
+.alerts li p { margin: 0; font-size: .9375rem; }
+.alerts li p:first-child { color: var(--_text); font-weight: 550; font-size: 1rem; }
+.devices li { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; padding: .875rem 0; border-block-start: 1px solid var(--_hair); }
+.devices li > div:first-child { flex: 1 1 12rem; min-width: 0; }
+.devices b { display: block; font-weight: 600; }
+.devices span { color: var(--_muted); font-size: .9375rem; }
+.devices span.bad { color: var(--_bad); }
+.devices .ways { display: flex; flex-wrap: wrap; gap: .5rem; }
+.gone { margin-top: 1rem; }
+.gone h3 { margin: 0 0 .25rem; font-size: 1rem; font-weight: 650; }
 
 @container (min-width: 640px) {
   .card.wide { max-width: 46rem; }

@@ -2,7 +2,7 @@
 
 use tauri_specta::collect_commands;
 
-use crate::commands::{data, group, pairing};
+use crate::commands::{data, group, pairing, recovery, vault};
 use crate::types::{ReceiptInfo, SnapshotInfo, SubscribeOptions, SubscriptionInfo};
 
 /// Every command whose arguments are JSON. `push`, `presence` and `subscribe` move raw bytes, which have no type there; the
@@ -22,6 +22,8 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             group::status,
             group::doctor,
             group::devices,
+            group::alerts,
+            group::alerts_seen,
             group::remove_device,
             group::leave,
             group::reset,
@@ -31,6 +33,13 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             pairing::pairing_check::<tauri::Wry>,
             pairing::pairing_consent::<tauri::Wry>,
             pairing::pairing_cancel::<tauri::Wry>,
+            vault::unlock,
+            vault::set_vault,
+            vault::backup_export::<tauri::Wry>,
+            vault::backup_import::<tauri::Wry>,
+            vault::backup_cancel::<tauri::Wry>,
+            recovery::make_recovery_kit,
+            recovery::recover,
         ])
         .typ::<ReceiptInfo>()
         .typ::<SnapshotInfo>()

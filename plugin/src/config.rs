@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sync_client::{Code, RelayAddress, SyncConfig, SyncError};
+use sync_client::{Code, Passphrase, RelayAddress, SyncConfig, SyncError};
 
 /// `plugins.0ksync` of `tauri.conf.json`. All of it may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Config {
     pub relay: Option<String>,
     /// What people call this device; by default the host's name.
     pub device_name: Option<String>,
+    /// Where a new device keeps the key that seals its data: `keychain`, `file`, or `passphrase`, for which each start waits until
+    /// a page calls `sync.unlock`. By default the system's keychain if one answers, and a file of the device's own if not.
+    pub vault: Option<String>,
 }
 
 /// What [`crate::Builder`] was told; it goes before the configuration file.
@@ -21,6 +24,7 @@ pub struct Config {
 pub(crate) struct Choices {
     pub(crate) file: Config,
     pub(crate) home: Option<PathBuf>,
+    pub(crate) passphrase: Option<Passphrase>,
 }
 
 impl Choices {
@@ -36,6 +40,10 @@ impl Choices {
         if let Some(name) = either(|c| c.device_name.as_ref()) {
             config = config.device_name(name);
         }
+        if let Some(kind) = either(|c| c.vault.as_ref()) {
+            config = config.vault(kind.parse()?);
+        }
+        config.passphrase.clone_from(&self.passphrase);
         Ok(config)
     }
 }
@@ -58,7 +66,11 @@ mod tests {
 
     #[test]
     fn what_rust_says_goes_before_the_file() {
-        let choices = Choices { file: file(r#"{"deviceName": "from Rust"}"#), home: Some("/elsewhere".into()) };
+        let choices = Choices {
+            file: file(r#"{"deviceName": "from Rust"}"#),
+            home: Some("/elsewhere".into()),
+            ..Choices::default()
+        };
         let from_file = file(r#"{"deviceName": "from the file", "relay": "embedded"}"#);
         let config = choices.client(Some(&from_file), "a", Path::new("/data")).unwrap();
         assert_eq!(config.device_name.as_deref(), Some("from Rust"));
@@ -68,8 +80,10 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_be_read_has_its_error_and_a_misspelt_key_too() {
-        let choices = Choices { file: file(r#"{"relay": "sync.example.org"}"#), home: None };
+        let choices = Choices { file: file(r#"{"relay": "sync.example.org"}"#), ..Choices::default() };
         assert_eq!(choices.client(None, "a", Path::new("/")).unwrap_err().code, Code::AddressInvalid);
+        let choices = Choices { file: file(r#"{"vault": "safe"}"#), ..Choices::default() };
+        assert_eq!(choices.client(None, "a", Path::new("/")).unwrap_err().code, Code::InvalidArgument);
         assert!(serde_json::from_str::<Config>(r#"{"relais": "embedded"}"#).is_err());
     }
 }

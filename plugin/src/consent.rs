@@ -30,6 +30,10 @@ pub enum ConsentRequest {
     },
     /// Whether this device may go into another group, and take what it holds along.
     Join,
+    /// Whether words may be shown with which anybody can take the group over.
+    RecoveryKit,
+    /// Whether this device may take a group over by its recovery kit, and remove all others.
+    Recover,
 }
 
 impl fmt::Display for ConsentRequest {
@@ -39,6 +43,10 @@ impl fmt::Display for ConsentRequest {
                 write!(f, "Add «{name}» to your devices? It will be able to read everything that is synced.")?;
                 digits.as_ref().map_or(Ok(()), |digits| write!(f, " Agree only if it shows {digits}."))
             }
+            Self::RecoveryKit => {
+                f.write_str("Show a recovery kit? Whoever reads its words can take over everything that is synced.")
+            }
+            Self::Recover => f.write_str("Recover by the kit? All other devices of the group will be removed."),
             Self::Join => f.write_str("Connect this device with another one? Everything here will be shared with it."),
         }
     }
@@ -177,7 +185,12 @@ mod native {
         }
         loop {
             let (tell, told) = tokio::sync::oneshot::channel();
-            let yes = if request == ConsentRequest::Join { "Connect" } else { "Add" };
+            let yes = match request {
+                ConsentRequest::Add { .. } => "Add",
+                ConsentRequest::Join => "Connect",
+                ConsentRequest::RecoveryKit => "Show",
+                ConsentRequest::Recover => "Recover",
+            };
             let buttons = MessageDialogButtons::OkCancelCustom(yes.to_owned(), "Refuse".to_owned());
             let title = app.package_info().name.clone();
             let dialog = app.dialog().message(request.to_string()).title(title);

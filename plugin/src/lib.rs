@@ -10,11 +10,13 @@
 //! [`Config`], and [`Builder`] the same in Rust. The webview's side is the npm package `tauri-plugin-0ksync-api`. An app's own
 //! commands reach the client as `app.ksync().client().await`, see [`KsyncExt`].
 
+mod alert_types;
 mod commands;
 mod config;
 mod consent;
 mod error;
 mod pages;
+mod pairing_types;
 mod pairings;
 mod qr;
 mod registry;
@@ -41,7 +43,7 @@ pub use error::{CommandError, ErrorDetails, ErrorFault};
 pub use state::Ksync;
 pub use sync_client;
 
-use commands::{data, group, pairing};
+use commands::{data, group, pairing, recovery, vault};
 use config::Choices;
 use consent::Consent;
 
@@ -102,6 +104,20 @@ impl Builder {
         self
     }
 
+    /// Where a new device keeps the key that seals its data, as [`Config::vault`].
+    #[must_use]
+    pub fn vault(mut self, kind: sync_client::VaultKind) -> Self {
+        self.choices.file.vault = Some(kind.as_str().to_owned());
+        self
+    }
+
+    /// What opens a device's data that is locked by a passphrase, and locks a new one's. A page can give it too, by `sync.unlock`.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: sync_client::Passphrase) -> Self {
+        self.choices.passphrase = Some(passphrase);
+        self
+    }
+
     /// The folder with this device's data. By default `0ksync` in the app's local data folder.
     #[must_use]
     pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -154,6 +170,8 @@ impl Builder {
                 group::status,
                 group::doctor,
                 group::devices,
+                group::alerts,
+                group::alerts_seen,
                 group::remove_device,
                 group::leave,
                 group::reset,
@@ -163,6 +181,13 @@ impl Builder {
                 pairing::pairing_check,
                 pairing::pairing_consent,
                 pairing::pairing_cancel,
+                vault::unlock,
+                vault::set_vault,
+                vault::backup_export,
+                vault::backup_import,
+                vault::backup_cancel,
+                recovery::make_recovery_kit,
+                recovery::recover,
             ])
             .setup(move |app, api| {
                 let data = app.path().app_local_data_dir();

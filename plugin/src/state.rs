@@ -1,10 +1,11 @@
 //! What the plugin keeps while the app runs: the client, and what webviews hold open.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sync_client::{Code, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
-use tokio::sync::{Mutex, RwLock, broadcast};
+use sync_client::{Code, Passphrase, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
+use tokio::sync::{RwLock, broadcast, oneshot};
 
 use crate::consent::Consent;
 use crate::pages::Pages;
@@ -20,12 +21,16 @@ const EVENTS: usize = 1_024;
 const SUBSCRIPTIONS: usize = 1_024;
 const LISTENERS: usize = 64;
 const PAIRINGS: usize = 4;
+/// How many exports and imports all pages may have going on.
+const BACKUPS: usize = 4;
 
 /// The plugin's state, for commands of the app's own: `app.ksync()` of [`crate::KsyncExt`].
 #[derive(Debug)]
 pub struct Ksync {
-    config: Result<SyncConfig, SyncError>,
-    client: Mutex<Option<SyncClient>>,
+    config: Mutex<Result<SyncConfig, SyncError>>,
+    client: tokio::sync::Mutex<Option<SyncClient>>,
+    /// What ends each export and import that goes on.
+    backups: Mutex<BTreeMap<(String, u32), oneshot::Sender<()>>>,
     exiting: AtomicBool,
     /// How often this device was reset.
     resets: AtomicU64,
@@ -50,8 +55,9 @@ pub(crate) struct Log {
 impl Ksync {
     pub(crate) fn new(config: Result<SyncConfig, SyncError>, consent: Consent) -> Self {
         Self {
-            config,
-            client: Mutex::default(),
+            config: Mutex::new(config),
+            client: tokio::sync::Mutex::default(),
+            backups: Mutex::default(),
             exiting: AtomicBool::new(false),
             resets: AtomicU64::new(0),
             events: broadcast::channel(EVENTS).0,
@@ -100,7 +106,7 @@ impl Ksync {
         if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Log { client: client.clone(), number });
         }
-        let config = self.config.clone()?;
+        let config = self.config()?;
         if self.exiting.load(Ordering::Acquire) {
             return Err(SyncError::new(Code::Closed, "the app is exiting"));
         }
@@ -118,9 +124,57 @@ impl Ksync {
         Ok(Log { client, number })
     }
 
+    fn config(&self) -> Result<SyncConfig, SyncError> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens a device that is locked by a passphrase, or makes one that is. The passphrase is kept for clients that are opened
+    /// again, unless it is wrong.
+    ///
+    /// # Errors
+    /// As [`SyncClient::new`], [`Code::WrongPassphrase`] above all.
+    pub async fn unlock(&self, passphrase: Passphrase) -> Result<(), SyncError> {
+        let before = self.config()?.passphrase;
+        self.keep_passphrase(Some(passphrase));
+        match self.next_log().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if let Ok(config) = &mut *self.config.lock().unwrap_or_else(PoisonError::into_inner) {
+                    config.passphrase = before;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps a passphrase for clients that are opened again.
+    pub(crate) fn keep_passphrase(&self, passphrase: Option<Passphrase>) {
+        if let (Ok(config), Some(passphrase)) =
+            (&mut *self.config.lock().unwrap_or_else(PoisonError::into_inner), passphrase)
+        {
+            config.passphrase = Some(passphrase);
+        }
+    }
+
+    /// A page begins an export or an import under a number of its own; gives what ends it.
+    pub(crate) fn backup_begins(&self, page: &str, id: u32) -> Result<oneshot::Receiver<()>, SyncError> {
+        let mut backups = self.backups.lock().unwrap_or_else(PoisonError::into_inner);
+        if backups.len() >= BACKUPS || backups.contains_key(&(page.to_owned(), id)) {
+            return Err(SyncError::new(Code::InvalidArgument, "another export or import is going on"));
+        }
+        let (end, ended) = oneshot::channel();
+        backups.insert((page.to_owned(), id), end);
+        Ok(ended)
+    }
+
+    /// Ends it, if it is not over.
+    pub(crate) fn backup_is_over(&self, page: &str, id: u32) {
+        self.backups.lock().unwrap_or_else(PoisonError::into_inner).remove(&(page.to_owned(), id));
+    }
+
     /// The relay that is set.
     pub(crate) fn relay(&self) -> Result<RelayAddress, SyncError> {
-        Ok(self.config.clone()?.relay.unwrap_or(RelayAddress::Embedded))
+        Ok(self.config()?.relay.unwrap_or(RelayAddress::Embedded))
     }
 
     /// Deletes this device: its keys, its blobs and what its embedded relay keeps. What is called next has a new one.
@@ -128,7 +182,7 @@ impl Ksync {
     /// # Errors
     /// As [`SyncClient::reset`].
     pub async fn reset(&self) -> Result<(), SyncError> {
-        let config = self.config.clone()?;
+        let config = self.config()?;
         let mut held = self.client.lock().await;
         if let Some(client) = held.take() {
             client.close().await;

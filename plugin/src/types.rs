@@ -1,9 +1,9 @@
 //! What crosses to the webview. Numbers that may outgrow 2^53 cross as decimal strings; bytes apart from presence cross raw.
 
 use serde::{Deserialize, Serialize};
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, RecoveryWords, SnapshotReceipt, Status};
 
-use crate::error::CommandError;
+use crate::alert_types::{DeviceExit, SyncAlert};
 
 /// The word that a blob is durable on this device.
 #[derive(Clone, Debug, Serialize)]
@@ -132,12 +132,20 @@ pub(crate) struct SyncStatus {
     pub(crate) epoch: String,
     /// Whether history is still on its way.
     pub(crate) wants_history: bool,
-    /// How many envelopes other devices are known to have pushed that nobody has brought here.
+    /// For how many days this device was away, as long as it fetches what it missed from the others; else null.
+    pub(crate) away_days: Option<u32>,
+    /// How many envelopes other devices are known to have pushed that have not come here: they are asked for.
+    pub(crate) behind: u32,
+    /// How many of these nobody has brought.
     pub(crate) withheld: u32,
+    /// Whether the group has a recovery kit.
+    pub(crate) recovery_kit: bool,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub(crate) joining: bool,
+    /// Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`.
+    pub(crate) vault: String,
 }
 
 /// Why it is not syncing.
@@ -169,15 +177,47 @@ impl From<Status> for SyncStatus {
             devices: status.devices.into_iter().map(Into::into).collect(),
             epoch: status.epoch.to_string(),
             wants_history: status.wants_history,
+            away_days: status.away_days.map(count),
+            behind: count(status.behind),
             withheld: count(status.withheld),
+            recovery_kit: status.recovery_kit,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
                 next_step: trouble.code.next_step().to_owned(),
             }),
             joining: status.joining,
+            vault: status.vault.as_str().to_owned(),
         }
     }
+}
+
+/// A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper.
+#[derive(Clone, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecoveryKit {
+    /// The words, with a space between. Whoever has them can take the group over.
+    pub(crate) words: String,
+    /// The relay's address.
+    pub(crate) relay: String,
+}
+
+impl From<RecoveryWords> for RecoveryKit {
+    fn from(kit: RecoveryWords) -> Self {
+        Self { words: kit.words.to_string(), relay: kit.relay.to_string() }
+    }
+}
+
+/// The group that this device is in now.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JoinedGroup {
+    /// The group.
+    pub(crate) group: String,
+    /// What this device is in it.
+    pub(crate) device: String,
 }
 
 /// One thing to know about why it is or is not syncing.
@@ -286,6 +326,8 @@ pub(crate) enum SyncEvent {
         by: Option<Device>,
         /// Its id before, if it took a new key.
         was: Option<String>,
+        /// Why it went, if it did.
+        exit: Option<DeviceExit>,
     },
     /// This device has joined a group.
     Joined {
@@ -314,10 +356,24 @@ pub(crate) enum SyncEvent {
         by: Device,
         /// Whether it was removed as one that is lost: then its keys and blobs go here, and the app deletes what it keeps itself.
         lost: bool,
+        /// Whether that device had come back by the recovery kit, and removed all others with this one.
+        recovered: bool,
+    },
+    /// Somebody changed what the group agreed on.
+    Settings {
+        /// What: `recovery_kit`, `relays` or `history`.
+        setting: String,
+        /// By whom; this device too.
+        by: Device,
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
-    /// All history that this device asked for has come.
+    /// This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through.
+    Lapsed {
+        /// When it was connected before, in milliseconds since the Unix epoch, as a decimal number.
+        since: String,
+    },
+    /// All history that this device asked for has come: from before it joined, or of a long absence.
     Synced,
     /// History is coming: so many envelopes of so many are through, as far as their numbers tell.
     History {
@@ -405,6 +461,16 @@ pub(crate) enum SyncEvent {
         /// Why.
         code: String,
     },
+    /// There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again.
+    Alert {
+        /// Which.
+        alert: SyncAlert,
+    },
+    /// A person has seen the alerts, perhaps in another window.
+    AlertsSeen {
+        /// Up to which number, as a decimal number.
+        up_to: String,
+    },
     /// This listener was too slow, and so many events are missing.
     Lagged {
         /// How many.
@@ -423,6 +489,8 @@ pub(crate) enum DeviceChange {
     Removed,
     /// It took a new key, and with it a new id: its data was restored from a copy, or it could not follow the group.
     Replaced,
+    /// It came back by the recovery kit, and removes all others.
+    Recovered,
     /// It said its name.
     Named,
 }
@@ -436,6 +504,7 @@ impl SyncEvent {
             device: device.into(),
             by: by.map(Into::into),
             was: None,
+            exit: None,
         };
         let name = |code: sync_client::Code| code.as_str().to_owned();
         Some(match event {
@@ -448,12 +517,19 @@ impl SyncEvent {
             Client::Accepted => Self::Accepted,
             Client::Delivered => Self::Delivered,
             Client::DeviceAdded { device: d, by } => device(DeviceChange::Added, d, Some(by)),
-            Client::DeviceRemoved { device: d, by } => device(DeviceChange::Removed, d, Some(by)),
+            Client::DeviceRemoved { device: d, by, exit } => Self::Device {
+                change: DeviceChange::Removed,
+                device: d.into(),
+                by: Some(by.into()),
+                was: None,
+                exit: Some(exit.into()),
+            },
             Client::DeviceReplaced { device, old } => Self::Device {
                 change: DeviceChange::Replaced,
                 device: device.into(),
                 by: None,
                 was: Some(old.to_string()),
+                exit: None,
             },
             Client::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { was: old.to_string(), device: device.to_string(), code: name(code) }
@@ -461,7 +537,12 @@ impl SyncEvent {
             Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },
             Client::Left { group, .. } => Self::Left { group: group.to_string() },
-            Client::Removed { by, lost } => Self::Removed { by: by.into(), lost },
+            Client::Removed { by, lost, recovered } => Self::Removed { by: by.into(), lost, recovered },
+            Client::DeviceRecovered { device: d } => device(DeviceChange::Recovered, d, None),
+            Client::SettingsChanged { setting, by } => {
+                Self::Settings { setting: setting.as_str().to_owned(), by: by.into() }
+            }
+            Client::Lapsed { since } => Self::Lapsed { since: since.to_string() },
             Client::Synced => Self::Synced,
             Client::HistoryProgress { done, total } => Self::History { done: count(done), total: count(total) },
             Client::Unusual { outcome, device } => {
@@ -485,66 +566,12 @@ impl SyncEvent {
                 Self::HandlerFailed { consumer, id: id.to_string(), attempts, retry_after_ms: count(retry_after_ms) }
             }
             Client::StoreFailed { code } => Self::StoreFailed { code: name(code) },
+            Client::Alert(alert) => Self::Alert { alert: (*alert).into() },
+            Client::AlertsSeen { up_to } => Self::AlertsSeen { up_to: up_to.to_string() },
             Client::Lagged(missed) => Self::Lagged { missed: count(missed) },
             _ => return None,
         })
     }
-}
-
-/// What happens in a pairing. Goes to the window that began it, and to no other.
-#[derive(Clone, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub(crate) enum PairingStep {
-    /// Show this link, as the QR or as text, and the short code beside it.
-    Uri {
-        /// The link.
-        uri: String,
-        /// The short code, where there can be one.
-        code: Option<String>,
-        /// The link as a QR code.
-        svg: String,
-        /// When it is worth nothing any more, in milliseconds since the Unix epoch, as a decimal number.
-        expires_at: String,
-    },
-    /// The short code is worth nothing any more; the link is.
-    CodeOver {
-        /// Why.
-        error: CommandError,
-    },
-    /// Show these four digits; the person types them on the other device.
-    Check {
-        /// The digits.
-        code: String,
-    },
-    /// Ask for the four digits that the other device shows.
-    TypeCheck,
-    /// Ask whether this newcomer may join.
-    Request {
-        /// What it calls itself.
-        name: String,
-        /// Whether yes is said by typing its four digits.
-        needs_check: bool,
-    },
-    /// Newcomer: the member has agreed, and this device now waits until it is added.
-    Agreed,
-    /// Newcomer: this device is in the group. The last step.
-    Joined {
-        /// The group.
-        group: String,
-        /// What this device is in it.
-        device: String,
-    },
-    /// Member: the newcomer is in the group. The last step.
-    Added {
-        /// The newcomer.
-        device: Device,
-    },
-    /// It came to nothing. The last step.
-    Failed {
-        /// Why.
-        error: CommandError,
-    },
 }
 
 /// A count for JavaScript, which stops rising at 2^32.

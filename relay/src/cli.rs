@@ -61,6 +61,9 @@ pub(crate) struct Serve {
     /// The largest envelope
     #[arg(long, env = "KSYNC_RELAY_MAX_ENVELOPE_BYTES", value_name = "BYTES")]
     max_envelope_bytes: Option<usize>,
+    /// After how many days of silence a device holds back nothing any more: it fetches what it missed from the others
+    #[arg(long, env = "KSYNC_RELAY_MAX_LAG_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=30))]
+    max_lag_days: u64,
     /// How large the database may grow
     #[arg(long, env = "KSYNC_RELAY_MAX_STORE_BYTES", value_name = "BYTES")]
     max_store_bytes: Option<u64>,
@@ -87,6 +90,7 @@ impl Serve {
         let mut quotas = sync_relay::mailbox::Limits::default();
         quotas.group_bytes = self.max_group_bytes.unwrap_or(quotas.group_bytes);
         quotas.group_entries = self.max_group_entries.unwrap_or(quotas.group_entries);
+        quotas.max_lag_ms = self.max_lag_days * 24 * 3_600_000;
         if let Some(bytes) = self.max_envelope_bytes {
             if bytes > quotas.envelope_bytes {
                 return Err(invalid(format!("an envelope has at most {} bytes", quotas.envelope_bytes)));
@@ -108,6 +112,7 @@ impl Serve {
             identity,
             limits,
             quotas,
+            forward: Default::default(),
         })
     }
 }

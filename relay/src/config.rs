@@ -35,6 +35,8 @@ pub struct RelayConfig {
     pub limits: ServerLimits,
     /// What one group may hold.
     pub quotas: crate::mailbox::Limits,
+    /// How far the relay's time is ahead of the system's clock; for tests.
+    pub forward: sync_sqlite::Forward,
 }
 
 impl RelayConfig {
@@ -51,6 +53,7 @@ impl RelayConfig {
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
+            forward: sync_sqlite::Forward::default(),
         }
     }
 
@@ -66,6 +69,7 @@ impl RelayConfig {
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
+            forward: sync_sqlite::Forward::default(),
         }
     }
 }

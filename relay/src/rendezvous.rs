@@ -311,7 +311,10 @@ const EXPIRED: &str = "the pairing's time is over";
 
 /// Whether a slot is used up by the first who come to it: every slot is.
 fn is_once(name: Name) -> bool {
-    matches!(name, Name::Link(_)) || stands(Defence::NameplateOnce)
+    stands(match name {
+        Name::Link(_) => Defence::SlotOnce,
+        Name::Nameplate(_) => Defence::NameplateOnce,
+    })
 }
 
 fn alone(refusal: Refusal) -> Refused {

@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, OpenNameplate, OpenSlot, ToRelay,
+    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload, OpenNameplate,
+    OpenSlot, Recover, Recovery, ToRelay, Vouch,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -59,6 +60,12 @@ pub enum Ask {
     GroupInfo(Option<DeviceId>),
     /// To have these ends of chains known.
     Heads(Vec<Head>),
+    /// [`crate::mailbox::GroupState::vouch`].
+    Vouch(Vouch),
+    /// [`crate::mailbox::check_kit`], then [`crate::mailbox::GroupState::recoverable`] of the group that has its key.
+    Recover(Box<Recover>, Proof),
+    /// [`crate::mailbox::GroupState::recover`] of that group.
+    Recovery(Box<Recovery>),
     /// [`crate::rendezvous::Rendezvous::open`].
     OpenSlot(OpenSlot),
     /// [`crate::rendezvous::Rendezvous::open_nameplate`].
@@ -93,6 +100,8 @@ enum Stage {
     New,
     Attaching(GroupId, DeviceId),
     Attached(Box<Pump>),
+    /// With a recovery kit.
+    Recovering,
     Slot,
     Closed,
 }
@@ -141,7 +150,7 @@ impl Session {
     /// How many bytes the next frame may have, without its length. Whoever is no member, or not yet, holds little memory.
     pub fn frame_bytes(&self) -> usize {
         match self.stage {
-            Stage::Attached(_) => limits::FRAME_BYTES,
+            Stage::Attached(_) | Stage::Recovering => limits::FRAME_BYTES,
             _ => STRANGERS_FRAME_BYTES,
         }
     }
@@ -162,6 +171,8 @@ impl Session {
                 let request = create.attach.clone();
                 self.begin(request, |_, proof| Ask::Create(create, proof))
             }
+            (Stage::New | Stage::Recovering, ToRelay::Recover(request)) => self.recover(request),
+            (Stage::Recovering, ToRelay::Recovery(request)) => vec![Action::Ask(Ask::Recovery(request))],
             (Stage::New, ToRelay::OpenSlot(request)) => {
                 self.stage = Stage::Slot;
                 vec![Action::Ask(Ask::OpenSlot(request))]
@@ -186,6 +197,7 @@ impl Session {
             (Stage::Attached(_), ToRelay::Presence(envelope)) => vec![Action::Ask(Ask::Presence(envelope))],
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
             (Stage::Attached(_), ToRelay::GroupInfo(signer)) => vec![Action::Ask(Ask::GroupInfo(signer))],
+            (Stage::Attached(_), ToRelay::Kit(KitUpload::Vouch(vouch))) => vec![Action::Ask(Ask::Vouch(vouch))],
             (Stage::Attached(_), ToRelay::Heads(heads)) => vec![Action::Ask(Ask::Heads(heads))],
             (_, _) => self.close(&refuse(Code::Protocol, "this frame is not allowed here")),
         }
@@ -203,6 +215,7 @@ impl Session {
         let Stage::Attaching(group, device) = self.stage else { return Vec::new() };
         let newest = attachment.attached.newest;
         let mut frames = vec![FromRelay::Attached(attachment.attached)];
+        frames.extend(attachment.lapsed.map(FromRelay::Lapsed));
         frames.extend(welcome.map(|bytes| FromRelay::Welcome(Opaque(bytes.to_vec()))));
         frames.extend(attachment.receipts.into_iter().map(|bytes| FromRelay::Receipt(Opaque(bytes.to_vec()))));
         let mut pump = Box::new(Pump {
@@ -313,12 +326,26 @@ impl Session {
         vec![Action::Ask(ask(request, proof))]
     }
 
+    fn recover(&mut self, request: Recover) -> Vec<Action> {
+        if request.version != VERSION {
+            return self.close(&refuse(Code::Version, "this relay speaks protocol version 1"));
+        }
+        if request.skip >= limits::KIT_GROUPS {
+            return self.close(&refuse(Code::Protocol, "more groups are passed over than are looked at"));
+        }
+        self.stage = Stage::Recovering;
+        let proof = Proof { exporter: self.exporter, signature: request.proof.0 };
+        vec![Action::Ask(Ask::Recover(Box::new(request), proof))]
+    }
+
     fn check_rates(&mut self, frame: &ToRelay, size: usize, now_ms: u64) -> Result<(), Refusal> {
         let about = match frame {
-            ToRelay::Attach(_) | ToRelay::Create(_) => About::Session,
+            ToRelay::Attach(_) | ToRelay::Create(_) | ToRelay::Recover(_) => About::Session,
             ToRelay::Push(_) => About::Push,
-            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored => About::Acknowledge,
-            ToRelay::Commit(_) => About::Commit,
+            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored | ToRelay::Kit(_) => {
+                About::Acknowledge
+            }
+            ToRelay::Commit(_) | ToRelay::Recovery(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,
             ToRelay::Heads(_) => About::Push,
@@ -332,9 +359,12 @@ impl Session {
         let own = match frame {
             ToRelay::Presence(_) => Some(&mut self.presence),
             // A GroupInfo is as large as a commit, and asked for to make one.
-            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo(_) | ToRelay::Heads(_) => {
-                Some(&mut self.commits)
-            }
+            ToRelay::Commit(_)
+            | ToRelay::Create(_)
+            | ToRelay::GroupInfo(_)
+            | ToRelay::Heads(_)
+            | ToRelay::Recover(_)
+            | ToRelay::Recovery(_) => Some(&mut self.commits),
             // Apart, so that who has made many commits can still reject another's.
             ToRelay::Reject(_) => Some(&mut self.rejects),
             _ => None,

@@ -27,16 +27,17 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 use Sign::{File, Module, Program};
 
 /// How many of [`PACKAGES`], from the first, building the programs without windows needs.
-const TO_BUILD: usize = 2;
+const TO_BUILD: usize = 3;
 /// How many of them building and picturing windows needs; the tests need all.
-const FOR_WINDOWS: usize = 8;
+const FOR_WINDOWS: usize = 9;
 /// How many of them trying an app in a network of its own needs.
-const FOR_NEW_APPS: usize = 9;
+const FOR_NEW_APPS: usize = 10;
 
 #[rustfmt::skip]
 const PACKAGES: &[Package] = &[
     Package { name: "gcc", sign: Program("gcc"), reason: "builds aws-lc and SQLite, and the shim that drops unsynced writes" },
     Package { name: "libc6-dev", sign: File("/usr/include/dlfcn.h"), reason: "the headers of the same" },
+    Package { name: "libdbus-1-dev", sign: File("/usr/include/dbus-1.0/dbus/dbus.h"), reason: "what a keychain is asked through" },
     Package { name: "libwebkit2gtk-4.1-dev", sign: File("/usr/include/webkitgtk-4.1/webkit2/webkit2.h"), reason: "the webview of Tauri apps" },
     Package { name: "webkit2gtk-driver", sign: Program("WebKitWebDriver"), reason: "steers windows in tests" },
     Package { name: "xvfb", sign: Program("Xvfb"), reason: "screens without a monitor" },
@@ -46,10 +47,19 @@ const PACKAGES: &[Package] = &[
     Package { name: "iproute2", sign: Program("ip"), reason: "network namespaces" },
     Package { name: "python3", sign: File(PYTHON), reason: "the independent check of the vectors" },
     Package { name: "python3-cryptography", sign: Module("cryptography"), reason: "primitives of that check" },
+    Package { name: "python3-argon2", sign: Module("argon2"), reason: "Argon2id for the same" },
     Package { name: "xterm", sign: Program("xterm"), reason: "the terminal that shows it" },
     Package { name: "x11-utils", sign: Program("xwininfo"), reason: "tells when the window is there" },
+    Package { name: "gnome-keyring", sign: Program("gnome-keyring-daemon"), reason: "a real keychain, for the tests that keep a key in one" },
+    Package { name: "dbus-daemon", sign: Program("dbus-run-session"), reason: "a session bus for the same" },
     Package { name: "g++", sign: Program("g++"), reason: "builds LLVM's fuzzer" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
+];
+
+/// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.
+const FOR_FIPS: &[Package] = &[
+    Package { name: "golang-go", sign: Program("go"), reason: "builds aws-lc's FIPS module" },
+    Package { name: "python3-pip", sign: Program("pip3"), reason: "installs a cmake that is new enough for it" },
 ];
 
 struct Tool {
@@ -82,6 +92,19 @@ pub(crate) fn for_tests() -> Result<(), Failure> {
         return Ok(());
     }
     Err("the tests make networks of their own on this machine, which takes root: run `sudo -E env \"PATH=$PATH\" cargo xtask test`".to_owned())
+}
+
+/// What the tests want, and what aws-lc's FIPS module is built with.
+pub(crate) fn for_fips() -> Result<(), Failure> {
+    packages(PACKAGES)?;
+    packages(FOR_FIPS)?;
+    tools()?;
+    if on_path("cmake") {
+        println!("cmake is there");
+        return Ok(());
+    }
+    println!("missing: cmake (builds aws-lc's FIPS module)");
+    run(&mut program("pip3", &["install", "--quiet", "--break-system-packages", "cmake"]))
 }
 
 /// Only what the programs are built with.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sync_client::ReceiptState;
+use sync_client::{ReceiptState, VaultKind};
 
 /// A headless 0k-Sync device: what one device pushes reaches every device paired with it, encrypted end to end.
 #[derive(Parser)]
@@ -34,6 +34,10 @@ pub(crate) struct Global {
     /// Where an embedded relay listens [default: every address of this host, on a port that it keeps]
     #[arg(long, global = true, env = "KSYNC_LISTEN", hide_env_values = true, value_name = "IP:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// The file whose first line is the passphrase that locks this home. KSYNC_PASSPHRASE is the passphrase itself; without
+    /// either it is asked for
+    #[arg(long, global = true, env = "KSYNC_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -42,6 +46,11 @@ pub(crate) enum Command {
     Init(Init),
     /// Joins a group: takes a member's link or short code, or shows them for a member to take
     Join(Join),
+    /// Comes back into a group by its recovery kit, and removes all its other devices
+    Recover(Recover),
+    /// Makes a recovery kit: 24 words that lead back into the group when every device is lost. An earlier kit is worth
+    /// nothing then
+    RecoveryKit,
     /// Leaves the group, and deletes its keys and blobs here
     Leave,
     /// Deletes the device in this home, also where its data is damaged
@@ -58,6 +67,12 @@ pub(crate) enum Command {
     Snapshot(Snapshot),
     /// Lists the devices of the group, or removes one
     Devices(Devices),
+    /// Says where the key lies that seals this home, or puts it elsewhere
+    Vault(Vault),
+    /// Writes what this device has to one file under a passphrase, or takes such a file in
+    Backup(Backup),
+    /// Prints what happened to the group's devices and was not printed yet: who came and went, what is not as it should be
+    Alerts(Alerts),
     /// Says how things stand
     Status,
     /// Says in words why it is not syncing, and what to do
@@ -72,6 +87,30 @@ pub(crate) struct Setup {
     /// The app whose devices this one pairs with; an app's own id to be a headless device of it [default: ksync]
     #[arg(long, env = "KSYNC_APP_ID", hide_env_values = true, value_name = "ID")]
     pub(crate) app_id: Option<String>,
+    /// Where the key lies that seals a new home [default: the keychain if one answers, else a file]
+    #[arg(long, env = "KSYNC_VAULT", hide_env_values = true, value_name = "KIND")]
+    pub(crate) vault: Option<VaultName>,
+}
+
+/// Where the key lies that seals a home.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VaultName {
+    /// In the system's keychain
+    Keychain,
+    /// Under a passphrase, which every later command needs
+    Passphrase,
+    /// In a file of the home, which only its owner can read
+    File,
+}
+
+impl From<VaultName> for VaultKind {
+    fn from(name: VaultName) -> Self {
+        match name {
+            VaultName::Keychain => Self::Keychain,
+            VaultName::Passphrase => Self::Passphrase,
+            VaultName::File => Self::KeyFile,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -79,6 +118,21 @@ pub(crate) struct Init {
     /// What people call this device
     #[arg(long, env = "KSYNC_NAME", hide_env_values = true, value_name = "N")]
     pub(crate) name: String,
+    /// Makes a recovery kit with the group, and shows its 24 words once; needs a relay of its own
+    #[arg(long, requires = "relay")]
+    pub(crate) recovery_kit: bool,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+#[derive(Args)]
+pub(crate) struct Recover {
+    /// What people call this device
+    #[arg(long, env = "KSYNC_NAME", hide_env_values = true, value_name = "N")]
+    pub(crate) name: String,
+    /// Where the 24 words stand; - is stdin [default: stdin, where a person is asked for them]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) words_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) setup: Setup,
 }
@@ -176,6 +230,13 @@ pub(crate) struct Devices {
     pub(crate) action: Option<DevicesAction>,
 }
 
+#[derive(Args)]
+pub(crate) struct Alerts {
+    /// Prints also what was printed before, as far as it is kept
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
 #[derive(Subcommand)]
 pub(crate) enum DevicesAction {
     /// Puts a device out of the group: from then on it can neither read what is pushed nor push
@@ -185,6 +246,62 @@ pub(crate) enum DevicesAction {
         /// The device is lost or stolen: besides, it deletes what it holds when it next connects
         #[arg(long)]
         lost: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    #[command(subcommand)]
+    pub(crate) action: BackupAction,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BackupAction {
+    /// Writes every blob and the settings to a file, without this device's keys; an older file of that name is replaced
+    Export {
+        /// The file
+        file: PathBuf,
+        #[arg(long, value_name = "FILE", help = BACKUP_PASSPHRASE)]
+        backup_passphrase_file: Option<PathBuf>,
+    },
+    /// Takes in the blobs of a backup that this device lacks, and gives them to its group under their ids; in a new home it
+    /// makes a device with a group of its own first
+    Import(Import),
+}
+
+const BACKUP_PASSPHRASE: &str = "The file whose first line is the backup's passphrase. KSYNC_BACKUP_PASSPHRASE is the passphrase itself; without either it is asked for";
+
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The file
+    pub(crate) file: PathBuf,
+    #[arg(long, value_name = "FILE", help = BACKUP_PASSPHRASE)]
+    pub(crate) backup_passphrase_file: Option<PathBuf>,
+    /// In a new home: what people call this device [default: the name in the backup]
+    #[arg(long, env = "KSYNC_NAME", hide_env_values = true, value_name = "N")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+#[derive(Args)]
+pub(crate) struct Vault {
+    #[command(subcommand)]
+    pub(crate) action: Option<VaultAction>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum VaultAction {
+    /// Says where the key lies
+    Show,
+    /// Puts the key elsewhere, or under another passphrase; what it seals stays as it is
+    Set {
+        /// Where it is to lie
+        kind: VaultName,
+        /// The file whose first line is the new passphrase. KSYNC_NEW_PASSPHRASE is the passphrase itself; without either it
+        /// is asked for
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
     },
 }
 
@@ -222,7 +339,12 @@ mod tests {
             "ksync backup export",
             "ksync relay list",
             "ksync init --name a --recovery-kit",
+            "ksync recover --relay embedded",
+            "ksync recover --name a abandon abandon",
             "ksync devices remove",
+            "ksync vault set",
+            "ksync vault set safe",
+            "ksync status --passphrase secret",
         ] {
             assert!(refused(line), "{line}");
         }

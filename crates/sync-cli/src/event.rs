@@ -2,7 +2,9 @@
 
 use data_encoding::BASE64;
 use serde::Serialize;
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+use sync_client::{AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+
+use crate::words;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -32,12 +34,32 @@ pub(crate) enum Event<'a> {
         group: String,
         device: String,
     },
+    /// Holds a secret, so it is told by nothing but the command that makes the kit, as its result.
+    RecoveryKit {
+        words: &'a str,
+        relay: &'a str,
+    },
+    Recovered {
+        group: String,
+        device: String,
+    },
     Left {
         group: String,
         device: String,
     },
     GaveUpJoining,
     Reset,
+    Vault {
+        kind: &'static str,
+    },
+    Exported {
+        blobs: u64,
+        bytes: u64,
+    },
+    Imported {
+        blobs: u64,
+        added: u64,
+    },
     Pushed {
         id: String,
         state: &'static str,
@@ -49,6 +71,7 @@ pub(crate) enum Event<'a> {
     Blob(Box<Blob<'a>>),
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
+    Alert(Box<Alert<'a>>),
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -72,6 +95,9 @@ pub(crate) enum Event<'a> {
     Arrived,
     Accepted,
     Delivered,
+    Lapsed {
+        since: u64,
+    },
     Synced,
     HistoryProgress {
         done: u64,
@@ -81,9 +107,11 @@ pub(crate) enum Event<'a> {
         device: Device<'a>,
         by: Device<'a>,
     },
+    /// `exit` is `removed`, `lost` or `left`.
     DeviceRemoved {
         device: Device<'a>,
         by: Device<'a>,
+        exit: &'static str,
     },
     DeviceReplaced {
         device: Device<'a>,
@@ -96,6 +124,13 @@ pub(crate) enum Event<'a> {
     },
     DeviceNamed {
         device: Device<'a>,
+    },
+    DeviceRecovered {
+        device: Device<'a>,
+    },
+    SettingsChanged {
+        setting: &'static str,
+        by: Device<'a>,
     },
     Unusual {
         outcome: &'static str,
@@ -169,9 +204,30 @@ pub(crate) struct StatusLine<'a> {
     caught_up: bool,
     hosting: bool,
     wants_history: bool,
+    away_days: Option<u64>,
+    behind: u64,
     withheld: u64,
+    recovery_kit: bool,
     trouble: Option<Trouble<'a>>,
     joining: bool,
+    vault: &'static str,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Alert<'a> {
+    number: u64,
+    kind: &'static str,
+    /// In milliseconds since the Unix epoch, by this device's clock when it heard of it.
+    at: u64,
+    seen: bool,
+    device: Option<Device<'a>>,
+    by: Option<Device<'a>>,
+    code: Option<&'static str>,
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    text: String,
+    next_step: &'static str,
 }
 
 #[derive(Serialize)]
@@ -237,9 +293,40 @@ impl<'a> From<&'a Status> for Event<'a> {
             caught_up: status.caught_up,
             hosting: status.hosting,
             wants_history: status.wants_history,
+            away_days: status.away_days,
+            behind: status.behind,
             withheld: status.withheld,
+            recovery_kit: status.recovery_kit,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
+            vault: status.vault.as_str(),
+        }))
+    }
+}
+
+impl<'a> From<&'a sync_client::Alert> for Event<'a> {
+    fn from(alert: &'a sync_client::Alert) -> Self {
+        let device = |device: &'a Option<AlertDevice>| {
+            let device = device.as_ref()?;
+            Some(Device {
+                id: device.id.to_string(),
+                name: device.name.as_deref(),
+                own: Some(device.own),
+                last_seen: None,
+            })
+        };
+        Self::Alert(Box::new(Alert {
+            number: alert.number,
+            kind: alert.kind.as_str(),
+            at: alert.at,
+            seen: alert.seen,
+            device: device(&alert.device),
+            by: device(&alert.by),
+            code: alert.code.map(|code| code.as_str()),
+            count: alert.count,
+            since: alert.since,
+            text: alert.text(),
+            next_step: alert.next_step(),
         }))
     }
 }
@@ -273,10 +360,13 @@ impl<'a> Event<'a> {
             ClientEvent::Arrived => Self::Arrived,
             ClientEvent::Accepted => Self::Accepted,
             ClientEvent::Delivered => Self::Delivered,
+            ClientEvent::Lapsed { since } => Self::Lapsed { since: *since },
             ClientEvent::Synced => Self::Synced,
             ClientEvent::HistoryProgress { done, total } => Self::HistoryProgress { done: *done, total: *total },
             ClientEvent::DeviceAdded { device, by } => Self::DeviceAdded { device: device.into(), by: by.into() },
-            ClientEvent::DeviceRemoved { device, by } => Self::DeviceRemoved { device: device.into(), by: by.into() },
+            ClientEvent::DeviceRemoved { device, by, exit } => {
+                Self::DeviceRemoved { device: device.into(), by: by.into(), exit: words::exit(*exit) }
+            }
             ClientEvent::DeviceReplaced { device, old } => {
                 Self::DeviceReplaced { device: device.into(), was: old.to_string() }
             }
@@ -284,6 +374,10 @@ impl<'a> Event<'a> {
                 Self::KeyReplaced { device: device.to_string(), was: old.to_string(), code: code.as_str() }
             }
             ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
+            ClientEvent::DeviceRecovered { device } => Self::DeviceRecovered { device: device.into() },
+            ClientEvent::SettingsChanged { setting, by } => {
+                Self::SettingsChanged { setting: setting.as_str(), by: by.into() }
+            }
             ClientEvent::Joined { group, device } => {
                 Self::Joined { group: group.to_string(), device: device.to_string() }
             }
@@ -308,6 +402,7 @@ impl<'a> Event<'a> {
             }
             ClientEvent::IdConflict { id, device } => Self::IdConflict { id: id.to_string(), device: device.into() },
             ClientEvent::StoreFailed { code } => Self::StoreFailed { code: code.as_str() },
+            ClientEvent::Alert(alert) => Self::from(&**alert),
             ClientEvent::Lagged(missed) => Self::Lagged { missed: *missed },
             _ => return None,
         })

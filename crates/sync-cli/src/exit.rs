@@ -30,6 +30,9 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::LinkInvalid
         | Code::CodeInvalid
         | Code::CodeNeedsRelay
+        | Code::KitInvalid
+        | Code::KitNeedsRelay
+        | Code::CodeNotApproved
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
@@ -50,7 +53,12 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::WrongApp
         | Code::WrongSide
         | Code::TooManyTries
-        | Code::NoSuchPairing => Exit::Refused,
+        | Code::NoSuchPairing
+        | Code::PassphraseNeeded
+        | Code::WrongPassphrase
+        | Code::KeychainLocked
+        | Code::KitUnknown
+        | Code::KitReplaced => Exit::Refused,
         Code::Protocol
         | Code::BadSignature
         | Code::BrokenChain
@@ -65,18 +73,29 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::StalePeer
         | Code::SplitView
         | Code::PairingForged
+        | Code::KitForged
         | Code::StoreCorrupt
-        | Code::IdConflict => Exit::Integrity,
+        | Code::IdConflict
+        | Code::VaultDamaged
+        | Code::VaultParameters
+        | Code::KeychainEntryGone
+        | Code::BackupDamaged
+        | Code::BackupTruncated => Exit::Integrity,
         Code::Quota | Code::RateLimited | Code::TooManyConnections => Exit::Quota,
         Code::Version
         | Code::Suite
         | Code::Internal
         | Code::Timeout
+        | Code::Lapsed
         | Code::HomeBusy
         | Code::DiskFull
         | Code::Io
         | Code::PortInUse
-        | Code::Closed => Exit::Other,
+        | Code::Closed
+        | Code::KeychainMissing
+        | Code::VaultNewer
+        | Code::BackupNewer
+        | Code::BackupCancelled => Exit::Other,
     }
 }
 
@@ -87,8 +106,10 @@ mod tests {
     /// The table once more, as the shell sees it: whoever moves a code changes what scripts rely on, and says so here.
     const TABLE: &[(u8, &[&str])] = &[
         (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
-        (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "ADDRESS_INVALID"]),
-        (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT"]),
+        (1, &["KEYCHAIN_MISSING", "VAULT_NEWER", "BACKUP_NEWER", "BACKUP_CANCELLED"]),
+        (1, &["LAPSED"]),
+        (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "CODE_NOT_APPROVED", "ADDRESS_INVALID"]),
+        (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT", "KIT_INVALID", "KIT_NEEDS_RELAY"]),
         (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
         (4, &["DRAINING", "RELAY_UNREACHABLE"]),
         (
@@ -106,6 +127,10 @@ mod tests {
         ),
         (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
         (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
+        (5, &["PASSPHRASE_NEEDED", "WRONG_PASSPHRASE", "KEYCHAIN_LOCKED"]),
+        (6, &["VAULT_DAMAGED", "VAULT_PARAMETERS", "KEYCHAIN_ENTRY_GONE", "BACKUP_DAMAGED", "BACKUP_TRUNCATED"]),
+        (5, &["KIT_UNKNOWN", "KIT_REPLACED"]),
+        (6, &["KIT_FORGED"]),
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
         (
             6,

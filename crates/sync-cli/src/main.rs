@@ -12,6 +12,7 @@ mod event;
 mod exit;
 mod input;
 mod out;
+mod passphrase;
 mod qr;
 mod signals;
 mod words;

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
+use sync_client::{
+    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, Setting, Status,
+    VaultKind, limits,
+};
 
 use crate::clock::now_ms;
 use crate::out::plain;
@@ -43,6 +46,7 @@ pub(crate) fn status(status: &Status) -> String {
     };
     let id = status.device.map(|id| format!(", {id}")).unwrap_or_default();
     row("device", format!("«{}»{id}", plain(&status.name)));
+    row("key", vault(status.vault).to_owned());
     let Some(group) = status.group else { return text };
     row("group", format!("{}…, {}", &group.to_string()[..SHORT], count(status.devices.len() as u64, "device")));
     for relay in &status.relays {
@@ -57,6 +61,15 @@ pub(crate) fn status(status: &Status) -> String {
     let waiting = status.unacknowledged.saturating_sub(status.outbox);
     row("waiting", format!("{} at the relay until every device has fetched it", count(waiting, "blob")));
     text
+}
+
+/// Where a key lies.
+pub(crate) fn vault(kind: VaultKind) -> &'static str {
+    match kind {
+        VaultKind::Keychain => "in the system's keychain",
+        VaultKind::Passphrase => "under a passphrase",
+        VaultKind::KeyFile => "in a file of this home",
+    }
 }
 
 fn headline(status: &Status) -> String {
@@ -88,6 +101,9 @@ fn headline(status: &Status) -> String {
             Code::Withheld.next_step()
         );
     }
+    if let Some(days) = status.away_days {
+        return format!("This device was away for {} and fetches what it missed from the others.", count(days, "day"));
+    }
     if status.wants_history {
         return "Waiting for blobs from before this device joined: another device has to be online to hand them on."
             .into();
@@ -107,6 +123,9 @@ fn headline(status: &Status) -> String {
 pub(crate) fn member(device: &DeviceInfo) -> String {
     let more = match device.last_seen {
         _ if device.own => "  (this device)".into(),
+        Some(at) if now_ms().saturating_sub(at) >= limits::STALE_PEER.as_millis() as u64 => {
+            format!("  (silent: last heard of {}, see doctor)", ago(at, now_ms()))
+        }
         Some(at) => format!("  (last heard of {})", ago(at, now_ms())),
         None => String::new(),
     };
@@ -122,6 +141,31 @@ fn ago(at: u64, now: u64) -> String {
         60..1440 => format!("{} ago", count(minutes / 60, "hour")),
         _ => format!("{} ago", count(minutes / 1440, "day")),
     }
+}
+
+/// Why a device went, for programs.
+pub(crate) const fn exit(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Removed => "removed",
+        Exit::Lost => "lost",
+        Exit::Left => "left",
+    }
+}
+
+/// An alert with its next step, and a mark if nobody has seen it.
+pub(crate) fn alert(alert: &Alert) -> String {
+    let mark = if alert.seen { '-' } else { '!' };
+    let mut text = format!("{mark} {}: {}", ago(alert.at, now_ms()), plain(&alert.text()));
+    if alert.kind.is_warning() && alert.count > 1 && !alert.text().contains(&alert.count.to_string()) {
+        let _ = write!(text, " ({} times)", alert.count);
+    }
+    if !alert.next_step().is_empty() {
+        let _ = write!(text, "\n  → {}", alert.next_step());
+    }
+    if let Some(code) = alert.code {
+        let _ = write!(text, " [{code}]");
+    }
+    text
 }
 
 /// A finding with its next step.
@@ -157,11 +201,27 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Arrived => "Something new has come.".into(),
         ClientEvent::Delivered => "The other devices have what was pushed here.".into(),
         ClientEvent::DeviceAdded { device: added, by } => format!("{} was added by {}.", device(added), device(by)),
-        ClientEvent::DeviceRemoved { device: gone, by } => format!("{} was removed by {}.", device(gone), device(by)),
+        ClientEvent::DeviceRemoved { device: gone, exit: Exit::Left, .. } => format!("{} has left.", device(gone)),
+        ClientEvent::DeviceRemoved { device: gone, by, exit } => {
+            let lost = if *exit == Exit::Lost { " as lost" } else { "" };
+            format!("{} was removed{lost} by {}.", device(gone), device(by))
+        }
         ClientEvent::DeviceReplaced { device: new, .. } => format!(
             "{} took a new key: it was restored from a copy, or could not follow the group. If you know of no reason, remove it.",
             device(new)
         ),
+        ClientEvent::DeviceRecovered { device: back } => format!(
+            "{} came back by the recovery kit, and removes all other devices. If nobody whom you know did that, somebody \
+             else has the words.",
+            device(back)
+        ),
+        ClientEvent::SettingsChanged { setting, by } => match setting {
+            Setting::RecoveryKit => {
+                format!("{} made a new recovery kit: earlier words are worth nothing any more.", device(by))
+            }
+            Setting::Relays => format!("{} changed the group's relays.", device(by)),
+            Setting::History => format!("{} changed what newcomers get to see.", device(by)),
+        },
         ClientEvent::KeyReplaced { .. } => {
             "This device has taken a new key, and fetches from the others what it lacks.".into()
         }
@@ -170,7 +230,11 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::HistoryProgress { done, total } => {
             format!("Fetching what was before: {} %.", done.saturating_mul(100) / (*total).max(1))
         }
-        ClientEvent::Synced => "All blobs from before this device joined have come.".into(),
+        ClientEvent::Lapsed { since } => {
+            let last = ago(*since, now_ms());
+            format!("This device was last connected {last}. What it missed comes from the other devices.")
+        }
+        ClientEvent::Synced => "All that was there before, or was missed, has come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);
             if *outcome == Outcome::HistoryLost {
@@ -208,7 +272,7 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_client::{BlobId, GroupId, SyncTrouble};
+    use sync_client::{AlertDevice, AlertKind, BlobId, GroupId, SyncTrouble};
 
     fn info(byte: u8, name: &str, own: bool) -> DeviceInfo {
         DeviceInfo { id: DeviceId([byte; 16]), name: Some(name.into()), own, last_seen: None }
@@ -228,9 +292,15 @@ mod tests {
             devices: vec![info(1, "laptop", true), info(2, "phone", false)],
             epoch: 2,
             wants_history: false,
+            away_days: None,
+            behind: 0,
             withheld: 0,
+            recovery_kit: false,
+            vouches: false,
+            setting_changes: vec![],
             trouble: None,
             joining: false,
+            vault: VaultKind::KeyFile,
         }
     }
 
@@ -243,6 +313,7 @@ mod tests {
             (Status { unacknowledged: 2, ..fine() }, "2 blobs wait at the relay until"),
             (Status { devices: vec![info(1, "laptop", true)], ..fine() }, "alone"),
             (Status { wants_history: true, ..fine() }, "before this device joined"),
+            (Status { away_days: Some(40), ..fine() }, "was away for 40 days"),
             (Status { withheld: 2, ..fine() }, "2 envelopes of other devices should be here"),
             (Status { caught_up: false, ..fine() }, "Fetching"),
             (Status { outbox: 1, ..fine() }, "Sending: 1 blob to go."),
@@ -263,6 +334,38 @@ mod tests {
         let name = Some("a\x1b[2J".to_owned());
         let text = member(&DeviceInfo { name, ..info(1, "", false) });
         assert!(!text.contains('\x1b'), "{text:?}");
+    }
+
+    #[test]
+    fn a_device_that_is_silent_for_long_is_marked() {
+        let heard = |days: u64| {
+            let last_seen = Some(now_ms() - days * 24 * 3600 * 1000);
+            member(&DeviceInfo { last_seen, ..info(2, "phone", false) })
+        };
+        assert!(heard(3).ends_with("(last heard of 3 days ago)"), "{}", heard(3));
+        assert!(heard(15).ends_with("(silent: last heard of 15 days ago, see doctor)"), "{}", heard(15));
+    }
+
+    #[test]
+    fn an_alert_says_when_what_and_what_to_do() {
+        let by = |name: &str| AlertDevice { id: DeviceId([1; 16]), name: Some(name.into()), own: false };
+        let (kind, device) = (AlertKind::Linked, Some(by("a\x1b[2J")));
+        let base = Alert {
+            number: 1,
+            kind,
+            at: now_ms() - 120_000,
+            seen: false,
+            device,
+            by: Some(by("laptop")),
+            code: None,
+            count: 1,
+            since: None,
+        };
+        let text = alert(&base);
+        assert!(text.starts_with("! 2 minutes ago: «laptop» linked «a\\u{1b}[2J».\n  → If nobody"), "{text}");
+        let forged = Alert { kind: AlertKind::Forged, count: 7, code: Some(Code::BadSignature), seen: true, ..base };
+        let text = alert(&forged);
+        assert!(text.starts_with("- ") && text.contains("(7 times)") && text.ends_with("[BAD_SIGNATURE]"), "{text}");
     }
 
     #[test]

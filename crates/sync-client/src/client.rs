@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sync_core::recovery::RecoveryKit;
 use sync_types::link::Side;
 use sync_types::{BlobId, Code, DeviceId, GroupId, Invitation, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -12,11 +13,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::{self, Command, Snapshot, Start};
 use crate::home::Home;
 use crate::pairing;
+use crate::recovery::Recovery;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
+use crate::transport::Pending;
 use crate::{
-    ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
+    Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
+    ReceivedBlob, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -32,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) reader: LogReader,
     pub(crate) start: Arc<Start>,
+    /// Held while a backup comes in: what is staged is one backup's.
+    pub(crate) importing: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for SyncClient {
@@ -46,12 +51,16 @@ impl SyncClient {
     ///
     /// # Errors
     /// [`Code::HomeBusy`] while another process uses the home; [`Code::StoreCorrupt`], [`Code::Version`],
-    /// [`Code::DiskFull`] or [`Code::Io`] for its files; [`Code::InvalidArgument`] for the configuration.
+    /// [`Code::DiskFull`] or [`Code::Io`] for its files; [`Code::InvalidArgument`] for the configuration. What keeps its vault
+    /// shut: [`Code::PassphraseNeeded`], [`Code::WrongPassphrase`], [`Code::VaultDamaged`], [`Code::VaultParameters`],
+    /// [`Code::VaultNewer`], [`Code::KeychainMissing`], [`Code::KeychainLocked`], [`Code::KeychainEntryGone`]; nothing is changed
+    /// then, and [`SyncClient::reset`] works.
     pub async fn new(config: SyncConfig) -> Result<Self, SyncError> {
         config.check()?;
         let home = Home::take(&config.home_path()?)?;
-        let inner = engine::start(home, config).await?;
-        Ok(Self { inner: Arc::new(inner) })
+        // Of no named type: it is nested deeper than the compiler follows where an app's own futures come on top.
+        let starting: Pending<'_, _> = Box::pin(engine::start(home, config));
+        Ok(Self { inner: Arc::new(starting.await?) })
     }
 
     /// Whether a device has been made in this home.
@@ -60,12 +69,14 @@ impl SyncClient {
     }
 
     /// Deletes the device in the configuration's home: its keys, its log and what its embedded relay keeps. The other
-    /// members still list it until one of them removes it. Works on a damaged home too.
+    /// members still list it until one of them removes it. Works on a damaged home too, and on one whose vault stays shut.
     ///
     /// # Errors
     /// [`Code::HomeBusy`] while another process uses the home; [`Code::Io`].
     pub async fn reset(config: &SyncConfig) -> Result<(), SyncError> {
-        Home::take(&config.home_path()?)?.clear()
+        let home = Home::take(&config.home_path()?)?;
+        crate::vault::forget(&home).await;
+        home.clear()
     }
 
     /// Puts a blob into the outbox, on [`DEFAULT_CHANNEL`]. See [`SyncClient::push_to`].
@@ -278,6 +289,7 @@ impl SyncClient {
         };
         let counts = self.inner.reader.counts(accepted, delivered).await?;
         (status.outbox, status.unacknowledged) = (counts.outbox, counts.unacknowledged);
+        status.vault = self.vault().await;
         Ok(status)
     }
 
@@ -288,7 +300,46 @@ impl SyncClient {
     pub async fn doctor(&self) -> Result<Vec<Finding>, SyncError> {
         let status = self.status().await?;
         let refused = self.inner.reader.refused().await?;
-        Ok(crate::doctor::findings(&status, &refused, crate::clock::now_ms()))
+        let devices = refused.iter().filter_map(|kept| kept.sender).collect();
+        let names = self.ask(|reply| Command::Names { devices, reply }).await?;
+        Ok(crate::doctor::findings(&status, &refused, &names, self.inner.start.now_ms()))
+    }
+
+    /// Where the key lies that seals this home's data.
+    pub async fn vault(&self) -> VaultKind {
+        self.inner.start.vault.kind().await
+    }
+
+    /// Puts the key that seals this home's data somewhere else, or under another passphrase. No data is written anew: the key
+    /// stays, and what opens it changes. A crash in between leaves what was before.
+    ///
+    /// # Errors
+    /// Nothing is changed on an error. [`Code::PassphraseNeeded`] if a passphrase is to lock it and none is given;
+    /// [`Code::InvalidArgument`] for one of less than [`limits::PASSPHRASE_CHARS`]; [`Code::KeychainMissing`],
+    /// [`Code::KeychainLocked`]; [`Code::Closed`]; [`Code::DiskFull`], [`Code::Io`].
+    pub async fn set_vault(&self, kind: VaultKind, passphrase: Option<&Passphrase>) -> Result<(), SyncError> {
+        if self.is_closed() {
+            return Err(SyncError::closed());
+        }
+        self.inner.start.vault.move_to(&self.inner.start.home, kind, passphrase).await
+    }
+
+    /// What a person should hear of and may have missed, newest first: devices that were linked, removed, replaced, and
+    /// whatever shows that the relay or a device is faulty or hostile. [`ClientEvent::Alert`] tells of each as it comes. At
+    /// most 1,000 changes and 1,000 warnings are kept. They go with the group, but for the word that it is gone.
+    ///
+    /// # Errors
+    /// [`Code::StoreCorrupt`], [`Code::Io`].
+    pub async fn alerts(&self) -> Result<Vec<Alert>, SyncError> {
+        self.inner.reader.alerts().await
+    }
+
+    /// Notes that a person has seen the alerts up to a number. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
+    pub async fn alerts_seen(&self, up_to: u64) -> Result<(), SyncError> {
+        self.ask(|reply| Command::AlertsSeen { up_to, reply }).await
     }
 
     /// The members of the group, this device first; none before there is a group.
@@ -344,7 +395,8 @@ impl SyncClient {
     ///
     /// # Errors
     /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`]. [`Code::CodeNeedsRelay`] if
-    /// [`InviteOptions::needs_code`] is set on a device that hosts its group's relay itself.
+    /// [`InviteOptions::needs_code`] is set on a device that hosts its group's relay itself, [`Code::CodeNotApproved`] if it is
+    /// set in a group of suite 2.
     pub async fn invite(&self, options: InviteOptions) -> Result<Pairing, SyncError> {
         let place = self.ask(|reply| Command::Meet { reply }).await?;
         Pairing::show(self.inner.clone(), Side::Member, place, options).await
@@ -353,7 +405,8 @@ impl SyncClient {
     /// Member: takes the link or the short code that a newcomer shows ([`SyncClient::join_show`]).
     ///
     /// # Errors
-    /// [`Code::LinkInvalid`], [`Code::CodeInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`];
+    /// [`Code::Suite`] for the link of a device that would found groups of another suite than this one's group is of: let this
+    /// device show the link then. [`Code::LinkInvalid`], [`Code::CodeInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`];
     /// for a code as [`SyncClient::join`]; else as [`SyncClient::invite`].
     pub async fn take(&self, invitation: &str) -> Result<Pairing, SyncError> {
         let invitation = pairing::read(invitation)?;
@@ -383,7 +436,11 @@ impl SyncClient {
     /// [`Code::AccessDenied`] for one that another device hosts, where only members show links.
     pub async fn join_show(&self, relay: &RelayAddress, name: Option<&str>) -> Result<Pairing, SyncError> {
         let place = self.newcomers_place(name).await?;
-        let place = engine::MeetingPlace { relay: relay.clone(), codes: engine::Codes::Always, ..place };
+        let codes = match place.codes {
+            engine::Codes::NotApproved => engine::Codes::NotApproved,
+            _ => engine::Codes::Always,
+        };
+        let place = engine::MeetingPlace { relay: relay.clone(), codes, ..place };
         Pairing::show(self.inner.clone(), Side::Newcomer, place, InviteOptions::default()).await
     }
 
@@ -396,7 +453,7 @@ impl SyncClient {
         let invitation = invitation.map(pairing::read).transpose()?;
         let place = self.ask(|reply| Command::MayJoin { reply }).await?;
         match invitation {
-            Some(Invitation::Code(_)) if place.codes == engine::Codes::Never => Err(pairing::needs_relay()),
+            Some(Invitation::Code(_)) => pairing::check_codes(place.codes),
             _ => Ok(()),
         }
     }
@@ -407,6 +464,43 @@ impl SyncClient {
         }
         let own = self.ask(|reply| Command::MayJoin { reply }).await?;
         Ok(engine::MeetingPlace { name: name.map_or(own.name, str::to_owned), ..own })
+    }
+
+    /// Makes a recovery kit: 24 words that lead back into the group although every device of it is lost. To be shown to the
+    /// person once; nothing keeps them. Founds a group if this device is in none. A group that has a kit gets this one in its
+    /// place: the words before are worth nothing from then on. Answers once the group has it, for which this device has to be
+    /// connected; a group that is founded now has it at once. Every device is told ([`ClientEvent::SettingsChanged`]).
+    ///
+    /// # Errors
+    /// [`Code::KitNeedsRelay`] if a device hosts the group's relay; [`Code::RelayUnreachable`] while not connected;
+    /// [`Code::CommitRejected`] if the group does not take it; [`Code::Removed`]; [`Code::DiskFull`], [`Code::Io`]. Whoever
+    /// stops waiting makes another one: this one may still come into force.
+    pub async fn make_recovery_kit(&self) -> Result<RecoveryWords, SyncError> {
+        self.ask(|reply| Command::MakeKit { reply }).await
+    }
+
+    /// Comes back into a group by its recovery kit, at the relay that stands beside the words. All other devices of the group
+    /// are removed, and told why. A group of its own is given up, and its blobs come along. Nothing is changed on an error,
+    /// but for [`Code::Timeout`] and [`Code::RelayUnreachable`]: then it may be done, and the same call again is good.
+    ///
+    /// # Errors
+    /// [`Code::KitInvalid`] if the words are none; [`Code::KitUnknown`] if the relay knows no group of theirs, and
+    /// [`Code::KitReplaced`] if that has newer ones; [`Code::KitForged`] if no member vouches for what the relay shows;
+    /// [`Code::WrongApp`]; [`Code::AlreadyInGroup`] if this device shares a group; [`Code::KitNeedsRelay`] for `embedded`;
+    /// what keeps from the relay.
+    pub async fn recover(
+        &self,
+        words: &str,
+        relay: &RelayAddress,
+        name: Option<&str>,
+        timeout: Duration,
+    ) -> Result<(GroupId, DeviceId), SyncError> {
+        let kit = RecoveryKit::from_words(words).map_err(|e| SyncError::new(e.code(), e.to_string()))?;
+        if *relay == RelayAddress::Embedded {
+            return Err(SyncError::new(Code::KitNeedsRelay, "a relay that a device hosts is lost with that device"));
+        }
+        let place = self.newcomers_place(name).await?;
+        Recovery::new(self.inner.clone(), kit, relay, &place.name).run(timeout).await
     }
 
     /// Leaves the group: asks the others to remove this device, waits a few seconds for one that does, then deletes the

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use sync_sqlite::Forward;
 use sync_types::{Code, RelayAddress, limits};
 
 use crate::SyncError;
+use crate::vault::{Passphrase, VaultKind};
 
 /// The channel that [`crate::SyncClient::push`] uses.
 pub const DEFAULT_CHANNEL: &str = "default";
@@ -39,6 +41,17 @@ pub struct SyncConfig {
     /// travel together, which is what makes a backlog small and fast. With 1 each blob has an envelope, and so a size, of
     /// its own.
     pub max_blobs_per_envelope: Option<usize>,
+    /// Where a new home keeps the key that seals its data. By default `KSYNC_VAULT`, and else under the passphrase if one is
+    /// given, in the system's keychain if one answers, and in a file of the home if not. A home that has a vault keeps it as it
+    /// is: [`crate::SyncClient::set_vault`] changes it.
+    pub vault: Option<VaultKind>,
+    /// What opens the vault of a home that is locked by a passphrase, and locks a new one.
+    pub passphrase: Option<Passphrase>,
+    /// How much memory a new passphrase may cost whoever derives it, in MiB; by default what the machine has to spare. It
+    /// chooses one of four costs, the highest from 4,096 on.
+    pub passphrase_memory_mib: Option<u64>,
+    /// How far this device's time is ahead of the system's clock; for tests of what takes weeks.
+    pub(crate) forward: Forward,
     /// Relays in this process, which are reached without a network.
     pub(crate) local: crate::transport::LocalRelays,
 }
@@ -95,6 +108,45 @@ impl SyncConfig {
     #[must_use]
     pub fn max_blobs_per_envelope(mut self, blobs: usize) -> Self {
         self.max_blobs_per_envelope = Some(blobs);
+        self
+    }
+
+    /// Sets [`SyncConfig::vault`].
+    #[must_use]
+    pub fn vault(mut self, kind: VaultKind) -> Self {
+        self.vault = Some(kind);
+        self
+    }
+
+    /// Sets [`SyncConfig::passphrase`].
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(passphrase);
+        self
+    }
+
+    /// Sets [`SyncConfig::passphrase_memory_mib`].
+    #[must_use]
+    pub fn passphrase_memory_mib(mut self, mib: u64) -> Self {
+        self.passphrase_memory_mib = Some(mib);
+        self
+    }
+
+    /// Where a new home keeps its key, if anybody says.
+    pub(crate) fn vault_kind(&self) -> Result<Option<VaultKind>, SyncError> {
+        if self.vault.is_some() {
+            return Ok(self.vault);
+        }
+        match std::env::var("KSYNC_VAULT") {
+            Ok(text) if !text.is_empty() => text.parse().map(Some),
+            _ => Ok(self.passphrase.as_ref().map(|_| VaultKind::Passphrase)),
+        }
+    }
+
+    /// Lets this device's time pass as that of others does which were given the same; for tests of what takes weeks.
+    #[must_use]
+    pub fn forward(mut self, forward: &Forward) -> Self {
+        self.forward = forward.clone();
         self
     }
 

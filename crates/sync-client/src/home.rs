@@ -4,13 +4,17 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use sync_core::vault::{CELL_OVERHEAD, Cell};
 use sync_types::Code;
 use zeroize::Zeroizing;
 
 use crate::SyncError;
+use crate::vault::Sealing;
 
 const LOCK: &str = "lock";
 const TRANSPORT_KEY: &str = "transport.key";
+/// The key that seals the rest, under its lock.
+pub(crate) const VAULT: &str = "vault";
 /// The device's database.
 pub(crate) const DATABASE: &str = "device.db";
 /// What the embedded relay keeps.
@@ -42,7 +46,6 @@ impl Home {
         }
     }
 
-    #[cfg(any(feature = "embedded-relay", test))]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -51,37 +54,56 @@ impl Home {
         self.path.join(DATABASE)
     }
 
-    /// The installation's transport key: made once, kept, and never an identity within a group.
-    pub(crate) fn transport_key(&self) -> Result<iroh::SecretKey, SyncError> {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Puts a file in the place of what has its name, whole or not at all.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), SyncError> {
+        replace(&self.path, name, bytes)
+    }
+
+    /// The installation's transport key: made once, kept under the vault's seal, and never an identity within a group.
+    pub(crate) fn transport_key(&self, vault: &Sealing) -> Result<iroh::SecretKey, SyncError> {
         let path = self.path.join(TRANSPORT_KEY);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(128));
+        let mut key = None;
         match File::open(&path) {
             Ok(file) => {
-                file.take(64).read_to_end(&mut bytes).map_err(|e| SyncError::io("read", &path, &e))?;
-                if let Ok(key) = <&[u8; 32]>::try_from(bytes.as_slice()) {
+                file.take(128).read_to_end(&mut bytes).map_err(|e| SyncError::io("read", &path, &e))?;
+                if bytes.len() == 32 + CELL_OVERHEAD
+                    && let Ok(opened) = vault.open(Cell::TransportKey, &bytes).map(Zeroizing::new)
+                    && let Ok(key) = <&[u8; 32]>::try_from(opened.as_slice())
+                {
                     return Ok(iroh::SecretKey::from_bytes(key));
                 }
+                // As it was stored before there were vaults.
+                key = <[u8; 32]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new);
                 // Nothing depends on this key for longer than a connection: a damaged one is made anew.
-                tracing::warn!("the transport key is damaged and is made anew");
+                if key.is_none() {
+                    tracing::warn!("the transport key is damaged and is made anew");
+                }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(SyncError::io("open", &path, &e)),
         }
-        let key = Zeroizing::new(crate::clock::random::<32>());
-        let draft = self.path.join("transport.key.new");
-        let write = || {
-            let mut file = private().create(true).truncate(true).open(&draft)?;
-            file.write_all(&*key)?;
-            file.sync_all()?;
-            std::fs::rename(&draft, &path)
-        };
-        write().map_err(|e| SyncError::io("write", &path, &e))?;
+        let key = key.unwrap_or_else(|| Zeroizing::new(crate::clock::random::<32>()));
+        self.replace(TRANSPORT_KEY, &vault.seal(Cell::TransportKey, &*key))?;
         Ok(iroh::SecretKey::from_bytes(&key))
+    }
+
+    /// Deletes an empty database that was made on the way to an error.
+    pub(crate) fn clear_new_database(&self) {
+        for name in [DATABASE, "device.db-wal", "device.db-shm"] {
+            // What stays is empty.
+            let _ = std::fs::remove_file(self.path.join(name));
+        }
     }
 
     /// Deletes everything in the home but the lock.
     pub(crate) fn clear(&self) -> Result<(), SyncError> {
-        for name in [DATABASE, "device.db-wal", "device.db-shm", TRANSPORT_KEY, "transport.key.new"] {
+        for name in [DATABASE, "device.db-wal", "device.db-shm", TRANSPORT_KEY, "transport.key.new", VAULT, "vault.new"]
+        {
             let path = self.path.join(name);
             match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(SyncError::io("delete", &path, &e)),
@@ -94,6 +116,20 @@ impl Home {
             _ => Ok(()),
         }
     }
+}
+
+/// Puts a private file into the folder in the place of what has its name, whole or not at all.
+pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), SyncError> {
+    let (path, draft) = (folder.join(name), folder.join(format!("{name}.new")));
+    let write = || {
+        let mut file = private().create(true).truncate(true).open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &path)?;
+        // The name, too: on systems where a folder can be opened.
+        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    };
+    write().map_err(|e| SyncError::io("write", &path, &e))
 }
 
 /// Makes a file that exists, or will, readable by its owner alone. SQLite gives its side files the same mode.
@@ -135,8 +171,13 @@ mod tests {
     fn the_transport_key_is_kept_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::take(&folder.path().join("home")).unwrap();
-        let key = home.transport_key().unwrap();
-        assert_eq!(home.transport_key().unwrap().public(), key.public());
+        let vault = Sealing::new(&sync_core::vault::VaultKey::new([1; 32]));
+        // One of before there were vaults.
+        std::fs::write(home.file(TRANSPORT_KEY), [7; 32]).unwrap();
+        let key = home.transport_key(&vault).unwrap();
+        assert_eq!(key.to_bytes(), [7; 32]);
+        assert!(!std::fs::read(home.file(TRANSPORT_KEY)).unwrap().windows(32).any(|part| part == [7; 32]));
+        assert_eq!(home.transport_key(&vault).unwrap().public(), key.public());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -145,6 +186,6 @@ mod tests {
             assert_eq!(mode(home.path()), 0o700);
         }
         home.clear().unwrap();
-        assert_ne!(home.transport_key().unwrap().public(), key.public());
+        assert_ne!(home.transport_key(&vault).unwrap().public(), key.public());
     }
 }

@@ -20,8 +20,11 @@
 //!
 //! [`SyncClient::push`] returns once the blob is durable on this device, offline too. [`SyncClient::invite`] and
 //! [`SyncClient::join`] pair two devices; [`SyncClient::subscribe`] hands out what the others push, at least once and in
-//! each sender's order; [`SyncClient::status`] says how things stand and [`SyncClient::doctor`] why they do not move.
+//! each sender's order; [`SyncClient::status`] says how things stand, [`SyncClient::doctor`] why they do not move, and
+//! [`SyncClient::alerts`] what happened to the group's devices, also while no app ran.
 
+mod alert;
+mod backup;
 mod client;
 mod clock;
 mod config;
@@ -31,19 +34,25 @@ mod engine;
 mod error;
 mod home;
 mod pairing;
+mod recovery;
 mod store;
 mod subscribe;
 mod transport;
 mod types;
+mod vault;
 
+pub use alert::{Alert, AlertDevice, AlertKind};
+pub use backup::{BackupReceipt, ImportReceipt};
 pub use client::{Events, SyncClient};
 pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
 pub use error::SyncError;
 pub use pairing::Pairing;
 pub use subscribe::{Subscription, SubscriptionTask};
-pub use sync_core::event::Outcome;
+pub use sync_core::event::{Exit, Outcome, Setting};
+pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncTrouble,
+    RecoveryWords, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
 };
+pub use vault::{Passphrase, VaultKind};

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::event::Outcome;
+use sync_core::event::{Exit, Outcome, Setting};
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
+use zeroize::Zeroizing;
+
+use crate::VaultKind;
 
 /// The word that a blob is durable in the local outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +73,34 @@ impl fmt::Debug for ReceivedBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ReceivedBlob({:?} at {}, {} bytes)", self.id, self.position, self.data.len())
     }
+}
+
+/// A recovery kit, to be shown to the person once and kept on paper. Whoever has it can put every device of the group out and
+/// take its place.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecoveryWords {
+    /// The 24 words, with a space between.
+    pub words: Zeroizing<String>,
+    /// The relay that has the group, without its token. It belongs to the words.
+    pub relay: RelayAddress,
+}
+
+/// Shows no word.
+impl fmt::Debug for RecoveryWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecoveryWords").field("relay", &self.relay).finish_non_exhaustive()
+    }
+}
+
+/// Somebody has changed what the group agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// What.
+    pub setting: Setting,
+    /// Who; this device too.
+    pub by: DeviceRef,
+    /// When this device heard of it, in milliseconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// Where a subscription begins.
@@ -140,6 +171,8 @@ pub enum ClientEvent {
         device: DeviceRef,
         /// Who removed it.
         by: DeviceRef,
+        /// Why.
+        exit: Exit,
     },
     /// A device said its name.
     DeviceNamed {
@@ -184,8 +217,29 @@ pub enum ClientEvent {
         /// Whether it was removed as one that is lost: then its keys and blobs go here, and [`ClientEvent::Left`] says when
         /// they are gone. An app that keeps data of its own deletes that.
         lost: bool,
+        /// Whether that device had come back by the recovery kit, and removed all others with this one.
+        recovered: bool,
     },
-    /// All history that this device asked for has come.
+    /// A device came back into the group by its recovery kit, and removes all others. If nobody whom you know did that,
+    /// somebody else has the words.
+    DeviceRecovered {
+        /// Which.
+        device: DeviceRef,
+    },
+    /// Somebody changed what the group agreed on: its recovery kit, its relays, its history policy.
+    SettingsChanged {
+        /// What.
+        setting: Setting,
+        /// Who; this device too.
+        by: DeviceRef,
+    },
+    /// This device was away for so long that the relay has let go of what it missed, or may have. It fetches that from the other
+    /// devices: [`ClientEvent::HistoryProgress`] says how far it is, and [`ClientEvent::Synced`] when it is through.
+    Lapsed {
+        /// When it was connected before, in milliseconds since the Unix epoch.
+        since: u64,
+    },
+    /// All history that this device asked for has come: what was there before it joined, or what it missed in a long absence.
     Synced,
     /// History is coming: so many envelopes of so many, as far as their numbers tell. What of them is no app's takes no time,
     /// so that this rises in leaps.
@@ -275,6 +329,13 @@ pub enum ClientEvent {
         /// Why.
         code: Code,
     },
+    /// There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again.
+    Alert(Box<crate::Alert>),
+    /// [`crate::SyncClient::alerts_seen`] was called, perhaps by another part of the app.
+    AlertsSeen {
+        /// Up to which number.
+        up_to: u64,
+    },
     /// The subscriber of these events was too slow: so many are missing.
     Lagged(u64),
 }
@@ -306,12 +367,24 @@ pub struct Status {
     pub epoch: u64,
     /// Whether history is still on its way.
     pub wants_history: bool,
-    /// How many envelopes other devices are known to have pushed that nobody has brought here.
+    /// For how many days this device was away, as long as it fetches what it missed from the others.
+    pub away_days: Option<u64>,
+    /// How many envelopes other devices are known to have pushed that have not come here: they are asked for.
+    pub behind: u64,
+    /// How many of these nobody has brought.
     pub withheld: u64,
+    /// Whether the group has a recovery kit.
+    pub recovery_kit: bool,
+    /// Whether this device can vouch for the group towards whoever comes with the kit: it was told what members hold of it.
+    pub vouches: bool,
+    /// The newest changes of what the group agreed on, oldest first.
+    pub setting_changes: Vec<SettingChange>,
     /// Why it is not syncing, as a sentence; `None` when all is well.
     pub trouble: Option<SyncTrouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub joining: bool,
+    /// Where the key lies that seals this home's data.
+    pub vault: VaultKind,
 }
 
 /// Why it is not syncing.

@@ -86,6 +86,17 @@ impl Outcome {
     }
 }
 
+/// Why a device was taken out of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// Another device wanted it out.
+    Removed,
+    /// Another device said that it is lost: it deletes what it holds when it hears of that.
+    Lost,
+    /// It asked for it itself.
+    Left,
+}
+
 /// Two envelopes that one sender signed and that exclude each other: the bytes of a refused entry of
 /// [`Outcome::Equivocation`]. Anybody who has the sender's key can verify both.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -94,6 +105,29 @@ pub struct Evidence {
     pub first: Option<Head>,
     /// The whole envelope that came later, with the same number or a predecessor that is not the first.
     pub second: Opaque,
+}
+
+/// A part of what the group agreed on that can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum Setting {
+    /// The key of the recovery kit: words that worked before are worth nothing any more.
+    RecoveryKit = 1u8,
+    /// The relays.
+    Relays = 2u8,
+    /// Whether newcomers get what was pushed before.
+    History = 3u8,
+}
+
+impl Setting {
+    /// Its name, as in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RecoveryKit => "recovery_kit",
+            Self::Relays => "relays",
+            Self::History => "history",
+        }
+    }
 }
 
 /// Something that an app or a person may want to know. Never holds a secret.
@@ -142,6 +176,8 @@ pub enum Event {
         device: DeviceId,
         /// Who removed it.
         by: DeviceId,
+        /// Why.
+        exit: Exit,
     },
     /// A device said its name.
     DeviceNamed {
@@ -156,8 +192,29 @@ pub enum Event {
         by: DeviceId,
         /// Whether it was removed as one that is lost: what it holds is to go.
         lost: bool,
+        /// Whether whoever removed it had come back by the recovery kit: then every other device was removed too.
+        recovered: bool,
     },
-    /// All history that was asked for has come: the log is complete up to the sponsor's frontier.
+    /// A device came back into the group by its recovery kit. It puts all others out.
+    DeviceRecovered {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Somebody changed what the group agreed on.
+    SettingsChanged {
+        /// What.
+        setting: Setting,
+        /// Who; this device too.
+        by: DeviceId,
+    },
+    /// This device was away for so long that the relay kept nothing for it but changes of the group, or may not have. It
+    /// fetches what it missed from the others; [`Event::Synced`] says when that is through.
+    Lapsed {
+        /// When it was connected before, in milliseconds since the Unix epoch.
+        since: u64,
+    },
+    /// All history that was asked for has come: the log is complete up to the sponsor's frontier, or after a long absence up to
+    /// that of a member that was asked.
     Synced,
     /// History has come that was asked for. So many envelopes of so many are through, as far as their numbers tell.
     HistoryProgress {

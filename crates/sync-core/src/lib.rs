@@ -4,14 +4,18 @@
 //! since the Unix epoch, randomness as a generator, bytes as frames; what is to be written and sent comes out. So the
 //! engine, the tests and the simulator run the very same code.
 //!
-//! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there.
+//! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there,
+//! [`recovery`] how a device comes back when every other is lost, [`vault`] what of it lies on a disk.
 
+pub mod approved;
 pub mod device;
 pub mod event;
 pub mod membership;
 pub mod pairing;
+pub mod recovery;
 pub mod seal;
 pub mod store;
+pub mod vault;
 
-pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
-pub use event::{Event, Outcome};
+pub use device::{Away, Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, SettingChange};
+pub use event::{Event, Outcome, Setting};

@@ -49,6 +49,10 @@ pub enum Key {
     Joining,
     /// The commit by which this device takes a new key, until it is seen in the log.
     Replacement,
+    /// How long this device has listened to the group, and whether it comes back from a long absence.
+    Listening,
+    /// What this device keeps beside what the group agreed on: the recovery kit's share, and who changed what.
+    Agreed,
 }
 
 impl Key {
@@ -68,6 +72,8 @@ impl Key {
             Self::Job(device, number) => (11, [&device.0[..], &number.to_be_bytes()].concat()),
             Self::Joining => (12, vec![]),
             Self::Replacement => (13, vec![]),
+            Self::Listening => (19, vec![]),
+            Self::Agreed => (16, vec![]),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -95,6 +101,8 @@ impl Key {
             }
             12 => plain(Self::Joining),
             13 => plain(Self::Replacement),
+            19 => plain(Self::Listening),
+            16 => plain(Self::Agreed),
             _ => None,
         }
     }
@@ -361,6 +369,8 @@ mod tests {
             Key::Job(device, 3),
             Key::Joining,
             Key::Replacement,
+            Key::Listening,
+            Key::Agreed,
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }

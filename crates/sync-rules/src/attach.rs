@@ -27,6 +27,18 @@ pub fn check(public: &[u8; 32], group: GroupId, exporter: &[u8; 32], signature: 
     verify(public, LABEL, &encode(&Proof { group, device, exporter: *exporter }), signature)
 }
 
+const KIT_LABEL: &str = "recovery attach";
+
+/// Signs that the holder of a recovery key comes over the connection with this exporter value.
+pub fn prove_recovery(key: &SigningKey, exporter: &[u8; 32]) -> [u8; 64] {
+    sign(key, KIT_LABEL, &[key.public(), *exporter].concat())
+}
+
+/// Checks such a proof.
+pub fn check_recovery(public: &[u8; 32], exporter: &[u8; 32], signature: &[u8; 64]) -> Result<(), BadSignature> {
+    verify(public, KIT_LABEL, &[*public, *exporter].concat(), signature)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +53,11 @@ mod tests {
         assert_eq!(check(&key.public(), group, &[4; 32], &proof), Err(BadSignature));
         let other = SigningKey::from_seed(&[5; 32]).public();
         assert_eq!(check(&other, group, &exporter, &proof), Err(BadSignature));
+
+        let proof = prove_recovery(&key, &exporter);
+        assert_eq!(check_recovery(&key.public(), &exporter, &proof), Ok(()));
+        assert_eq!(check_recovery(&key.public(), &[4; 32], &proof), Err(BadSignature));
+        assert_eq!(check_recovery(&other, &exporter, &proof), Err(BadSignature));
+        assert_eq!(check(&key.public(), group, &exporter, &proof), Err(BadSignature));
     }
 }

@@ -12,14 +12,14 @@ use mls_rs::{
     },
     group::{CommitEffect, CommitMessageDescription, ExportedTree, Node},
 };
-use mls_rs_codec::MlsDecode;
-use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, limits, settings::Settings};
 
 use crate::Defence;
 use crate::defence::stands;
 use crate::mls::{
-    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut,
-    judges, seated, settings, tree,
+    CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut, judges, seated,
+    settings, suite_of, tree,
 };
 
 /// Follows groups by their public messages.
@@ -39,6 +39,8 @@ pub struct Observed {
     pub snapshot: Vec<u8>,
     /// The group.
     pub group: GroupId,
+    /// Its cipher suite, which it has for good.
+    pub suite: Suite,
     /// The epoch.
     pub epoch: u64,
     /// Who is in the group, with the Ed25519 public keys, in the order of the tree.
@@ -66,6 +68,8 @@ pub struct Step {
     /// Whose place the committer takes, if the commit replaces a member's key. It is among [`Step::removed`], and the
     /// committer among [`Step::added`].
     pub replaced: Option<DeviceId>,
+    /// Whether the committer came in by the group's recovery key. Then it is all of [`Step::added`].
+    pub recovered: bool,
     /// Who came, with the public keys.
     pub added: Vec<(DeviceId, [u8; 32])>,
     /// Who went.
@@ -153,7 +157,7 @@ impl<P: CryptoProvider + Clone> Observer<P> {
 
     /// Checks the keys of a group's tree that were not there before.
     fn check_keys(&self, before: &[Option<Node>], group: &ExternalGroup<Config<P>>) -> Result<(), ObserveError> {
-        let suite = self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(ObserveError::Suite)?;
+        let suite = self.crypto.cipher_suite_provider(group.group_context().cipher_suite).ok_or(ObserveError::Suite)?;
         Ok(check_keys(&suite, before, tree(group)?.nodes())?)
     }
 
@@ -206,8 +210,9 @@ impl<P: CryptoProvider + Clone> Observer<P> {
 
 impl<P: CryptoProvider + Clone> Observer<P> {
     /// Whether an honest relay may have ordered this commit in the group that the GroupInfo describes. It checks
-    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets.
-    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<(), ObserveError> {
+    /// signatures, tree and rules, and lets through whatever is wrong only in what needs the group's secrets. Gives who is in
+    /// the group by it that was not before.
+    pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<Vec<DeviceId>, ObserveError> {
         let message = group_info_message(group_info)?;
         let mut group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
         let (before, tree_before) = (observed(&group)?, tree(&group)?);
@@ -216,7 +221,7 @@ impl<P: CryptoProvider + Clone> Observer<P> {
         let after = observed(&group)?;
         let gone: Vec<DeviceId> = before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
         cut(&done.authenticated_data, &gone)?;
-        Ok(())
+        Ok(after.members.iter().filter(|m| !before.members.contains(m)).map(|m| m.0).collect())
     }
 }
 
@@ -272,8 +277,9 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
             before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
         Ok(Step {
             added: after.members.iter().filter(|m| !before.members.contains(m)).copied().collect(),
-            // The rules let an external commit do nothing but this.
+            // The rules let an external commit do nothing but one of these.
             replaced: removed.first().copied().filter(|_| external),
+            recovered: external && removed.is_empty(),
             removed,
             before,
             after,
@@ -282,6 +288,24 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
             commit_hash,
         })
     }
+}
+
+/// A GroupInfo without its signer and signature: what is the same whichever member made it. `None` if it is none.
+pub fn unsigned_group_info(bytes: &[u8]) -> Option<&[u8]> {
+    let message = crate::mls::message(bytes).ok()?;
+    let signer = message.as_group_info()?.sender();
+    // RFC 9420 §12.4.3: both stand last, and signatures are Ed25519's.
+    let tail = sync_types::encode(&Tail { signer, signature: [0; 64].to_vec() }).len();
+    let (unsigned, end) = bytes.split_at_checked(bytes.len().checked_sub(tail)?)?;
+    sync_types::decode::<Tail>(end).is_ok_and(|tail| tail.signer == signer).then_some(unsigned)
+}
+
+/// What stands last in a GroupInfo.
+#[derive(MlsSize, MlsEncode, MlsDecode)]
+struct Tail {
+    signer: u32,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    signature: Vec<u8>,
 }
 
 fn check_place(commit: &CommitMessage, group: &Observed) -> Result<(), ObserveError> {
@@ -303,7 +327,7 @@ fn group_info_message(bytes: &[u8]) -> Result<MlsMessage, ObserveError> {
     if !tree.is_some_and(|tree| tree::is_bounded(&tree.extension_data) || !stands(Defence::Counting)) {
         return Err(ObserveError::NotAGroupInfo);
     }
-    if info.group_context().cipher_suite != CIPHER_SUITE {
+    if suite_of(info.group_context().cipher_suite).is_none() {
         return Err(ObserveError::Suite);
     }
     Ok(message)
@@ -325,6 +349,7 @@ fn observed<P: CryptoProvider + Clone>(group: &ExternalGroup<Config<P>>) -> Resu
     Ok(Observed {
         snapshot: group.snapshot().to_bytes().map_err(ObserveError::from)?,
         group: GroupId::from_slice(&context.group_id).ok_or(NotACommit::GroupId)?,
+        suite: suite_of(context.cipher_suite).ok_or(ObserveError::Suite)?,
         epoch: context.epoch,
         members,
         settings: settings(&context.extensions)?,

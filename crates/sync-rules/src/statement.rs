@@ -1,13 +1,18 @@
-//! Statements that members sign outside envelopes: acknowledgements, rejects, and that a key replaces another.
+//! Statements that are signed outside envelopes: by members acknowledgements, rejects, and that a key replaces another; by the
+//! recovery key that one comes in, and what members hold of the kit.
 
+use sync_types::body::KitShare;
 use sync_types::frame::{Acknowledgement, Reject, ReplaceKey, Signature};
 use sync_types::{DeviceId, GroupId, Opaque, encode};
+use zeroize::Zeroizing;
 
 use crate::sign::{BadSignature, SigningKey, sign, verify};
 
 const ACKNOWLEDGEMENT: &str = "acknowledgement";
 const REJECT: &str = "reject";
 const REPLACE_KEY: &str = "replace key";
+const RECOVERY: &str = "recovery";
+const RECOVERY_SHARE: &str = "recovery share";
 
 /// What an acknowledgement's signature covers: the group, then every field before the signature.
 fn acknowledgement_content(group: &GroupId, statement: &Acknowledgement) -> Vec<u8> {
@@ -18,12 +23,12 @@ fn reject_content(group: &GroupId, reject: &Reject) -> Vec<u8> {
     [&group.0[..], &encode(&reject.device), &encode(&reject.epoch), &encode(&reject.commit_hash)].concat()
 }
 
-/// Where in a group's history a key is replaced: at no other place is the word for it worth anything.
+/// Where in a group's history a key comes in from outside: at no other place is the word for it worth anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
     /// The group.
     pub group: &'a GroupId,
-    /// The epoch that the replacement ends.
+    /// The epoch that ends with it.
     pub epoch: u64,
     /// Its confirmed transcript hash (RFC 9420 §8.2).
     pub transcript: &'a [u8],
@@ -48,6 +53,44 @@ pub fn verify_replace_key(
     old_key: &[u8; 32],
 ) -> Result<(), BadSignature> {
     verify(old_key, REPLACE_KEY, &replace_key_content(place, &proof.old, new_key), &proof.signature.0)
+}
+
+fn recovery_content(place: Place<'_>, new_key: &[u8; 32]) -> Vec<u8> {
+    let transcript = encode(&Opaque(place.transcript.to_vec()));
+    [&place.group.0[..], &encode(&place.epoch), &transcript, new_key].concat()
+}
+
+/// The recovery key's word that a new key comes into the group.
+pub fn sign_recovery(recovery: &SigningKey, place: Place<'_>, new_key: &[u8; 32]) -> Signature {
+    Signature(sign(recovery, RECOVERY, &recovery_content(place, new_key)))
+}
+
+/// Verifies such a word against the group's recovery key.
+pub fn verify_recovery(
+    proof: &Signature,
+    place: Place<'_>,
+    new_key: &[u8; 32],
+    recovery: &[u8; 32],
+) -> Result<(), BadSignature> {
+    verify(recovery, RECOVERY, &recovery_content(place, new_key), &proof.0)
+}
+
+fn share_content(group: &GroupId, share: &KitShare) -> Zeroizing<Vec<u8>> {
+    let mut content = Zeroizing::new(Vec::with_capacity(GroupId::LEN + 32 + 4 + share.seal_key.len()));
+    content.extend_from_slice(&group.0);
+    content.extend_from_slice(&share.mac_key);
+    content.extend_from_slice(&encode(&share.seal_key));
+    content
+}
+
+/// Puts the signature into what members hold of a recovery kit.
+pub fn sign_share(recovery: &SigningKey, group: &GroupId, share: &mut KitShare) {
+    share.signature = Signature(sign(recovery, RECOVERY_SHARE, &share_content(group, share)));
+}
+
+/// Verifies it against the group's recovery key.
+pub fn verify_share(group: &GroupId, share: &KitShare, recovery: &[u8; 32]) -> Result<(), BadSignature> {
+    verify(recovery, RECOVERY_SHARE, &share_content(group, share), &share.signature.0)
 }
 
 /// Puts the signature into an acknowledgement.
@@ -118,5 +161,28 @@ mod tests {
         assert_eq!(verify_replace_key(&proof, place, &new, &new), bad);
         let posed = ReplaceKey { old: DeviceId([9; 16]), ..proof };
         assert_eq!(verify_replace_key(&posed, place, &new, &old.public()), bad);
+    }
+
+    #[test]
+    fn the_recovery_keys_word_holds_at_one_place_and_for_one_key() {
+        let (recovery, new) = (SigningKey::from_seed(&[7; 32]), SigningKey::from_seed(&[8; 32]).public());
+        let (group, other) = (GroupId([1; 32]), GroupId([2; 32]));
+        let place = Place { group: &group, epoch: 4, transcript: b"history" };
+        let proof = sign_recovery(&recovery, place, &new);
+        assert_eq!(verify_recovery(&proof, place, &new, &recovery.public()), Ok(()));
+        let bad = Err(BadSignature);
+        assert_eq!(verify_recovery(&proof, Place { group: &other, ..place }, &new, &recovery.public()), bad);
+        assert_eq!(verify_recovery(&proof, Place { epoch: 5, ..place }, &new, &recovery.public()), bad);
+        assert_eq!(verify_recovery(&proof, Place { transcript: b"x", ..place }, &new, &recovery.public()), bad);
+        assert_eq!(verify_recovery(&proof, place, &recovery.public(), &recovery.public()), bad);
+        assert_eq!(verify_recovery(&proof, place, &new, &new), bad);
+
+        let mut share = KitShare { mac_key: [3; 32], seal_key: Opaque(vec![4; 9]), signature: Signature([0; 64]) };
+        sign_share(&recovery, &group, &mut share);
+        assert_eq!(verify_share(&group, &share, &recovery.public()), Ok(()));
+        assert_eq!(verify_share(&other, &share, &recovery.public()), bad);
+        assert_eq!(verify_share(&group, &share, &new), bad);
+        share.mac_key[0] ^= 1;
+        assert_eq!(verify_share(&group, &share, &recovery.public()), bad);
     }
 }

@@ -17,12 +17,18 @@ pub(crate) enum Op {
     Acknowledged { device: DeviceId, cursor: u64 },
     /// A commit that was ordered. `witnessed`: a member that it keeps is attached beside the committer.
     Committed { step: Box<Change>, attached: BTreeSet<DeviceId>, now: u64 },
+    /// A device came in by the recovery key, and put everybody else out.
+    Recovered { device: DeviceId, epoch: u64 },
     /// A reject that was taken.
     Rejected { by: DeviceId },
     /// A session ended; who is left.
     Detached(BTreeSet<DeviceId>),
     /// The time.
     Timeout(u64),
+    /// These members have been silent for too long, and no others.
+    Lapsed(BTreeSet<DeviceId>),
+    /// A member asked for something.
+    Seen(DeviceId),
     /// A hostile relay put an entry into its log.
     Injected { kind: EntryKind, sender: DeviceId },
 }
@@ -85,6 +91,8 @@ pub(crate) struct Group {
     provisional: Option<Provisional>,
     pub(crate) placed: BTreeMap<(DeviceId, u64), Placed>,
     pub(crate) commits: Vec<Opaque>,
+    /// For whom no envelope is kept.
+    pub(crate) lapsed: BTreeSet<DeviceId>,
 }
 
 impl Group {
@@ -100,6 +108,11 @@ impl Group {
         self.members.iter().filter(|(_, m)| m.removed.is_none()).map(|(id, _)| *id)
     }
 
+    /// Whether anybody waits for what this sender puts into the log.
+    pub(crate) fn has_reader_beside(&self, sender: DeviceId) -> bool {
+        self.current().any(|device| device != sender && !self.lapsed.contains(&device))
+    }
+
     pub(crate) fn apply(&mut self, op: Op) {
         match op {
             Op::Founded(device) => {
@@ -109,6 +122,15 @@ impl Group {
             Op::Pushed { device, envelopes, accepted } => self.pushed(device, envelopes, accepted),
             Op::Acknowledged { device, cursor } => self.acknowledged(device, cursor),
             Op::Committed { step, attached, now } => self.committed(*step, &attached, now),
+            Op::Recovered { device, epoch } => {
+                self.append(EntryKind::Commit, device);
+                let cursor = self.append(EntryKind::Commit, device);
+                for member in self.members.values_mut().filter(|m| m.removed.is_none()) {
+                    member.removed = Some(cursor);
+                }
+                let member = Member { acknowledged: cursor, added: cursor, joined_epoch: epoch, removed: None };
+                self.members.insert(device, member);
+            }
             Op::Rejected { by } => self.rejected(by),
             Op::Detached(attached) => {
                 if !self.has_witness(&attached) {
@@ -120,6 +142,8 @@ impl Group {
                     self.provisional = None;
                 }
             }
+            Op::Lapsed(lapsed) => self.lapsed = lapsed,
+            Op::Seen(device) => drop(self.lapsed.remove(&device)),
             Op::Injected { kind, sender } => drop(self.append(kind, sender)),
         }
         self.delete();
@@ -198,16 +222,17 @@ impl Group {
         self.provisional.as_ref().is_some_and(|p| attached.iter().any(|device| self.is_witness(*device, p)))
     }
 
-    /// The rule: an envelope waits for every member but its sender, and for those whom a reject would bring back. A commit
+    /// The rule: an envelope waits for every member but its sender and those that lapsed, and for those whom a reject would
+    /// bring back. A commit
     /// or reject waits for every member, and for every former one from behind its Add up to its removal.
     fn delete(&mut self) {
         let provisional = self.provisional.as_ref().map(|p| p.cursor);
         let holds = |m: &Member| m.removed.is_none_or(|cursor| Some(cursor) == provisional);
-        let members = &self.members;
+        let (members, lapsed) = (&self.members, &self.lapsed);
         self.entries.retain(|cursor, (kind, sender)| {
             members.iter().any(|(id, m)| match kind {
                 _ if m.acknowledged >= *cursor => false,
-                EntryKind::Envelope => holds(m) && id != sender,
+                EntryKind::Envelope => holds(m) && id != sender && !lapsed.contains(id),
                 EntryKind::Commit | EntryKind::Reject => {
                     holds(m) || m.removed.is_some_and(|removal| m.added < *cursor && *cursor <= removal)
                 }

@@ -1,18 +1,19 @@
 //! The relay of a simulated world: the real mailbox, sessions and store behind a group commit that can be cut short.
 
+mod inject;
+mod kits;
+mod lapse;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use mls_rs::CryptoProvider;
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Limits, NewEntries, Notice, Proof, Refusal, Stated, Verifying,
-    View,
+    Attachment, CommitContext, Decision, GroupState, Kit, Limits, Notice, Proof, Refusal, Stated, Verifying, View,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
-use sync_relay::store::{
-    Bytes, EntriesQuery, EntryRow, GroupRows, IndexRow, MemoryStore, Store, StoreError, StoreFuture, Write,
-};
+use sync_relay::store::{EntriesQuery, EntryRow, GroupRows, MemoryStore, Store, StoreError, StoreFuture, Write};
 use sync_rules::{Observe, ObserveError, Observed, Observer, Step};
 use sync_types::frame::{About, Attach, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
@@ -72,6 +73,8 @@ struct Client {
     shown: u64,
     /// A planted bug keeps one entry back for the next portion.
     kept_back: Option<EntryRow>,
+    /// Whoever came with a recovery kit, and the group that it leads to.
+    kit: Option<(GroupId, Kit)>,
 }
 
 /// A decision that is not durable yet.
@@ -98,7 +101,12 @@ pub(crate) struct Relay<P: CryptoProvider + Clone + Send + Sync = InsecureCrypto
     pub(crate) faults: Vec<(&'static str, String)>,
     pub(crate) refusals: Vec<Code>,
     pub(crate) checks: [u64; 3],
+    pub(crate) limits: Limits,
     mutation: Option<Mutation>,
+    /// By how much the world's time is ahead of the time in which this relay ran, in milliseconds.
+    pub(crate) stood_still: u64,
+    /// When each device was last seen, in the relay's own time.
+    seen: BTreeMap<(GroupId, DeviceId), u64>,
     /// How many bytes of entries go out in one portion.
     portion: usize,
 }
@@ -120,7 +128,10 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             faults: Vec::new(),
             refusals: Vec::new(),
             checks: [0; 3],
+            limits: Limits::default(),
             mutation,
+            stood_still: 0,
+            seen: BTreeMap::new(),
             portion,
         }
     }
@@ -143,7 +154,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
 
     pub(crate) fn open(&mut self, conn: ConnId, exporter: [u8; 32]) {
         let session = Session::new(exporter, &Rates::default());
-        self.clients.insert(conn, Client { session, group: None, device: None, shown: 0, kept_back: None });
+        self.clients.insert(conn, Client { session, group: None, device: None, shown: 0, kept_back: None, kit: None });
     }
 
     fn attached(&self, group: GroupId) -> BTreeSet<DeviceId> {
@@ -158,25 +169,6 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         let Some(state) = self.groups.get_mut(&group) else { return };
         let decision = state.detached(&attached);
         self.decided(None, group, About::Session, decision, Some(Op::Detached(attached)));
-    }
-
-    /// When a group has something due.
-    pub(crate) fn next_timeout(&self) -> Option<u64> {
-        self.groups.values().filter_map(GroupState::next_timeout).min()
-    }
-
-    pub(crate) fn timeout(&mut self, now: u64) {
-        let due: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(_, s)| s.next_timeout().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for group in due {
-            let Some(state) = self.groups.get_mut(&group) else { continue };
-            let decision = state.timeout(now);
-            self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
-        }
     }
 
     pub(crate) fn frame(&mut self, conn: ConnId, frame: ToRelay, size: usize, now: u64) {
@@ -203,12 +195,15 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::Create(create, proof) => {
                 return self.attach(conn, &create.attach, &proof, Some(&create.group_info), now);
             }
+            Ask::Recover(request, proof) => return self.recover(conn, &request, &proof),
+            Ask::Recovery(request) => return self.recovery(conn, &request, now),
             _ => {}
         }
         let Some((group, device)) = self.clients.get(&conn).and_then(|c| Some((c.group?, c.device?))) else { return };
+        self.saw(group, device, now);
         let attached = self.attached(group);
         let Some(state) = self.groups.get_mut(&group) else { return };
-        let limits = Limits::default();
+        let limits = self.limits;
         let (about, result, op) = match ask {
             Ask::Push(envelopes) => {
                 let keys = Arc::new(state.keys());
@@ -244,8 +239,11 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::WelcomeStored => (About::Acknowledge, state.welcome_stored(device), None),
             Ask::GroupInfo(signer) => (About::GroupInfo, state.group_info(device, signer), None),
             Ask::Heads(heads) => (About::Push, state.take_heads(device, &heads), None),
+            Ask::Vouch(vouch) => (About::Acknowledge, state.vouch(device, &vouch), None),
             Ask::Attach(..)
             | Ask::Create(..)
+            | Ask::Recover(..)
+            | Ask::Recovery(_)
             | Ask::OpenSlot(_)
             | Ask::OpenNameplate(_)
             | Ask::JoinNameplate(_)
@@ -263,10 +261,10 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         if !self.groups.contains_key(&group)
             && let Some(rows) = self.load(group)
         {
-            let mut state = GroupState::from_rows(rows);
-            let decision = state.timeout(now);
-            self.groups.insert(group, state);
-            self.decided(None, group, About::Session, decision, Some(Op::Timeout(now)));
+            self.take_seen(&rows);
+            self.groups.insert(group, GroupState::from_rows(rows));
+            self.decided(None, group, About::Session, Decision::default(), Some(Op::Lapsed(BTreeSet::new())));
+            self.time_passes(group, now);
         }
         let known = self.groups.get_mut(&group);
         let mut raised = Decision::default();
@@ -299,6 +297,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 if let Some(item) = self.pending.last_mut() {
                     item.attachment = Some(attachment);
                 }
+                self.saw(group, request.device, now);
             }
             Err(refusal) => self.refused(Some(conn), group, refusal),
         }
@@ -380,8 +379,12 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         }
         let missing: BTreeSet<GroupId> = self.clients.values().filter_map(|c| c.group).collect();
         for group in missing {
-            if let Some(rows) = self.load(group) {
+            if let Some(rows) = self.load(group).filter(|_| !self.groups.contains_key(&group)) {
+                self.take_seen(&rows);
                 self.groups.entry(group).or_insert_with(|| GroupState::from_rows(rows));
+                if let Some(model) = self.model.get_mut(&group) {
+                    model.apply(Op::Lapsed(BTreeSet::new()));
+                }
             }
         }
     }
@@ -479,32 +482,6 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             client.session.handle_flushed();
             self.send_all(conn, frames);
         }
-    }
-
-    /// A hostile relay puts an entry of its own into the log. Only when nothing is on its way to the disk.
-    pub(crate) fn inject(&mut self, group: GroupId, kind: EntryKind, sender: DeviceId, bytes: &[u8]) -> bool {
-        if self.has_pending() {
-            return false;
-        }
-        let Some(mut rows) = self.load(group) else { return false };
-        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        rows.counters.newest += 1;
-        rows.counters.entries += 1;
-        rows.counters.bytes += u64::from(size);
-        let (cursor, counters) = (rows.counters.newest, rows.counters);
-        rows.index.push(IndexRow { cursor, kind, sender, size });
-        let entry = EntryRow { cursor, kind, sender, bytes: Bytes::from(bytes) };
-        // Nothing is to be learned from an entry that is no envelope.
-        rows.settled = cursor;
-        let mut writes: Vec<Write> = rows.heads.iter().map(|head| Write::PutHead(group, head.clone())).collect();
-        writes.extend([Write::AppendEntries(group, vec![entry]), Write::SetCounters(group, counters)]);
-        if self.groups.contains_key(&group) {
-            self.groups.insert(group, GroupState::from_rows(rows));
-        }
-        let notices = vec![Notice::NewEntries(NewEntries::one(cursor))];
-        let decision = Decision { writes, notices, ..Decision::default() };
-        self.decided(None, group, About::Session, decision, Some(Op::Injected { kind, sender }));
-        true
     }
 
     fn load(&self, group: GroupId) -> Option<GroupRows> {

@@ -1,10 +1,11 @@
 //! What is inside an envelope once it is opened: packed blobs, control messages, presence.
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use zeroize::Zeroize;
 
 use crate::codec::counted;
 use crate::envelope::{Class, padded_len};
-use crate::frame::Head;
+use crate::frame::{Head, Signature};
 use crate::{BlobId, DecodeError, DeviceId, EntryHash, Opaque, codec, limits};
 
 /// A sender's chain up to some envelope: "I hold everything of `sender` up to `seq`, whose hash is `hash`".
@@ -64,7 +65,8 @@ impl Body {
         let heads = |heads: &[Head]| heads.iter().all(|head| head.seq < limits::NUMBER);
         self.seen.iter().all(Reached::is_bounded)
             && self.control.iter().all(|control| match control {
-                Control::Name(_) | Control::Leaving => true,
+                Control::Name(_) | Control::Leaving | Control::RollCall | Control::KitWanted => true,
+                Control::Kit(share) => share.is_bounded(),
                 Control::HistoryRequest(request) => request.number < limits::NUMBER && spans(&request.spans),
                 Control::History(history) => {
                     history.number < limits::NUMBER
@@ -91,10 +93,17 @@ impl Body {
     }
 }
 
+impl KitShare {
+    /// Whether its public key is no longer than one may be.
+    pub fn is_bounded(&self) -> bool {
+        self.seal_key.len() <= limits::KIT_SEAL_KEY_BYTES
+    }
+}
+
 impl Baseline {
     /// Whether every number in it is one that there can be.
     pub fn is_bounded(&self) -> bool {
-        self.frontier.iter().all(Reached::is_bounded)
+        self.frontier.iter().all(Reached::is_bounded) && self.kit.as_ref().is_none_or(KitShare::is_bounded)
     }
 }
 
@@ -117,6 +126,36 @@ pub enum Control {
     /// The ends of the members' chains that the sender holds, each signed by its own sender. Goes with a beacon: who was set
     /// back learns from its own what it has signed.
     Heads(Vec<Head>) = 7u8,
+    /// "I was away: say where the chains stand." Answered by a beacon.
+    RollCall = 8u8,
+    /// What members hold of the group's recovery kit.
+    Kit(KitShare) = 9u8,
+    /// "I lack what members hold of the recovery kit."
+    KitWanted = 10u8,
+}
+
+/// What members hold of the recovery kit: enough to vouch for the group towards whoever comes with it, and to seal for it.
+/// Erased when dropped, redacted by `Debug`.
+#[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct KitShare {
+    /// The key of [`crate::frame::Mac`]s. A secret of the members.
+    pub mac_key: [u8; 32],
+    /// The kit's HPKE public key, in the form of the group's MLS suite; at most [`limits::KIT_SEAL_KEY_BYTES`].
+    pub seal_key: Opaque,
+    /// The recovery key's signature over the group and both.
+    pub signature: Signature,
+}
+
+impl Drop for KitShare {
+    fn drop(&mut self) {
+        self.mac_key.zeroize();
+    }
+}
+
+impl std::fmt::Debug for KitShare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KitShare")
+    }
 }
 
 /// Asks one device for blobs that the asker has no keys for.
@@ -189,6 +228,8 @@ counted!(resent, Opaque, limits::PUSH_ENVELOPES);
 pub struct Baseline {
     /// The sponsor's frontier at the commit, itself and former members included.
     pub frontier: Vec<Reached>,
+    /// What members hold of the group's recovery kit, if it has one and the sponsor has that.
+    pub kit: Option<KitShare>,
 }
 
 /// A device's presence.

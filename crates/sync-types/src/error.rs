@@ -60,7 +60,7 @@ codes! {
     /// The other side speaks another protocol version.
     Version = 2, "VERSION", Person, "Update the app on both devices, or the relay, to the same major version.";
     /// The group or the link uses a cipher suite that this build does not have.
-    Suite = 3, "SUITE", Person, "Use a build with the group's cipher suite.";
+    Suite = 3, "SUITE", Person, "Use a build with the group's cipher suite. If both have it, let the device that is in the group show the link.";
     /// A failure inside the software.
     Internal = 4, "INTERNAL", Device, "Try again. If it stays, report it: this is a bug.";
 
@@ -71,7 +71,7 @@ codes! {
     /// The device is not a member of the group, or its proof does not hold.
     NotMember = 12, "NOT_MEMBER", Person, "Pair this device with one that is in the group.";
     /// The device was a member and has been removed.
-    Removed = 13, "REMOVED", Person, "This device was removed from its group. Run reset, then pair it again if that was not meant.";
+    Removed = 13, "REMOVED", Person, "This device was removed from its group. If that was not meant, pair it again: what it has not sent comes along. Reset forgets what it holds.";
     /// A signature does not verify.
     BadSignature = 14, "BAD_SIGNATURE", Peer, "The sender or the relay is faulty or hostile; nothing was changed.";
     /// Making a group here wants an access token.
@@ -122,6 +122,12 @@ codes! {
     /// The group's newest state is signed by nobody whom this device knows, so that a relay may have made it up.
     UnknownSigner = 44, "UNKNOWN_SIGNER", Device, "Devices came to the group that this one never met, and one of them changed it last. Keep a device online that this one knows: it renews its keys within eight days, and this one comes back by itself; or reset this one and pair it again.";
 
+    /// This device was away for so long that the relay kept nothing for it but changes of the group.
+    Lapsed = 45, "LAPSED", Device, "This device was away for long. It fetches what it missed from the others by itself: keep it and another device online.";
+
+    /// A short code was asked for in a group of FIPS-approved algorithms, or in a build that has no others.
+    CodeNotApproved = 46, "CODE_NOT_APPROVED", Caller, "Use the link or the QR: short codes stand on SPAKE2, which FIPS does not approve.";
+
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";
     /// The link's time is over.
@@ -146,6 +152,16 @@ codes! {
     CodeInvalid = 60, "CODE_INVALID", Person, "Compare it with what the other device shows, a number and three words, and type it again.";
     /// A short code was asked for where no relay can match it.
     CodeNeedsRelay = 61, "CODE_NEEDS_RELAY", Caller, "Use the link or the QR, or give both devices the address of one relay.";
+    /// What was typed is no recovery kit; nobody has been told of it.
+    KitInvalid = 62, "KIT_INVALID", Person, "Compare it with what was written down, 24 words in their order, and type it again.";
+    /// The relay knows no group with this recovery kit.
+    KitUnknown = 63, "KIT_UNKNOWN", Person, "Check the relay's address beside the words. If it is right, no group there has this kit, or none of its devices has connected since the kit was made.";
+    /// The group has another recovery kit by now, or none.
+    KitReplaced = 64, "KIT_REPLACED", Person, "These words were replaced by newer ones: use those. The old ones are worth nothing any more.";
+    /// No member of the group vouches for what the relay shows.
+    KitForged = 65, "KIT_FORGED", Peer, "No device with this kit vouches for what the relay shows. Nothing was changed. If any device of the group still runs, connect it once, or make a new kit there; else the relay is faulty or hostile.";
+    /// A recovery kit needs a relay that outlives the devices.
+    KitNeedsRelay = 66, "KIT_NEEDS_RELAY", Caller, "Give the group a relay of its own: one that a device hosts is lost with that device.";
 
     /// The relay does not answer.
     RelayUnreachable = 70, "RELAY_UNREACHABLE", Relay, "Check the network and the relay's address. What was pushed is kept and goes later.";
@@ -181,6 +197,31 @@ codes! {
     Closed = 95, "CLOSED", Caller, "The client was closed. Make a new one.";
     /// Two different blobs carry one id.
     IdConflict = 96, "ID_CONFLICT", Peer, "Two different blobs carry one id; the first was kept and the other is on record.";
+
+    /// The keys in this home, or a backup, are locked by a passphrase, and none was given.
+    PassphraseNeeded = 100, "PASSPHRASE_NEEDED", Person, "Give the passphrase. If it is lost, reset deletes this device, and it can be paired again.";
+    /// The passphrase is not the one that the keys or the backup were locked with.
+    WrongPassphrase = 101, "WRONG_PASSPHRASE", Person, "Type the passphrase again; nothing was changed. If it is lost, reset deletes this device, and it can be paired again.";
+    /// The file that holds this home's keys is damaged, gone, or another home's.
+    VaultDamaged = 102, "VAULT_DAMAGED", Device, "Put the file 'vault' of this home back from a copy. Without one, reset deletes this device, and it can be paired again.";
+    /// A passphrase's derivation has parameters that no build writes.
+    VaultParameters = 103, "VAULT_PARAMETERS", Device, "Somebody has changed the file, or made it too weak. Put it back from a copy; without one, reset deletes this device, and it can be paired again.";
+    /// No keychain answers on this system.
+    KeychainMissing = 104, "KEYCHAIN_MISSING", Person, "Start the system's keychain and try again. Without it, use a passphrase or a key file for a new device; reset deletes the one that is here.";
+    /// The keychain is locked, or somebody said no.
+    KeychainLocked = 105, "KEYCHAIN_LOCKED", Person, "Unlock the system's keychain and try again. If that cannot be done, reset deletes this device, and it can be paired again.";
+    /// The keychain has no entry for this home.
+    KeychainEntryGone = 106, "KEYCHAIN_ENTRY_GONE", Device, "The keychain has lost this device's key, or is another person's or machine's. Bring it back, or reset this device and pair it again; other devices still have the data.";
+    /// A newer build has written the file that holds this home's keys.
+    VaultNewer = 107, "VAULT_NEWER", Person, "Update the app. With this build, reset deletes this device, and it can be paired again.";
+    /// A backup that is damaged, or a file that is none.
+    BackupDamaged = 108, "BACKUP_DAMAGED", Person, "Use another copy of the backup; nothing was changed.";
+    /// A backup that ends before its end.
+    BackupTruncated = 109, "BACKUP_TRUNCATED", Person, "Copy the whole file again, or use another copy of the backup; nothing was changed.";
+    /// A backup that a newer build has written.
+    BackupNewer = 110, "BACKUP_NEWER", Person, "Update the app, then import the backup; nothing was changed.";
+    /// Somebody ended what was being done.
+    BackupCancelled = 111, "BACKUP_CANCELLED", Person, "Nothing was changed. Begin again when it suits.";
 }
 
 impl std::fmt::Display for Code {

@@ -41,6 +41,10 @@ pub const STATEMENT_BYTES: usize = 64 * KIB;
 pub const MEMBERS: usize = 128;
 /// How many relays a group's settings may name.
 pub const RELAYS: usize = 8;
+/// The largest HPKE public key of a recovery kit, in bytes. One of X-Wing has 1,216.
+pub const KIT_SEAL_KEY_BYTES: usize = 2 * KIB;
+/// How many groups with one recovery key are looked at: the first that its members vouch for is the one.
+pub const KIT_GROUPS: u8 = 8;
 /// The longest relay address, in bytes.
 pub const ADDRESS_BYTES: usize = 512;
 
@@ -60,6 +64,9 @@ pub const NAMEPLATE: u32 = 999_999;
 pub const NAMEPLATE_TRIES: u32 = 10;
 /// How often a person may type a check code.
 pub const CHECK_CODE_TRIES: u8 = 2;
+
+/// How long a relay may take to answer, beside the time that the bytes take on a line of 4 KiB a second.
+pub const ANSWER: Duration = Duration::from_secs(60);
 
 /// How long a commit is provisional at the most.
 pub const PROVISIONAL: Duration = Duration::from_secs(10);
@@ -95,3 +102,29 @@ pub const RENEW_REST: Duration = Duration::from_secs(600);
 pub const REPLACE_KEY_REST: Duration = Duration::from_secs(3600);
 /// How long nothing may have been heard of a member before it is called stale.
 pub const STALE_PEER: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The longest passphrase, in bytes of UTF-8.
+pub const PASSPHRASE_BYTES: usize = KIB;
+/// The shortest new passphrase, in characters.
+pub const PASSPHRASE_CHARS: usize = 8;
+/// The least memory that a passphrase's derivation fills, in KiB.
+pub const KDF_MEMORY_MIN_KIB: u32 = 12 * 1024;
+/// The most memory that it may fill, in KiB.
+pub const KDF_MEMORY_MAX_KIB: u32 = 256 * 1024;
+/// How often it may go through that memory.
+pub const KDF_PASSES_MAX: u8 = 10;
+/// The least that it does: memory in KiB, times passes.
+pub const KDF_WORK_MIN_KIB: u64 = 36 * 1024;
+/// The plaintext of a backup's chunk, in bytes; the last may be shorter. With its tag it is 64 KiB.
+pub const BACKUP_CHUNK_BYTES: usize = 64 * KIB - 16;
+/// How long a relay hears nothing of a device until that holds back nothing any more; at the most, as nobody has the keys of
+/// what it would keep. Each device's own measure of the others, too.
+pub const MAX_LAG: Duration = EPOCH_KEY_RETENTION;
+/// How long nothing may have been heard of a member before the others put it out.
+pub const EXPIRE_PEER: Duration = Duration::from_secs(180 * 24 * 3600);
+/// How long after the first of them each further member waits to put out one that has expired.
+pub const EXPIRE_TURN: Duration = Duration::from_secs(24 * 3600);
+/// How much of the time between two connections a device counts as silence of the others, at the most.
+pub const LISTEN_STEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often a device calls the roll anew while it misses something.
+pub const ROLL_CALL_EVERY: Duration = Duration::from_secs(3600);

@@ -118,8 +118,8 @@ fn is_between(c: char) -> bool {
     c.is_whitespace() || matches!(c, '-' | '_' | ',' | '.' | '\u{2010}'..='\u{2015}' | '\u{2212}')
 }
 
-/// The place in the list of a word, or of the one that begins so.
-fn word(typed: &str) -> Option<u16> {
+/// The place in BIP39's English list of a word in lower case, or of the one that begins so.
+pub fn word(typed: &str) -> Option<u16> {
     let list = Language::English.word_list();
     // The list is in order, so the first that is not less is the word itself or the first that begins so.
     let at = list.partition_point(|word| *word < typed);

@@ -1,9 +1,10 @@
 //! The group and this device in it: status, members, leaving.
 
-use sync_client::DeviceId;
+use sync_client::{Code, DeviceId, SyncError};
 
 use super::data::parse;
 use super::{App, Done};
+use crate::alert_types::SyncAlert;
 use crate::types::{Member, SyncFinding, SyncStatus};
 
 /// How things stand.
@@ -25,6 +26,23 @@ pub(crate) async fn doctor(app: App<'_>) -> Done<Vec<SyncFinding>> {
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn devices(app: App<'_>) -> Done<Vec<Member>> {
     Ok(app.client().await?.devices().await?.into_iter().map(Into::into).collect())
+}
+
+/// What a person should hear of and may have missed, newest first.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn alerts(app: App<'_>) -> Done<Vec<SyncAlert>> {
+    Ok(app.client().await?.alerts().await?.into_iter().map(Into::into).collect())
+}
+
+/// Notes that a person has seen the alerts up to a number.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn alerts_seen(app: App<'_>, up_to: String) -> Done {
+    let up_to = up_to
+        .parse::<u64>()
+        .map_err(|_| SyncError::new(Code::InvalidArgument, "an alert's number is a decimal number"))?;
+    Ok(app.client().await?.alerts_seen(up_to).await?)
 }
 
 /// Puts a device out of the group. The event `device` tells when it is done. One that is lost deletes what it holds when it next

@@ -3,6 +3,8 @@
 pub(crate) mod data;
 pub(crate) mod group;
 pub(crate) mod pairing;
+pub(crate) mod recovery;
+pub(crate) mod vault;
 
 use std::sync::Arc;
 

@@ -100,12 +100,16 @@ pub(super) fn tally(outcome: &Outcome) -> Tally {
 
 pub(super) fn about(request: &Request) -> About {
     match request {
-        Request::Attach { .. } | Request::Create { .. } | Request::Detach | Request::Timeout(_) => About::Session,
+        Request::Attach { .. }
+        | Request::Create { .. }
+        | Request::Recover { .. }
+        | Request::Detach
+        | Request::Timeout(_) => About::Session,
         Request::Push(_) => About::Push,
-        Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored => About::Acknowledge,
+        Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored | Request::Vouch(_) => About::Acknowledge,
         Request::GroupInfo(_) => About::GroupInfo,
         Request::Heads(_) => About::Push,
-        Request::Commit(_) => About::Commit,
+        Request::Commit(_) | Request::Recovery { .. } => About::Commit,
         Request::Presence(_) => About::Presence,
     }
 }

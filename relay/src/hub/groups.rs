@@ -194,7 +194,7 @@ mod tests {
     fn state(group: GroupId) -> Place {
         let row = GroupRow {
             group,
-            suite: Suite::XWing,
+            suite: Suite::FOUNDED,
             epoch: 0,
             snapshot: Bytes::from([]),
             group_info: Bytes::from([]),
@@ -212,6 +212,8 @@ mod tests {
             statements: vec![],
             welcomes: vec![],
             index: vec![],
+            kits: vec![],
+            vouches: vec![],
         })))
     }
 

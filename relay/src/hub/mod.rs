@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
-use sync_types::frame::{Attach, Commit, Head};
+use sync_sqlite::Forward;
+use sync_types::frame::{Attach, Commit, Head, Recovery, Vouch};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
-use crate::mailbox::{Limits, Proof, Stated, Verified};
+use crate::mailbox::{Kit, Limits, Proof, Stated, Verified};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -19,6 +20,7 @@ mod batch;
 mod groups;
 mod inbox;
 mod notices;
+mod served;
 mod writer;
 
 pub(crate) use inbox::{Event, Inbox};
@@ -65,6 +67,12 @@ pub(crate) enum Request {
     GroupInfo(Option<DeviceId>),
     /// To have these ends of chains known.
     Heads(Vec<Head>),
+    /// To keep its word for the group's state.
+    Vouch(Vouch),
+    /// With a recovery kit: to have what a recovery of this group is made from.
+    Recover { group: GroupId, kit: Kit, inbox: Arc<Inbox> },
+    /// With a recovery kit: to come in, and put everybody else out.
+    Recovery { group: GroupId, kit: Kit, recovery: Box<Recovery>, inbox: Arc<Inbox> },
     /// It is gone.
     Detach,
     /// Nobody's request: something is due in this group.
@@ -87,6 +95,7 @@ pub(crate) struct Parts {
     pub(crate) access: Access,
     pub(crate) limits: ServerLimits,
     pub(crate) quotas: Limits,
+    pub(crate) forward: Forward,
 }
 
 /// One session's way to the hub. Dropping it detaches the session.
@@ -177,21 +186,24 @@ impl Request {
         match self {
             Self::Push(envelopes) => envelopes.weight(),
             Self::Create { group_info, .. } => group_info.len(),
-            Self::Commit(commit) => {
-                commit.commit.len()
-                    + commit.group_info.len()
-                    + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
-            }
+            Self::Commit(commit) => commit_weight(commit),
+            Self::Recovery { recovery, .. } => commit_weight(&recovery.join) + commit_weight(&recovery.removal),
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),
             Self::Attach { .. }
             | Self::WelcomeStored
             | Self::GroupInfo(_)
             | Self::Heads(_)
+            | Self::Vouch(_)
+            | Self::Recover { .. }
             | Self::Detach
             | Self::Timeout(_) => 0,
         }
     }
+}
+
+fn commit_weight(commit: &Commit) -> usize {
+    commit.commit.len() + commit.group_info.len() + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
 }
 
 /// Milliseconds since the Unix epoch: the relay's one clock.

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use sync_sqlite::crash::point;
 use sync_types::frame::{About, Attach, FromRelay};
-use sync_types::{Code, GroupId, Opaque};
+use sync_types::{Code, DeviceId, GroupId, Opaque};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Place};
+use super::served::Served;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::config::Access;
 use crate::crash;
-use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Proof, Refusal, first_cursor};
+use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal, first_cursor};
 use crate::store::{GroupRows, StoreError};
 
 /// How many requests share a transaction.
@@ -30,6 +31,9 @@ const AGAIN_MS: u64 = 1_000;
 const IDLE: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_millis(20);
 
+/// How often it is noted for how long the relay has run, while anything happens.
+const SAVE_EVERY: Duration = Duration::from_secs(600);
+
 /// Why the result of a load is always there.
 const LOADS: &str = "a store returns errors, and nobody aborts a load";
 
@@ -42,6 +46,7 @@ pub(super) struct Writer {
     tidy_at: Option<Instant>,
     /// Behind which groups get their cursors.
     first_cursor: u64,
+    served: Served,
 }
 
 struct Loaded {
@@ -52,13 +57,18 @@ struct Loaded {
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
         let groups = Groups::new(parts.limits.groups_cached);
-        Self { groups, parts, loads: JoinSet::new(), tidy_at: None, first_cursor: first_cursor(now_ms()) }
+        let first_cursor = first_cursor(now_ms() + parts.forward.ms());
+        let served = Served::new(parts.forward.clone());
+        Self { groups, parts, loads: JoinSet::new(), tidy_at: None, first_cursor, served }
     }
 
     pub(super) async fn run(mut self, mut ops: mpsc::Receiver<Op>, mut stop: mpsc::Receiver<oneshot::Sender<()>>) {
         let mut done = None;
+        self.served.load(&*self.parts.store).await;
+        let mut forwarded = self.parts.forward.watch();
         loop {
             let mut batch = Batch::default();
+            let now_ms = self.now_ms();
             tokio::select! {
                 biased;
                 told = stop.recv(), if done.is_none() => {
@@ -71,7 +81,8 @@ impl Writer {
                     Some(op) => self.take(op, &mut batch),
                     None => break,
                 },
-                () = until(self.groups.next_due()) => self.take_due(&mut batch),
+                () = until(self.groups.next_due(), now_ms) => self.take_due(&mut batch),
+                Ok(()) = forwarded.changed() => self.take_due(&mut batch),
                 () = sleep_until(self.tidy_at.unwrap_or_else(Instant::now)), if self.tidy_at.is_some() => {
                     self.tidy().await;
                 }
@@ -87,7 +98,9 @@ impl Writer {
                 }
             }
             self.finish(batch).await;
+            self.served.save(&*self.parts.store, SAVE_EVERY).await;
         }
+        self.served.save(&*self.parts.store, Duration::ZERO).await;
         for inbox in self.groups.all_inboxes() {
             inbox.close();
         }
@@ -109,7 +122,7 @@ impl Writer {
     }
 
     fn take_due(&mut self, batch: &mut Batch) {
-        for group in self.groups.take_due(now_ms()) {
+        for group in self.groups.take_due(self.now_ms()) {
             let request = Request::Timeout(group);
             self.take(Op { session: 0, request, came: std::time::Instant::now(), _room: None }, batch);
         }
@@ -119,7 +132,7 @@ impl Writer {
     fn take(&mut self, op: Op, batch: &mut Batch) {
         let group = match &op.request {
             Request::Attach { attach, .. } | Request::Create { attach, .. } => Some(attach.group),
-            Request::Timeout(group) => Some(*group),
+            Request::Timeout(group) | Request::Recover { group, .. } | Request::Recovery { group, .. } => Some(*group),
             _ => self.groups.session(op.session).map(|attached| attached.group),
         };
         // A session that was refused, or replaced by another of its device, asks in vain.
@@ -143,7 +156,8 @@ impl Writer {
             Ok(Some(rows)) => {
                 let mut state = GroupState::from_rows(rows);
                 state.begin_at(self.first_cursor);
-                self.groups.set_due(group, state.next_timeout());
+                let due = self.due(&state);
+                self.groups.set_due(group, due);
                 self.groups.set(group, Place::Here(Box::new(state)));
                 // After a failed transaction they have those of a state that never was.
                 self.groups.share_keys(group);
@@ -151,8 +165,10 @@ impl Writer {
             Ok(None) => {}
             Err(e) => {
                 tracing::error!(group = %Short(group), error = %e, "a group cannot be loaded");
-                self.groups
-                    .set_due(group, Some(now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()));
+                self.groups.set_due(
+                    group,
+                    Some(self.now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()),
+                );
                 for op in waiting {
                     self.refuse_unloaded(op, group, &e, batch);
                 }
@@ -174,7 +190,7 @@ impl Writer {
     }
 
     fn decide(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
-        let now = now_ms();
+        let (now, served) = (self.now_ms(), self.served.ms());
         let device = self.groups.session(op.session).map(|attached| attached.device);
         let attached = match op.request {
             Request::Detach => {
@@ -183,7 +199,7 @@ impl Writer {
                 }
                 self.groups.devices(group)
             }
-            Request::Commit(_) => self.groups.devices(group),
+            Request::Commit(_) | Request::Recovery { .. } | Request::Timeout(_) => self.groups.devices(group),
             _ => BTreeSet::new(),
         };
         let mut raised = Vec::new();
@@ -242,20 +258,33 @@ impl Writer {
             (Request::WelcomeStored, Some(state), Some(device)) => state.welcome_stored(device).into(),
             (Request::GroupInfo(signer), Some(state), Some(device)) => state.group_info(device, *signer).into(),
             (Request::Heads(heads), Some(state), Some(device)) => state.take_heads(device, heads).into(),
+            (Request::Vouch(vouch), Some(state), Some(device)) => state.vouch(device, vouch).into(),
+            (Request::Recover { kit, .. }, Some(state), _) => state.recoverable(*kit).into(),
+            (Request::Recovery { kit, recovery, .. }, Some(state), _) => {
+                let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };
+                state.recover(*kit, recovery, context).into()
+            }
+            (Request::Recover { .. } | Request::Recovery { .. }, None, _) => Outcome::Refused(Kit::unknown()),
             (Request::Detach, Some(state), _) => Outcome::Done(Box::new(state.detached(&attached))),
-            (Request::Timeout(_), Some(state), _) => Outcome::Done(Box::new(state.timeout(now))),
+            (Request::Timeout(_), Some(state), _) => {
+                let mut decision = state.timeout(now);
+                decision.writes.extend(state.lapse(served, limits.max_lag_ms, &attached).writes);
+                Outcome::Done(Box::new(decision))
+            }
             // The store lost a group that sessions are attached to, or a session that is gone asked.
             _ => return,
         };
         let created = matches!((&op.request, &outcome), (Request::Create { .. }, Outcome::Attached(_)));
+        let wrote = self.note_seen(&op.request, group, device, &mut outcome, batch);
         let Some(state) = self.groups.state(group) else {
             return batch.add(op, group, outcome, Tally::default(), Vec::new());
         };
         let mut tally = tally(&outcome);
         let after = state.counters();
         tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
-        tally.commits = u64::from(matches!(op.request, Request::Commit(_)) && tally.appended > 0);
-        let due = state.next_timeout();
+        let commits = matches!(op.request, Request::Commit(_) | Request::Recovery { .. });
+        tally.commits = u64::from(commits && tally.appended > 0);
+        let due = self.due(state);
         self.groups.set_due(group, due);
         if tally.commits > 0 {
             self.groups.share_keys(group);
@@ -265,9 +294,53 @@ impl Writer {
             _ => notices::events(&self.groups, group, raised),
         };
         batch.add(op, group, outcome, tally, told);
-        if created && let Some(decided) = batch.decided.last_mut() {
+        if (created || wrote)
+            && let Some(decided) = batch.decided.last_mut()
+        {
             decided.wrote = true;
         }
+    }
+
+    /// Who asks for something is there. True if something was written of that beside what the decision writes.
+    fn note_seen(
+        &mut self,
+        request: &Request,
+        group: GroupId,
+        device: Option<DeviceId>,
+        outcome: &mut Outcome,
+        batch: &mut Batch,
+    ) -> bool {
+        let device = match (request, &*outcome) {
+            (Request::Attach { attach, .. } | Request::Create { attach, .. }, Outcome::Attached(_)) => {
+                Some(attach.device)
+            }
+            (Request::Attach { .. } | Request::Create { .. }, _) => None,
+            _ => device,
+        };
+        let served = self.served.ms();
+        let Some(Place::Here(state)) = self.groups.place(group) else { return false };
+        let Some(write) = device.and_then(|device| state.sign_of_life(device, served)) else { return false };
+        match outcome {
+            Outcome::Done(decision) => decision.writes.push(write),
+            Outcome::Attached(_) | Outcome::Refused(_) => {
+                batch.write(vec![write]);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// When something is due in a group, in milliseconds since the Unix epoch.
+    fn due(&self, state: &GroupState) -> Option<u64> {
+        let now = self.now_ms();
+        let served = self.served.ms();
+        let lapse =
+            state.next_lapse(self.parts.quotas.max_lag_ms).map(|at| now.saturating_add(at.saturating_sub(served)));
+        [state.next_timeout(), lapse].into_iter().flatten().min()
+    }
+
+    fn now_ms(&self) -> u64 {
+        now_ms().saturating_add(self.parts.forward.ms())
     }
 
     fn permits(&self, token: &Opaque, within: bool) -> Result<(), Refusal> {
@@ -368,7 +441,7 @@ impl Writer {
         for group in touched {
             if !self.groups.devices(group).is_empty() {
                 // Whatever was due in the group is due still.
-                self.groups.set_due(group, Some(now_ms() + AGAIN_MS));
+                self.groups.set_due(group, Some(self.now_ms() + AGAIN_MS));
             }
         }
     }
@@ -376,7 +449,10 @@ impl Writer {
     fn tell(&self, decided: Decided) {
         let Decided { op, outcome, told, tally, .. } = decided;
         let inbox = match &op.request {
-            Request::Attach { inbox, .. } | Request::Create { inbox, .. } => Some(inbox),
+            Request::Attach { inbox, .. }
+            | Request::Create { inbox, .. }
+            | Request::Recover { inbox, .. }
+            | Request::Recovery { inbox, .. } => Some(inbox),
             _ => self.groups.session(op.session).map(|attached| &attached.inbox),
         };
         let put = |event| {
@@ -423,9 +499,9 @@ impl Writer {
 }
 
 /// Until something is due; for ever if nothing is.
-async fn until(due_ms: Option<u64>) {
+async fn until(due_ms: Option<u64>, now_ms: u64) {
     match due_ms {
-        Some(due) => tokio::time::sleep(Duration::from_millis(due.saturating_sub(now_ms()))).await,
+        Some(due) => tokio::time::sleep(Duration::from_millis(due.saturating_sub(now_ms))).await,
         None => std::future::pending().await,
     }
 }

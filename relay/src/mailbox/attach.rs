@@ -28,12 +28,14 @@ impl std::fmt::Debug for Proof {
     }
 }
 
-/// What an attached device is told first, in this order: [`Attachment::attached`], its Welcome if one waits, receipts, and
+/// What an attached device is told first, in this order: [`Attachment::attached`], whether it had lapsed, its Welcome if one waits, receipts, and
 /// then entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The first frame.
     pub attached: Attached,
+    /// Up to which cursor entries may be gone that the device has not acknowledged, if it had lapsed.
+    pub lapsed: Option<u64>,
     /// Whether a Welcome lies in the store that may be delivered now.
     pub welcome_waits: bool,
     /// The latest signed acknowledgements that name the device.
@@ -68,7 +70,7 @@ impl GroupState {
         let observed = state_of(observe, request, proof, group_info)?;
         let group = GroupRow {
             group: observed.group,
-            suite: Suite::XWing,
+            suite: observed.suite,
             epoch: observed.epoch,
             snapshot: Bytes::from(observed.snapshot),
             group_info: Bytes::from(group_info),
@@ -77,9 +79,10 @@ impl GroupState {
             provisional: None,
             created_at_ms: now_ms,
         };
-        let member = |(device, key)| MemberRow { device, key, added: 0, start: 0, acknowledged: 0, removed: None };
+        let kit = observed.settings.recovery();
+        let member = |(device, key)| MemberRow { device, key, ..MemberRow::default() };
         let members: Vec<MemberRow> = observed.members.into_iter().map(member).collect();
-        let state = Self::from_rows(GroupRows {
+        let mut state = Self::from_rows(GroupRows {
             group: group.clone(),
             counters: Counters::default(),
             settled: 0,
@@ -88,9 +91,12 @@ impl GroupState {
             statements: Vec::new(),
             welcomes: Vec::new(),
             index: Vec::new(),
+            kits: Vec::new(),
+            vouches: Vec::new(),
         });
         let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
         writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));
+        state.set_kit(kit, first_cursor(now_ms), &mut writes);
         Ok((state, Decision { writes, ..Decision::default() }))
     }
 
@@ -111,6 +117,9 @@ impl GroupState {
         let mut decision = Decision::default();
         if self.current_member(request.device, About::Session).is_ok() && self.group.provisional.is_none() {
             let observed = state_of(observe, request, proof, group_info)?;
+            if observed.suite != self.group.suite {
+                return Err(Refusal::new(About::Session, Code::Suite, "the group is of another cipher suite"));
+            }
             if observed.epoch > self.group.epoch {
                 self.raise(observed, group_info, now_ms, &mut decision);
             }
@@ -137,11 +146,12 @@ impl GroupState {
         }
         for (device, key) in observed.members {
             if let Entry::Vacant(place) = self.members.entry(device) {
-                let row = MemberRow { device, key, added: cursor, start: 0, acknowledged: 0, removed: None };
+                let row = MemberRow { device, key, added: cursor, ..MemberRow::default() };
                 decision.writes.push(Write::PutMember(group, row.clone()));
                 place.insert(row);
             }
         }
+        self.set_kit(observed.settings.recovery(), cursor, &mut decision.writes);
         self.group.epoch = observed.epoch;
         self.group.snapshot = Bytes::from(observed.snapshot);
         self.group.group_info = Bytes::from(group_info);
@@ -184,7 +194,8 @@ impl GroupState {
 
     /// Attaches a member, or a former member for the commits up to its removal. Changes nothing.
     ///
-    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `PROTOCOL` for a cursor of
+    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `SUITE` for another suite than the
+    /// group's, `PROTOCOL` for a cursor of
     /// 2⁶³ and more, and `UNKNOWN_GROUP` when the device has stored more than this relay ever had: then it may come with
     /// [`GroupState::create_again`].
     pub fn attach(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
@@ -192,6 +203,7 @@ impl GroupState {
         let member = self.members.get(&request.device).ok_or_else(stranger)?;
         let view = self.view(request.device).ok_or_else(stranger)?;
         check_proof(&member.key, request, proof)?;
+        check_suite(self.group.suite, request)?;
         if request.stored > NUMBER_MAX {
             return Err(Refusal::new(About::Session, Code::Protocol, "the stored cursor is out of range"));
         }
@@ -215,6 +227,7 @@ impl GroupState {
                 acknowledged: Some(member.acknowledged).filter(|a| *a > member.start).unwrap_or_default(),
                 newest: self.counters.newest,
             },
+            lapsed: Some(member.missed).filter(|m| *m > member.acknowledged && member.removed.is_none()),
             welcome_waits: !newcomer && member.removed.is_none() && self.welcomes.contains_key(&request.device),
             receipts: by_acknowledger.into_values().cloned().collect(),
             view: View { after: view.after.max(request.stored), ..view },
@@ -271,7 +284,16 @@ fn state_of(observe: &dyn Observe, request: &Attach, proof: &Proof, group_info: 
     }
     let key = observed.key_of(request.device).ok_or(refuse(Code::Protocol, "the GroupInfo is without this device"))?;
     check_proof(key, request, proof)?;
+    check_suite(observed.suite, request)?;
     Ok(observed)
+}
+
+/// A device that takes its group for one of another suite has been led astray, or leads.
+fn check_suite(suite: Suite, request: &Attach) -> Result<(), Refusal> {
+    if request.suite == suite as u8 {
+        return Ok(());
+    }
+    Err(Refusal::new(About::Session, Code::Suite, "the group is of another cipher suite"))
 }
 
 fn check_proof(key: &[u8; 32], request: &Attach, proof: &Proof) -> Result<(), Refusal> {

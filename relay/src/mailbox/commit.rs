@@ -73,6 +73,10 @@ impl GroupState {
         if step.committer != device && step.replaced != Some(device) {
             return Err(refuse(Code::CommitRefused, "a commit is brought by the device that made it"));
         }
+        self.check_room(step)
+    }
+
+    pub(super) fn check_room(&self, step: &Step) -> Result<(), Refusal> {
         let next = self.group.epoch.checked_add(1).filter(|next| *next <= NUMBER_MAX);
         if step.after.group != self.id() || Some(step.after.epoch) != next {
             return Err(refuse(Code::Protocol, "the commit does not start the group's next epoch"));
@@ -94,7 +98,7 @@ impl GroupState {
     }
 
     /// Checks that the commit states the head of each device that it removes, and of no other.
-    fn check_cut(&self, step: &Step) -> Result<(), (Option<DeviceId>, Refusal)> {
+    pub(super) fn check_cut(&self, step: &Step) -> Result<(), (Option<DeviceId>, Refusal)> {
         let refuse = |code, message: &'static str| (None, refuse(code, message));
         let cut = mls::cut(&step.authenticated_data, &step.removed)
             .map_err(|_| refuse(Code::CommitRefused, "the cut names exactly the removed devices"))?;
@@ -109,7 +113,7 @@ impl GroupState {
     }
 
     /// Makes a sender's pushes wait, unless they waited a moment ago.
-    fn wait_for_cut(&mut self, sender: Option<DeviceId>, now_ms: u64) {
+    pub(super) fn wait_for_cut(&mut self, sender: Option<DeviceId>, now_ms: u64) {
         self.waits.retain(|_, since| since.saturating_add(CUT_WAIT_AGAIN_MS) > now_ms);
         if let Some(sender) = sender {
             self.waits.entry(sender).or_insert(now_ms);
@@ -144,6 +148,7 @@ impl GroupState {
             group_info,
             last_commit: self.group.last_commit.replace(hash),
         };
+        self.set_kit(step.after.settings.recovery(), cursor, &mut decision.writes);
         self.group.epoch = step.after.epoch;
         self.group.provisional = Some(before);
         self.waits.clear();
@@ -153,7 +158,15 @@ impl GroupState {
         let sponsor = self.members.get(&device).filter(|_| step.replaced.is_none());
         let start = sponsor.map_or(0, |sponsor| sponsor.acknowledged);
         for (newcomer, key) in step.added {
-            let row = MemberRow { device: newcomer, key, added: cursor, start, acknowledged: start, removed: None };
+            let row = MemberRow {
+                device: newcomer,
+                key,
+                added: cursor,
+                start,
+                acknowledged: start,
+                removed: None,
+                ..MemberRow::default()
+            };
             decision.writes.push(Write::PutMember(group, row.clone()));
             self.members.insert(newcomer, row);
         }
@@ -206,6 +219,6 @@ fn provisional_ms() -> u64 {
     u64::try_from(limits::PROVISIONAL.as_millis()).expect("ten seconds in milliseconds fit")
 }
 
-fn refuse(code: Code, message: &'static str) -> Refusal {
+pub(super) fn refuse(code: Code, message: &'static str) -> Refusal {
     Refusal::new(About::Commit, code, message)
 }

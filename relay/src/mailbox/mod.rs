@@ -22,14 +22,17 @@ use crate::store::{Bytes, StoreError, Write};
 mod acknowledge;
 mod attach;
 mod commit;
+mod lapse;
 mod presence;
 mod provisional;
 mod push;
+mod recovery;
 mod state;
 mod verified;
 
 pub use attach::{Attachment, Proof, first_cursor};
 pub use commit::CommitContext;
+pub use recovery::{Kit, check_kit};
 pub use state::{GroupState, View};
 pub use verified::{Keys, Stated, Verified, Verifying};
 
@@ -196,6 +199,8 @@ pub struct Limits {
     pub commit_reserve_bytes: u64,
     /// After how many milliseconds a device refused for quota tries again.
     pub quota_retry_ms: u64,
+    /// After how many milliseconds of silence a member holds back no envelope any more; at most [`limits::MAX_LAG`].
+    pub max_lag_ms: u64,
 }
 
 impl Default for Limits {
@@ -206,6 +211,7 @@ impl Default for Limits {
             envelope_bytes: limits::ENVELOPE_BYTES,
             commit_reserve_bytes: 64 << 20,
             quota_retry_ms: 30_000,
+            max_lag_ms: u64::try_from(limits::MAX_LAG.as_millis()).expect("30 days in milliseconds fit"),
         }
     }
 }

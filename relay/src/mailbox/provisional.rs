@@ -86,6 +86,7 @@ impl GroupState {
         for leaver in removed {
             self.set_removed(leaver, None, &mut decision.writes);
         }
+        self.restore_kit(before.cursor, &mut decision.writes);
         let entry = self.append(EntryKind::Reject, device, Bytes::from(bytes));
         decision.notices.push(Notice::ViewsChanged);
         decision.notices.push(Notice::NewEntries(NewEntries::one(entry.cursor)));
@@ -109,6 +110,9 @@ impl GroupState {
                 decision.writes.push(Write::DeleteWelcome(group, device));
             }
             self.delete_statements(device, &mut decision.writes);
+            if self.vouches.remove(&device).is_some() {
+                decision.writes.push(Write::DeleteVouch(group, device));
+            }
             decision.notices.push(Notice::Removed { device });
         }
         decision.notices.extend(added.into_iter().map(|device| Notice::WelcomeReady { device }));

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::envelope::{Class, Header};
 use sync_types::frame::{About, EntryKind, FromRelay, Head};
 use sync_types::{Code, DeviceId, EntryHash, limits};
@@ -124,7 +126,8 @@ impl GroupState {
                 entries.push(self.append(EntryKind::Envelope, sender, bytes));
             } else {
                 // Nobody has to acknowledge it, so it is deleted before it is ever written.
-                self.next_cursor();
+                let cursor = self.next_cursor();
+                self.note_missed(sender, cursor, &mut decision.writes);
             }
         }
         let kept = entries.len();
@@ -280,7 +283,8 @@ impl Batch<'_> {
         let held = self.state.counters;
         let entries = held.entries + self.entries + 1;
         let bytes = held.bytes + self.bytes + size;
-        if entries > self.limits.group_entries || bytes > self.limits.group_bytes {
+        let full = entries > self.limits.group_entries || bytes > self.limits.group_bytes;
+        if full && stands(Defence::Quota) {
             let refusal = refuse(Code::Quota, "the group's quota is used up");
             return Err(refusal.retry_after(self.limits.quota_retry_ms));
         }

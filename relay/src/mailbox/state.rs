@@ -10,8 +10,8 @@ use sync_types::{DeviceId, EntryHash, GroupId, limits};
 use super::Keys;
 use super::push::PutOff;
 use crate::store::{
-    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, StatementRow,
-    WelcomeRow, Write,
+    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, StatementRow,
+    VouchRow, WelcomeRow, Write,
 };
 
 /// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed.
@@ -29,6 +29,8 @@ pub struct GroupState {
     pub(super) statements: BTreeMap<(DeviceId, DeviceId), Bytes>,
     /// The cursor of the commit that each waiting Welcome belongs to.
     pub(super) welcomes: BTreeMap<DeviceId, u64>,
+    pub(super) kits: BTreeMap<[u8; 32], KitRow>,
+    pub(super) vouches: BTreeMap<DeviceId, VouchRow>,
     /// Held envelopes by sender, as (cursor, bytes).
     envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
     /// Held commits and rejects, by cursor.
@@ -37,6 +39,10 @@ pub struct GroupState {
     pub(super) waits: BTreeMap<DeviceId, u64>,
     /// Which envelope each sender was told to send again later. Not on disk: it is over within seconds.
     pub(super) put_off: BTreeMap<DeviceId, PutOff>,
+    /// Members that no envelope waits for. Not on disk: it follows from when they were seen.
+    pub(super) lapsed: BTreeSet<DeviceId>,
+    /// When each member was last seen, where that is later than what is on disk.
+    pub(super) seen: BTreeMap<DeviceId, u64>,
 }
 
 /// What a device may be shown of its group's log.
@@ -84,10 +90,14 @@ impl GroupState {
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
             statements,
             welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
+            kits: rows.kits.into_iter().map(|k| (k.key, k)).collect(),
+            vouches: rows.vouches.into_iter().map(|v| (v.device, v)).collect(),
             envelopes,
             commits,
             waits: BTreeMap::new(),
             put_off: BTreeMap::new(),
+            lapsed: BTreeSet::new(),
+            seen: BTreeMap::new(),
         }
     }
 
@@ -117,6 +127,8 @@ impl GroupState {
             statements: self.statements.iter().map(statement).collect(),
             welcomes: self.welcomes.iter().map(|(&device, &cursor)| WelcomeRow { device, cursor }).collect(),
             index,
+            kits: self.kits.values().copied().collect(),
+            vouches: self.vouches.values().copied().collect(),
         }
     }
 
@@ -199,10 +211,11 @@ impl GroupState {
 
     /// Whether an envelope of this sender has to wait for anybody.
     pub(super) fn has_reader_beside(&self, sender: DeviceId) -> bool {
-        self.holders().any(|m| m.device != sender)
+        self.holders().any(|m| m.device != sender && !self.lapsed.contains(&m.device))
     }
 
-    /// Whose acknowledgement envelopes wait for: current members, and those that a reject would bring back.
+    /// Whose acknowledgement commits wait for, and envelopes unless it has lapsed: current members, and those that a reject
+    /// would bring back.
     fn holders(&self) -> impl Iterator<Item = &MemberRow> {
         let provisional = self.provisional_cursor();
         self.members.values().filter(move |m| m.removed.is_none_or(|r| Some(r.cursor) == provisional))
@@ -257,7 +270,9 @@ impl GroupState {
     pub(super) fn collect(&mut self, after: u64, writes: &mut Vec<Write>) -> bool {
         let group = self.id();
         let (slowest, least, second) = self.slowest_holders();
+        let all = self.holders().map(|m| m.acknowledged).min().unwrap_or(u64::MAX);
         let owed = self.owed();
+        let mut gone = Vec::new();
         let before = self.counters.entries;
         let counters = &mut self.counters;
         let mut forget = |size: u32| {
@@ -272,13 +287,14 @@ impl GroupState {
                 up_to = Some(cursor);
             }
             writes.extend(up_to.map(|up_to| Write::DeleteEnvelopes { group, sender, up_to }));
+            gone.extend(up_to.map(|up_to| (sender, up_to)));
             !held.is_empty()
         });
         let waits = |cursor: u64| {
             let next = owed.partition_point(|(_, removal)| *removal < cursor);
             owed.get(next).is_some_and(|(acknowledged, _)| *acknowledged < cursor)
         };
-        let beyond = self.commits.range(after.saturating_add(1)..).take_while(|(cursor, _)| **cursor <= least);
+        let beyond = self.commits.range(after.saturating_add(1)..).take_while(|(cursor, _)| **cursor <= all);
         let over: Vec<u64> = beyond.map(|(cursor, _)| *cursor).filter(|cursor| !waits(*cursor)).collect();
         for cursor in &over {
             forget(self.commits.remove(cursor).map_or(0, |row| row.size));
@@ -289,6 +305,9 @@ impl GroupState {
         } else {
             // Among those that go stay others that a former member is owed.
             writes.extend(over.iter().map(|&cursor| Write::DeleteCommit { group, cursor }));
+        }
+        for (sender, up_to) in gone {
+            self.note_missed(sender, up_to, writes);
         }
         self.counters.entries != before
     }
@@ -309,10 +328,11 @@ impl GroupState {
         owed
     }
 
-    /// Who of the holders has acknowledged least and up to where, and the least of all others. `u64::MAX` for nobody.
+    /// Who of the holders that have not lapsed has acknowledged least and up to where, and the least of all others.
+    /// `u64::MAX` for nobody.
     fn slowest_holders(&self) -> (Option<DeviceId>, u64, u64) {
         let (mut slowest, mut least, mut second) = (None, u64::MAX, u64::MAX);
-        for member in self.holders() {
+        for member in self.holders().filter(|m| !self.lapsed.contains(&m.device)) {
             if slowest.is_none() || member.acknowledged < least {
                 second = least;
                 (slowest, least) = (Some(member.device), member.acknowledged);
@@ -342,6 +362,7 @@ impl GroupState {
             .collect();
         for device in &due {
             self.members.remove(device);
+            self.seen.remove(device);
             self.delete_statements(*device, writes);
             writes.push(Write::DeleteMember(self.id(), *device));
         }

@@ -156,11 +156,12 @@ impl Relay {
         };
         let hub = Hub::start(Parts {
             store: store.clone(),
-            observe: Arc::new(Observer::new(sync_rules::mls::crypto())),
+            observe: Arc::new(Observer::new(sync_rules::mls::Crypto::every())),
             metrics: metrics.clone(),
             access: config.access.clone(),
             limits: config.limits.clone(),
             quotas: config.quotas,
+            forward: config.forward.clone(),
         });
         let shared = Arc::new(Shared {
             hub,

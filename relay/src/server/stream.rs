@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sync_types::frame::{self, About, FromRelay, SlotSide};
+use sync_types::frame::{self, About, FromRelay, Recover, SlotSide};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
@@ -13,7 +13,7 @@ use super::origin::{MemberHere, Origin};
 use super::pairing::Pairings;
 use super::{Shared, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request};
-use crate::mailbox::{Refusal, Verifying, View};
+use crate::mailbox::{Kit, Proof, Refusal, Verifying, View, check_kit};
 use crate::metrics::Gauge;
 use crate::rendezvous::PartyId;
 use crate::session::{Action, Ask, Session};
@@ -31,6 +31,8 @@ struct Stream<'a> {
     origin: Origin,
     /// While a member is attached.
     member: Mutex<Option<MemberHere>>,
+    /// Who came with a recovery kit, and the group that it leads to.
+    kit: Mutex<Option<(GroupId, Kit)>>,
 }
 
 /// Counts while it lives.
@@ -75,6 +77,7 @@ where
         whom: Mutex::default(),
         origin,
         member: Mutex::default(),
+        kit: Mutex::default(),
     };
     let mut stopping = shared.stopping.subscribe();
     let asks = async {
@@ -166,6 +169,16 @@ impl Stream<'_> {
         Err(Refusal::new(About::Slot, Code::AccessDenied, message))
     }
 
+    /// The group that a recovery kit leads to, once its holder has proved to have it.
+    async fn group_of_kit(&self, request: &Recover, proof: &Proof) -> Result<(GroupId, Kit), Refusal> {
+        let kit = check_kit(request, proof)?;
+        let groups = self.shared.store.kits(kit.key()).await.map_err(|e| Refusal::of_store(About::Session, &e))?;
+        let current = groups.iter().filter(|(_, current)| *current).nth(usize::from(request.skip));
+        // One that had it says so itself.
+        let former = groups.first().filter(|_| request.skip == 0);
+        current.or(former).map(|(group, _)| (*group, kit)).ok_or_else(Kit::unknown)
+    }
+
     fn reply(&self, frame: FromRelay) {
         if let FromRelay::Refused(refused) = &frame {
             self.shared.metrics.refused(refused.code());
@@ -220,6 +233,20 @@ impl Stream<'_> {
             Ask::WelcomeStored => Request::WelcomeStored,
             Ask::GroupInfo(signer) => Request::GroupInfo(signer),
             Ask::Heads(heads) => Request::Heads(heads),
+            Ask::Vouch(vouch) => Request::Vouch(vouch),
+            Ask::Recover(request, proof) => match self.group_of_kit(&request, &proof).await {
+                Ok((group, kit)) => {
+                    *self.kit.lock().unwrap_or_else(PoisonError::into_inner) = Some((group, kit));
+                    Request::Recover { group, kit, inbox }
+                }
+                Err(refusal) => return self.entered(Err(refusal)),
+            },
+            Ask::Recovery(recovery) => {
+                let kit = *self.kit.lock().unwrap_or_else(PoisonError::into_inner);
+                // Only who was shown a group comes so far.
+                let Some((group, kit)) = kit else { return false };
+                Request::Recovery { group, kit, recovery, inbox }
+            }
             Ask::OpenSlot(request) => {
                 let shows = request.side == SlotSide::Shows;
                 let outcome = if shows { self.may_show() } else { Ok(()) }

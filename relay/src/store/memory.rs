@@ -7,8 +7,8 @@ use sync_types::frame::EntryKind;
 use sync_types::{DeviceId, GroupId};
 
 use super::{
-    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, StatementRow, Store,
-    StoreError, StoreFuture, StoreStats, WelcomeRow, Write, tail,
+    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, StatementRow,
+    Store, StoreError, StoreFuture, StoreStats, VouchRow, WelcomeRow, Write, tail,
 };
 
 /// [`Store`] over ordered maps. Every future is ready at once.
@@ -23,6 +23,7 @@ struct Inner {
     /// While commits return early: what a loss of power would leave.
     synced: Option<BTreeMap<GroupId, Tables>>,
     fail_next: Option<StoreError>,
+    served_ms: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ struct Tables {
     heads: BTreeMap<DeviceId, HeadRow>,
     statements: BTreeMap<(DeviceId, DeviceId), Bytes>,
     welcomes: BTreeMap<DeviceId, (WelcomeRow, Bytes)>,
+    kits: BTreeMap<[u8; 32], KitRow>,
+    vouches: BTreeMap<DeviceId, VouchRow>,
     entries: BTreeMap<u64, EntryRow>,
     /// Cursors of the held envelopes, so that deleting them looks at no other.
     by_sender: BTreeMap<DeviceId, BTreeSet<u64>>,
@@ -98,6 +101,27 @@ impl Store for MemoryStore {
         let inner = self.inner();
         let bytes = inner.groups.get(&group).and_then(|t| t.welcomes.get(&device)).map(|(_, bytes)| bytes.clone());
         Box::pin(std::future::ready(Ok(bytes)))
+    }
+
+    fn served(&self) -> StoreFuture<'_, u64> {
+        let served_ms = self.inner().served_ms;
+        Box::pin(std::future::ready(Ok(served_ms)))
+    }
+
+    fn set_served(&self, served_ms: u64) -> StoreFuture<'_, ()> {
+        let mut inner = self.inner();
+        inner.served_ms = inner.served_ms.max(served_ms);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
+        let inner = self.inner();
+        let mut found: Vec<(u64, GroupId, bool)> = Vec::new();
+        for (group, tables) in inner.groups.iter().filter(|(_, tables)| tables.group.is_some()) {
+            found.extend(tables.kits.get(&key).map(|kit| (kit.from, *group, kit.until.is_none())));
+        }
+        found.sort_unstable();
+        Box::pin(std::future::ready(Ok(found.into_iter().map(|(_, group, current)| (group, current)).collect())))
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
@@ -181,6 +205,18 @@ impl Tables {
             Write::DeleteWelcome(_, device) => {
                 self.welcomes.remove(&device);
             }
+            Write::PutKit(_, row) => {
+                self.kits.insert(row.key, row);
+            }
+            Write::DeleteKit(_, key) => {
+                self.kits.remove(&key);
+            }
+            Write::PutVouch(_, row) => {
+                self.vouches.insert(row.device, row);
+            }
+            Write::DeleteVouch(_, device) => {
+                self.vouches.remove(&device);
+            }
         }
     }
 
@@ -213,6 +249,8 @@ impl Tables {
             statements: self.statements.iter().map(statement).collect(),
             welcomes: self.welcomes.values().map(|(row, _)| *row).collect(),
             index: self.entries.values().map(index).collect(),
+            kits: self.kits.values().copied().collect(),
+            vouches: self.vouches.values().copied().collect(),
         };
         let last = tail::last_envelopes(&rows);
         let bodies = last.iter().filter_map(|cursor| self.entries.get(cursor)).map(|row| row.bytes.clone()).collect();

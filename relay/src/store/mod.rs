@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use sync_types::frame::{EntryKind, Head};
+use sync_types::frame::{EntryKind, Head, Mac};
 use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 
 mod memory;
@@ -37,6 +37,19 @@ pub trait Store: Send + Sync {
 
     /// The Welcome that waits for a device.
     fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>>;
+
+    /// For how many milliseconds relays have run on this store, as [`Store::set_served`] was told last; 0 at first.
+    fn served(&self) -> StoreFuture<'_, u64> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    /// Notes for how many milliseconds relays have run on this store. A number below the one before changes nothing.
+    fn set_served(&self, _served_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The groups that have or had this recovery key, and whether it still is theirs, in the order in which they got it.
+    fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>>;
 
     /// Totals over all groups, for metrics and quotas.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
@@ -85,6 +98,10 @@ pub struct GroupRows {
     pub welcomes: Vec<WelcomeRow>,
     /// The entries that are held, without bodies, in the order of their cursors.
     pub index: Vec<IndexRow>,
+    /// The group's recovery keys, present and former, in the order of their bytes.
+    pub kits: Vec<KitRow>,
+    /// What members said of the group's state for whoever comes with the kit, in the order of their ids.
+    pub vouches: Vec<VouchRow>,
 }
 
 /// What changes with a commit only.
@@ -143,7 +160,7 @@ pub struct Counters {
 }
 
 /// A member or former member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberRow {
     /// The device.
     pub device: DeviceId,
@@ -157,6 +174,10 @@ pub struct MemberRow {
     pub acknowledged: u64,
     /// Set for a former member.
     pub removed: Option<Removal>,
+    /// When it was last seen, in the relay's own time ([`Store::served`]); 0 before it was first looked at.
+    pub seen_ms: u64,
+    /// Entries up to this cursor may be gone although it has not acknowledged them, as it had lapsed.
+    pub missed: u64,
 }
 
 /// When a member stopped being one.
@@ -197,6 +218,28 @@ pub struct WelcomeRow {
     pub device: DeviceId,
     /// The cursor of the commit that it belongs to.
     pub cursor: u64,
+}
+
+/// A recovery key of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KitRow {
+    /// The key.
+    pub key: [u8; 32],
+    /// The cursor of the commit that put it into the settings, or one of that time.
+    pub from: u64,
+    /// The cursor of the commit that put another, or none, in its place.
+    pub until: Option<u64>,
+}
+
+/// A member's word for the group's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VouchRow {
+    /// Which member.
+    pub device: DeviceId,
+    /// The epoch that it speaks of.
+    pub epoch: u64,
+    /// The MAC under the kit's key, which this relay does not have.
+    pub mac: Mac,
 }
 
 /// A held entry without its body.
@@ -311,6 +354,14 @@ pub enum Write {
     PutWelcome(GroupId, WelcomeRow, Bytes),
     /// Forgets a Welcome.
     DeleteWelcome(GroupId, DeviceId),
+    /// A recovery key.
+    PutKit(GroupId, KitRow),
+    /// Forgets a recovery key.
+    DeleteKit(GroupId, [u8; 32]),
+    /// A member's word for the group's state, in the place of its last one.
+    PutVouch(GroupId, VouchRow),
+    /// Forgets a member's word.
+    DeleteVouch(GroupId, DeviceId),
 }
 
 impl Write {
@@ -330,7 +381,11 @@ impl Write {
             | Self::DeleteCommits { group, .. }
             | Self::DeleteCommit { group, .. }
             | Self::PutWelcome(group, ..)
-            | Self::DeleteWelcome(group, ..) => *group,
+            | Self::DeleteWelcome(group, ..)
+            | Self::PutKit(group, ..)
+            | Self::DeleteKit(group, ..)
+            | Self::PutVouch(group, ..)
+            | Self::DeleteVouch(group, ..) => *group,
         }
     }
 }

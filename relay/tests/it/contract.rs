@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sync_relay::store::{
-    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, IndexRow, MemberRow, MemoryStore, Provisional, Removal,
-    StatementRow, Store, StoreError, WelcomeRow, Write,
+    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, IndexRow, KitRow, MemberRow, MemoryStore, Provisional,
+    Removal, StatementRow, Store, StoreError, VouchRow, WelcomeRow, Write,
 };
-use sync_types::frame::{EntryKind, Head, Signature};
+use sync_types::frame::{EntryKind, Head, Mac, Signature};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
 use crate::support::{Peer, now};
@@ -20,6 +20,7 @@ pub(crate) async fn run<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
     an_unknown_group_is_none(&make().await).await;
     rows_come_back_as_written(&make().await).await;
     groups_do_not_mix(&make().await).await;
+    kits_lead_to_their_groups(&make().await).await;
     entries_come_in_order_within_limits(&make().await).await;
     deletes_take_what_they_name(&make().await).await;
     entries_move_counters_and_heads_by_themselves(&make().await).await;
@@ -126,6 +127,39 @@ async fn groups_do_not_mix(store: &impl Store) {
     assert_eq!((rows.index.len(), rows.members.len(), rows.welcomes.len()), (0, 0, 0));
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.groups, stats.entries, stats.bytes), (2, 1, 10));
+}
+
+async fn kits_lead_to_their_groups(store: &impl Store) {
+    let (one, two, key, other) = (GroupId([1; 32]), GroupId([2; 32]), [7; 32], [8; 32]);
+    assert_eq!(store.kits(key).await.unwrap(), vec![]);
+    let kit = |key, from, until| KitRow { key, from, until };
+    let vouch = |device, epoch, mac| VouchRow { device, epoch, mac: Mac([mac; 32]) };
+    for group in [one, two] {
+        store.commit(vec![Write::PutGroup(Box::new(group_row(group))), counters(group, 0, 0, 0)]).await.unwrap();
+    }
+    store
+        .commit(vec![
+            // The second group had it first.
+            Write::PutKit(one, kit(key, 20, None)),
+            Write::PutKit(two, kit(key, 10, None)),
+            Write::PutKit(two, kit(key, 10, Some(15))),
+            Write::PutKit(two, kit(other, 15, None)),
+            Write::PutVouch(one, vouch(B, 1, 1)),
+            Write::PutVouch(one, vouch(A, 1, 1)),
+            Write::PutVouch(one, vouch(B, 2, 2)),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(store.kits(key).await.unwrap(), [(two, false), (one, true)]);
+    assert_eq!(store.kits(other).await.unwrap(), [(two, true)]);
+    let rows = store.load(one).await.unwrap().unwrap();
+    assert_eq!((rows.kits, rows.vouches), (vec![kit(key, 20, None)], vec![vouch(A, 1, 1), vouch(B, 2, 2)]));
+    let rows = store.load(two).await.unwrap().unwrap();
+    assert_eq!((rows.kits, rows.vouches), (vec![kit(key, 10, Some(15)), kit(other, 15, None)], vec![]));
+
+    store.commit(vec![Write::DeleteKit(two, key), Write::DeleteVouch(one, B)]).await.unwrap();
+    assert_eq!(store.kits(key).await.unwrap(), [(one, true)]);
+    assert_eq!(store.load(one).await.unwrap().unwrap().vouches, [vouch(A, 1, 1)]);
 }
 
 async fn entries_come_in_order_within_limits(store: &impl Store) {
@@ -331,7 +365,7 @@ fn bytes(fill: u8, len: usize) -> Bytes {
 fn group_row(group: GroupId) -> GroupRow {
     GroupRow {
         group,
-        suite: Suite::XWing,
+        suite: Suite::FOUNDED,
         epoch: 4,
         snapshot: bytes(1, 300),
         group_info: bytes(2, 200),
@@ -343,7 +377,16 @@ fn group_row(group: GroupId) -> GroupRow {
 }
 
 fn member(device: DeviceId, start: u64) -> MemberRow {
-    MemberRow { device, key: [device.0[0]; 32], added: start, start, acknowledged: start, removed: None }
+    MemberRow {
+        device,
+        key: [device.0[0]; 32],
+        added: start,
+        start,
+        acknowledged: start,
+        removed: None,
+        seen_ms: 7,
+        missed: 3,
+    }
 }
 
 fn head(sender: DeviceId, seq: u64, cut: bool) -> HeadRow {

@@ -72,6 +72,10 @@ impl Store for Gated {
         self.inner.welcome(group, device)
     }
 
+    fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
+        self.inner.kits(key)
+    }
+
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
         self.inner.stats()
     }

@@ -7,6 +7,7 @@ mod contract;
 mod device;
 mod faults;
 mod gate;
+mod lapse;
 mod model;
 mod nameplates;
 mod observer;

@@ -16,7 +16,7 @@ const MEMBER: View = View { after: 0, until: u64::MAX, commits_only: false };
 
 pub(crate) fn attachment(newest: u64, view: View) -> Attachment {
     let attached = Attached { epoch: 1, provisional: false, head: None, acknowledged: 0, newest };
-    Attachment { attached, welcome_waits: false, receipts: vec![], view }
+    Attachment { attached, lapsed: None, welcome_waits: false, receipts: vec![], view }
 }
 
 /// A session of a member, with what it was told on attaching.

@@ -18,7 +18,7 @@ use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Envelope, Header};
 use sync_types::frame::{Acknowledge, Attach, Commit, Cut, FromRelay, Reject, Signature, WelcomeFor};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, encode};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, Suite, encode};
 
 use crate::device::{attach_request, chained, ephemeral, sealed, stated};
 
@@ -145,7 +145,14 @@ fn observed(bytes: &[u8]) -> Result<Observed, ObserveError> {
     let epoch = u64::from_be_bytes(bytes[32..40].try_into().unwrap());
     let member = |m: &[u8]| (DeviceId::from_slice(&m[..16]).unwrap(), m[16..].try_into().unwrap());
     let members = bytes[40..].chunks(48).map(member).collect();
-    Ok(Observed { snapshot: bytes.to_vec(), group, epoch, members, settings: Settings::default() })
+    Ok(Observed {
+        snapshot: bytes.to_vec(),
+        group,
+        suite: Suite::FOUNDED,
+        epoch,
+        members,
+        settings: Settings::default(),
+    })
 }
 
 impl Observe for FakeObserve {
@@ -170,6 +177,7 @@ impl Observe for FakeObserve {
             added: script.added,
             removed: script.removed,
             replaced: None,
+            recovered: false,
             authenticated_data: script.authenticated_data,
             commit_hash: CommitMessage::hash(commit),
         })
@@ -277,6 +285,17 @@ impl World {
     pub(crate) fn timeout(&mut self) -> Decision {
         let decision = self.state.timeout(self.now);
         self.settle(Ok(decision)).unwrap()
+    }
+
+    /// So much of the relay's own time has passed.
+    pub(crate) fn lapse(&mut self, served_ms: u64) -> Decision {
+        let decision = self.state.lapse(served_ms, self.limits.max_lag_ms, &self.attached);
+        self.settle(Ok(decision)).unwrap()
+    }
+
+    pub(crate) fn seen(&mut self, peer: &Peer, served_ms: u64) {
+        let writes = self.state.sign_of_life(peer.id, served_ms).into_iter().collect();
+        self.settle(Ok(Decision { writes, ..Decision::default() })).unwrap();
     }
 
     pub(crate) fn detach(&mut self, peer: &Peer) -> Decision {

@@ -1,33 +1,33 @@
 //! The device itself and its group: init, leave, reset, devices, status, doctor.
 
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, SyncClient};
+use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, Exit, GroupId, RecoveryWords, SyncClient, SyncConfig};
 
-use super::Context;
+use super::{Context, recovery};
 use crate::cli::{Devices, DevicesAction, Init};
 use crate::event::{Device, Event};
 use crate::out::{Done, Failure};
 use crate::words;
 
 pub(super) async fn init(context: &Context, arguments: Init) -> Done {
-    let config = context.config_with(&arguments.setup)?.device_name(arguments.name);
+    let config = context.config_with(&arguments.setup).await?.device_name(arguments.name);
     let home = config.home_path()?;
     if SyncClient::is_initialized(&home) {
         return Err(Failure::new(Code::AlreadyInitialized, format!("there is a device in {}", home.display())));
     }
     let made = async {
         let client = SyncClient::new(config.clone()).await?;
-        let group = client.ensure_group().await;
+        let group = found(context, &client, arguments.recovery_kit).await;
         client.close().await;
         group
     };
-    let (group, device) = match made.await {
+    let ((group, device), kit) = match made.await {
         Ok(made) => made,
-        Err(error) => {
+        Err(failure) => {
             // Another process that makes a device here has the home; everything else leaves nothing behind.
-            if error.code != Code::HomeBusy {
+            if failure.code() != Some(Code::HomeBusy) {
                 let _ = SyncClient::reset(&config).await;
             }
-            return Err(error.into());
+            return Err(failure);
         }
     };
     let (group, device) = (group.to_string(), device.to_string());
@@ -36,7 +36,20 @@ pub(super) async fn init(context: &Context, arguments: Init) -> Done {
          `ksync invite` brings another device into it; `ksync join LINK` goes over to another group.",
         home.display()
     );
-    context.out.tell(&Event::Initialized { group, device }, words)
+    context.out.tell(&Event::Initialized { group, device }, words)?;
+    match kit {
+        Some(kit) => recovery::show(context, &kit),
+        None => Ok(()),
+    }
+}
+
+async fn found(
+    context: &Context,
+    client: &SyncClient,
+    with_kit: bool,
+) -> Done<((GroupId, DeviceId), Option<RecoveryWords>)> {
+    let kit = if with_kit { Some(recovery::found(context, client).await?) } else { None };
+    Ok((client.ensure_group().await?, kit))
 }
 
 pub(super) async fn leave(context: &Context) -> Done {
@@ -63,7 +76,8 @@ pub(super) async fn leave(context: &Context) -> Done {
 }
 
 pub(super) async fn reset(context: &Context) -> Done {
-    let config = context.config();
+    let mut config = SyncConfig::default();
+    config.home = context.global.home.clone();
     let home = config.home_path()?;
     // Resetting nothing is a mistyped folder more often than a wish.
     if !home.is_dir() {
@@ -131,9 +145,15 @@ async fn remove(context: &Context, client: &SyncClient, id: &str, lost: bool) ->
     let wait = async {
         while let Some(event) = events.next().await {
             match event {
-                ClientEvent::DeviceRemoved { device, by } if device.id == id => {
-                    let words = format!("{} is no longer in the group.", words::device(&device));
-                    let event = Event::DeviceRemoved { device: (&device).into(), by: (&by).into() };
+                ClientEvent::DeviceRemoved { device, by, exit } if device.id == id => {
+                    let more = match exit {
+                        Exit::Lost => " It deletes what it holds when it next connects.",
+                        _ if lost => " Another device removed it first, and not as lost: it keeps what it holds.",
+                        _ => "",
+                    };
+                    let words = format!("{} is no longer in the group.{more}", words::device(&device));
+                    let event =
+                        Event::DeviceRemoved { device: (&device).into(), by: (&by).into(), exit: words::exit(exit) };
                     return context.out.tell(&event, words);
                 }
                 ClientEvent::ChangeFailed { device, code } if device.id == id => {

@@ -1,18 +1,23 @@
 //! What each command does.
 
+mod alerts;
+mod backup;
 mod device;
 mod pair;
 mod pull;
 mod push;
+mod recovery;
 mod snapshot;
+mod vault;
 mod watch;
 
 use std::time::Duration;
 
 use sync_client::{Code, SyncClient, SyncConfig, SyncError};
 
-use crate::cli::{Cli, Command, Global, Setup};
+use crate::cli::{Cli, Command, Global, Setup, VaultName};
 use crate::out::{Done, Failure, Out};
+use crate::passphrase::Wanted;
 use crate::signals::Stop;
 use tokio::time::Instant;
 
@@ -29,6 +34,8 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
     match cli.command {
         Command::Init(arguments) => device::init(&context, arguments).await,
         Command::Join(arguments) => pair::join(&context, arguments).await,
+        Command::Recover(arguments) => recovery::recover(&context, arguments).await,
+        Command::RecoveryKit => recovery::make(&context).await,
         Command::Leave => device::leave(&context).await,
         Command::Reset => device::reset(&context).await,
         Command::Run => watch::run(&context).await,
@@ -37,6 +44,9 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
         Command::Devices(arguments) => device::devices(&context, arguments).await,
+        Command::Backup(arguments) => backup::backup(&context, arguments).await,
+        Command::Vault(arguments) => vault::vault(&context, arguments).await,
+        Command::Alerts(arguments) => alerts::alerts(&context, arguments).await,
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }
@@ -54,16 +64,39 @@ impl Context {
         Duration::from_secs(self.global.timeout)
     }
 
-    fn config(&self) -> SyncConfig {
+    fn config(&self) -> Done<SyncConfig> {
         let mut config = SyncConfig::default();
         config.home = self.global.home.clone();
         config.embedded_listen = self.global.listen;
-        config
+        config.passphrase = self.passphrase().given()?;
+        Ok(config)
     }
 
-    fn config_with(&self, setup: &Setup) -> Done<SyncConfig> {
-        let mut config = self.config();
+    /// What opens this home, if it is a passphrase.
+    fn passphrase(&self) -> Wanted<'_> {
+        let file = self.global.passphrase_file.as_deref();
+        Wanted { file, variable: "KSYNC_PASSPHRASE", question: "Passphrase" }
+    }
+
+    /// Opens the device of this configuration, and asks for its passphrase if it needs one that was not given.
+    async fn client(&self, config: &mut SyncConfig) -> Done<SyncClient> {
+        match SyncClient::new(config.clone()).await {
+            Err(error) if error.code == Code::PassphraseNeeded && config.passphrase.is_none() => {
+                config.passphrase = Some(self.passphrase().or_asked(false).await?);
+                Ok(SyncClient::new(config.clone()).await?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    async fn config_with(&self, setup: &Setup) -> Done<SyncConfig> {
+        let mut config = self.config()?;
         config.app_id = setup.app_id.clone();
+        config.vault = setup.vault.map(Into::into);
+        let new = !SyncClient::is_initialized(&config.home_path()?);
+        if new && setup.vault == Some(VaultName::Passphrase) {
+            config.passphrase = Some(self.passphrase().or_asked(true).await?);
+        }
         if let Some(relay) = &setup.relay {
             let relay = relay.parse().map_err(|e| Failure::new(Code::AddressInvalid, format!("{e}")))?;
             config.relay = Some(relay);
@@ -73,12 +106,12 @@ impl Context {
 
     /// The device in this home. Whoever opens it closes it.
     async fn open(&self) -> Done<SyncClient> {
-        let config = self.config();
+        let mut config = self.config()?;
         let home = config.home_path()?;
         if !SyncClient::is_initialized(&home) {
             return Err(Failure::new(Code::NotInitialized, format!("there is no device in {}", home.display())));
         }
-        Ok(SyncClient::new(config).await?)
+        self.client(&mut config).await
     }
 
     /// Does something with the device in this home. What waits is sent for a moment before this returns.
@@ -112,8 +145,12 @@ impl Context {
                 () = self.stop.wait() => return Err(Failure::Interrupted),
             };
             let status = client.status().await?;
-            if status.connected && status.caught_up && status.wants_history {
-                self.out.note("What was pushed before this device joined comes as soon as another device is online.");
+            let waits = status.wants_history || status.away_days.is_some();
+            if status.connected && status.caught_up && waits {
+                self.out.note(
+                    "What was pushed before this device joined, or while it was away, comes as soon as another device is \
+                     online.",
+                );
                 return Ok(());
             }
             // What stops this device for good does not get better by waiting.

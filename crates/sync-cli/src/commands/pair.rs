@@ -66,7 +66,7 @@ async fn hand_on(context: &Context, mut events: Events) {
 }
 
 pub(super) async fn join(context: &Context, arguments: Join) -> Done {
-    let mut config = context.config_with(&arguments.setup)?;
+    let mut config = context.config_with(&arguments.setup).await?;
     if let Some(invitation) = &arguments.invitation {
         check(invitation)?;
     }
@@ -75,9 +75,11 @@ pub(super) async fn join(context: &Context, arguments: Join) -> Done {
     if fresh {
         config.device_name.clone_from(&arguments.name);
     }
-    let client = match SyncClient::new(config.clone()).await {
+    let client = match context.client(&mut config).await {
         Ok(client) => client,
-        Err(error) => return Err(undo(&config, fresh && error.code != Code::HomeBusy, error.into()).await),
+        Err(failure) => {
+            return Err(undo(&config, fresh && failure.code() != Some(Code::HomeBusy), failure).await);
+        }
     };
     let done = newcomer(context, &client, &config, &arguments).await;
     // Once the two have agreed, the member may be adding this device: then its key has to stay.

@@ -14,6 +14,10 @@ pub(super) async fn run(context: &Context) -> Done {
             let mut events = client.events();
             let status = client.status().await?;
             context.out.tell(&Event::from(&status), words::status(&status))?;
+            // What nobody was there to hear. Whoever reads this may be a file, so that it counts as unseen still.
+            for alert in client.alerts().await?.iter().rev().filter(|alert| !alert.seen) {
+                context.out.tell(&Event::from(alert), words::alert(alert))?;
+            }
             loop {
                 tokio::select! {
                     event = events.next() => match event {
@@ -40,8 +44,12 @@ fn tell(context: &Context, event: &ClientEvent) -> Done {
 /// The error for a device that has been removed from its group.
 pub(super) fn removed(event: &ClientEvent) -> Done {
     match event {
-        ClientEvent::Removed { by, lost } => {
-            let end = if *lost { " as lost: what it holds is deleted" } else { "" };
+        ClientEvent::Removed { by, lost, recovered } => {
+            let end = match (lost, recovered) {
+                (true, _) => " as lost: what it holds is deleted",
+                (_, true) => ", which came back by the recovery kit and removed all others",
+                _ => "",
+            };
             let message = format!("this device was removed from its group by {}{end}", words::device(by));
             Err(Failure::new(Code::Removed, message))
         }

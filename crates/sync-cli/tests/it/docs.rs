@@ -4,9 +4,11 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 22] = [
     "init",
     "join",
+    "recover",
+    "recovery-kit",
     "leave",
     "reset",
     "run",
@@ -16,6 +18,13 @@ const COMMANDS: [&str; 13] = [
     "snapshot",
     "devices",
     "devices remove",
+    "backup",
+    "backup export",
+    "backup import",
+    "vault",
+    "vault show",
+    "vault set",
+    "alerts",
     "status",
     "doctor",
 ];

@@ -243,7 +243,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn new(output: Output, json: bool) -> Self {
+    pub(crate) fn new(output: Output, json: bool) -> Self {
         let stdout = String::from_utf8(output.stdout).unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON ({e}): {line}"));
@@ -287,7 +287,7 @@ impl Ran {
 }
 
 /// What may set the command up from outside a test.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 13] = [
     "KSYNC_HOME",
     "KSYNC_JSON",
     "KSYNC_TIMEOUT",
@@ -296,6 +296,11 @@ const SETTINGS: [&str; 8] = [
     "KSYNC_NAME",
     "KSYNC_APP_ID",
     "KSYNC_LOG",
+    "KSYNC_VAULT",
+    "KSYNC_PASSPHRASE",
+    "KSYNC_PASSPHRASE_FILE",
+    "KSYNC_NEW_PASSPHRASE",
+    "KSYNC_BACKUP_PASSPHRASE",
 ];
 
 /// The command, with nothing set up from outside.
@@ -304,6 +309,8 @@ pub(crate) fn ksync() -> Command {
     for name in SETTINGS {
         command.env_remove(name);
     }
+    // Whoever runs the tests keeps their keychain to themselves.
+    command.env("KSYNC_VAULT", "file");
     // The width of whatever terminal the tests run in is not the test's.
     command.env_remove("COLUMNS");
     command

@@ -1,18 +1,24 @@
 //! What the engine is asked, and what everybody may see of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
-use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
+use sync_core::vault::backup::{Entry, Settings};
+use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Suite};
 use tokio::sync::oneshot;
 
 use super::Crypto;
+use crate::backup::Restored;
 use crate::store::OwnBlob;
-use crate::{Receipt, ReceiptState, SnapshotReceipt, Status, SyncError};
+use crate::{Receipt, ReceiptState, RecoveryWords, SnapshotReceipt, Status, SyncError};
 
 /// Where an answer goes. The asker may be gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
+
+/// Devices by what they call themselves.
+pub(crate) type Names = BTreeMap<DeviceId, String>;
 
 /// A call on the engine.
 pub(crate) enum Command {
@@ -20,6 +26,10 @@ pub(crate) enum Command {
     Push { channel: String, blobs: Vec<Vec<u8>>, reply: Reply<Vec<Receipt>> },
     /// Move a consumer's position.
     Advance { consumer: String, channel: Option<String>, position: u64, reply: Reply<()> },
+    /// Alerts up to this number were seen.
+    AlertsSeen { up_to: u64, reply: Reply<()> },
+    /// What these devices call themselves, as far as that is known.
+    Names { devices: Vec<DeviceId>, reply: Reply<Names> },
     /// Put a snapshot in the place of what it stands for.
     Snapshot { channel: String, data: Vec<u8>, up_to: u64, reply: Reply<SnapshotReceipt> },
     /// Found a group of its own unless there is a group.
@@ -43,6 +53,20 @@ pub(crate) enum Command {
     Add { key_package: Vec<u8>, name: String, sponsor: DeviceId, offering: Offering, reply: Reply<DeviceId> },
     /// Store a newcomer, then fetch its Welcome. `stored` is answered when it is durable, `joined` when it is a member.
     Join { joining: Box<Joining<Crypto>>, stored: Reply<()>, joined: Reply<(GroupId, DeviceId)> },
+    /// What a backup says besides blobs.
+    BackupSettings { reply: Reply<Settings> },
+    /// May blobs of a backup come in now?
+    MayImport { reply: Reply<()> },
+    /// Put blobs of a backup beside the log.
+    Stage { entries: Vec<Entry>, reply: Reply<()> },
+    /// Forget what stands beside the log.
+    DropStaged { reply: Reply<()> },
+    /// Take what stands beside the log into it; how many blobs that are.
+    Import { restored: Box<Restored>, reply: Reply<u64> },
+    /// Make a recovery kit, and found a group with it if there is none.
+    MakeKit { reply: Reply<RecoveryWords> },
+    /// A newcomer that came to nothing goes.
+    GiveUpJoining { reply: Reply<()> },
     /// Leave the group.
     Leave { reply: Reply<()> },
     /// Send what waits, for a short while, and stop.
@@ -55,12 +79,21 @@ impl Command {
         match self {
             Self::Push { reply, .. } => drop(reply.send(Err(error))),
             Self::Advance { reply, .. }
+            | Self::AlertsSeen { reply, .. }
             | Self::Remove { reply, .. }
             | Self::Presence { reply, .. }
             | Self::ConnectNow { reply }
+            | Self::MayImport { reply }
+            | Self::Stage { reply, .. }
+            | Self::DropStaged { reply }
+            | Self::GiveUpJoining { reply }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
+            Self::BackupSettings { reply } => drop(reply.send(Err(error))),
+            Self::Import { reply, .. } => drop(reply.send(Err(error))),
+            Self::Names { reply, .. } => drop(reply.send(Err(error))),
+            Self::MakeKit { reply } => drop(reply.send(Err(error))),
             Self::Found { reply } => drop(reply.send(Err(error))),
             Self::Status { reply } => drop(reply.send(Err(error))),
             Self::Meet { reply } => drop(reply.send(Err(error))),
@@ -91,6 +124,8 @@ pub(crate) struct MeetingPlace {
     pub(crate) relay: RelayAddress,
     /// Whether a short code leads there.
     pub(crate) codes: Codes,
+    /// The group's suite; before there is a group, that of those founded here.
+    pub(crate) suite: Suite,
     /// This device's name.
     pub(crate) name: String,
 }
@@ -98,6 +133,8 @@ pub(crate) struct MeetingPlace {
 /// What a short code is good for. It says a number at a relay, and does not say which relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codes {
+    /// Nothing: the group is of suite 2, or this build has no other.
+    NotApproved,
     /// Nothing: the relay is a member's own.
     Never,
     /// Something to those who were told the relay's address, as this device was by a link.
@@ -118,7 +155,7 @@ pub(crate) struct Snapshot {
     pub(crate) delivered: u64,
     pub(crate) online: bool,
     pub(crate) caught_up: bool,
-    /// How many spans of history are still to come.
+    /// How many spans of history are still to come; one at least after a long absence, until it is known what was missed.
     pub(crate) wants: usize,
     /// Rises whenever blobs of others came into the log.
     pub(crate) arrivals: u64,

@@ -1,16 +1,17 @@
 //! The group that this device is in: founding one, moving it, and whether another may be joined or somebody taken in.
 
+use sync_core::recovery::RecoveryKit;
 use sync_core::store::Write;
 use sync_core::{Device, NewDevice};
-use sync_types::settings::Settings;
-use sync_types::{Code, GroupId, Opaque, RelayAddress};
+use sync_types::settings::{HistoryPolicy, Settings};
+use sync_types::{Code, GroupId, Opaque, RelayAddress, Suite};
 
 use super::hosting::Port;
 use super::setup;
 use super::turn::Work;
 use super::{Codes, Engine, MeetingPlace};
 use crate::SyncError;
-use crate::clock::{SystemRng, now_ms};
+use crate::clock::SystemRng;
 
 impl Engine {
     /// Founds a group of its own unless there is a group.
@@ -29,6 +30,16 @@ impl Engine {
     }
 
     async fn found(&mut self, now: u64) -> Result<Device<super::Crypto>, SyncError> {
+        self.found_with(HistoryPolicy::default(), None, now).await
+    }
+
+    /// Founds a group that agrees on this, with this recovery kit if there is one.
+    pub(super) async fn found_with(
+        &mut self,
+        history: HistoryPolicy,
+        kit: Option<&RecoveryKit>,
+        now: u64,
+    ) -> Result<Device<super::Crypto>, SyncError> {
         let relay = match &self.relay {
             RelayAddress::Embedded => {
                 self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
@@ -38,10 +49,11 @@ impl Engine {
         let settings = Settings {
             app_id: self.start.app_id.clone().into_bytes(),
             relays: vec![Opaque(relay.to_string().into_bytes())],
+            history,
             ..Settings::default()
         };
-        let new = NewDevice { name: self.name.clone(), settings };
-        Device::found(new, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
+        let new = NewDevice { name: self.name.clone(), suite: Suite::FOUNDED, settings };
+        Device::found_with(new, kit, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
     }
 
     /// At the start: a device that is alone in its group goes where the configuration says, with its blobs. Devices that
@@ -58,30 +70,37 @@ impl Engine {
         if !configured || !alone || there {
             return Ok(());
         }
-        let device = self.found(now_ms()).await?;
+        let now = self.start.now_ms();
+        let device = self.found(now).await?;
         let writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.id() }];
         self.device = Some(device);
-        self.transact(&mut Work::of(writes), now_ms()).await?;
+        self.transact(&mut Work::of(writes), now).await?;
         Ok(())
     }
 
     pub(super) async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
         self.ensure_device(now).await?;
-        self.sponsor()?;
+        let suite = self.sponsor()?.suite();
         let relay = self.relay_now().await?;
         self.reconnect.nudge();
         let codes = match self.relay {
+            _ if suite == Suite::Fips => Codes::NotApproved,
             _ if self.hosting.is(&relay) => Codes::Never,
             RelayAddress::Embedded => Codes::OnDemand,
             _ => Codes::Always,
         };
-        Ok(MeetingPlace { relay, codes, name: self.name.clone() })
+        Ok(MeetingPlace { relay, codes, suite, name: self.name.clone() })
     }
 
     /// Where a device that is to join a group meets whoever shows it a short code; a link says so itself.
     pub(super) fn newcomers_place(&self) -> MeetingPlace {
-        let codes = if self.relay == RelayAddress::Embedded { Codes::Never } else { Codes::Always };
-        MeetingPlace { relay: self.relay.clone(), codes, name: self.name.clone() }
+        let suite = Suite::FOUNDED;
+        let codes = match self.relay {
+            _ if suite == Suite::Fips => Codes::NotApproved,
+            RelayAddress::Embedded => Codes::Never,
+            _ => Codes::Always,
+        };
+        MeetingPlace { relay: self.relay.clone(), codes, suite, name: self.name.clone() }
     }
 
     /// The device, if it can take another one in.
@@ -96,7 +115,9 @@ impl Engine {
     }
 
     pub(super) fn is_another_group(&self, offered: Option<GroupId>) -> Result<(), SyncError> {
-        if offered.is_some() && offered == self.device.as_ref().map(Device::group) {
+        // Who was put out may come back, under a key of its own.
+        let present = self.device.as_ref().filter(|device| !device.is_removed());
+        if offered.is_some() && offered == present.map(Device::group) {
             return Err(SyncError::new(Code::AlreadyInGroup, "this device is in that group already"));
         }
         Ok(())
@@ -111,9 +132,12 @@ impl Engine {
             return Err(SyncError::new(Code::AlreadyInGroup, message));
         }
         match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device still holds a group that it was removed from"))
-            }
+            Some(device) if device.is_lost() => Err(SyncError::new(
+                Code::Removed,
+                "this device deletes what it holds: it was removed as one that is lost",
+            )),
+            // Its blobs come along, what it has not sent among them.
+            Some(device) if device.is_removed() => Ok(()),
             Some(device) if !device.is_alone() || device.is_adding() => {
                 Err(SyncError::new(Code::AlreadyInGroup, "this device shares a group with others"))
             }

@@ -15,7 +15,7 @@ use sync_types::{BlobId, Code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::transport::{LocalRelays, LocalStream, Open};
-use crate::{ClientEvent, PairingEvent, ReceiptState, StartAt, SyncClient, SyncConfig};
+use crate::{AlertKind, ClientEvent, PairingEvent, ReceiptState, StartAt, SyncClient, SyncConfig};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -207,7 +207,15 @@ async fn fault_3_and_7_an_altered_envelope_is_refused_aloud_and_kept_as_evidence
     assert_eq!(told.await.unwrap(), Outcome::Forged);
     assert!(b.read("app", None, 10).await.unwrap().is_empty());
     let findings = b.doctor().await.unwrap();
-    assert!(findings.iter().any(|f| f.code == Some(Code::BadSignature)), "{findings:?}");
+    let finding = findings.iter().find(|f| f.code == Some(Code::BadSignature)).unwrap();
+    assert!(
+        finding.detail.contains("«a» is named by 1 envelope") && finding.detail.contains("evidence"),
+        "{finding:?}"
+    );
+    // Told also to an app that was closed by then.
+    let warning = b.alerts().await.unwrap().remove(0);
+    assert_eq!((warning.kind, warning.code, warning.seen), (AlertKind::Forged, Some(Code::BadSignature), false));
+    assert_eq!(warning.text(), "Something came that claims to be from «a», and is not.");
     // What was not accepted counts as not delivered.
     assert_eq!(a.receipt_state(receipt.id).await.unwrap(), ReceiptState::Accepted);
 }

@@ -6,6 +6,8 @@
 //! transaction fails, the core's memory is ahead of the disk: it is thrown away and loaded again, the connection with it.
 //! If not even that works, every call is refused until it does.
 
+mod alerts;
+mod backup;
 mod command;
 mod connection;
 mod group;
@@ -14,6 +16,7 @@ mod group;
 mod hostile_tests;
 #[cfg_attr(not(feature = "embedded-relay"), path = "no_hosting.rs")]
 mod hosting;
+mod kit;
 mod leaving;
 mod notify;
 mod reconnect;
@@ -23,8 +26,8 @@ mod turn;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use sync_core::{Device, Joining};
+use sync_sqlite::Forward;
 use sync_types::frame::ToRelay;
 use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -35,17 +38,18 @@ pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot
 pub(crate) use hosting::opener;
 pub(crate) use setup::start;
 
-use crate::clock::instant_of;
+use crate::clock::{instant_of, now_ms};
 use crate::home::Home;
 use crate::store::Store;
 use crate::transport::SharedDialer;
+use crate::vault::Vault;
 use crate::{ClientEvent, SyncError};
 use connection::{Link, Net};
 use hosting::Hosting;
 use reconnect::{Next, Reconnect};
 
 /// The cryptography of real groups.
-pub(crate) type Crypto = AwsLcCryptoProvider;
+pub(crate) type Crypto = sync_rules::mls::Crypto;
 
 /// How many inputs one turn takes at the most, so that callers are answered in between.
 const TURN_INPUTS: usize = 1_024;
@@ -59,6 +63,28 @@ const TURN_FRAMES: usize = 6;
 pub(crate) struct Start {
     pub(crate) app_id: String,
     pub(crate) dialer: SharedDialer,
+    pub(crate) home: std::path::PathBuf,
+    pub(crate) vault: Vault,
+    pub(crate) forward: Forward,
+}
+
+/// What the configuration says itself.
+#[derive(Clone, Copy, Debug)]
+struct Configured {
+    relay: bool,
+    name: bool,
+}
+
+impl Start {
+    /// Milliseconds since the Unix epoch, as this device counts them.
+    pub(crate) fn now_ms(&self) -> u64 {
+        now_ms().saturating_add(self.forward.ms())
+    }
+
+    /// The moment at which that will be `at`, or one at which to ask again.
+    pub(crate) fn instant_of(&self, at: u64) -> Instant {
+        instant_of(at.saturating_sub(self.forward.ms()))
+    }
 }
 
 /// A newcomer that fetches its Welcome.
@@ -100,6 +126,7 @@ struct Engine {
     /// The relay of a group that is still to be founded, and the token.
     relay: RelayAddress,
     name: String,
+    configured: Configured,
     /// How many blobs one envelope may hold.
     pack_blobs: usize,
     device: Option<Device<Crypto>>,
@@ -113,6 +140,7 @@ struct Engine {
     offering: Offering,
     adding: BTreeMap<DeviceId, Reply<DeviceId>>,
     leaving: Option<Leaving>,
+    making_kit: Option<kit::Making>,
     closing: Option<Closing>,
     /// Nothing is known of the device as long as this is there: not even whether there is one.
     broken: Option<Broken>,
@@ -158,6 +186,8 @@ impl Engine {
             }
         };
         let timer = self.next_deadline();
+        let mut forwarded = self.start.forward.watch();
+        let ahead = *forwarded.borrow_and_update();
         let closing = self.closing.is_some();
         tokio::select! {
             command = self.commands.recv(), if !closing => Some(match command {
@@ -177,6 +207,7 @@ impl Engine {
                 }
                 None
             }
+            Ok(_) = forwarded.wait_for(|now| *now != ahead) => Some(Input::Time),
             () = async { sleep_until(timer.unwrap_or_else(Instant::now)).await }, if timer.is_some() => Some(Input::Time),
         }
     }
@@ -217,7 +248,7 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let core = self.device.as_ref().and_then(Device::next_timeout).map(instant_of);
+        let core = self.device.as_ref().and_then(Device::next_timeout).map(|at| self.start.instant_of(at));
         let reconnect = match self.reconnect.next(Instant::now()) {
             Next::Wait(until) if self.wants_connection() => Some(until),
             _ => None,
@@ -247,6 +278,10 @@ impl Engine {
         if Instant::now() >= closing.deadline {
             return true;
         }
+        if self.device.as_ref().is_some_and(Device::is_lost) {
+            // What it holds goes first.
+            return false;
+        }
         let Some(link) = &mut self.link else { return true };
         let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());
         let waits = match status {
@@ -265,7 +300,7 @@ impl Engine {
 
     async fn stop(mut self) {
         self.link = None;
-        self.put_down(crate::clock::now_ms()).await;
+        self.put_down(self.start.now_ms()).await;
         while let Ok(command) = self.commands.try_recv() {
             command.refuse(SyncError::closed());
         }

@@ -3,16 +3,23 @@
 use sync_core::Device;
 use sync_core::event::Event;
 use sync_core::store::IdConflict;
-use sync_types::{Code, DeviceId, RelayAddress};
+use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
-use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble};
+use crate::{ClientEvent, DeviceInfo, DeviceRef, SettingChange, Status, SyncError, SyncTrouble, VaultKind};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+const EXPIRE_DAYS: u64 = limits::EXPIRE_PEER.as_secs() / (24 * 3600);
 
 impl Engine {
     /// Tells an event to whoever listens.
     pub(super) fn tell(&self, event: ClientEvent) {
         // Nobody has to listen.
         let _ = self.events.send(event);
+    }
+
+    fn change(&self, change: &sync_core::SettingChange) -> SettingChange {
+        SettingChange { setting: change.setting, by: self.named(change.by), at: change.at }
     }
 
     fn named(&self, id: DeviceId) -> DeviceRef {
@@ -43,8 +50,8 @@ impl Engine {
                 }
                 ClientEvent::DeviceAdded { device: self.named(device), by: self.named(by) }
             }
-            Event::DeviceRemoved { device, by } => {
-                ClientEvent::DeviceRemoved { device: self.named(device), by: self.named(by) }
+            Event::DeviceRemoved { device, by, exit } => {
+                ClientEvent::DeviceRemoved { device: self.named(device), by: self.named(by), exit }
             }
             Event::DeviceReplaced { old, device } => ClientEvent::DeviceReplaced { device: self.named(device), old },
             Event::KeyReplaced { old, code } => {
@@ -58,7 +65,10 @@ impl Engine {
                 let Some(device) = &self.device else { return };
                 ClientEvent::Joined { group: device.group(), device: device.id() }
             }
-            Event::Removed { by, lost } => ClientEvent::Removed { by: self.named(by), lost },
+            Event::Removed { by, lost, recovered } => ClientEvent::Removed { by: self.named(by), lost, recovered },
+            Event::DeviceRecovered { device } => ClientEvent::DeviceRecovered { device: self.named(device) },
+            Event::SettingsChanged { setting, by } => ClientEvent::SettingsChanged { setting, by: self.named(by) },
+            Event::Lapsed { since } => ClientEvent::Lapsed { since },
             Event::Synced => ClientEvent::Synced,
             Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
             Event::Unusual { outcome, sender } => {
@@ -106,9 +116,14 @@ impl Engine {
                 return Some(SyncError::new(Code::Cloned, "a copy of this device has taken its place in the group"));
             }
             _ if status.removed => {
-                return Some(SyncError::new(Code::Removed, "this device was removed from its group"));
+                let days = status.away.map_or(0, |away| (away.until - away.since) / DAY_MS);
+                let message = match days >= EXPIRE_DAYS {
+                    true => format!("this device was silent for {days} days, so that the others have removed it"),
+                    false => "this device was removed from its group".to_owned(),
+                };
+                return Some(SyncError::new(Code::Removed, message));
             }
-            Some(code) => return Some(SyncError::new(code, format!("sending has stopped: {code}"))),
+            Some(code) => return Some(SyncError::new(code, stopped(code))),
             None => {}
         }
         if status.online {
@@ -133,7 +148,7 @@ impl Engine {
             delivered: status.map_or(0, |s| s.delivered_seq),
             online: status.is_some_and(|s| s.online),
             caught_up: status.is_some_and(|s| s.caught_up),
-            wants: status.map_or(0, |s| s.wants),
+            wants: status.map_or(0, |s| s.wants.max(usize::from(s.away.is_some()))),
             arrivals: self.arrivals,
             trouble: self.why_not(),
             stopped: self.broken.is_some() || self.reconnect.is_stopped() || status.is_some_and(|s| s.removed),
@@ -169,10 +184,32 @@ impl Engine {
                 .map(|m| DeviceInfo { id: m.device, name: m.name, own: m.own, last_seen: m.last_seen })
                 .collect(),
             epoch: device.map_or(0, Device::epoch),
+            behind: status.as_ref().map_or(0, |s| s.behind),
             withheld: status.as_ref().map_or(0, |s| s.withheld),
+            away_days: status.as_ref().and_then(|s| s.away).map(|away| (away.until - away.since) / DAY_MS),
+            recovery_kit: device.is_some_and(Device::has_recovery_kit),
+            vouches: device.is_some_and(Device::can_vouch),
+            setting_changes: device
+                .map(Device::setting_changes)
+                .unwrap_or_default()
+                .iter()
+                .map(|c| self.change(c))
+                .collect(),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
             joining: self.newcomer.is_some(),
+            // Known to whoever asks.
+            vault: VaultKind::KeyFile,
         }
+    }
+}
+
+/// Why a device sends nothing any more, or not now.
+fn stopped(code: Code) -> String {
+    match code {
+        Code::RolledBack => "this device was set back to older data".into(),
+        Code::OutOfStep => "this device could not follow a change of its group".into(),
+        Code::Forked => "devices were shown different histories of the group".into(),
+        code => format!("sending has stopped: {code}"),
     }
 }

@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use super::hosting::Hosting;
 use super::reconnect::Reconnect;
-use super::{Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
+use super::{Configured, Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
 use crate::home::Home;
-use crate::store::Store;
+use crate::store::{Database, Store};
 use crate::transport::Dialer;
+use crate::vault::Vault;
 use crate::{SyncConfig, SyncError};
 
 /// How many calls wait for the engine before callers do.
@@ -26,8 +27,8 @@ const FRAMES: usize = 16;
 const EVENTS: usize = 1_024;
 
 const APP_ID: &str = "app_id";
-const NAME: &str = "device_name";
-const RELAY: &str = "relay";
+pub(super) const NAME: &str = "device_name";
+pub(super) const RELAY: &str = "relay";
 
 /// What the device's rows hold.
 pub(super) struct Loaded {
@@ -37,7 +38,24 @@ pub(super) struct Loaded {
 
 /// Opens the home's database and starts the engine.
 pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncError> {
-    let mut store = Store::open(&home.database(), config.max_store_bytes).await?;
+    let new = !home.database().exists();
+    let database = Database::look(&home.database(), config.max_store_bytes).await?;
+    let vault = match Vault::open(&home, &config, database.sealed_by()).await {
+        Ok(vault) => vault,
+        Err(error) => {
+            // Nothing was made: the next try is the first again.
+            if new {
+                drop(database);
+                home.clear_new_database();
+            }
+            return Err(error);
+        }
+    };
+    let mut store = database.open(&vault).await?;
+    // On a full disk, say, the device works all the same.
+    if let Err(error) = store.scrub().await {
+        tracing::warn!(code = %error.code, "deleted data is still in the database's file: {}", error.message);
+    }
     let Loaded { device, joining } = load(&mut store).await?;
     // Before anything is noted: the configuration may be another app's.
     let group_app = device.as_ref().map(|d| d.settings().app_id);
@@ -49,9 +67,10 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     let relay = settle(&mut store, RELAY, config.relay.as_ref().map(ToString::to_string), || "embedded".into()).await?;
     let relay: RelayAddress =
         relay.parse().map_err(|_| SyncError::new(Code::StoreCorrupt, "the stored relay address cannot be read"))?;
-    let dialer = Arc::new(Dialer::new(home.transport_key()?, config.local.clone()));
+    let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone()));
     let hosting = Hosting::new(&home, config.embedded_listen, &mut store).await?;
-    let shared = Arc::new(Start { app_id, dialer });
+    let shared =
+        Arc::new(Start { app_id, dialer, home: home.path().to_owned(), vault, forward: config.forward.clone() });
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (net_sender, net) = mpsc::channel(FRAMES);
     let (events, _) = broadcast::channel(EVENTS);
@@ -62,6 +81,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         events: events.clone(),
         reader: store.reader(),
         start: shared.clone(),
+        importing: Default::default(),
     };
     // The process ended between asking the others and being told: nobody knows that it has failed, so it goes on.
     let leaving = device.as_ref().filter(|device| device.is_leaving()).map(|_| Leaving::begin());
@@ -71,6 +91,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         start: shared,
         relay,
         name,
+        configured: Configured { relay: config.relay.is_some(), name: config.device_name.is_some() },
         pack_blobs: config.max_blobs_per_envelope.unwrap_or(limits::PACK_BLOBS),
         device,
         newcomer: joining.map(Newcomer::again),
@@ -82,6 +103,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         offering: Default::default(),
         adding: Default::default(),
         leaving,
+        making_kit: None,
         closing: None,
         broken: None,
         trouble: None,
@@ -118,7 +140,7 @@ pub(super) async fn load(store: &mut Store) -> Result<Loaded, SyncError> {
     let rows = store.load().await?;
     let crypto = sync_rules::mls::crypto();
     let joining = rows.iter().find(|(key, _)| *key == Key::Joining);
-    let joining = joining.map(|(_, bytes)| Joining::from_bytes(bytes, crypto.clone())).transpose().map_err(failed)?;
+    let joining = joining.map(|(_, bytes)| Joining::from_bytes(bytes, crypto)).transpose().map_err(failed)?;
     let device = Device::load(rows, crypto).map_err(failed)?;
     Ok(Loaded { device, joining })
 }

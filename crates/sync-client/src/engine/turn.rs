@@ -1,28 +1,27 @@
 //! One turn: inputs, one transaction, and what follows from it.
 
+mod undo;
+
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use futures_util::future::join;
 use sync_core::Device;
 use sync_core::store::{IdConflict, Key, Read, Write};
+use sync_core::vault::backup::Entry;
 use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
-use sync_types::{BlobId, Code, DeviceId, GroupId};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
 use tokio::time::Instant;
 
 use super::connection::Net;
 use super::group::not_in_group;
-use super::setup::{self, Loaded};
-use super::{Broken, Command, Engine, Input, Newcomer, Reply};
-use crate::clock::{SystemRng, now_ms, random};
+use super::setup;
+use super::{Command, Engine, Input, Newcomer, Reply, alerts};
+use crate::clock::{SystemRng, random};
 use crate::store::Turn;
-use crate::{ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
+use crate::{Alert, ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
 
-/// How soon the device is loaded again after that has failed; each failure doubles it, up to a minute.
-const MEND: Duration = Duration::from_millis(250);
-const MEND_CAP: Duration = Duration::from_secs(60);
 /// When a newcomer asks again whether it has been added, in milliseconds.
 const NOT_ADDED_YET_MS: u64 = 200;
 
@@ -48,6 +47,13 @@ struct Snapshot {
     reply: Reply<SnapshotReceipt>,
 }
 
+/// A step of taking in a backup.
+pub(super) enum FromBackup {
+    Stage(Vec<Entry>),
+    Drop,
+    Take(Reply<u64>),
+}
+
 /// What a turn has to write besides what the core says.
 #[derive(Default)]
 pub(super) struct Work {
@@ -57,6 +63,16 @@ pub(super) struct Work {
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
     snapshots: Vec<Snapshot>,
+    /// What is done with blobs of a backup, in its order.
+    backup: Vec<FromBackup>,
+    /// Settings that go along with an import.
+    pub(super) settings: Vec<(&'static str, String)>,
+    /// Relay and name before an import changed them.
+    pub(super) before_import: Option<(RelayAddress, String)>,
+    /// Up to which number alerts were seen.
+    seen: Option<u64>,
+    /// What the turn has put among the alerts.
+    alerts: Vec<Alert>,
     /// Whether the group and the log go. Then nothing else that was asked in this turn happens.
     pub(super) forget: bool,
     /// What this device was in the group, once that is done.
@@ -81,6 +97,8 @@ impl Work {
             && self.pushes.is_empty()
             && self.advances.is_empty()
             && self.snapshots.is_empty()
+            && self.backup.is_empty()
+            && self.seen.is_none()
             && !self.forget
     }
 
@@ -121,7 +139,7 @@ impl Work {
 
 impl Engine {
     pub(super) async fn turn(&mut self, batch: Vec<Input>) {
-        let now = now_ms();
+        let now = self.start.now_ms();
         self.mend().await;
         let mut work = Work::default();
         for input in batch {
@@ -151,10 +169,23 @@ impl Engine {
         }
         self.timeouts(&mut work, now);
         match self.transact(&mut work, now).await {
-            Ok(conflicts) => self.done(work, conflicts),
+            Ok(conflicts) => {
+                if work.forgotten.is_some() {
+                    self.scrub().await;
+                }
+                self.done(work, conflicts);
+            }
             Err(error) => self.undo(work, error).await,
         }
+        self.go_on_making_kit();
         self.publish();
+    }
+
+    /// A group is gone: so is what the file still held of it. If that fails now, the next start tries again.
+    async fn scrub(&mut self) {
+        if let Err(error) = self.store.scrub().await {
+            tracing::warn!(code = %error.code, "deleted data is still in the database's file: {}", error.message);
+        }
     }
 
     async fn command(&mut self, command: Command, work: &mut Work, now: u64) {
@@ -170,8 +201,30 @@ impl Engine {
                 work.advances.push((consumer, channel, position));
                 work.answer(reply, ());
             }
+            Command::AlertsSeen { up_to, reply } => {
+                work.seen = work.seen.max(Some(up_to));
+                work.answer(reply, ());
+            }
+            Command::Names { devices, reply } => {
+                let name = |id| Some((id, self.device.as_ref()?.name_of(id)?));
+                let _ = reply.send(Ok(devices.into_iter().filter_map(name).collect()));
+            }
             Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::BackupSettings { reply } => drop(reply.send(Ok(self.backup_settings()))),
+            Command::MayImport { reply } => drop(reply.send(self.may_import())),
+            Command::Stage { entries, reply } => {
+                work.backup.push(FromBackup::Stage(entries));
+                work.answer(reply, ());
+            }
+            Command::DropStaged { reply } => {
+                work.backup.push(FromBackup::Drop);
+                work.answer(reply, ());
+            }
+            Command::Import { restored, reply } => match self.begin_import(&restored, work, now).await {
+                Ok(()) => work.backup.push(FromBackup::Take(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Found { reply } => match self.ensure_device(now).await {
@@ -237,6 +290,11 @@ impl Engine {
                 work.renew = true;
                 self.newcomer =
                     Some(Newcomer { joining: *joining, deadline: Newcomer::deadline(), reply: Some(joined) });
+            }
+            Command::MakeKit { reply } => self.make_kit(reply, work, now).await,
+            Command::GiveUpJoining { reply } => {
+                self.give_up_joining(SyncError::new(Code::PairingRefused, "joining was given up on this device"), work);
+                work.answer(reply, ());
             }
             Command::Leave { reply } => self.leave(reply, work),
             Command::Close { reply } => self.begin_closing(Some(reply)),
@@ -309,7 +367,7 @@ impl Engine {
     fn timeouts(&mut self, work: &mut Work, now: u64) {
         // There is nothing yet beside which the first one could be handled.
         self.handle_frames(1, work, now);
-        let is_due = |device: &Device<_>| device.next_timeout().is_some_and(|at| at <= now);
+        let is_due = |device: &Device<_>| device.is_due(now);
         if self.leaving.is_some() || self.device.as_ref().is_some_and(is_due) {
             // What came in time counts as that.
             self.handle_frames(usize::MAX, work, now);
@@ -338,12 +396,15 @@ impl Engine {
                 writes = device.take_writes();
             }
         }
-        if work.is_empty() && writes.is_empty() && device.as_mut().is_none_or(|d| d.next_read(now).is_none()) {
+        let idle = |d: &mut Device<_>| d.next_read(now).is_none() && !alerts::any(d);
+        if work.is_empty() && writes.is_empty() && device.as_mut().is_none_or(idle) {
             return Ok(vec![]);
         }
         let mut turn = store.begin().await;
         if work.forget {
             turn.forget_all();
+            let lost = device.as_ref().is_some_and(Device::is_lost);
+            work.alerts.extend(turn.alert(alerts::farewell(lost, now)).await?);
             work.forgotten = device.take().map(|device| (device.group(), device.id()));
             work.renew = true;
             return turn.commit().await;
@@ -365,6 +426,23 @@ impl Engine {
         turn.apply(writes).await?;
         for (consumer, channel, position) in &work.advances {
             turn.advance(consumer, channel.as_deref(), *position).await?;
+        }
+        for step in std::mem::take(&mut work.backup) {
+            match (step, &mut *device) {
+                (FromBackup::Stage(entries), _) => turn.stage(entries).await?,
+                (FromBackup::Drop, _) | (FromBackup::Take(_), None) => turn.drop_staged(),
+                (FromBackup::Take(reply), Some(device)) => {
+                    for (name, value) in std::mem::take(&mut work.settings) {
+                        turn.set_meta(name, &value);
+                    }
+                    let taken = turn.take_staged(device.id()).await?;
+                    device.handle_pushed();
+                    work.answer(reply, taken);
+                }
+            }
+        }
+        if let Some(up_to) = work.seen {
+            turn.alerts_seen(up_to);
         }
         if let Some(device) = device {
             for Snapshot { channel, data, up_to, reply } in std::mem::take(&mut work.snapshots) {
@@ -403,6 +481,10 @@ impl Engine {
                 device.handle_read(answer, now, &mut SystemRng);
             }
             turn.apply(device.take_writes()).await?;
+            let conflicts = turn.conflicts().await?;
+            if !conflicts.is_empty() || alerts::any(device) {
+                work.alerts = alerts::keep(device, conflicts, &mut turn, now).await?;
+            }
         }
         point(crash::BEFORE_COMMIT);
         let conflicts = turn.commit().await?;
@@ -454,78 +536,15 @@ impl Engine {
                 self.core_event(event);
             }
         }
+        // Behind what they tell of, so that whoever asks then finds all as they say.
+        for alert in work.alerts {
+            self.tell(ClientEvent::Alert(Box::new(alert)));
+        }
+        if let Some(up_to) = work.seen {
+            self.tell(ClientEvent::AlertsSeen { up_to });
+        }
         if work.renew {
             self.reconnect_now();
-        }
-    }
-
-    /// The turn failed: nothing of it happened. Callers hear why, and the device is as it was before.
-    async fn undo(&mut self, work: Work, error: SyncError) {
-        tracing::warn!(code = %error.code, "a transaction failed: {}", error.message);
-        for push in work.pushes {
-            let _ = push.reply.send(Err(error.clone()));
-        }
-        for after in work.after {
-            after(Err(&error));
-        }
-        let leaving = self.leaving.take().into_iter().flat_map(|l| l.replies);
-        for reply in work.left.into_iter().chain(leaving) {
-            let _ = reply.send(Err(error.clone()));
-        }
-        for reply in work.adding.iter().filter_map(|id| self.adding.remove(id)) {
-            let _ = reply.send(Err(error.clone()));
-        }
-        self.tell(ClientEvent::StoreFailed { code: error.code });
-        // Before the device is loaded again, so that nothing is sent by the one that is ahead of the disk.
-        self.device = None;
-        let reply = self.newcomer.take().and_then(|n| n.reply);
-        let reply = match setup::load(&mut self.store).await {
-            Ok(loaded) => self.take_up(loaded, reply),
-            Err(again) => {
-                self.break_down(again, 0);
-                reply
-            }
-        };
-        if let Some(reply) = reply {
-            let _ = reply.send(Err(error.clone()));
-        }
-        self.lost(error);
-    }
-
-    /// Goes on with what the database holds. Gives the reply back if nobody is joining.
-    fn take_up(
-        &mut self,
-        loaded: Loaded,
-        reply: Option<Reply<(GroupId, DeviceId)>>,
-    ) -> Option<Reply<(GroupId, DeviceId)>> {
-        self.device = loaded.device;
-        // Whoever wanted to leave was told that nothing has changed.
-        if let Some(device) = self.device.as_mut().filter(|_| self.leaving.is_none()) {
-            device.stay();
-        }
-        let Some(joining) = loaded.joining else { return reply };
-        self.newcomer = Some(Newcomer { joining, deadline: Newcomer::deadline(), reply });
-        None
-    }
-
-    fn break_down(&mut self, error: SyncError, failures: u32) {
-        tracing::error!(code = %error.code, "the device cannot be loaded again: {}", error.message);
-        let wait = MEND.saturating_mul(1 << failures.min(16)).min(MEND_CAP);
-        self.broken = Some(Broken { error, retry: Instant::now() + wait, failures: failures.saturating_add(1) });
-    }
-
-    /// Loads the device again if that failed and is due.
-    async fn mend(&mut self) {
-        let Some(failures) = self.broken.as_ref().filter(|b| b.retry <= Instant::now()).map(|b| b.failures) else {
-            return;
-        };
-        match setup::load(&mut self.store).await {
-            Ok(loaded) => {
-                self.broken = None;
-                let _ = self.take_up(loaded, None);
-                self.reconnect_now();
-            }
-            Err(again) => self.break_down(again, failures),
         }
     }
 }

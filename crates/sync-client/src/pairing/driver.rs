@@ -5,14 +5,14 @@ use std::sync::Arc;
 use sync_core::Joining;
 use sync_core::pairing::{Consent, Output};
 use sync_types::frame::FromRelay;
-use sync_types::{Code, DeviceId, GroupId};
+use sync_types::{Code, DeviceId, GroupId, limits};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::failed;
 use super::meeting::Meeting;
 use crate::client::Inner;
-use crate::clock::{SystemRng, instant_of, now_ms};
+use crate::clock::SystemRng;
 use crate::engine::{Command, Crypto, Offering};
 use crate::{PairingEvent, SyncError};
 
@@ -134,7 +134,10 @@ impl Driver {
     async fn wait(&mut self) -> Result<(), SyncError> {
         let beside = self.code.as_mut().map(|code| &mut code.meeting);
         let deadlines = [Some(&self.meeting), beside.as_deref()].into_iter().flatten();
-        let deadline = deadlines.filter_map(|meeting| meeting.machine.poll_timeout()).min().map(instant_of);
+        let deadline = deadlines
+            .filter_map(|meeting| meeting.machine.poll_timeout())
+            .min()
+            .map(|at| self.inner.start.instant_of(at));
         let coming = async {
             match beside {
                 Some(meeting) => meeting.next().await,
@@ -147,9 +150,9 @@ impl Driver {
             answer = self.answers.recv() => self.answer(answer),
             () = async { if let Some(at) = deadline { sleep_until(at).await } }, if deadline.is_some() => {
                 // What comes of it is an output.
-                let _ = self.meeting.machine.handle_timeout(now_ms());
+                let _ = self.meeting.machine.handle_timeout(self.inner.start.now_ms());
                 if let Some(code) = &mut self.code {
-                    let _ = code.meeting.machine.handle_timeout(now_ms());
+                    let _ = code.meeting.machine.handle_timeout(self.inner.start.now_ms());
                 }
             }
         }
@@ -211,7 +214,7 @@ impl Driver {
     }
 
     fn answer(&mut self, answer: Option<Answer>) {
-        let now = now_ms();
+        let now = self.inner.start.now_ms();
         let (result, reply) = match answer {
             Some(early @ Answer::TypeCheck(..)) if self.meeting.shows && !self.asked && self.early.is_none() => {
                 self.early = Some(early);
@@ -245,15 +248,16 @@ impl Driver {
             }
             Output::NeedKeyPackage { time_ms } => {
                 let crypto = sync_rules::mls::crypto();
+                let suite = self.meeting.machine.suite();
                 let (joining, key_package) =
-                    Joining::new(crypto, time_ms, &self.name, &mut SystemRng).map_err(core_failed)?;
+                    Joining::new(crypto, suite, time_ms, &self.name, &mut SystemRng).map_err(core_failed)?;
                 self.joining = Some(Box::new(joining));
-                self.meeting.machine.key_package(key_package, &self.name, now_ms()).map_err(failed)?;
+                self.meeting.machine.key_package(key_package, &self.name, self.inner.start.now_ms()).map_err(failed)?;
             }
             Output::Approved { key_package, name } => {
                 let (offer, offering) = self.inner.ask(|reply| Command::Offer { reply }).await?;
                 self.newcomer = Some((key_package, name, offer.sponsor, offering));
-                self.meeting.machine.offer(offer, now_ms()).map_err(failed)?;
+                self.meeting.machine.offer(offer, self.inner.start.now_ms()).map_err(failed)?;
             }
             Output::Offer(offer) => {
                 let missing = || SyncError::new(Code::Internal, "an offer came before the key package");
@@ -289,10 +293,11 @@ impl Driver {
                 .map_err(closed)
                 .and_then(|result| result)
                 .map(|(group, device)| PairingEvent::Joined { group, device }),
-            Some(Outcome::Added(outcome, name)) => outcome
+            // A relay that says nothing of the change holds up nobody for ever.
+            Some(Outcome::Added(outcome, name)) => timeout(limits::PAIRING_TTL, outcome)
                 .await
-                .map_err(closed)
-                .and_then(|result| result)
+                .map_err(|_| SyncError::new(Code::Timeout, "the relay has not said that the device is added"))
+                .and_then(|added| added.map_err(closed).and_then(|result| result))
                 .map(|device| PairingEvent::Added { device, name }),
             None => Err(SyncError::new(Code::Internal, "a pairing ended without an outcome")),
         };
@@ -312,7 +317,8 @@ impl Driver {
 
 /// Ends a rendezvous that is not the one: whoever is on the way there is told that the pairing was taken up.
 fn set_aside(mut meeting: Meeting) {
-    let _ = meeting.machine.handle_second_scanner(now_ms());
+    let now = meeting.now_ms();
+    let _ = meeting.machine.handle_second_scanner(now);
     // Nobody waits for it. If the process ends first, the relay sees that.
     tokio::spawn(async move { meeting.part().await });
 }

@@ -1,5 +1,6 @@
 //! One side of a pairing at its rendezvous: the machine, and the stream to the relay that carries what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::pairing::{Output, Pairing as Machine};
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use super::failed;
 use crate::SyncError;
 use crate::client::Inner;
-use crate::clock::{SystemRng, now_ms};
+use crate::clock::SystemRng;
 use crate::engine::Start;
 use crate::transport::{FrameReader, FrameWriter};
 
@@ -28,6 +29,7 @@ pub(super) struct Meeting {
     writer: FrameWriter,
     frames: mpsc::Receiver<Result<FromRelay, SyncError>>,
     reading: JoinHandle<()>,
+    start: Arc<Start>,
 }
 
 impl Drop for Meeting {
@@ -59,14 +61,14 @@ impl Meeting {
         };
         let (reader, writer, answer) = opened?;
         match answer {
-            FromRelay::SlotOpened => Ok(Self::begin(machine, shows, reader, writer)),
+            FromRelay::SlotOpened => Ok(Self::begin(start, machine, shows, reader, writer)),
             _ => Err(something_else()),
         }
     }
 
     /// Has the relay give a nameplate, and draws a code for it.
     pub(super) async fn show_code(
-        start: &Start,
+        start: &Arc<Start>,
         relay: &RelayAddress,
         side: Side,
         ttl: Duration,
@@ -74,13 +76,13 @@ impl Meeting {
         let ask = ToRelay::OpenNameplate(OpenNameplate { version: VERSION, ttl_seconds: seconds(ttl) });
         let (reader, writer, answer) = open(start, relay, &ask).await?;
         let FromRelay::Nameplate(nameplate) = answer else { return Err(something_else()) };
-        let machine = Machine::show_code(side, &start.app_id, nameplate, ttl, &mut SystemRng, now_ms());
-        Ok(Self::begin(machine.map_err(failed)?, true, reader, writer))
+        let machine = Machine::show_code(side, &start.app_id, nameplate, ttl, &mut SystemRng, start.now_ms());
+        Ok(Self::begin(start, machine.map_err(failed)?, true, reader, writer))
     }
 
     /// Comes to the nameplate of a code that was typed.
     pub(super) async fn type_code(
-        start: &Start,
+        start: &Arc<Start>,
         relay: &RelayAddress,
         side: Side,
         code: ShortCode,
@@ -89,10 +91,10 @@ impl Meeting {
         let (reader, writer, answer) = open(start, relay, &ask).await?;
         let FromRelay::SlotOpened = answer else { return Err(something_else()) };
         let machine = Machine::type_code(code, side, &start.app_id, &mut SystemRng).map_err(failed)?;
-        Ok(Self::begin(machine, false, reader, writer))
+        Ok(Self::begin(start, machine, false, reader, writer))
     }
 
-    fn begin(machine: Machine, shows: bool, mut reader: FrameReader, writer: FrameWriter) -> Self {
+    fn begin(start: &Arc<Start>, machine: Machine, shows: bool, mut reader: FrameReader, writer: FrameWriter) -> Self {
         let (sender, frames) = mpsc::channel(16);
         let reading = tokio::spawn(async move {
             loop {
@@ -103,7 +105,11 @@ impl Meeting {
                 }
             }
         });
-        Self { machine, shows, writer, frames, reading }
+        Self { machine, shows, writer, frames, reading, start: start.clone() }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.start.now_ms()
     }
 
     /// The next word of the relay. Safe to cancel.
@@ -116,12 +122,12 @@ impl Meeting {
         let gone = || SyncError::new(Code::RelayUnreachable, "the connection to the relay is lost");
         match frame.ok_or_else(gone)?? {
             // What comes of it is an output.
-            FromRelay::SlotMessage(message) => drop(self.machine.handle_message(&message, now_ms())),
+            FromRelay::SlotMessage(message) => drop(self.machine.handle_message(&message, self.now_ms())),
             FromRelay::SlotClosed => {
                 return Err(SyncError::new(Code::NoSuchPairing, "the other device has left the pairing"));
             }
             FromRelay::Refused(refused) if refused.code() == Code::PairingUsed && self.shows => {
-                let _ = self.machine.handle_second_scanner(now_ms());
+                let _ = self.machine.handle_second_scanner(self.now_ms());
             }
             FromRelay::Refused(refused) => {
                 return Err(SyncError::new(refused.code(), "the relay ended the pairing"));

@@ -2,16 +2,20 @@
 
 use sqlx::Row;
 use sync_core::store::{RefusedEntry, Write};
+use sync_core::vault::Cell;
 use sync_sqlite::Script;
 use sync_types::body::Blob;
 use sync_types::{BlobId, Code, DeviceId};
 
 use super::rows::NewRow;
-use super::{Outbox, Turn, next_position};
+use super::{Outbox, Turn};
 use crate::SyncError;
 
 /// How many statements wait for each other at the most: a text of ever more of them would hardly come twice.
 const MOST_WAITING: usize = 8;
+
+/// How many held blobs are in memory at once, a mebibyte each at the most.
+const RELEASED: i64 = 64;
 
 /// How many rows of the small state one statement sets at the most: each number is one more text.
 const PUTS: usize = 4;
@@ -159,7 +163,9 @@ impl Turn<'_> {
                 "INSERT INTO state VALUES {rows} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
             ));
             for (key, value) in puts {
-                self.script.bind(key.to_bytes()).bind(value.as_slice());
+                let key = key.to_bytes();
+                let value = self.vault.seal(Cell::State(&key), value);
+                self.script.bind(key).bind(value);
             }
             self.make_room().await?;
         }
@@ -175,6 +181,7 @@ impl Turn<'_> {
         at: u64,
         bytes: Vec<u8>,
     ) -> Result<(), SyncError> {
+        let bytes = self.vault.seal(Cell::Refused(cursor, sender, outcome, at), &bytes);
         let script =
             self.script.statement("INSERT INTO refused (cursor, sender, outcome, at, bytes) VALUES (?, ?, ?, ?, ?)");
         script.bind(number(cursor)?).bind(sender.map(|s| s.0.to_vec())).bind(outcome).bind(number(at)?).bind(bytes);
@@ -191,32 +198,26 @@ impl Turn<'_> {
     }
 
     async fn release(&mut self, sender: DeviceId, up_to: i64) -> Result<(), SyncError> {
-        // SQLite numbers these rows; it goes on behind the highest position that it has seen.
-        let log = "INSERT INTO blob (id, own, sender, seq, channel, data, snapshot)
-                   SELECT id, 0, sender, seq, channel, data, snapshot FROM held WHERE sender = ? AND seq <= ? ORDER BY seq, arrival
-                   ON CONFLICT (id) DO NOTHING";
-        self.script.statement(log).bind(sender.as_bytes()).bind(up_to);
-        let next = next_position(self.settled().await?).await?;
-        self.next_position = self.next_position.max(next);
-        // What was left out, because its id was known.
-        let differing = sqlx::query(
-            "SELECT held.id, held.channel, held.data FROM held JOIN blob USING (id)
-             WHERE held.sender = ? AND held.seq <= ? AND (held.channel <> blob.channel OR held.data <> blob.data)",
-        )
-        .bind(sender.as_bytes())
-        .bind(up_to)
-        .fetch_all(self.settled().await?)
-        .await?;
-        for row in differing {
-            let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(0)?).ok_or_else(bad_row)?;
-            self.conflict(sender, id, row.try_get(2)?).await?;
+        let (mut seq, mut arrival) = (-1, -1);
+        loop {
+            let sql = "SELECT arrival, id, seq, channel, data, snapshot FROM held
+                       WHERE sender = ? AND seq <= ? AND (seq, arrival) > (?, ?) ORDER BY seq, arrival LIMIT ?";
+            let query = sqlx::query(sql).bind(sender.as_bytes()).bind(up_to).bind(seq).bind(arrival).bind(RELEASED);
+            let rows = query.fetch_all(self.settled().await?).await?;
+            let Some(last) = rows.last() else { break };
+            (seq, arrival) = (last.try_get(2)?, last.try_get(0)?);
+            for row in rows {
+                let id = BlobId::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(bad_row)?;
+                let (seq, channel, snapshot): (u64, String, bool) =
+                    (row.try_get::<i64, _>(2)?.unsigned_abs(), row.try_get(3)?, row.try_get(5)?);
+                let place = Cell::Held(id, sender, seq, &channel, snapshot);
+                let data = self.vault.open(place, row.try_get(4)?)?;
+                self.receive(sender, seq, vec![Blob { id, channel, data, snapshot }]).await?;
+            }
+            // What was left out, because its id is known, is found on the way.
+            self.put_received().await?;
         }
-        let also = "INSERT OR IGNORE INTO also
-                    SELECT blob.position, held.sender, held.seq FROM held JOIN blob USING (id)
-                    WHERE held.sender = ? AND held.seq <= ? AND (blob.sender <> held.sender OR blob.seq IS NOT held.seq)";
-        for text in [also, "DELETE FROM held WHERE sender = ? AND seq <= ?"] {
-            self.script.statement(text).bind(sender.as_bytes()).bind(up_to);
-        }
+        self.script.statement("DELETE FROM held WHERE sender = ? AND seq <= ?").bind(sender.as_bytes()).bind(up_to);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use sync_types::{BlobId, DeviceId};
 use super::apply::{bad_row, number};
 use super::reads::log_blob;
 use super::{Outbox, Turn};
+use crate::vault::Sealing;
 use crate::{ReceivedBlob, SyncError};
 
 /// How many blobs and bytes one read hands out at the most.
@@ -17,7 +18,8 @@ const READ_BYTES: usize = 8 * 1024 * 1024;
 /// A reader of the log.
 #[derive(Clone)]
 pub(crate) struct LogReader {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
+    pub(super) vault: Sealing,
 }
 
 /// Which blobs of the log a reader wants.
@@ -89,11 +91,21 @@ pub(crate) struct Kept {
     pub(crate) sender: Option<DeviceId>,
     /// How many there are.
     pub(crate) count: u64,
+    /// How many of them are kept as they came, the number of the newest of these, and when the first and the last of them came, in
+    /// milliseconds since the Unix epoch.
+    pub(crate) kept: u64,
+    pub(crate) newest: u64,
+    pub(crate) first_at: u64,
+    pub(crate) last_at: u64,
 }
 
 impl LogReader {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+    pub(super) fn new(pool: SqlitePool, vault: Sealing) -> Self {
+        Self { pool, vault }
+    }
+
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// What is wanted beyond `after`, in the order of positions.
@@ -103,7 +115,7 @@ impl LogReader {
         let sql = format!("SELECT {columns} FROM {} ORDER BY position LIMIT ?4", wanted.rows());
         let limit = i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(&wanted.channel).bind(&wanted.unread_by);
-        hand_out(query.bind(limit).fetch_all(&self.pool).await?)
+        hand_out(query.bind(limit).fetch_all(&self.pool).await?, &self.vault)
     }
 
     /// The position of the last blob that is wanted; 0 if there is none.
@@ -153,16 +165,22 @@ impl LogReader {
 
     /// What was not accepted, counted by outcome and sender; what is kept no more, too.
     pub(crate) async fn refused(&self) -> Result<Vec<Kept>, SyncError> {
-        let sql = "SELECT outcome, nullif(sender, x''), sum(count) FROM (
-                       SELECT outcome, coalesce(sender, x'') AS sender, 1 AS count, number FROM refused
-                       UNION ALL SELECT outcome, sender, count, 0 FROM refused_before
+        let sql = "SELECT outcome, nullif(sender, x''), sum(count), sum(number > 0), max(number), coalesce(min(at), 0),
+                          coalesce(max(at), 0) FROM (
+                       SELECT outcome, coalesce(sender, x'') AS sender, 1 AS count, number, at FROM refused
+                       UNION ALL SELECT outcome, sender, count, 0, NULL FROM refused_before
                    ) GROUP BY outcome, sender ORDER BY max(number) DESC";
         let read = |row: &sqlx::sqlite::SqliteRow| {
             let sender: Option<Vec<u8>> = row.try_get(1)?;
+            let number = |at: usize| Ok::<_, SyncError>(row.try_get::<i64, _>(at)?.unsigned_abs());
             Ok(Kept {
                 outcome: row.try_get(0)?,
                 sender: sender.map(|s| DeviceId::from_slice(&s).ok_or_else(bad_row)).transpose()?,
-                count: row.try_get::<i64, _>(2)?.unsigned_abs(),
+                count: number(2)?,
+                kept: number(3)?,
+                newest: number(4)?,
+                first_at: number(5)?,
+                last_at: number(6)?,
             })
         };
         sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(read).collect()
@@ -211,9 +229,12 @@ impl Turn<'_> {
             "refused_before",
             "consumer",
             "consumer_all",
+            "import",
+            "alert",
         ] {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
+        self.want_scrub();
         self.puts.clear();
         self.drop_sealed = None;
         self.received.clear();
@@ -224,10 +245,10 @@ impl Turn<'_> {
 }
 
 /// Rows as blobs, up to the bound on bytes; at least one.
-fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<ReceivedBlob>, SyncError> {
+fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>, vault: &Sealing) -> Result<Vec<ReceivedBlob>, SyncError> {
     let (mut blobs, mut bytes) = (Vec::new(), 0);
     for row in rows {
-        let found = log_blob(&row)?;
+        let found = log_blob(&row, vault)?;
         bytes += found.blob.data.len();
         if !blobs.is_empty() && bytes > READ_BYTES {
             break;

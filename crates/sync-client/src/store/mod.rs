@@ -2,13 +2,21 @@
 //!
 //! Everything that one turn of the engine changes is one transaction with synchronous FULL: after a crash at any moment
 //! all of it is there, or none.
+//!
+//! Values are sealed under the home's vault key (`seal.rs`): the small state, settings, blobs, and what was refused. Ids,
+//! numbers, positions and the names of channels and consumers are not.
 
+mod alerts;
 mod apply;
 mod consumers;
+mod export;
+mod import;
 mod reads;
 mod refused;
 mod rows;
 mod schema;
+mod scrub;
+mod seal;
 mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,12 +28,14 @@ use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use sync_core::store::{IdConflict, Key};
+use sync_core::vault::Cell;
 use sync_sqlite::{SchemaError, Script};
-use sync_types::{BlobId, Code};
+use sync_types::{BlobId, Code, DeviceId};
 use zeroize::Zeroizing;
 
 use crate::SyncError;
 use crate::home::touch_private;
+use crate::vault::{Sealing, Vault};
 
 pub(crate) use consumers::{Kept, LogReader, OwnBlob, Wanted};
 use rows::NewRow;
@@ -43,6 +53,15 @@ pub(crate) struct Store {
     /// The last blob that a turn sealed as soon as it was pushed, and its envelope's number; as long as the group is the same.
     sealed: Option<(BlobId, u64)>,
     readers: SqlitePool,
+    vault: Sealing,
+}
+
+/// A database that was looked at, and not changed yet.
+pub(crate) struct Database {
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    max_bytes: Option<u64>,
+    sealed_by: Option<[u8; 16]>,
 }
 
 /// One turn's transaction. Dropped without [`Turn::commit`], it changes nothing.
@@ -61,6 +80,7 @@ pub(crate) struct Turn<'a> {
     fresh: VecDeque<NewRow>,
     last_sealed: &'a mut Option<(BlobId, u64)>,
     sealed: Option<(BlobId, u64)>,
+    vault: &'a Sealing,
     script: Script,
     /// Rows of the small state, and up to where sealed envelopes go. A turn says them again and again, and the last word
     /// counts.
@@ -81,13 +101,13 @@ enum Outbox {
     Fresh,
 }
 
-impl Store {
-    /// Opens the database, makes it if it is not there, and brings it up to this build's version.
+impl Database {
+    /// Opens the database and sees whose it is. One that is not there is empty.
     ///
     /// # Errors
     /// [`Code::StoreCorrupt`] for a damaged file or another program's, [`Code::Version`] for one of a newer build,
     /// [`Code::DiskFull`], [`Code::Io`].
-    pub(crate) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Self, SyncError> {
+    pub(crate) async fn look(path: &Path, max_bytes: Option<u64>) -> Result<Self, SyncError> {
         touch_private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -104,7 +124,30 @@ impl Store {
                 .pragma("secure_delete", "FAST"),
         )
         .await?;
+        SCHEMA.version(&mut connection).await?;
+        let sealed_by = seal::sealed_by(&mut connection).await?.map(|(id, _)| id);
+        Ok(Self { connection, options, max_bytes, sealed_by })
+    }
+
+    /// Which vault its values are sealed by; `None` for one that is new, or older than vaults.
+    pub(crate) fn sealed_by(&self) -> Option<[u8; 16]> {
+        self.sealed_by
+    }
+
+    /// Brings it up to this build's version, and seals what it holds if it is older than vaults.
+    ///
+    /// # Errors
+    /// As [`Database::look`].
+    pub(crate) async fn open(self, vault: &Vault) -> Result<Store, SyncError> {
+        self.open_with(vault.id(), vault.sealing().clone()).await
+    }
+
+    async fn open_with(self, vault: [u8; 16], sealing: Sealing) -> Result<Store, SyncError> {
+        let Self { mut connection, options, max_bytes, .. } = self;
         SCHEMA.migrate(&mut connection).await?;
+        seal::seal(&mut connection, vault, &sealing).await?;
+        // Of a backup whose import was cut short.
+        sqlx::query("DELETE FROM import").execute(&mut connection).await?;
         if let Some(max) = max_bytes {
             let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut connection).await?;
             let pages = (max / u64::try_from(page).unwrap_or(4096).max(1)).clamp(1, 1 << 30);
@@ -115,9 +158,19 @@ impl Store {
         let readers = PoolOptions::new().max_connections(4).min_connections(0).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.read_only(true));
         let next_position = next_position(&mut connection).await?;
-        Ok(Self { connection, unfinished: false, outbox_is_empty: false, next_position, sealed: None, readers })
+        Ok(Store {
+            connection,
+            unfinished: false,
+            outbox_is_empty: false,
+            next_position,
+            sealed: None,
+            readers,
+            vault: sealing,
+        })
     }
+}
 
+impl Store {
     /// Begins a turn's transaction.
     pub(crate) async fn begin(&mut self) -> Turn<'_> {
         self.writer().await;
@@ -135,6 +188,7 @@ impl Store {
             fresh: VecDeque::new(),
             sealed: self.sealed.take(),
             last_sealed: &mut self.sealed,
+            vault: &self.vault,
             script,
             puts: BTreeMap::new(),
             drop_sealed: None,
@@ -163,16 +217,18 @@ impl Store {
 
     /// A reader for consumers.
     pub(crate) fn reader(&self) -> LogReader {
-        LogReader::new(self.readers.clone())
+        LogReader::new(self.readers.clone(), self.vault.clone())
     }
 
     /// The small state, whole.
     pub(crate) async fn load(&mut self) -> Result<Vec<(Key, Zeroizing<Vec<u8>>)>, SyncError> {
+        let vault = self.vault.clone();
         let mut rows = sqlx::query("SELECT key, value FROM state").fetch(self.writer().await);
         let mut state = Vec::new();
         while let Some(row) = rows.try_next().await? {
-            let value = Zeroizing::new(row.try_get::<Vec<u8>, _>(1)?);
-            let key = Key::from_bytes(row.try_get(0)?)
+            let key: &[u8] = row.try_get(0)?;
+            let value = Zeroizing::new(vault.open(Cell::State(key), row.try_get(1)?)?);
+            let key = Key::from_bytes(key)
                 .ok_or_else(|| SyncError::new(Code::StoreCorrupt, "the local database has an unknown row"))?;
             state.push((key, value));
         }
@@ -185,6 +241,7 @@ impl Store {
             .bind(name)
             .fetch_optional(self.writer().await)
             .await?;
+        let value = value.map(|sealed| self.vault.open(Cell::Meta(name), &sealed)).transpose()?;
         value
             .map(|v| String::from_utf8(v).map_err(|_| SyncError::new(Code::StoreCorrupt, "a setting is no text")))
             .transpose()
@@ -194,7 +251,7 @@ impl Store {
     pub(crate) async fn set_meta(&mut self, name: &str, value: &str) -> Result<(), SyncError> {
         sqlx::query("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")
             .bind(name)
-            .bind(value.as_bytes())
+            .bind(self.vault.seal(Cell::Meta(name), value.as_bytes()))
             .execute(self.writer().await)
             .await?;
         Ok(())
@@ -220,6 +277,16 @@ impl Turn<'_> {
         *self.last_position = self.next_position;
         *self.last_sealed = self.sealed;
         Ok(self.conflicts)
+    }
+
+    /// How many blobs were left out so far because of their ids, by sender.
+    pub(crate) async fn conflicts(&mut self) -> Result<BTreeMap<DeviceId, u64>, SyncError> {
+        self.put_received().await?;
+        let mut counts = BTreeMap::new();
+        for conflict in &self.conflicts {
+            *counts.entry(conflict.sender).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     /// Runs what waits.
@@ -271,5 +338,9 @@ impl From<SchemaError> for SyncError {
     }
 }
 
+#[cfg(test)]
+mod alert_tests;
+#[cfg(test)]
+mod seal_tests;
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,14 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 use sync_core::store::{Answer, LogBlob, LogPlace, Read};
+use sync_core::vault::Cell;
 use sync_types::body::{Blob, Span};
 use sync_types::{BlobId, DeviceId, Opaque};
 
 use super::apply::{bad_row, number};
 use super::{Outbox, Turn};
 use crate::SyncError;
+use crate::vault::Sealing;
 
 const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data, snapshot";
 
@@ -149,10 +151,11 @@ impl Turn<'_> {
             let to = i64::try_from(span.to).unwrap_or(i64::MAX);
             query = query.bind(span.sender.as_bytes()).bind(number(span.from)?).bind(to);
         }
+        let vault = self.vault;
         let mut rows = query.fetch(self.settled().await?);
         let (mut found, mut bytes, mut snapshots) = (Vec::new(), 0, Vec::new());
         while let Some(row) = rows.try_next().await? {
-            let blob = log_blob(&row)?;
+            let blob = log_blob(&row, vault)?;
             bytes += weight(&blob);
             if !found.is_empty() && bytes > max_bytes {
                 break;
@@ -175,10 +178,11 @@ impl Turn<'_> {
         query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
         max_bytes: usize,
     ) -> Result<(Vec<LogBlob>, bool), SyncError> {
+        let vault = self.vault;
         let mut rows = query.fetch(self.settled().await?);
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await? {
-            let blob = log_blob(&row)?;
+            let blob = log_blob(&row, vault)?;
             bytes += weight(&blob);
             if !found.is_empty() && bytes > max_bytes {
                 return Ok((found, false));
@@ -195,17 +199,15 @@ fn weight(found: &LogBlob) -> usize {
 }
 
 /// A row of position, id, sender, seq, channel, data, snapshot.
-pub(super) fn log_blob(row: &SqliteRow) -> Result<LogBlob, SyncError> {
+pub(super) fn log_blob(row: &SqliteRow, vault: &Sealing) -> Result<LogBlob, SyncError> {
+    let id = BlobId::from_slice(row.try_get(1)?).ok_or_else(bad_row)?;
+    let (channel, snapshot): (String, bool) = (row.try_get(4)?, row.try_get(6)?);
+    let data = vault.open(Cell::Blob(id, &channel, snapshot), row.try_get(5)?)?;
     Ok(LogBlob {
         position: row.try_get::<i64, _>(0)?.unsigned_abs(),
-        sender: DeviceId::from_slice(&row.try_get::<Vec<u8>, _>(2)?).ok_or_else(bad_row)?,
+        sender: DeviceId::from_slice(row.try_get(2)?).ok_or_else(bad_row)?,
         seq: row.try_get::<i64, _>(3)?.unsigned_abs(),
-        blob: Blob {
-            id: BlobId::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(bad_row)?,
-            channel: row.try_get(4)?,
-            data: row.try_get(5)?,
-            snapshot: row.try_get(6)?,
-        },
+        blob: Blob { id, channel, data, snapshot },
         covers: Vec::new(),
     })
 }

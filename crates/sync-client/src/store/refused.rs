@@ -9,9 +9,10 @@ const BYTES: i64 = 16 << 20;
 /// How many outcomes and senders the forgotten ones are counted by. Beyond, only outcomes: a name costs a forger nothing.
 const COUNTS: i64 = 256;
 
-/// The newest entry that is kept no more: what comes behind it is within both bounds.
+/// The newest entry that is kept no more: what comes behind it is within both bounds. A seal has 40 bytes (sync-core,
+/// `CELL_OVERHEAD`).
 const LAST: &str = "SELECT max(number) FROM (
-        SELECT number, sum(length(bytes)) OVER newest AS bytes, row_number() OVER newest AS place
+        SELECT number, sum(length(bytes) - 40) OVER newest AS bytes, row_number() OVER newest AS place
         FROM refused WINDOW newest AS (ORDER BY number DESC)
     ) WHERE bytes > ? OR place > ?";
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use futures_util::future::join;
 use sqlx::{AssertSqlSafe, Row};
 use sync_core::store::IdConflict;
+use sync_core::vault::Cell;
 use sync_sqlite::Script;
 use sync_types::body::Blob;
 use sync_types::{BlobId, DeviceId};
 
-use super::apply::number;
+use super::apply::{bad_row, number};
 use super::{Outbox, Turn};
 use crate::SyncError;
+use crate::vault::Sealing;
 
 /// How many rows one statement inserts: 64 to 256 reach the most rows a second.
 const ROWS: usize = 200;
@@ -70,7 +72,8 @@ impl Turn<'_> {
     /// Adds rows to the log; a row whose id is there is left out.
     async fn insert(&mut self, rows: Vec<NewRow>) -> Result<(), SyncError> {
         let (full, rest) = rows.split_at(rows.len() - rows.len() % ROWS);
-        let mut calls = in_calls(full).into_iter().map(|rows| log_script(rows).map(|script| (rows, script)));
+        let vault = self.vault;
+        let mut calls = in_calls(full).into_iter().map(|rows| log_script(rows, vault).map(|script| (rows, script)));
         let mut next = calls.next().transpose()?;
         if next.is_some() {
             // What waits goes before, and not in the same call: its text would hardly come again.
@@ -88,7 +91,7 @@ impl Turn<'_> {
             return Ok(());
         }
         self.many(LOG, LOG_ROW, rest.len()).await?;
-        bind_rows(&mut self.script, rest)?;
+        bind_rows(&mut self.script, rest, vault)?;
         if let [NewRow { own: true, .. }] = rest {
             // No other row has the id that was drawn for this one.
             return Ok(());
@@ -102,7 +105,7 @@ impl Turn<'_> {
         if inserted == rows.len() as u64 {
             return Ok(());
         }
-        self.find_conflicts("blob", rows.iter().map(|row| (row.sender, &row.blob))).await?;
+        self.find_conflicts(None, rows.iter().map(|row| (row.sender, &row.blob))).await?;
         for row in rows {
             let Some(seq) = row.seq else { continue };
             self.script.statement(
@@ -120,17 +123,19 @@ impl Turn<'_> {
         for chunk in blobs.chunks(ROWS) {
             self.many("held (id, sender, seq, channel, data, snapshot)", "(?,?,?,?,?,?)", chunk.len()).await?;
             for blob in chunk {
+                let place = Cell::Held(blob.id, sender, seq.unsigned_abs(), &blob.channel, blob.snapshot);
+                let data = self.vault.seal(place, &blob.data);
                 self.script
                     .bind(blob.id.as_bytes())
                     .bind(sender.as_bytes())
                     .bind(seq)
                     .bind(blob.channel.as_str())
-                    .bind(blob.data.as_slice())
+                    .bind(data)
                     .bind(blob.snapshot);
             }
             let changed = self.script.run(self.tx).await?;
             if changed.last().is_none_or(|inserted| *inserted < chunk.len() as u64) {
-                self.find_conflicts("held", chunk.iter().map(|blob| (sender, blob))).await?;
+                self.find_conflicts(Some(seq.unsigned_abs()), chunk.iter().map(|blob| (sender, blob))).await?;
             }
         }
         Ok(())
@@ -151,22 +156,36 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Looks which of these blobs are in the table with other bytes.
+    /// Looks which of these blobs are in the log with other bytes, or among what is held under this number.
     async fn find_conflicts<'a>(
         &mut self,
-        table: &str,
+        held: Option<u64>,
         blobs: impl Iterator<Item = (DeviceId, &'a Blob)>,
     ) -> Result<(), SyncError> {
         let offered: Vec<_> = blobs.collect();
         let marks = vec!["?"; offered.len()].join(",");
-        let sql = format!("SELECT id, channel, data FROM {table} WHERE id IN ({marks})");
+        let from = if held.is_some() { "held" } else { "blob" };
+        let of_one = if held.is_some() { " AND sender = ? AND seq = ?" } else { "" };
+        let sql = format!("SELECT id, channel, data, snapshot FROM {from} WHERE id IN ({marks}){of_one}");
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
         for (_, blob) in &offered {
             query = query.bind(blob.id.as_bytes());
         }
+        let sender = offered.first().map(|(sender, _)| *sender).unwrap_or_default();
+        if let Some(seq) = held {
+            query = query.bind(sender.as_bytes()).bind(number(seq)?);
+        }
         let mut stored: BTreeMap<Vec<u8>, (String, Vec<u8>)> = BTreeMap::new();
         for row in query.fetch_all(&mut *self.tx).await? {
-            stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+            let id: &[u8] = row.try_get(0)?;
+            let (channel, snapshot): (String, bool) = (row.try_get(1)?, row.try_get(3)?);
+            let blob = BlobId::from_slice(id).ok_or_else(bad_row)?;
+            let place = match held {
+                Some(seq) => Cell::Held(blob, sender, seq, &channel, snapshot),
+                None => Cell::Blob(blob, &channel, snapshot),
+            };
+            let data = self.vault.open(place, row.try_get(2)?)?;
+            stored.insert(id.to_vec(), (channel, data));
         }
         for (sender, blob) in offered {
             let same = stored
@@ -204,16 +223,16 @@ fn in_calls<T>(mut rows: &[T]) -> Vec<&[T]> {
 }
 
 /// The statements of one call.
-fn log_script(rows: &[NewRow]) -> Result<Script, SyncError> {
+fn log_script(rows: &[NewRow], vault: &Sealing) -> Result<Script, SyncError> {
     let mut script = Script::default();
     let text = insertion(LOG, LOG_ROW, ROWS);
     for rows in rows.chunks(ROWS) {
-        bind_rows(script.statement(&text), rows)?;
+        bind_rows(script.statement(&text), rows, vault)?;
     }
     Ok(script)
 }
 
-fn bind_rows(script: &mut Script, rows: &[NewRow]) -> Result<(), SyncError> {
+fn bind_rows(script: &mut Script, rows: &[NewRow], vault: &Sealing) -> Result<(), SyncError> {
     // Most rows have the channel of the row before. Of an `Arc<str>`, binding makes no copy.
     let mut channel: Arc<str> = Arc::default();
     for row in rows {
@@ -227,7 +246,7 @@ fn bind_rows(script: &mut Script, rows: &[NewRow]) -> Result<(), SyncError> {
             .bind(row.sender.as_bytes())
             .bind(row.seq.map(number).transpose()?)
             .bind(channel.clone())
-            .bind(row.blob.data.as_slice())
+            .bind(vault.seal(Cell::Blob(row.blob.id, &channel, row.blob.snapshot), &row.blob.data))
             .bind(row.blob.snapshot);
     }
     Ok(())

@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD],
+    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS],
 };
 
 const FIRST: &str = "
@@ -107,4 +107,42 @@ CREATE TABLE covered (
     to_seq INTEGER NOT NULL,
     PRIMARY KEY (position, sender)
 ) WITHOUT ROWID;
+";
+
+const FOURTH: &str = "
+-- From here on values are sealed (store/seal.rs): meta.value but that of 'vault', state.value, blob.data, held.data,
+-- refused.bytes.
+
+-- Blobs of a backup, sealed as those of the log, until all of it is read.
+CREATE TABLE import (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    origin BLOB NOT NULL,
+    sender BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    data BLOB NOT NULL,
+    snapshot INTEGER NOT NULL
+);
+";
+
+const ALERTS: &str = "
+-- What a person should hear of. `device` is whom it is about, `maker` who did it, each with its name at that time, sealed, and
+-- whether it is this device.
+CREATE TABLE alert (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    warning INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    device BLOB,
+    device_name BLOB,
+    device_own INTEGER NOT NULL,
+    maker BLOB,
+    maker_name BLOB,
+    maker_own INTEGER NOT NULL,
+    code TEXT,
+    count INTEGER NOT NULL,
+    since INTEGER
+);
 ";

@@ -1,6 +1,7 @@
 //! Snapshots: one blob in the place of many.
 
 use sqlx::Row;
+use sync_core::vault::Cell;
 use sync_types::body::{Blob, Span};
 use sync_types::{Code, DeviceId, limits};
 
@@ -54,9 +55,11 @@ impl Turn<'_> {
         self.run(&format!("DELETE FROM {REPLACED}"), snapshot, up_to, delivered).await?;
         let insert = "INSERT INTO blob (position, id, own, sender, seq, channel, data, snapshot)
                       VALUES (?, ?, 0, ?, NULL, ?, ?, 1)";
+        let place = Cell::Blob(snapshot.id, &snapshot.channel, true);
+        let data = self.vault.seal(place, &snapshot.data);
         let script = self.script.statement(insert);
         script.bind(position).bind(snapshot.id.as_bytes()).bind(maker.as_bytes());
-        script.bind(snapshot.channel.as_str()).bind(snapshot.data.as_slice());
+        script.bind(snapshot.channel.as_str()).bind(data);
         self.put_covers(position, &covers).await?;
         self.outbox = Outbox::Unknown;
         Ok(count.unsigned_abs())

@@ -6,35 +6,45 @@ use super::consumers::Counts;
 use super::*;
 
 const ME: DeviceId = DeviceId([1; 16]);
-const OTHER: DeviceId = DeviceId([2; 16]);
+pub(super) const OTHER: DeviceId = DeviceId([2; 16]);
 
-fn blob(n: u32, channel: &str, data: &str) -> Blob {
+pub(super) fn blob(n: u32, channel: &str, data: &str) -> Blob {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&n.to_be_bytes());
     Blob { id: BlobId(id), channel: channel.into(), data: data.into(), snapshot: false }
 }
 
-fn receive(sender: DeviceId, seq: u64, blobs: Vec<Blob>, hold: bool) -> Write {
+pub(super) fn receive(sender: DeviceId, seq: u64, blobs: Vec<Blob>, hold: bool) -> Write {
     Write::Receive { sender, seq, blobs, hold }
 }
 
-async fn fresh() -> (tempfile::TempDir, Store) {
+pub(super) const VAULT: [u8; 16] = [9; 16];
+
+pub(super) fn sealing() -> Sealing {
+    Sealing::new(&sync_core::vault::VaultKey::new([8; 32]))
+}
+
+pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Store, SyncError> {
+    Database::look(path, max_bytes).await?.open_with(VAULT, sealing()).await
+}
+
+pub(super) async fn fresh() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("device.db"), None).await.unwrap();
+    let store = open(&folder.path().join("device.db"), None).await.unwrap();
     (folder, store)
 }
 
-async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
+pub(super) async fn apply(store: &mut Store, writes: Vec<Write>) -> Vec<IdConflict> {
     let mut turn = store.begin().await;
     turn.apply(writes).await.unwrap();
     turn.commit().await.unwrap()
 }
 
-fn wanted(unread_by: Option<&str>, channel: Option<&str>) -> Wanted {
+pub(super) fn wanted(unread_by: Option<&str>, channel: Option<&str>) -> Wanted {
     Wanted { channel: channel.map(str::to_owned), unread_by: unread_by.map(str::to_owned), own: false }
 }
 
-fn texts(blobs: &[crate::ReceivedBlob]) -> Vec<String> {
+pub(super) fn texts(blobs: &[crate::ReceivedBlob]) -> Vec<String> {
     blobs.iter().map(|b| String::from_utf8(b.data.clone()).unwrap()).collect()
 }
 
@@ -87,7 +97,7 @@ async fn outbox(turn: &mut Turn<'_>, max_bytes: usize, max_blobs: usize) -> Vec<
 async fn an_outbox_from_memory_is_the_one_on_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("device.db");
-    let mut store = Store::open(&path, None).await.unwrap();
+    let mut store = open(&path, None).await.unwrap();
     let seal = |seq, position| Write::Sealed { seq, envelope: vec![5].into(), up_to_position: Some(position) };
     let mut turn = store.begin().await;
     turn.push(ME, vec![blob(1, "c", "a")]);
@@ -115,7 +125,7 @@ async fn an_outbox_from_memory_is_the_one_on_the_disk() {
         turn.commit().await.unwrap();
         assert_eq!(store.sealed(), Some((two[1].1, seq)));
         // What another connection finds is the same.
-        let mut other = Store::open(&path, None).await.unwrap();
+        let mut other = open(&path, None).await.unwrap();
         assert_eq!(outbox(&mut other.begin().await, 1 << 20, 10).await, left);
         other.close().await;
         apply(&mut store, vec![seal(seq, positions[2])]).await;
@@ -406,7 +416,7 @@ async fn gaps_state_and_reoffer_do_what_they_say() {
     turn.commit().await.unwrap();
     // All of it is there after closing.
     store.close().await;
-    let mut store = Store::open(&folder.path().join("device.db"), None).await.unwrap();
+    let mut store = open(&folder.path().join("device.db"), None).await.unwrap();
     assert!(store.load().await.unwrap().is_empty());
     assert_eq!(store.reader().counts(0, 0).await.unwrap().outbox, 1);
 }
@@ -533,7 +543,7 @@ async fn refused_entries_are_bounded_in_bytes_and_what_is_forgotten_is_counted()
 async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("device.db");
-    let mut store = Store::open(&path, Some(400_000)).await.unwrap();
+    let mut store = open(&path, Some(400_000)).await.unwrap();
     apply(&mut store, vec![receive(OTHER, 1, vec![blob(1, "c", "x")], false)]).await;
     let mut turn = store.begin().await;
     let large = Blob { data: vec![7; 1_000_000], ..blob(2, "c", "") };
@@ -550,7 +560,7 @@ async fn a_full_disk_refuses_the_turn_and_loses_nothing() {
 async fn a_damaged_foreign_or_newer_database_has_its_own_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("device.db");
-    let open = async || Store::open(&path, None).await.map(drop).unwrap_err().code;
+    let open = async || open(&path, None).await.map(drop).unwrap_err().code;
     std::fs::write(&path, vec![0x5a; 8192]).unwrap();
     assert_eq!(open().await, Code::StoreCorrupt);
     std::fs::remove_file(&path).unwrap();

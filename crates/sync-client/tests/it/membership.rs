@@ -1,6 +1,6 @@
 //! Devices come and go.
 
-use sync_client::{ClientEvent, Code, ReceiptState};
+use sync_client::{AlertKind, ClientEvent, Code, Exit, ReceiptState};
 
 use crate::support::*;
 
@@ -57,7 +57,7 @@ async fn a_removed_device_can_neither_read_nor_write() {
     })
     .await;
     let by = event("the removal at b", &mut at_b, |e| match e {
-        ClientEvent::Removed { by, lost: false } => Some(by.name.clone()),
+        ClientEvent::Removed { by, lost: false, recovered: false } => Some(by.name.clone()),
         _ => None,
     });
     assert_eq!(by.await.as_deref(), Some("a"));
@@ -182,26 +182,44 @@ async fn only_members_can_be_removed_and_nobody_removes_itself() {
 async fn a_lost_device_deletes_what_it_holds_when_it_next_connects() {
     let world = World::new(Way::Quic).await;
     let (a, b) = world.pair().await;
-    let secret = a.push("a secret of many words that b holds").await.unwrap();
-    a.wait(&secret, ReceiptState::Delivered, SOON).await.unwrap();
+    // So much that whole pages of the database become free.
+    let secrets =
+        (0..400).map(|n| format!("{n}: a secret of many words that b holds. ").repeat(40).into_bytes()).collect();
+    let receipts = a.push_many("a channel of many words", secrets).await.unwrap();
+    a.wait(receipts.last().unwrap(), ReceiptState::Delivered, SOON).await.unwrap();
     let (lost, home) = (b.status().await.unwrap().device.unwrap(), world.home("b"));
     b.close().await;
-    assert!(any_file_holds(&home, b"a secret of many words"));
+    // Its content is sealed; the names of channels show whether there is any.
+    assert!(any_file_holds(&home, b"a channel of many words"));
+    assert!(!any_file_holds(&home, b"a secret of many words"));
     let mut events = a.events();
     a.remove_lost_device(lost).await.unwrap();
-    let gone =
-        |e: &ClientEvent| matches!(e, ClientEvent::DeviceRemoved { device, .. } if device.id == lost).then_some(());
-    event("the removal", &mut events, gone).await;
+    let gone = |e: &ClientEvent| match e {
+        ClientEvent::DeviceRemoved { device, exit, .. } if device.id == lost => Some(*exit),
+        _ => None,
+    };
+    assert_eq!(event("the removal", &mut events, gone).await, Exit::Lost);
+    let after = a.push("what the lost device never gets").await.unwrap();
+    a.wait(&after, ReceiptState::Accepted, SOON).await.unwrap();
 
     let b = world.device("b").await;
     let mut events = b.events();
+    let mut told = vec![];
     while b.status().await.unwrap().group.is_some() {
-        soon("what happens", events.next()).await;
+        told.extend(soon("what happens", events.next()).await);
     }
+    let removed = |e: &ClientEvent| matches!(e, ClientEvent::Removed { lost: true, .. });
+    assert!(told.iter().any(removed), "{told:?}");
     assert!(b.read("fresh", None, 10).await.unwrap().is_empty());
+    // While the app runs as well as later.
+    for bytes in [&b"a channel of many words"[..], b"what the lost device", lost.as_bytes()] {
+        assert!(!any_file_holds(&home, bytes), "{} stands on the disk still", String::from_utf8_lossy(bytes));
+    }
     b.close().await;
-    assert!(!any_file_holds(&home, b"a secret of many words"), "it stands on the disk still");
-    // Nothing keeps whoever finds it again from using it anew.
+    assert!(!any_file_holds(&home, b"a channel of many words"), "it stands on the disk still");
+    // Whoever opens the app again is told why it is empty, and nothing keeps the device from being used anew.
     let b = world.device("b").await;
+    let alerts = b.alerts().await.unwrap();
+    assert_eq!((alerts.len(), alerts[0].kind, alerts[0].seen), (1, AlertKind::Wiped, false));
     pair(&a, &b).await;
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sync_client::{ClientEvent, Code, DeviceId, ReceiptState, Status, SyncClient};
+use sync_client::{AlertKind, ClientEvent, Code, DeviceId, ReceiptState, Status, SyncClient};
 
 use crate::support::*;
 
@@ -145,4 +145,13 @@ async fn of_two_copies_of_a_device_one_goes_on_and_the_other_is_told() {
     delivered(&twin, "by the second").await;
     assert_eq!(receive_texts(&b, 3).await, ["before", "by the first", "by the second"]);
     assert_eq!(b.devices().await.unwrap().len(), 2);
+    // All three have it in writing.
+    let newest = async |client: &SyncClient| client.alerts().await.unwrap().remove(0);
+    let (at_a, at_b, at_twin) = (newest(&a).await, newest(&b).await, newest(&twin).await);
+    assert_eq!((at_a.kind, at_a.code, at_a.seen), (AlertKind::Cloned, Some(Code::Cloned), false));
+    assert_eq!((at_b.kind, at_b.device.unwrap().name.as_deref()), (AlertKind::Replaced, Some("a")));
+    assert_eq!((at_twin.kind, at_twin.code), (AlertKind::Replaced, Some(Code::RolledBack)));
+    assert!(at_twin.device.unwrap().own);
+    let finding = a.doctor().await.unwrap().remove(0);
+    assert!(finding.code == Some(Code::Cloned) && finding.title.contains("twice"), "{finding:?}");
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_client::{
-    ClientEvent, DEFAULT_CONSUMER, Events, InviteOptions, Pairing, PairingEvent, ReceivedBlob, StartAt, SyncClient,
-    SyncConfig,
+    ClientEvent, DEFAULT_CONSUMER, Events, Forward, InviteOptions, Pairing, PairingEvent, ReceivedBlob, StartAt,
+    SyncClient, SyncConfig,
 };
 use sync_relay::{Relay, RelayConfig, RunningRelay};
 
@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) relay: Option<Arc<RunningRelay>>,
     pub(crate) config: SyncConfig,
+    /// The time of the relay and of all devices.
+    pub(crate) forward: Forward,
     relay_config: RelayConfig,
 }
 
@@ -52,6 +54,7 @@ impl World {
         // When it stops, nobody has to stay away for long.
         relay_config.limits.drain_spread = Duration::from_millis(50);
         change(&mut relay_config);
+        let forward = relay_config.forward.clone();
         let relay = Arc::new(Relay::start(relay_config.clone()).await.unwrap());
         // The port has to outlive a restart, as a host's would.
         relay_config.listen = relay.quic_addr();
@@ -59,7 +62,8 @@ impl World {
             Way::Memory => SyncConfig::default().local_relay(&relay),
             Way::Quic => SyncConfig::default().relay(relay.address().parse().unwrap()),
         };
-        Self { folder, relay: Some(relay), config, relay_config }
+        let config = config.forward(&forward);
+        Self { folder, relay: Some(relay), config, forward, relay_config }
     }
 
     /// Where the relay keeps its store and its identity.
@@ -77,6 +81,12 @@ impl World {
 
     pub(crate) async fn device(&self, name: &str) -> SyncClient {
         SyncClient::new(self.config(name)).await.unwrap()
+    }
+
+    /// The device without any way to its relay.
+    pub(crate) async fn offline(&self, name: &str) -> SyncClient {
+        let config = SyncConfig::default().forward(&self.forward).home(self.home(name)).device_name(name);
+        SyncClient::new(config).await.unwrap()
     }
 
     /// Two devices that are paired.

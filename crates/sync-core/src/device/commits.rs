@@ -7,16 +7,19 @@ use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_reject, verify_reject};
 use sync_types::body::{Baseline, Reached};
 use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
-use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
 use super::Device;
 use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Exit, Outcome};
 use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
 use crate::store::{Key, Write};
 
 /// How long a refused change waits when the relay names no time, in milliseconds.
 const RETRY_MS: u64 = 100;
+
+/// How many rejected commits are remembered, as a relay does.
+const REJECTED: usize = 64;
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Makes the change that is due, if the group is quiet: removals first.
@@ -36,7 +39,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(pending) = &self.pending {
             if !session.commit_sent && now >= session.commit_after {
                 if let Ok(frame) = decode::<Commit>(&pending.frame) {
-                    self.sends.push(ToRelay::Commit(frame));
+                    self.send_commit(frame);
                 }
                 self.session_mut().commit_sent = true;
             }
@@ -57,8 +60,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.pending = Some(pending);
                     self.dirty.insert(Key::Pending);
                     self.dirty.insert(Key::Membership);
-                    self.sends.push(ToRelay::Commit(frame));
-                    self.session_mut().commit_sent = true;
+                    self.send_commit(frame);
                     return;
                 }
                 Err(error) => self.give_up(&intent, error.code()),
@@ -66,18 +68,42 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// The next change to make. What came true by somebody else's commit is taken off the list.
-    fn next_intent(&mut self, now: u64) -> Option<Intent> {
-        let late = |i: &&Intent| matches!(i, Intent::Add(add) if add.expires_at <= now);
-        while let Some(intent) = self.intents.list.iter().find(late).cloned() {
+    fn send_commit(&mut self, frame: Commit) {
+        let group_info = frame.group_info.clone();
+        self.sends.push(ToRelay::Commit(frame));
+        self.vouch_for_commit(&group_info);
+        self.session_mut().commit_sent = true;
+    }
+
+    /// Takes nobody in any more who has stopped waiting, whether or not a relay lets this device change anything. What the
+    /// relay may have ordered already is not given up.
+    pub(super) fn give_up_late_adds(&mut self, now: u64) {
+        let ordered = |intent: &Intent| self.pending.as_ref().is_some_and(|pending| pending.intent == *intent);
+        let late = |i: &&Intent| matches!(i, Intent::Add(add) if add.expires_at <= now) && !ordered(i);
+        for intent in self.intents.list.iter().filter(late).cloned().collect::<Vec<_>>() {
             self.give_up(&intent, Code::Timeout);
         }
+    }
+
+    pub(super) fn late_add_at(&self) -> Option<u64> {
+        let ordered = |intent: &Intent| self.pending.as_ref().is_some_and(|pending| pending.intent == *intent);
+        let expires = |intent: &Intent| match intent {
+            Intent::Add(add) if !ordered(intent) => Some(add.expires_at),
+            _ => None,
+        };
+        self.intents.list.iter().filter_map(expires).min()
+    }
+
+    /// The next change to make. What came true by somebody else's commit is taken off the list.
+    fn next_intent(&mut self, now: u64) -> Option<Intent> {
+        self.give_up_late_adds(now);
         let members: Vec<DeviceId> = self.membership.members().iter().map(|m| m.device).collect();
         let before = self.intents.list.len();
         self.intents.list.retain(|intent| match intent {
-            Intent::Remove(device) | Intent::RemoveLost(device) => members.contains(device),
+            Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
             Intent::SelfUpdate => true,
+            Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
@@ -88,17 +114,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn prepare(&mut self, intent: &Intent, now: u64) -> Result<Pending, PrepareError> {
         let (change, cut, baseline) = match intent {
-            Intent::Remove(device) | Intent::RemoveLost(device) => {
+            Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => {
                 let lost = matches!(intent, Intent::RemoveLost(_));
                 let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
                 let last = vec![Reached { sender: *device, seq: peer.seq, hash: peer.hash }];
                 (Change::Remove(vec![*device]), encode(&Cut { last, lost }), None)
             }
             Intent::Add(add) => {
-                let baseline = encode(&Baseline { frontier: self.frontier() });
+                let baseline = encode(&Baseline { frontier: self.frontier(), kit: self.agreed.share.clone() });
                 (Change::Add(vec![add.key_package.0.clone()]), encode(&Cut::default()), Some(baseline))
             }
             Intent::SelfUpdate => (Change::SelfUpdate, encode(&Cut::default()), None),
+            Intent::Kit(key) => (Change::Settings(self.with_recovery_key(key)), encode(&Cut::default()), None),
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
         let welcomes = prepared.welcomes.into_iter();
@@ -130,9 +157,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn give_up(&mut self, intent: &Intent, code: Code) {
         self.finish(intent);
         let device = match intent {
-            Intent::Remove(device) | Intent::RemoveLost(device) => *device,
+            Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
-            Intent::SelfUpdate => self.me,
+            Intent::SelfUpdate | Intent::Kit(_) => self.me,
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -186,6 +213,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.is_own_replacement(bytes) {
             return self.take_over(now);
         }
+        if self.relay.rejected.contains(&CommitMessage::hash(bytes)) && stands(Defence::Rejected) {
+            return self.count(Outcome::StaleCommit);
+        }
         let state = match self.membership.state() {
             Ok(state) => state,
             Err(error) => {
@@ -228,6 +258,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if sent && lost.is_some() {
             self.session_mut().commits_lost += 1;
         }
+        // Every member has read who asked to go before it applies what the asking led to.
+        let exit = |device: &DeviceId| match self.intents.list.contains(&Intent::Leave(*device)) {
+            _ if applied.cut.lost => Exit::Lost,
+            true => Exit::Left,
+            false => Exit::Removed,
+        };
+        let exits: Vec<_> = applied.removed.iter().map(|device| (*device, exit(device))).collect();
         if let Some(intent) = &own {
             self.finish(intent);
         }
@@ -277,13 +314,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Peer(add.device));
         }
         let by = applied.committer;
+        if let Some(before) = &applied.settings_before {
+            self.settings_changed(before, by, applied.hash, now);
+        }
+        if applied.recovered {
+            self.agreed.recovered = Some(by);
+            self.dirty.insert(Key::Agreed);
+            self.events.push(Event::DeviceRecovered { device: by });
+            self.retry_receipts(now);
+            return self.expire_epochs(now);
+        }
         if let Some(old) = applied.replaced {
             self.was_replaced(old, by);
             self.retry_receipts(now);
             return self.expire_epochs(now);
         }
         self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
-        self.events.extend(applied.removed.iter().map(|device| Event::DeviceRemoved { device: *device, by }));
+        self.events.extend(exits.into_iter().map(|(device, exit)| Event::DeviceRemoved { device, by, exit }));
         self.retry_receipts(now);
         self.expire_epochs(now);
     }
@@ -346,10 +393,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn drop_before(&mut self) {
         let Some(before) = self.before.take() else { return };
         self.dirty.insert(Key::Before);
+        if !self.relay.rejected.is_empty() {
+            self.relay.rejected.clear();
+            self.dirty.insert(Key::Relay);
+        }
         match self.identity.removed_by {
             // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
             Some(_) if before.replaced == Some(self.me) => self.halt(Code::Cloned),
-            Some(by) => self.events.push(Event::Removed { by, lost: self.identity.lost }),
+            Some(by) => {
+                let (lost, recovered) = (self.identity.lost, self.agreed.recovered == Some(by));
+                self.events.push(Event::Removed { by, lost, recovered });
+            }
             None => {}
         }
         self.count_delivered();
@@ -374,8 +428,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let same = |own: Reject| own.commit_hash == reject.commit_hash || !stands(Defence::RejectCommit);
             r.epoch == reject.epoch && own.is_some_and(same)
         };
-        if self.relay.refused.take_if(refused_this).is_some() {
-            self.dirty.insert(Key::Relay);
+        if self.relay.refused.take_if(refused_this).is_some() || applied {
+            self.note_rejected(reject.commit_hash);
         }
         if let Some(session) = &mut self.session {
             // The epoch that was there when the session began may be this one.
@@ -397,6 +451,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(intent) = &before.own {
             self.give_up(intent, Code::CommitRejected);
         }
+    }
+
+    /// The group has decided on this commit: whoever could apply it is not to do so again.
+    fn note_rejected(&mut self, commit: EntryHash) {
+        if !self.relay.rejected.contains(&commit) {
+            self.relay.rejected.push(commit);
+            let surplus = self.relay.rejected.len().saturating_sub(REJECTED);
+            self.relay.rejected.drain(..surplus);
+        }
+        self.dirty.insert(Key::Relay);
     }
 
     /// A reject is good if a member signed it that the commit found in the group and kept, and that did not make it. A
@@ -434,6 +498,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn undo(&mut self, before: &Before) {
+        self.settings_restored(before.commit_hash);
         if let Some(old) = before.replaced {
             self.rename_intents(before.committer, old);
         }

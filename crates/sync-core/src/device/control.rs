@@ -29,10 +29,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Control::Repair(repair) => self.repair_arrived(sender, repair),
             Control::Heads(heads) => {
                 for head in heads.iter().take(limits::MEMBERS) {
-                    self.head_told(head);
+                    self.head_told(head, now);
                 }
             }
-            Control::Leaving => self.want_change(Intent::Remove(sender)),
+            Control::Kit(share) => self.share_told(share),
+            Control::KitWanted => self.share_wanted(),
+            Control::Leaving => self.want_change(Intent::Leave(sender)),
+            Control::RollCall => {
+                if let Some(session) = &mut self.session {
+                    session.roll_call.heard = true;
+                }
+            }
         }
     }
 

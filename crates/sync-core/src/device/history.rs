@@ -35,7 +35,7 @@ const READ_AGAIN_CAP_MS: u64 = 60_000;
 pub(super) struct Pause {
     failures: u32,
     /// When it is tried again, in milliseconds; 0 once that time has come.
-    until: u64,
+    pub(super) until: u64,
 }
 
 impl<P: CryptoProvider + Clone> Device<P> {
@@ -120,7 +120,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn history_patience_ends_at(&self) -> Option<u64> {
         let asked = self.wants.list.iter().any(|w| w.asked);
-        let session = self.session.as_ref()?;
+        // Nobody is silent before the relay has answered.
+        let session = self.session.as_ref().filter(|s| s.attached)?;
         asked.then_some(session.history_at + limits::HISTORY_PATIENCE.as_millis() as u64)
     }
 
@@ -128,6 +129,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.history_patience_ends_at().is_none_or(|at| at > now) {
             return;
         }
+        // Who was removed meanwhile could not answer, and its silence is no member's.
+        let silent = self.peers.get(&self.wants.holder).is_some_and(|p| p.member);
         if let Some(next) = self.next_holder() {
             self.wants.holder = next;
             for want in &mut self.wants.list {
@@ -137,7 +140,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let session = self.session_mut();
         session.history_at = now;
-        session.history_silences += 1;
+        session.history_silences += usize::from(silent);
     }
 
     pub(super) fn history_requested(&mut self, asker: DeviceId, request: HistoryRequest) {
@@ -430,7 +433,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let up_to_seq = self.first_hole(filled.sender).map_or(reached, |hole| hole.from - 1);
         self.writes.push(Write::Release { sender: filled.sender, up_to_seq });
         self.arrived();
-        if self.wants.list.is_empty() {
+        if self.wants.list.is_empty() && self.away().is_none() {
             self.events.push(Event::Synced);
         }
     }

@@ -9,12 +9,16 @@
 //! Several inputs may share a transaction. If it fails, the device's memory is ahead of its disk: drop it, drop the
 //! connection, and [`Device::load`] it again.
 
+mod absence;
+mod clock;
 mod commits;
 mod control;
 mod deliver;
 mod early;
 mod history;
 mod joining;
+mod kit;
+mod patience;
 mod queries;
 mod receipts;
 mod records;
@@ -29,19 +33,23 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey};
-use sync_types::body::{Control, Reached, Repair, Span};
+use sync_types::body::{Control, Repair, Span};
 use sync_types::frame::ToRelay;
-use sync_types::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, encode, limits, settings::Settings};
+use sync_types::{Code, DecodeError, DeviceId, GroupId, Opaque, Suite, encode, limits, settings::Settings};
 use zeroize::Zeroizing;
 
 use crate::event::{Event, Outcome};
 use crate::membership::{ApplyError, JoinError, Membership, MembershipError, PrepareError};
 use crate::pairing::check_name;
+use crate::recovery::RecoveryKit;
 use crate::store::{Key, Write};
 
+pub use absence::Away;
 pub use joining::Joining;
+pub use kit::{KitState, SettingChange};
 pub use queries::{DeviceStatus, MemberInfo};
 
+use absence::Listening;
 use history::Pause;
 use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
 use repair::Repaired;
@@ -122,6 +130,8 @@ const ADD_PATIENCE_MS: u64 = limits::PAIRING_TTL.as_millis() as u64 / 2;
 pub struct NewDevice {
     /// Its name, for people; at most [`limits::NAME_BYTES`].
     pub name: String,
+    /// What the group's cryptography is made of.
+    pub suite: Suite,
     /// What the group agrees on.
     pub settings: Settings,
 }
@@ -142,7 +152,9 @@ pub struct Device<P: CryptoProvider + Clone> {
     pending: Option<Pending>,
     before: Option<Before>,
     replacement: Option<Replacement>,
+    agreed: kit::Agreed,
     wants: Wants,
+    listening: Listening,
     jobs: BTreeMap<(DeviceId, u64), Job>,
     /// Jobs that wait because the store could not be read.
     paused: BTreeMap<(DeviceId, u64), Pause>,
@@ -169,6 +181,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     counts: [u64; Outcome::ALL.len()],
     /// When this device last renewed its keys because another member waits for its signature.
     renewed_at: Option<u64>,
+    /// The time of the last input, in milliseconds; 0 before the first.
+    clock: u64,
 
     dirty: BTreeSet<Key>,
     /// Rows that are written with whatever is written next.
@@ -181,12 +195,32 @@ pub struct Device<P: CryptoProvider + Clone> {
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Founds a group with this device as its only member.
     pub fn found(new: NewDevice, crypto: P, now: u64, rng: &mut dyn CryptoRng) -> Result<Self, DeviceError> {
+        Self::found_with(new, None, crypto, now, rng)
+    }
+
+    /// The same for a group with a recovery kit, whose key goes into the settings.
+    pub fn found_with(
+        mut new: NewDevice,
+        kit: Option<&RecoveryKit>,
+        crypto: P,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, DeviceError> {
         check_name(&new.name).map_err(DeviceError::Invalid)?;
         let key = SigningKey::generate(rng);
         let mut id = [0; 32];
         rng.fill_bytes(&mut id);
-        let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
+        if let Some(kit) = kit {
+            new.settings.recovery_key = kit.signing_key().public().to_vec();
+        }
+        let membership = Membership::create(crypto.clone(), new.suite, &key, GroupId(id), &new.settings, now)?;
         let mut device = Self::assemble(key, &new.name, membership, crypto, now)?;
+        if let Some(kit) = kit {
+            let share =
+                kit.share(&device.crypto, new.suite, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
+            device.agreed.share = Some(share);
+            device.dirty.insert(Key::Agreed);
+        }
         device.chain.announced = true;
         Ok(device)
     }
@@ -234,7 +268,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             pending: None,
             before: None,
             replacement: None,
+            agreed: kit::Agreed::default(),
             wants: Wants::default(),
+            listening: Listening::default(),
             jobs: BTreeMap::new(),
             paused: BTreeMap::new(),
             session: None,
@@ -247,6 +283,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             unstated: BTreeSet::new(),
             unseen: BTreeSet::new(),
             renewed_at: None,
+            clock: 0,
             waiting_for_epoch: BTreeSet::new(),
             counts: [0; Outcome::ALL.len()],
             dirty: BTreeSet::new(),
@@ -286,6 +323,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Before => self.before = Some(sync_types::decode(bytes)?),
             Key::Replacement => self.replacement = Some(sync_types::decode(bytes)?),
             Key::Wants => self.wants = sync_types::decode(bytes)?,
+            Key::Listening => self.listening = sync_types::decode(bytes)?,
+            Key::Agreed => self.agreed = sync_types::decode(bytes)?,
             Key::Epoch(epoch) => drop(self.epochs.insert(epoch, sync_types::decode(bytes)?)),
             Key::Peer(device) => drop(self.peers.insert(device, sync_types::decode(bytes)?)),
             Key::Job(asker, number) => drop(self.jobs.insert((asker, number), sync_types::decode(bytes)?)),
@@ -306,6 +345,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Intents => encode(&self.intents),
             Key::Pending => encode(self.pending.as_ref()?),
             Key::Wants => encode(&self.wants),
+            Key::Listening => encode(&self.listening),
+            Key::Agreed => encode(&self.agreed),
             Key::Epoch(epoch) => encode(self.epochs.get(&epoch)?),
             Key::Peer(device) => encode(self.peers.get(&device)?),
             Key::Job(asker, number) => encode(self.jobs.get(&(asker, number))?),
@@ -337,6 +378,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         std::mem::take(&mut self.sends)
     }
 
+    /// What [`Device::take_events`] will give, for whoever keeps a record in the same transaction.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// What happened, once the writes are durable.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -366,7 +412,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     ) -> Result<DeviceId, DeviceError> {
         self.may_add()?;
         check_name(name).map_err(DeviceError::Invalid)?;
-        let (device, _) = crate::membership::read_key_package(&key_package)?;
+        let (device, _, suite) = crate::membership::read_key_package(&key_package)?;
+        if suite != self.suite() {
+            return Err(PrepareError::Suite.into());
+        }
         self.want_change(records::Intent::Add(records::AddIntent {
             device,
             name: Opaque(name.as_bytes().to_vec()),
@@ -471,17 +520,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// Where every chain stands that this device knows, its own included. That of a former member ends at its cut, even where
-    /// this device lacks something before: it is history for a newcomer, whoever has it.
-    fn frontier(&self) -> Vec<Reached> {
-        let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
-        let others = self.peers.iter().map(|(id, p)| match p.cut {
-            Some(cut) if cut > p.seq => Reached { sender: *id, seq: cut, hash: EntryHash::default() },
-            _ => Reached { sender: *id, seq: p.seq, hash: p.hash },
-        });
-        std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
-    }
-
     /// Takes up the present epoch: its key, and members that are new.
     fn begin_epoch(&mut self, now: u64) -> Result<(), MembershipError> {
         let epoch = self.membership.epoch();
@@ -500,8 +538,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Membership);
         for member in self.membership.members() {
             if member.device != self.me {
-                let owes_from = self.chain.seq + 1;
-                let fresh = || Peer { owes_from, alive_at: now, ..Peer::default() };
+                let (owes_from, alive_heard) = (self.chain.seq + 1, self.listening.ms);
+                let fresh = || Peer { owes_from, alive_at: now, alive_heard, ..Peer::default() };
                 let peer = self.peers.entry(member.device).or_insert_with(fresh);
                 peer.member = true;
                 peer.key = member.key;
@@ -514,12 +552,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Messages to the other engines that are due.
     fn due_control(&mut self, now: u64) -> Vec<Control> {
         let mut control = Vec::new();
-        if let Some(beacon) = self.due_beacon(now) {
+        let beacon = self.due_beacon(now);
+        control.extend(self.due_kit_control(beacon.is_some()));
+        if let Some(beacon) = beacon {
             control.push(beacon);
             control.push(self.heads());
             self.chain.announced = true;
             self.dirty.insert(Key::Chain);
         }
+        control.extend(self.due_roll_call());
         if !self.chain.announced {
             control.push(Control::Name(self.identity.name.clone()));
             self.chain.announced = true;

@@ -1,10 +1,11 @@
 //! What can be asked of a device. Nothing here changes anything.
 
 use mls_rs::CryptoProvider;
+use sync_types::body::Reached;
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, GroupId, encode};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, encode};
 
-use super::{Device, records::Intent};
+use super::{Away, Device, DeviceError, records::Intent};
 use crate::pairing::GroupOffer;
 
 /// A member of the group, for people.
@@ -41,6 +42,8 @@ pub struct DeviceStatus {
     pub behind: u64,
     /// How many envelopes of others neither the relay nor any member has brought, although they exist.
     pub withheld: u64,
+    /// The long absence that this device comes back from, as long as it lacks anything of it.
+    pub away: Option<Away>,
     /// Whether a change of the group is under way.
     pub changing: bool,
     /// Why sending stopped for good.
@@ -62,6 +65,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.group
     }
 
+    /// What the group's cryptography is made of.
+    pub fn suite(&self) -> Suite {
+        self.membership.suite()
+    }
+
     /// This device's name.
     pub fn name(&self) -> String {
         String::from_utf8_lossy(&self.identity.name).into_owned()
@@ -75,6 +83,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// What the group agreed on.
     pub fn settings(&self) -> Settings {
         self.membership.settings()
+    }
+
+    /// The GroupInfo of the present epoch, signed by this device.
+    pub fn group_info(&self) -> Result<Vec<u8>, DeviceError> {
+        Ok(self.membership.group_info()?)
     }
 
     /// The last own envelope that is durable at the relay.
@@ -133,6 +146,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         String::from_utf8(peer.name.0.clone()).ok()
     }
 
+    /// Whether it is this device, or a member, present or former.
+    pub fn knows(&self, device: DeviceId) -> bool {
+        device == self.me || self.peers.contains_key(&device)
+    }
+
+    /// When something new that a member, present or former, has signed last came here, in milliseconds since the Unix epoch.
+    pub fn last_heard(&self, device: DeviceId) -> Option<u64> {
+        self.peers.get(&device).map(|peer| peer.alive_at).filter(|at| *at > 0)
+    }
+
     /// What a newcomer has to know before it is added; for the pairing machine.
     pub fn offer(&self, now: u64) -> GroupOffer {
         let names = self.members().into_iter().filter_map(|m| m.name.map(|name| (m.device, name))).collect();
@@ -152,10 +175,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
             wants: self.wants.list.len(),
             behind: self.behind(),
             withheld: self.withheld(),
+            away: self.away(),
             changing: self.pending.is_some() || self.before.is_some() || !self.intents.list.is_empty(),
             halted: self.identity.halted(),
             removed: self.is_removed(),
             push_waits_until: session.map(|s| s.push_after).filter(|at| *at > 0),
         }
+    }
+
+    /// Where every chain stands that this device knows, its own included. That of a former member ends at its cut, even where
+    /// this device lacks something before: it is history for a newcomer, whoever has it.
+    pub(super) fn frontier(&self) -> Vec<Reached> {
+        let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
+        let others = self.peers.iter().map(|(id, p)| match p.cut {
+            Some(cut) if cut > p.seq => Reached { sender: *id, seq: cut, hash: EntryHash::default() },
+            _ => Reached { sender: *id, seq: p.seq, hash: p.hash },
+        });
+        std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
     }
 }

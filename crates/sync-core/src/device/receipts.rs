@@ -74,10 +74,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let Ok(statement) = decode::<Acknowledgement>(bytes) else { return };
         let Some(mine) = statement.frontier.iter().find(|r| r.sender == self.me) else { return };
-        if mine.seq > self.chain.seq || (mine.seq == self.chain.seq && mine.hash != self.chain.hash) {
+        let chain = &self.chain;
+        if mine.seq > chain.seq
+            || (mine.seq == chain.seq && mine.hash != chain.hash)
+            || (mine.seq == chain.accepted && mine.hash != chain.accepted_hash)
+        {
             return;
         }
-        let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else {
+        // What is not known to be accepted may be the envelope of a copy of this device.
+        let known = self.peers.get(&statement.device).filter(|p| p.member);
+        let Some(peer) = known.filter(|_| mine.seq <= chain.accepted || mine.seq == chain.seq) else {
             if let Some(session) = &mut self.session {
                 session.early_receipts.keep(statement.device, bytes);
             }
@@ -94,6 +100,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.alive(statement.device, now);
         self.dirty.insert(Key::Peer(statement.device));
+        if mine.seq == self.chain.seq {
+            self.own_accepted(mine.seq, mine.hash, now);
+        }
         self.count_delivered();
     }
 
@@ -110,17 +119,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.session.as_ref().map_or(0, |session| session.early_receipts.bytes())
     }
 
-    /// Moves the mark up to which every member has signed, and at least one other.
+    /// Moves the mark up to which every member has signed that has not lapsed, and at least one other. Who has lapsed this
+    /// device knows by itself: the relay's word would make it forget what a member may need.
     pub(super) fn count_delivered(&mut self) {
         // One whose removal may be undone yet is owed its signature, too.
         let removed: &[DeviceId] = self.before.as_ref().map_or(&[], |before| &before.removed);
         let members = || self.peers.iter().filter(|(id, p)| p.member || removed.contains(id)).map(|(_, p)| p);
         let by_any = members().map(|p| p.signed_below).max().unwrap_or(0);
-        let by_all = members().map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(0);
+        let awaited = members().filter(|p| !self.is_lapsed(p));
+        let nobody = if stands(Defence::LapseClock) { 0 } else { u64::MAX };
+        let by_all = awaited.map(|p| p.signed_below.max(p.owes_from)).min().unwrap_or(nobody);
         let delivered = by_all.min(by_any).saturating_sub(1).min(self.chain.seq);
         if delivered > self.chain.delivered {
             self.chain.delivered = delivered;
-            self.chain.accepted = self.chain.accepted.max(delivered);
             if let Some(session) = &mut self.session {
                 // The relay may have taken it from the connection before, and refused it on this one.
                 session.has_all_up_to(delivered);

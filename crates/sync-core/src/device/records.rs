@@ -47,6 +47,8 @@ pub(super) struct Chain {
     pub(super) epoch: u64,
     /// Durable at the relay. Written with whatever is written next: the relay states it at each attach.
     pub(super) accepted: u64,
+    /// The hash of that envelope.
+    pub(super) accepted_hash: EntryHash,
     pub(super) delivered: u64,
     /// Envelopes since the last self-update, and when that was.
     pub(super) since_update: u64,
@@ -70,6 +72,8 @@ pub(super) struct RelayRecord {
     pub(super) cursor: u64,
     /// A commit that could not be applied, while the group decides.
     pub(super) refused: Option<RefusedCommit>,
+    /// Commits for the next epoch that a member rejected. No relay orders them again.
+    pub(super) rejected: Vec<EntryHash>,
 }
 
 /// A commit that this device could not apply and rejected. Until the group has decided, nothing is acknowledged: an
@@ -114,6 +118,8 @@ pub(super) struct Peer {
     pub(super) alive_at: u64,
     /// How many bytes the buffered envelopes have, or more; 0 is meant where none is buffered.
     pub(super) gap_bytes: u64,
+    /// How long this device had listened then, in milliseconds.
+    pub(super) alive_heard: u64,
 }
 
 impl Peer {
@@ -156,15 +162,19 @@ pub(super) enum Intent {
     SelfUpdate = 3u8,
     /// Remove a device that is lost: it deletes what it holds.
     RemoveLost(DeviceId) = 4u8,
+    /// Remove a device that asked for it.
+    Leave(DeviceId) = 5u8,
+    /// Put the key of a new recovery kit into the settings.
+    Kit([u8; 32]) = 6u8,
 }
 
 impl Intent {
     /// Whom it puts out, and whether that one is lost.
     pub(super) fn removes(&self) -> Option<(DeviceId, bool)> {
         match self {
-            Self::Remove(device) => Some((*device, false)),
+            Self::Remove(device) | Self::Leave(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
-            Self::Add(_) | Self::SelfUpdate => None,
+            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) => None,
         }
     }
 }

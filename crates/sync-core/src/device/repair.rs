@@ -38,6 +38,17 @@ pub(super) struct Repairs {
     pub(super) jumping: BTreeSet<DeviceId>,
     /// Whether every member was asked in vain.
     pub(super) exhausted: bool,
+    /// When it is told that the beginning of an epoch is kept back, in milliseconds; 0 when that is not so, or was told.
+    later_at: u64,
+    /// Whether it was told.
+    later_told: bool,
+}
+
+impl Repairs {
+    /// No step waits longer than until then.
+    pub(super) fn bound(&mut self, latest: u64) {
+        (self.at, self.later_at) = (self.at.min(latest), self.later_at.min(latest));
+    }
 }
 
 /// What came in an answer to a [`Nack`], in its order.
@@ -47,7 +58,7 @@ pub(super) enum Repaired {
     Head(DeviceId, u64, Head),
 }
 
-fn millis(time: std::time::Duration) -> u64 {
+pub(super) fn millis(time: std::time::Duration) -> u64 {
     time.as_millis() as u64
 }
 
@@ -76,15 +87,42 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.is_alone() {
             self.give_up_repairs(now);
         }
+        self.watch_later_epoch(now);
         let lacking = !self.lacking().is_empty();
         let repairs = &mut self.session_mut().repairs;
         if !lacking {
-            *repairs = Repairs::default();
+            let Repairs { later_at, later_told, .. } = *repairs;
+            *repairs = Repairs { later_at, later_told, ..Repairs::default() };
         } else if repairs.at == 0 && !repairs.due {
             repairs.at = now + millis(limits::REPAIR_AFTER);
         } else if (1..=now).contains(&repairs.at) {
             (repairs.at, repairs.due) = (0, true);
         }
+    }
+
+    /// A member has sealed in an epoch that has not begun here, and the relay has shown all that there is: it keeps the change
+    /// back that begins it, a removal perhaps. The group's state may show it; if that is kept back as well, it is told.
+    fn watch_later_epoch(&mut self, now: u64) {
+        let is_kept_back =
+            !self.waiting_for_epoch.is_empty() && self.identity.halted == 0 && stands(Defence::LaterEpoch);
+        let repairs = &mut self.session_mut().repairs;
+        if !is_kept_back {
+            (repairs.later_at, repairs.later_told) = (0, false);
+        } else if repairs.later_at == 0 && !repairs.later_told {
+            repairs.later_at = now + millis(limits::REPAIR_PATIENCE);
+        } else if (1..=now).contains(&repairs.later_at) {
+            (repairs.later_at, repairs.later_told) = (0, true);
+            let waiting: Vec<_> = self.unread().collect();
+            self.events.extend(waiting.into_iter().map(|(sender, count)| Event::Withheld { sender, count }));
+            self.doubt_branch();
+        }
+    }
+
+    /// Who has sealed in an epoch that has not begun here, and how many envelopes wait for it.
+    fn unread(&self) -> impl Iterator<Item = (DeviceId, u64)> {
+        let waits = |id: &&DeviceId| self.waiting_for_epoch.contains(id);
+        let waiting = self.peers.iter().filter(move |(id, _)| waits(id));
+        waiting.map(|(id, peer)| (*id, peer.gaps.len() as u64)).filter(|(_, count)| *count > 0)
     }
 
     /// How many envelopes are known to exist and have not come.
@@ -94,8 +132,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// How many of these were asked for in vain.
     pub(super) fn withheld(&self) -> u64 {
-        let exhausted = self.session.as_ref().is_some_and(|s| s.repairs.exhausted);
-        if exhausted { self.behind() } else { 0 }
+        let (exhausted, later) =
+            self.session.as_ref().map_or((false, false), |s| (s.repairs.exhausted, s.repairs.later_told));
+        let unread = if later { self.unread().map(|(_, count)| count).sum() } else { 0 };
+        if exhausted { self.behind().saturating_add(unread) } else { unread }
     }
 
     /// Nobody is left who could bring what is lacking.
@@ -117,7 +157,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn repair_at(&self) -> Option<u64> {
-        self.session.as_ref().map(|s| s.repairs.at).filter(|at| *at > 0)
+        let repairs = self.session.as_ref().map(|s| [s.repairs.at, s.repairs.later_at]);
+        repairs.into_iter().flatten().filter(|at| *at > 0).min()
     }
 
     /// The next step of a repair, if it is due.
@@ -142,7 +183,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if spans.is_empty() {
             return None;
         }
-        let members: Vec<DeviceId> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+        // Whoever was heard last is the likeliest to answer.
+        let mut members: Vec<DeviceId> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
+        members.sort_by_key(|id| self.silence(&self.peers[id]));
         let repairs = &mut self.session_mut().repairs;
         if step > members.len() {
             (repairs.step, repairs.at, repairs.exhausted) = (0, now + millis(limits::REPAIR_AGAIN), true);
@@ -301,6 +344,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn alive(&mut self, device: DeviceId, now: u64) {
         if let Some(peer) = self.peers.get_mut(&device) {
             peer.alive_at = peer.alive_at.max(now);
+            peer.alive_heard = self.listening.ms;
             self.stale.remove(&device);
         }
     }
@@ -314,18 +358,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn stale_at(&self) -> Option<u64> {
         self.session.as_ref().filter(|s| s.caught_up)?;
         let waits = self.peers.iter().filter(|(id, p)| p.member && !self.stale.contains(id));
-        waits.map(|(_, p)| p.alive_at + millis(limits::STALE_PEER)).min()
+        waits.map(|(_, p)| self.silent_until(p, millis(limits::STALE_PEER))).min()
     }
 
-    pub(super) fn tell_stale(&mut self, now: u64) {
+    pub(super) fn tell_stale(&mut self) {
         // What waits at the relay may hold a word of it.
         if !self.session.as_ref().is_some_and(|s| s.caught_up) {
             return;
         }
-        for (device, peer) in self.peers.iter().filter(|(_, p)| p.member) {
-            if peer.alive_at + millis(limits::STALE_PEER) <= now && self.stale.insert(*device) {
-                self.events.push(Event::StalePeer { device: *device, since: peer.alive_at });
-            }
+        let stale = |p: &&super::records::Peer| p.member && self.silence(p) >= millis(limits::STALE_PEER);
+        let silent = self.peers.iter().filter(|(id, p)| !self.stale.contains(id) && stale(p));
+        for (device, since) in silent.map(|(id, p)| (*id, p.alive_at)).collect::<Vec<_>>() {
+            self.stale.insert(device);
+            self.events.push(Event::StalePeer { device, since });
         }
     }
 
@@ -336,8 +381,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// On connecting, and while the connection lasts: every envelope's `seen` is what is new, a beacon's is everything.
     pub(super) fn watch_beacon(&mut self, now: u64, rest: std::time::Duration) {
-        if self.chain.beacon_at + millis(rest) <= now && !self.is_alone() {
-            self.session_mut().beacon_due = true;
+        let due = self.chain.beacon_at + millis(rest) <= now && !self.is_alone();
+        if let Some(session) = self.session.as_mut().filter(|_| due) {
+            session.beacon_due = true;
         }
     }
 

@@ -78,6 +78,11 @@ pub(super) struct Replacing {
 }
 
 impl Replacing {
+    /// Whether the relay owes an answer to what was asked or sent.
+    pub(super) fn waits(&self) -> bool {
+        self.after == 0 && (self.asked || self.sent)
+    }
+
     fn head_seq(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.seq)
     }
@@ -196,6 +201,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
             return Err(Code::Protocol);
         }
+        if observed.suite != self.membership.suite() {
+            return Err(Code::Suite);
+        }
         let known = state.signer == self.me || self.peers.get(&state.signer).is_some_and(|peer| peer.member);
         if !known && stands(Defence::KnownSigner) {
             return Err(Code::UnknownSigner);
@@ -292,6 +300,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// What comes for the old key. Only changes of the group are looked at, and nothing counts as stored: all that is there
     /// comes again for the new key, which may know senders that this device does not.
     pub(super) fn deliver_to_old_key(&mut self, entries: &[Entry], now: u64) {
+        if let (Some(session), Some(last)) = (&mut self.session, entries.last()) {
+            session.passed = session.passed.max(last.cursor);
+        }
         for entry in entries.iter().filter(|e| e.kind == EntryKind::Commit) {
             if self.session.is_some() {
                 self.commit_arrived(entry.cursor, &entry.bytes, now);
@@ -332,7 +343,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // What the old key sealed and not everybody is known to have goes out again, under its ids.
         let had = before.accepted.min(replacement.cut.seq);
         self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq: before.delivered, held_seq: had });
-        let hash = if had == before.seq { before.hash } else { EntryHash::default() };
+        let hash = if had == before.accepted { before.accepted_hash } else { replacement.cut.hash };
         let former = Peer {
             key: old_key,
             name: self.identity.name.clone(),
@@ -385,9 +396,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// A member shows the end of a chain. If it is this device's own and not the one that it knows, it was set back.
-    pub(super) fn head_told(&mut self, head: &Head) {
+    pub(super) fn head_told(&mut self, head: &Head, now: u64) {
         match Header::parse(&head.header) {
-            Ok(header) if header.sender == self.me => self.own_head_shown(head),
+            Ok(header) if header.sender == self.me => self.own_head_shown(head, now),
             _ => self.head_claimed(head),
         }
     }
@@ -424,7 +435,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn rename_intents(&mut self, old: DeviceId, new: DeviceId) {
         for intent in &mut self.intents.list {
-            if let Intent::Remove(device) | Intent::RemoveLost(device) = intent
+            if let Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) = intent
                 && *device == old
             {
                 *device = new;

@@ -4,17 +4,29 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
+use sync_rules::Defence;
 use sync_rules::attach;
-use sync_rules::envelope::verify_head;
+use sync_rules::defence::stands;
+use sync_rules::envelope::{head_of, verify_head};
+use sync_types::envelope::Envelope;
 use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
-use sync_types::{Code, DeviceId, Opaque, VERSION, limits};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, VERSION, limits};
 
+use super::absence::RollCall;
 use super::early::EarlyReceipts;
+use super::patience::{LONGEST_WAIT_MS, Patience};
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
 use crate::event::Event;
 use crate::store::Key;
+
+/// An envelope that was sent and not accepted.
+struct InFlight {
+    seq: u64,
+    hash: EntryHash,
+    bytes: usize,
+}
 
 /// What holds only while the connection lives.
 #[derive(Default)]
@@ -29,8 +41,7 @@ pub(super) struct Session {
     pub(super) confirmed_epoch: u64,
     /// The own number to send next.
     pub(super) next_send: u64,
-    /// Sent and not accepted: number and size.
-    in_flight: VecDeque<(u64, usize)>,
+    in_flight: VecDeque<InFlight>,
     /// The sum of their sizes, which is asked for with each envelope that is sealed.
     in_flight_bytes: usize,
     /// Pushes wait until then, in milliseconds.
@@ -56,9 +67,18 @@ pub(super) struct Session {
     pub(super) leaving_due: bool,
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,
+    /// An envelope under one of this device's numbers that others have and that was not known to be accepted: it has to be
+    /// this device's own and not that of a copy of it.
+    pub(super) unproven: Option<Head>,
     pub(super) beacon_due: bool,
+    pub(super) roll_call: RollCall,
+    /// The epoch that this device last vouched for, for whoever comes with the recovery kit.
+    pub(super) vouched: Option<u64>,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: EarlyReceipts,
+    pub(super) patience: Patience,
+    /// Up to which cursor entries have passed a device that takes a new key.
+    pub(super) passed: u64,
 }
 
 impl Session {
@@ -66,18 +86,26 @@ impl Session {
         self.in_flight_bytes
     }
 
+    /// The number of the first envelope that is on its way.
+    pub(super) fn first_in_flight(&self) -> Option<u64> {
+        self.in_flight.front().map(|sent| sent.seq)
+    }
+
     /// An envelope of so many bytes is on its way.
-    pub(super) fn sent(&mut self, seq: u64, bytes: usize) {
+    pub(super) fn sent(&mut self, seq: u64, hash: EntryHash, bytes: usize) {
         self.next_send = seq + 1;
-        self.in_flight.push_back((seq, bytes));
+        self.in_flight.push_back(InFlight { seq, hash, bytes });
         self.in_flight_bytes += bytes;
     }
 
-    /// The relay has everything up to this number.
-    fn arrived_up_to(&mut self, seq: u64) {
-        while let Some((_, bytes)) = self.in_flight.pop_front_if(|(sent, _)| *sent <= seq) {
-            self.in_flight_bytes -= bytes;
+    /// The relay has everything up to this number. The last of it that was on its way.
+    fn arrived_up_to(&mut self, seq: u64) -> Option<(u64, EntryHash)> {
+        let mut last = None;
+        while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.seq <= seq) {
+            self.in_flight_bytes -= sent.bytes;
+            last = Some((sent.seq, sent.hash));
         }
+        last
     }
 
     /// Everybody has what there is up to this number: it is not sent again.
@@ -94,9 +122,8 @@ impl Session {
     }
 }
 
-/// How long to wait before what was refused for a lasting reason is tried again, and the longest that a relay may ask
-/// for, in milliseconds.
-const RARELY_MS: u64 = 60_000;
+/// How long to wait before what was refused for a lasting reason is tried again, in milliseconds.
+const RARELY_MS: u64 = LONGEST_WAIT_MS;
 
 /// How long to wait before a refused change is tried again when the relay says nothing, in milliseconds.
 const RETRY_MS: u64 = 250;
@@ -107,6 +134,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn handle_connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
         let attach = Attach {
             version: VERSION,
+            suite: self.suite() as u8,
             group: self.group,
             device: self.me,
             stored: self.relay.cursor,
@@ -147,7 +175,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match frame {
             FromRelay::Attached(attached) => self.attached(&attached, now),
             FromRelay::Deliver(entries) => self.deliver(entries, now),
-            FromRelay::Accepted(seq) => self.accepted(seq),
+            FromRelay::Accepted(seq) => self.accepted(seq, now),
             FromRelay::Receipt(statement) => self.receipt(&statement, now),
             FromRelay::Confirmed(epoch) => self.confirmed(epoch),
             FromRelay::Presence(bytes) => self.presence_arrived(&bytes),
@@ -159,39 +187,52 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // A member has its Welcome behind it, and pairing has streams of its own.
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Renew => self.renewal_wanted(now),
+            FromRelay::Lapsed(cursor) => self.lapsed(cursor, now),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
-            FromRelay::SlotOpened | FromRelay::Nameplate(_) | FromRelay::SlotMessage(_) | FromRelay::SlotClosed => {
-                self.protocol_broken()
-            }
+            FromRelay::Recoverable(_)
+            | FromRelay::SlotOpened
+            | FromRelay::Nameplate(_)
+            | FromRelay::SlotMessage(_)
+            | FromRelay::SlotClosed => self.protocol_broken(),
         }
         self.pump(now, rng);
     }
 
     /// The time of [`Device::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: u64, rng: &mut dyn CryptoRng) {
+        self.watch_clock(now);
         if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
-        self.tell_stale(now);
+        if self.session.as_ref().is_some_and(|s| s.attached) {
+            self.listen(now);
+        }
+        self.tell_stale();
+        self.watch_lapses();
+        self.watch_expiry();
         self.watch_beacon(now, limits::BEACON_EVERY);
         self.expire_epochs(now);
         self.rotate_history_holder(now);
         self.end_pauses(now);
+        self.give_up_late_adds(now);
         self.pump(now, rng);
+        self.end_patience(now);
     }
 
     /// When [`Device::handle_timeout`] is due, in milliseconds since the Unix epoch.
     pub fn next_timeout(&self) -> Option<u64> {
         let Some(session) = self.session.as_ref().filter(|s| s.attached) else {
             // Old keys are erased in time, whoever keeps this device from the others.
-            return self.epoch_expiry_at();
+            return [self.epoch_expiry_at(), self.patience_ends_at(), self.late_add_at()].into_iter().flatten().min();
         };
-        let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
+        let mut times =
+            vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
         times.extend([self.repair_at(), self.stale_at(), self.beacon_at(), self.replacing_at()]);
+        times.extend([self.lapse_at(), self.roll_call_at(), self.expiry_at()]);
         times.into_iter().flatten().min()
     }
 
@@ -205,7 +246,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.protocol_broken();
             return;
         }
-        if !self.head_holds(attached.head.as_ref()) {
+        if !self.head_holds(attached.head.as_ref(), now) {
             return;
         }
         let confirmed = self.membership.epoch() - u64::from(self.before.is_some());
@@ -213,10 +254,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // It has been set back to before a change that others have seen.
             return self.bring_state();
         }
-        if attached.acknowledged > self.relay.cursor {
+        if attached.acknowledged > self.relay.cursor && stands(Defence::OwnRecords) {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
         }
+        self.came_back(now);
         let chain_seq = self.chain.seq;
         let session = self.session_mut();
         session.attached = true;
@@ -232,7 +274,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
             self.sends.push(ToRelay::Heads(heads));
         }
-        self.accepted(head.0.min(chain_seq));
         if let Some(refused) = &self.relay.refused {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
@@ -277,15 +318,25 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.events.push(Event::CaughtUp);
         self.watch_beacon(now, limits::BEACON_REST);
-        self.tell_stale(now);
+        self.tell_stale();
+        self.watch_lapses();
+        self.watch_expiry();
     }
 
-    fn accepted(&mut self, seq: u64) {
-        self.session_mut().arrived_up_to(seq);
-        if seq > self.chain.accepted && seq <= self.chain.seq {
-            self.chain.accepted = seq;
+    /// Only what was sent on this connection: under further numbers a copy of this device may have sent.
+    fn accepted(&mut self, seq: u64, now: u64) {
+        if let Some((seq, hash)) = self.session_mut().arrived_up_to(seq) {
+            self.own_accepted(seq, hash, now);
+        }
+    }
+
+    /// Others have this device's own envelope of this number, and all before it.
+    pub(super) fn own_accepted(&mut self, seq: u64, hash: EntryHash, now: u64) {
+        if seq > self.chain.accepted {
+            (self.chain.accepted, self.chain.accepted_hash) = (seq, hash);
             self.lazy.insert(Key::Chain);
             self.events.push(Event::Accepted { seq });
+            self.retry_receipts(now);
         }
     }
 
@@ -301,7 +352,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 return;
             }
             About::Push => {
-                if refused.head.is_some() && !self.head_holds(refused.head.as_ref()) {
+                if refused.head.is_some() && !self.head_holds(refused.head.as_ref(), now) {
                     return;
                 }
                 let head = refused.head.as_ref().map_or(self.chain.accepted, |h| h.seq);
@@ -310,7 +361,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     // What cannot become better by itself is tried rarely; the app is told each time.
                     Code::TooLarge | Code::BadSignature | Code::Protocol | Code::Suite | Code::Version => RARELY_MS,
                     _ if retry == 0 => RETRY_MS,
-                    _ => retry.min(RARELY_MS),
+                    _ => retry,
                 };
                 let session = self.session_mut();
                 session.send_again(next);
@@ -319,7 +370,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             About::Commit => {
                 if self.is_replacing() {
-                    if refused.head.is_some() && self.head_holds(refused.head.as_ref()) {
+                    if refused.head.is_some() && self.head_holds(refused.head.as_ref(), now) {
                         self.session_mut().replacing.head.clone_from(&refused.head);
                     }
                     self.replacement_refused(code, now, retry);
@@ -348,28 +399,62 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Whether the relay's word on this device's last envelope is true. The envelope's own signature shows it, so the
     /// relay cannot make this device believe that it was rolled back.
-    fn head_holds(&mut self, head: Option<&Head>) -> bool {
+    fn head_holds(&mut self, head: Option<&Head>, now: u64) -> bool {
         let Some(head) = head else { return true };
         if verify_head(&self.group, head, &self.key.public()).is_none_or(|header| header.sender != self.me) {
             self.protocol_broken();
             return false;
         }
-        self.compare_own(head);
+        self.compare_own(head, now);
         true
     }
 
     /// A member shows the end of this device's chain.
-    pub(super) fn own_head_shown(&mut self, head: &Head) {
+    pub(super) fn own_head_shown(&mut self, head: &Head, now: u64) {
         if verify_head(&self.group, head, &self.key.public()).is_some() {
-            self.compare_own(head);
+            self.compare_own(head, now);
         }
     }
 
-    /// What this device has signed and does not know, it signed before it was set back.
-    fn compare_own(&mut self, head: &Head) {
-        if head.seq > self.chain.seq || (head.seq == self.chain.seq && head.hash != self.chain.hash) {
+    /// What this device has signed and does not know, it signed before it was set back, or a copy of it did.
+    fn compare_own(&mut self, head: &Head, now: u64) {
+        let chain = &self.chain;
+        if head.seq > chain.accepted && head.seq < chain.seq && self.identity.halted == 0 {
+            // Only the envelope itself can tell.
+            self.session_mut().unproven = Some(head.clone());
+            return;
+        }
+        let own = match head.seq {
+            seq if seq == chain.seq => chain.hash,
+            seq if seq == chain.accepted => chain.accepted_hash,
+            seq if seq < chain.accepted => return,
+            _ => EntryHash::default(),
+        };
+        self.own_is(head, own, now);
+    }
+
+    /// The envelope whose head was shown, as this device sealed it.
+    pub(super) fn prove_own(&mut self, envelope: Option<&(u64, Opaque)>, now: u64) {
+        let Some(head) = self.session_mut().unproven.take() else { return };
+        match envelope.and_then(|(_, bytes)| Envelope::parse(bytes).ok()).map(|envelope| head_of(&envelope)) {
+            Some(own) if own.seq == head.seq => self.own_is(&head, own.hash, now),
+            _ => self.protocol_broken(),
+        }
+    }
+
+    fn own_is(&mut self, shown: &Head, own: EntryHash, now: u64) {
+        if shown.hash == own || !stands(Defence::OwnRecords) {
+            self.session_mut().arrived_up_to(shown.seq);
+            self.own_accepted(shown.seq.min(self.chain.seq), own, now);
+        } else {
             self.halt(Code::RolledBack);
         }
+    }
+
+    /// Whether it has to be looked up what this device sealed under a number.
+    pub(super) fn unproven_seq(&self) -> Option<u64> {
+        let session = self.session.as_ref().filter(|_| self.identity.halted == 0)?;
+        session.unproven.as_ref().map(|head| head.seq)
     }
 
     /// The relay does not keep to the protocol: the session is over.
@@ -401,6 +486,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
     pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
+        self.watch_clock(now);
         if let Some(session) = &mut self.session {
             if (1..=now).contains(&session.acknowledge_after)
                 && let Some(refused) = &self.relay.refused
@@ -416,9 +502,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.take_repaired(now);
         self.watch_repairs(now);
+        self.watch_roll_call(now);
         self.give_up_lost_history(now);
         self.make_change(now);
         self.pump_replacement();
+        self.vouch_for_state();
         while self.may_seal(now) && !self.is_alone() {
             let control = self.due_control(now);
             if control.is_empty() {
@@ -426,5 +514,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             self.seal_control(control, rng);
         }
+        self.watch_patience(now);
     }
 }

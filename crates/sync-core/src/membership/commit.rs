@@ -6,10 +6,10 @@ use mls_rs::{
     group::{CommitEffect, CommitMessageDescription, NewEpoch, ReceivedMessage, proposal::Proposal},
 };
 use sync_rules::Observer;
-use sync_rules::mls::{self, BASELINE, CIPHER_SUITE, CommitMessage, NotACommit, Violation};
+use sync_rules::mls::{self, BASELINE, CommitMessage, NotACommit, Violation};
 use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
 
-use super::{ApplyError, Membership, PrepareError, mls_time, read_key_package};
+use super::{ApplyError, Member, Membership, PrepareError, mls_time, read_key_package};
 
 /// A change of a group.
 #[derive(Clone, Debug)]
@@ -22,6 +22,13 @@ pub enum Change {
     SelfUpdate,
     /// Puts these settings in force.
     Settings(Settings),
+    /// Puts all these devices out, for one that came back by the recovery kit, and these settings in force, if any.
+    TakeOver {
+        /// Who goes.
+        remove: Vec<DeviceId>,
+        /// The new settings.
+        settings: Option<Settings>,
+    },
 }
 
 /// A commit that waits to be ordered. Commit, welcomes and GroupInfo travel together in one frame.
@@ -55,8 +62,10 @@ pub struct Applied {
     pub replaced: Option<DeviceId>,
     /// Where the chains of those end who went, as the committer signed it.
     pub cut: Cut,
-    /// Whether the settings are others now.
-    pub settings_changed: bool,
+    /// Whether the committer came in by the group's recovery key. It is all of those who came then.
+    pub recovered: bool,
+    /// What the group agreed on before, if that has changed.
+    pub settings_before: Option<Settings>,
     /// Whether it is the one that this device had pending.
     pub own: bool,
     /// Whether this device is out of the group now.
@@ -81,7 +90,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         if self.pending.is_some() {
             return Err(PrepareError::Pending);
         }
-        let crypto = self.suite()?;
+        let crypto = self.provider()?;
         let (me, members) = (self.device(), self.members());
         // On a copy, so that a failure leaves nothing behind.
         let mut group = self.group.clone();
@@ -92,21 +101,24 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             Change::Settings(settings) => {
                 builder = builder.set_group_context_ext(mls::context_extensions(&settings))?
             }
-            Change::Remove(devices) if devices.is_empty() => return Err(PrepareError::Empty),
-            Change::Remove(devices) => {
-                for device in devices {
-                    let found = members.iter().find(|m| m.device == device);
-                    let leaf = found.ok_or(PrepareError::UnknownDevice(device))?.leaf;
-                    if device == me {
-                        return Err(PrepareError::Myself);
-                    }
+            Change::Remove(remove) | Change::TakeOver { remove, settings: None } => {
+                for leaf in leaves(&members, me, &remove)? {
+                    builder = builder.remove_member(leaf)?;
+                }
+            }
+            Change::TakeOver { remove, settings: Some(settings) } => {
+                builder = builder.set_group_context_ext(mls::context_extensions(&settings))?;
+                for leaf in leaves(&members, me, &remove)? {
                     builder = builder.remove_member(leaf)?;
                 }
             }
             Change::Add(packages) if packages.is_empty() => return Err(PrepareError::Empty),
             Change::Add(packages) => {
                 for bytes in packages {
-                    let (device, _) = read_key_package(&bytes)?;
+                    let (device, _, suite) = read_key_package(&bytes)?;
+                    if suite != self.suite() {
+                        return Err(PrepareError::Suite);
+                    }
                     let package = MlsMessage::from_bytes(&bytes).map_err(PrepareError::key_package)?;
                     newcomers.push((package.key_package_reference(&crypto)?, device));
                     builder = builder.add_member(package)?;
@@ -154,11 +166,11 @@ impl<P: CryptoProvider + Clone> Membership<P> {
 
     /// Applies a commit that the relay ordered. An error changes nothing. Whatever was pending is done with: either this
     /// was it, or it lost.
-    pub fn apply(&mut self, commit: &[u8]) -> Result<Applied, ApplyError> {
+    pub fn apply(&mut self, bytes: &[u8]) -> Result<Applied, ApplyError> {
         if self.removed {
             return Err(ApplyError::Removed);
         }
-        let commit = CommitMessage::parse(commit)?;
+        let commit = CommitMessage::parse(bytes)?;
         if commit.group != self.group_id() {
             return Err(ApplyError::OtherGroup);
         }
@@ -191,8 +203,9 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             self.check_keys(&group)?;
         }
         let (mut added, removed) = self.changes(new_epoch)?;
-        // An external commit's committer has no place before it.
+        // An external commit's committer has no place before it, and where it puts this device out, none here behind it either.
         let committer = match group.member_at_index(done.committer).filter(|_| external) {
+            _ if external && removed_me => self.newcomer_by(bytes)?,
             Some(newcomer) => mls::seated(&newcomer.signing_identity).map_err(Violation::from)?.0,
             None => self.member_at(done.committer).device,
         };
@@ -205,22 +218,31 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             added,
             removed,
             cut: cut?,
-            settings_changed: false,
+            settings_before: None,
+            recovered: false,
             own,
             removed_me,
             hash: commit.hash,
         };
+        applied.recovered = external && applied.removed.is_empty();
         if removed_me {
             self.clear_pending();
             self.removed = true;
         } else {
             let settings = mls::settings(&group.context().extensions)?;
-            applied.settings_changed = settings != self.settings();
+            applied.settings_before = Some(self.settings()).filter(|before| *before != settings);
             self.group = group;
             self.clear_pending();
             self.exporter_taken = false;
         }
         Ok(applied)
+    }
+
+    /// Who comes into the group by this external commit, as everybody can see.
+    fn newcomer_by(&self, commit: &[u8]) -> Result<DeviceId, ApplyError> {
+        let info = self.group.group_info_message_allowing_ext_commit(true)?.to_bytes()?;
+        let came = Observer::new(self.crypto.clone()).may_be_ordered(&info, commit).ok();
+        came.and_then(|came| came.first().copied()).ok_or_else(|| NotACommit::OtherMessage.into())
     }
 
     /// Whether an honest relay may have ordered these bytes as the next commit. If not, no member can be told by them.
@@ -241,10 +263,21 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         Ok((added, removed))
     }
 
-    fn suite(&self) -> Result<P::CipherSuiteProvider, PrepareError> {
-        let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(CIPHER_SUITE)));
-        self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or_else(unsupported)
+    fn provider(&self) -> Result<P::CipherSuiteProvider, PrepareError> {
+        let suite = self.group.cipher_suite();
+        let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(suite)));
+        self.crypto.cipher_suite_provider(suite).ok_or_else(unsupported)
     }
+}
+
+/// The places in the tree of those who are to go.
+fn leaves(members: &[Member], me: DeviceId, remove: &[DeviceId]) -> Result<Vec<u32>, PrepareError> {
+    let leaf = |device: &DeviceId| match members.iter().find(|m| m.device == *device) {
+        Some(_) if *device == me => Err(PrepareError::Myself),
+        Some(member) => Ok(member.leaf),
+        None => Err(PrepareError::UnknownDevice(*device)),
+    };
+    if remove.is_empty() { Err(PrepareError::Empty) } else { remove.iter().map(leaf).collect() }
 }
 
 fn effect(done: &CommitMessageDescription) -> Result<(&NewEpoch, bool), Violation> {

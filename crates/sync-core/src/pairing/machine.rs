@@ -10,15 +10,15 @@ use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_types::link::{Link, LinkSecret, RelayHint, Side};
 use sync_types::{Code, ShortCode, Suite, limits};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::derive::{self, SlotId};
 use super::error::PairingError;
-use super::event::{GroupOffer, Output};
+use super::event::Output;
 use super::member::Member;
 use super::message::{Frame, Message};
 use super::newcomer::Newcomer;
-use super::noise::{self, Channel, Handshake, Keys, Statics};
+use super::noise::{Channel, Handshake, Keys, Statics};
 use super::pake::Pake;
 
 type Result<T> = std::result::Result<T, PairingError>;
@@ -53,8 +53,9 @@ pub(super) enum Stage {
 
 /// One side of one pairing attempt; see the [module](super).
 ///
-/// Times are milliseconds since the Unix epoch by this device's clock. Only the side that shows looks at them: the link or
-/// code expires by its clock. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
+/// Times are milliseconds since the Unix epoch by this device's clock. The link or code expires by the clock of the side that
+/// shows. The side that scans gives up after [`limits::PAIRING_TTL`] by its own, counted from its first input, so that it waits
+/// for nobody for ever. An input that is refused with [`PairingError::Input`], [`PairingError::WrongCode`] or
 /// [`PairingError::Over`] has changed nothing else; every other error has ended the pairing, is told to the other side,
 /// and also comes as [`Output::Failed`].
 pub struct Pairing {
@@ -65,16 +66,20 @@ pub struct Pairing {
     pub(super) tries_left: u8,
     way: Way,
     deadline_ms: Option<u64>,
+    /// Whether the side that scans has begun to wait: not for the link's time, but for so long by its own clock.
+    waits: bool,
     outputs: VecDeque<Output>,
 }
 
 impl Pairing {
-    /// Draws a link for the other side to scan. It works once, for `ttl`, which is 1 second to [`limits::PAIRING_TTL`].
+    /// Draws a link for the other side to scan. It works once, for `ttl`, 1 second to [`limits::PAIRING_TTL`]. `suite` is the
+    /// member's group's, or what a newcomer would found.
     ///
     /// # Errors
     /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::Link`] if `relay` is.
     pub fn show(
         side: Side,
+        suite: Suite,
         app_id: &str,
         relay: RelayHint,
         ttl: Duration,
@@ -85,9 +90,9 @@ impl Pairing {
         let expires_at = expiry(ttl, now_ms)?;
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
-        let statics = Statics::draw(rng);
+        let statics = Statics::draw(suite, rng);
         let link = Link {
-            suite: Suite::XWing,
+            suite,
             app: derive::app_tag(app_id),
             shows: side,
             expires_at,
@@ -103,8 +108,7 @@ impl Pairing {
     /// Takes up a link that the other side shows.
     ///
     /// # Errors
-    /// [`PairingError::WrongApp`] and [`PairingError::WrongSide`] before anything is sent; [`PairingError::Input`] if
-    /// the app id is out of bounds.
+    /// [`PairingError::Input`], [`PairingError::WrongApp`], [`PairingError::WrongSide`], [`PairingError::Suite`]: nothing is sent.
     pub fn scan(link: Link, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
         if link.app != derive::app_tag(app_id) && stands(Defence::AppTag) {
@@ -113,7 +117,10 @@ impl Pairing {
         if link.shows == side {
             return Err(PairingError::WrongSide);
         }
-        let statics = Statics::draw(rng);
+        if !link.suite.is_ours() {
+            return Err(PairingError::Suite(link.suite as u8));
+        }
+        let statics = Statics::draw(link.suite, rng);
         let mut this = Self::new(side, Role::Scans, app_id, link, statics, rng)?;
         // The time is of use only once the channel stands.
         this.handshake_step(None, 0)?;
@@ -124,7 +131,7 @@ impl Pairing {
     /// is 1 second to [`limits::PAIRING_TTL`]. `nameplate` is the relay's number of the rendezvous that is open already.
     ///
     /// # Errors
-    /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::ShortCode`] if the nameplate is.
+    /// [`PairingError::Input`], [`PairingError::ShortCode`] for the nameplate, [`PairingError::NoCodes`] without suite 1.
     pub fn show_code(
         side: Side,
         app_id: &str,
@@ -134,6 +141,7 @@ impl Pairing {
         now_ms: u64,
     ) -> Result<Self> {
         check_app_id(app_id)?;
+        check_codes()?;
         let expires_at = expiry(ttl, now_ms)?;
         let mut secret = Zeroizing::new([0; 8]);
         rng.fill_bytes(&mut *secret);
@@ -146,9 +154,10 @@ impl Pairing {
     /// Takes up a short code that the other side shows.
     ///
     /// # Errors
-    /// [`PairingError::Input`] if the app id is out of bounds.
+    /// [`PairingError::Input`] if the app id is out of bounds, [`PairingError::NoCodes`] without suite 1.
     pub fn type_code(code: ShortCode, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
+        check_codes()?;
         let mut this = Self::over_code(side, Role::Scans, app_id, code, rng);
         this.say_pake(1);
         Ok(this)
@@ -164,6 +173,7 @@ impl Pairing {
             tries_left: 0,
             way: Way::Code(Some(Box::new(pake))),
             deadline_ms: None,
+            waits: false,
             outputs: VecDeque::new(),
         }
     }
@@ -180,7 +190,10 @@ impl Pairing {
         if !stands(Defence::Prologue) {
             prologue.clear();
         }
-        let psk = derive::psk(link.secret.as_bytes());
+        let mut psk = derive::psk(link.secret.as_bytes());
+        if !stands(Defence::LinkSecret) {
+            psk.zeroize();
+        }
         let handshake = Handshake::new(role == Role::Scans, Keys::draw(statics, rng), &psk, &prologue);
         Ok(Self {
             side,
@@ -190,6 +203,7 @@ impl Pairing {
             tries_left: limits::CHECK_CODE_TRIES,
             way: Way::Link(Box::new(link)),
             deadline_ms: None,
+            waits: false,
             outputs: VecDeque::new(),
         })
     }
@@ -210,6 +224,11 @@ impl Pairing {
         }
     }
 
+    /// What the group's cryptography is made of, and so the newcomer's key package.
+    pub fn suite(&self) -> Suite {
+        self.link().map_or(Suite::XWing, |link| link.suite)
+    }
+
     /// The rendezvous where the two sides of a link meet; those of a short code meet at its nameplate.
     pub fn slot(&self) -> Option<SlotId> {
         self.link().map(|link| derive::slot_id(link.secret.as_bytes()))
@@ -226,15 +245,16 @@ impl Pairing {
     }
 
     /// When [`Pairing::handle_timeout`] is due, in milliseconds since the Unix epoch: the link's end at the side that
-    /// shows it, as long as it matters.
+    /// shows it, as long as it matters, and the end of the other side's patience. 0 is at once: that side begins to count.
     pub fn poll_timeout(&self) -> Option<u64> {
         match self.stage {
             Stage::Done | Stage::Failed(_) => None,
+            _ if self.role == Role::Scans && !self.waits && stands(Defence::Patience) => Some(0),
             _ => self.deadline_ms,
         }
     }
 
-    /// Ends the pairing with [`PairingError::Expired`] if the link's time is over; otherwise nothing.
+    /// Ends the pairing with [`PairingError::Expired`] if the link's time, or this side's patience, is over; otherwise nothing.
     pub fn handle_timeout(&mut self, now_ms: u64) -> Result<()> {
         self.enter(now_ms)
     }
@@ -418,6 +438,9 @@ impl Pairing {
     /// Refuses every input once the pairing is over, and ends it when the link's time is.
     pub(super) fn enter(&mut self, now_ms: u64) -> Result<()> {
         self.check_open()?;
+        if self.role == Role::Scans && !self.waits && stands(Defence::Patience) {
+            self.wait_from(now_ms);
+        }
         match self.deadline_ms {
             Some(deadline) if now_ms >= deadline && stands(Defence::Expiry) => self.fail(PairingError::Expired),
             _ => Ok(()),
@@ -434,7 +457,13 @@ impl Pairing {
 
     /// The link has done its work: from here on a late message must not undo what the other side takes for settled.
     pub(super) fn stop_clock(&mut self) {
-        self.deadline_ms = None;
+        (self.deadline_ms, self.waits) = (None, true);
+    }
+
+    /// Whoever is waited for from here on has as long as a link has.
+    pub(super) fn wait_from(&mut self, now_ms: u64) {
+        let patience = u64::try_from(limits::PAIRING_TTL.as_millis()).unwrap_or(u64::MAX);
+        (self.deadline_ms, self.waits) = (Some(now_ms.saturating_add(patience)), true);
     }
 
     pub(super) fn push(&mut self, output: Output) {
@@ -536,33 +565,16 @@ fn expiry(ttl: Duration, now_ms: u64) -> Result<u32> {
         .map_err(|_| PairingError::Input("this device's clock is beyond the year 2106"))
 }
 
+/// A short code stands on SPAKE2, which is none of suite 2's algorithms.
+fn check_codes() -> Result<()> {
+    if Suite::XWing.is_ours() { Ok(()) } else { Err(PairingError::NoCodes) }
+}
+
 fn check_app_id(app_id: &str) -> Result<()> {
     if app_id.is_empty() || app_id.len() > limits::APP_ID_BYTES {
         return Err(PairingError::Input("an app id has 1 to 128 bytes"));
     }
     Ok(())
-}
-
-impl From<noise::Error> for PairingError {
-    fn from(error: noise::Error) -> Self {
-        match error {
-            noise::Error::Forged => Self::Forged,
-            noise::Error::Malformed => Self::Peer("a message that Noise does not allow"),
-            noise::Error::TooLarge => Self::Peer("a message larger than Noise allows"),
-            noise::Error::Turn => Self::Peer("a message out of turn"),
-        }
-    }
-}
-
-impl GroupOffer {
-    /// Checks the bounds and that the settings are those of the app with this hash.
-    pub(super) fn check_for(&self, app: &[u8; 32]) -> Result<()> {
-        let settings = self.check().map_err(PairingError::Input)?;
-        match std::str::from_utf8(&settings.app_id) {
-            Ok(id) if derive::app_hash(id) == *app => Ok(()),
-            _ => Err(PairingError::WrongApp),
-        }
-    }
 }
 
 impl fmt::Debug for Pairing {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use sync_types::link::Side;
 
 use super::error::PairingError;
@@ -87,7 +89,8 @@ impl Pairing {
     }
 
     /// What the newcomer has to know about the group; answers [`Output::Approved`]. It reaches the newcomer before the
-    /// commit that adds it is uploaded, which is due at [`Output::OfferTaken`]. From here on the link no longer expires.
+    /// commit that adds it is uploaded, which is due at [`Output::OfferTaken`]. From here on the link no longer expires; the
+    /// newcomer is waited for as long as a link lasts.
     ///
     /// # Errors
     /// [`PairingError::Input`] before approval or beyond bounds, [`PairingError::WrongApp`] if the settings are another
@@ -104,6 +107,9 @@ impl Pairing {
         }
         self.say(&Message::Offer(offer.into()))?;
         self.stop_clock();
+        if stands(Defence::Patience) {
+            self.wait_from(now_ms);
+        }
         self.set_member(Member::Offered);
         Ok(())
     }

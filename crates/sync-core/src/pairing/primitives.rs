@@ -7,6 +7,8 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use ml_kem::kem::{Decapsulate, FromSeed, KeyExport, TryKeyInit};
 use ml_kem::{MlKem768, ml_kem_768};
 use sha2::{Digest, Sha256};
+use sync_rules::Defence;
+use sync_rules::defence::stands;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
@@ -33,7 +35,8 @@ pub fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
 /// result would hang on nothing of ours.
 pub fn x25519(secret: &[u8; 32], public: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
     let shared = StaticSecret::from(*secret).diffie_hellman(&PublicKey::from(*public));
-    shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
+    let counts = shared.was_contributory() || !stands(Defence::DhPoints);
+    counts.then(|| Zeroizing::new(shared.to_bytes()))
 }
 
 /// The ML-KEM-768 encapsulation key that belongs to a seed (FIPS 203, algorithm 16).

@@ -9,3 +9,5 @@ mod golden;
 mod membership;
 mod pairing;
 mod primitives;
+mod recovery;
+mod vault;

@@ -11,7 +11,7 @@ use mls_rs::{
 use mls_rs_core::identity::MemberValidationContext;
 use sync_types::DeviceId;
 
-use crate::{check_key, hash::device_id, sign::BadKey};
+use crate::{Defence, check_key, defence::stands, hash::device_id, sign::BadKey};
 
 /// An identity that is no device's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,10 +52,13 @@ pub fn seated(identity: &SigningIdentity) -> Result<(DeviceId, [u8; 32]), Invali
     let credential = identity.credential.as_basic().ok_or(InvalidIdentity::Credential)?;
     let key = <[u8; 32]>::try_from(identity.signature_key.as_bytes()).map_err(|_| InvalidIdentity::KeyLength)?;
     let id = device_id(&key);
-    if credential.identifier() != id.as_bytes() {
-        return Err(InvalidIdentity::Mismatch);
+    if credential.identifier() == id.as_bytes() {
+        return Ok((id, key));
     }
-    Ok((id, key))
+    match DeviceId::from_slice(credential.identifier()) {
+        Some(claimed) if !stands(Defence::DeviceIds) => Ok((claimed, key)),
+        _ => Err(InvalidIdentity::Mismatch),
+    }
 }
 
 /// A member's key, and the one that takes its place.

@@ -17,13 +17,14 @@ use super::{
 };
 use crate::Defence;
 use crate::defence::stands;
-use crate::statement::{Place, verify_replace_key};
+use crate::statement::{Place, verify_recovery, verify_replace_key};
 
 /// What a commit may not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Somebody outside lets itself in: its commit is not the replacement of one member's key, with that key's word for it.
-    #[error("an external commit without a member's word for it is refused")]
+    /// Somebody outside lets itself in: its commit is neither the replacement of one member's key, with that key's word for
+    /// it, nor a recovery, with that of the group's recovery key.
+    #[error("an external commit without the word of a member or of the recovery key is refused")]
     External,
     /// A kind of proposal that groups do not use: ReInit, ExternalInit, PreSharedKey or a custom one.
     #[error("a commit holds a proposal that groups do not use")]
@@ -95,7 +96,7 @@ impl Rules {
         p: &ProposalBundle,
     ) -> Result<Option<Replacement>, Violation> {
         if let CommitSource::NewMember(newcomer) = source {
-            return Self::check_replacement(newcomer, roster, context, p).map(Some);
+            return Self::check_external(newcomer, roster, context, p);
         }
         // An allow-list: whatever else a proposal may be in a later version of the library is refused too.
         let (adds, removes, contexts) = (p.add_proposals(), p.remove_proposals(), p.group_context_ext_proposals());
@@ -127,34 +128,49 @@ impl Rules {
         Ok(None)
     }
 
-    /// An external commit replaces one member's key by another, with the old key's word for it, and does nothing else. Gives
-    /// both keys.
-    fn check_replacement(
+    /// An external commit replaces one member's key by another, with the old key's word for it, or lets one device in, with the
+    /// recovery key's; and it does nothing else. Gives both keys of a replacement.
+    fn check_external(
         newcomer: &SigningIdentity,
         roster: &Roster,
         context: &GroupContext,
         p: &ProposalBundle,
-    ) -> Result<Replacement, Violation> {
-        let ([remove], [proof], [_]) = (p.remove_proposals(), p.custom_proposals(), p.external_init_proposals()) else {
+    ) -> Result<Option<Replacement>, Violation> {
+        let (removes, [proof], [_]) = (p.remove_proposals(), p.custom_proposals(), p.external_init_proposals()) else {
             return Err(Violation::External);
         };
-        if p.length() != 3 || proof.proposal.proposal_type() != EXTERNAL_PROOF {
+        if p.length() != 2 + removes.len() || proof.proposal.proposal_type() != EXTERNAL_PROOF {
             return Err(Violation::External);
         }
-        let ExternalProof::ReplaceKey(proof) = decode(proof.proposal.data()).map_err(|_| Violation::External)?;
-        let leaf = roster.member_with_index(remove.proposal.to_remove()).map_err(|_| Violation::External)?;
-        let (old, old_key) = seated(&leaf.signing_identity)?;
+        let proof = decode(proof.proposal.data()).map_err(|_| Violation::External)?;
         let (new, new_key) = member(newcomer)?;
         if roster.member_identities_iter().any(|m| m == newcomer) {
             return Err(Violation::AlreadyMember(new));
         }
         let group = GroupId::from_slice(&context.group_id).ok_or(Violation::External)?;
         let place = Place { group: &group, epoch: context.epoch, transcript: &context.confirmed_transcript_hash };
-        let holds = proof.old == old && verify_replace_key(&proof, place, &new_key, &old_key).is_ok();
-        if !holds && stands(Defence::ReplaceKeyProof) {
-            return Err(Violation::External);
+        match (proof, removes) {
+            (ExternalProof::ReplaceKey(proof), [remove]) => {
+                let leaf = roster.member_with_index(remove.proposal.to_remove()).map_err(|_| Violation::External)?;
+                let (old, old_key) = seated(&leaf.signing_identity)?;
+                let holds = proof.old == old && verify_replace_key(&proof, place, &new_key, &old_key).is_ok();
+                if !holds && stands(Defence::ReplaceKeyProof) {
+                    return Err(Violation::External);
+                }
+                Ok(Some(Replacement { old: old_key, new: new_key }))
+            }
+            (ExternalProof::Recovery(proof), []) => {
+                let key = settings(&context.extensions)?.recovery().ok_or(Violation::External)?;
+                if verify_recovery(&proof, place, &new_key, &key).is_err() && stands(Defence::RecoveryProof) {
+                    return Err(Violation::External);
+                }
+                if roster.member_identities_iter().count() >= limits::MEMBERS {
+                    return Err(Violation::TooManyMembers);
+                }
+                Ok(None)
+            }
+            _ => Err(Violation::External),
         }
-        Ok(Replacement { old: old_key, new: new_key })
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use mls_rs::{CipherSuiteProvider, CryptoProvider};
 use sync_core::{Event, Joining};
 use sync_rules::{Defence, SigningKey, mls};
-use sync_types::{Code, Opaque, encode};
+use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
 use super::lab::Lab;
 use super::{Attack, By, SECOND, Seen, harm};
@@ -41,18 +41,30 @@ impl Reader<'_> {
     }
 }
 
-/// Turns the leaf's X25519 key in a key package (RFC 9420 §10) into the point zero, and signs it all again.
-fn weaken(package: &mut [u8], key: &SigningKey) -> Result<(), String> {
+/// Where the parts of a key package are (RFC 9420 §10).
+struct Parts {
+    /// The leaf's key, X25519's share of it last.
+    key: Range<usize>,
+    /// The id in the credential.
+    id: Range<usize>,
+    leaf: Range<usize>,
+    leaf_signature: Range<usize>,
+    all: Range<usize>,
+    signature: Range<usize>,
+}
+
+fn parts(package: &[u8]) -> Parts {
     // Behind the kind of message, the version and the suite.
     let begin = 4;
     let mut reader = Reader { bytes: package, at: begin + 4 };
     reader.vector();
     let leaf = reader.at;
-    let point = reader.vector();
+    let key = reader.vector();
     reader.vector();
     // The kind of credential, the credential, and five lists of capabilities.
     reader.at += 2;
-    for _ in 0..6 {
+    let id = reader.vector();
+    for _ in 0..5 {
         reader.vector();
     }
     // From when and until when it is good.
@@ -63,8 +75,11 @@ fn weaken(package: &mut [u8], key: &SigningKey) -> Result<(), String> {
     reader.vector();
     let all = begin..reader.at;
     let signature = reader.vector();
+    Parts { key, id, leaf, leaf_signature, all, signature }
+}
 
-    package[point.end - 32..point.end].fill(0);
+/// Signs a key package that was altered.
+fn sign_again(package: &mut [u8], parts: Parts, key: &SigningKey) -> Result<(), String> {
     let suite = mls::crypto().cipher_suite_provider(mls::CIPHER_SUITE).ok_or("there is a suite")?;
     let mut sign = |label: &str, content: Range<usize>, to: Range<usize>| {
         let content = [format!("MLS 1.0 {label}").into_bytes(), package[content].to_vec()].map(Opaque);
@@ -73,15 +88,29 @@ fn weaken(package: &mut [u8], key: &SigningKey) -> Result<(), String> {
         package[to].copy_from_slice(&signed);
         Ok::<_, String>(())
     };
-    sign("LeafNodeTBS", leaf, leaf_signature)?;
-    sign("KeyPackageTBS", all, signature)
+    sign("LeafNodeTBS", parts.leaf, parts.leaf_signature)?;
+    sign("KeyPackageTBS", parts.all, parts.signature)
+}
+
+/// Turns the leaf's X25519 key into the point zero.
+fn weaken(package: &mut [u8], key: &SigningKey) -> Result<(), String> {
+    let parts = parts(package);
+    package[parts.key.end - 32..parts.key.end].fill(0);
+    sign_again(package, parts, key)
+}
+
+/// Puts another id into the credential.
+pub(super) fn forge_id(package: &mut [u8], key: &SigningKey, id: DeviceId) -> Result<(), String> {
+    let parts = parts(package);
+    package[parts.id.clone()].copy_from_slice(id.as_bytes());
+    sign_again(package, parts, key)
 }
 
 fn weak_keys() -> Seen {
     let mut lab = Lab::with(2);
     let mut newcomer = Err("nothing was done".to_owned());
     lab.call(0, |device, now, rng| {
-        let joining = Joining::new(mls::crypto(), now, "phone", rng).map_err(|e| e.to_string());
+        let joining = Joining::new(mls::crypto(), Suite::FOUNDED, now, "phone", rng).map_err(|e| e.to_string());
         newcomer = joining.and_then(|(joining, mut package)| {
             let seed = joining.to_bytes()[1..33].try_into().expect("the seed stands behind the version");
             weaken(&mut package, &SigningKey::from_seed(&seed))?;

@@ -3,28 +3,35 @@
 
 use std::collections::VecDeque;
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::pairing::GroupOffer;
-use sync_core::seal::{open, seal};
-use sync_core::store::Key;
+use sync_core::store::{Key, Write};
 use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
+use sync_rules::defence::stands;
 use sync_rules::envelope::head_of;
-use sync_rules::{SigningKey, attach, mls};
-use sync_types::body::{Blob, Body};
-use sync_types::envelope::{Class, Envelope, Header};
+use sync_rules::{Defence, SigningKey, attach, mls};
+#[cfg(test)]
+use sync_types::Opaque;
+use sync_types::body::Blob;
+use sync_types::envelope::Envelope;
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, decode, encode};
+use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION};
 
 use crate::disk::Disk;
 use crate::relay::{ConnId, Out, Relay};
 
-type Crypto = AwsLcCryptoProvider;
+mod forge;
+
+type Crypto = mls::Crypto;
 
 /// Changes what is on its way: it is given who it is for or from, and gives what arrives instead.
 pub(crate) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
+
+/// What becomes of bytes.
+#[cfg(test)]
+type Altered = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
 /// Everybody on the way of an attack. Devices are known by their place.
 pub(crate) struct Lab {
@@ -37,6 +44,17 @@ pub(crate) struct Lab {
     pub(crate) packages: Vec<Vec<u8>>,
     /// All that `Debug` says of what passes by, where somebody wants to know.
     pub(crate) overheard: Option<String>,
+    /// By how much the relay's clock is wrong, in milliseconds.
+    pub(crate) relay_skew: i64,
+    /// Which device is to die in which of its transactions, counted from now.
+    pub(crate) dies: Option<(usize, usize)>,
+    /// What a device could not load of its disk.
+    pub(crate) damage: Option<String>,
+    /// What becomes of Welcomes on their way.
+    #[cfg(test)]
+    pub(crate) welcomes: Option<Altered>,
+    /// What the groups of this scene are made of.
+    suite: Suite,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -48,6 +66,8 @@ pub(crate) struct Party {
     pub(crate) disk: Disk,
     /// Everything that it has told.
     pub(crate) events: Vec<Event>,
+    /// By how much its clock is wrong, in milliseconds.
+    pub(crate) skew: i64,
     rng: ChaCha20Rng,
     conn: Option<ConnId>,
 }
@@ -57,6 +77,9 @@ enum Wire {
     Down(ConnId, FromRelay),
     Closed(ConnId),
 }
+
+/// After how many milliseconds a device looks at its clock again.
+const LOOK_AGAIN: u64 = 60_000;
 
 /// How many frames one attack may cause.
 const MOST_FRAMES: usize = 20_000;
@@ -69,14 +92,25 @@ impl Lab {
 
     /// The same, with this policy.
     pub(crate) fn agreed(devices: usize, history: HistoryPolicy) -> Self {
+        Self::of(Suite::FOUNDED, devices, history)
+    }
+
+    /// The same, of this suite.
+    pub(crate) fn of(suite: Suite, devices: usize, history: HistoryPolicy) -> Self {
         let mut lab = Self {
-            relay: Relay::new(mls::crypto(), 1 << 20, None),
+            #[cfg(test)]
+            welcomes: None,
+            suite,
+            relay: Relay::new(mls::Crypto::every(), 1 << 20, None),
             parties: Vec::new(),
             now: 1_800_000_000_000,
             down: Box::new(|_, frame| vec![frame]),
             up: Box::new(|_, frame| vec![frame]),
             packages: Vec::new(),
             overheard: None,
+            relay_skew: 0,
+            dies: None,
+            damage: None,
             wires: VecDeque::new(),
             conns: 0,
             blobs: 0,
@@ -92,7 +126,7 @@ impl Lab {
     pub(crate) fn found(&mut self, history: HistoryPolicy) -> usize {
         let mut rng = self.rng();
         let settings = Settings { app_id: b"attacks".to_vec(), history, ..Settings::default() };
-        let new = NewDevice { name: format!("device {}", self.parties.len()), settings };
+        let new = NewDevice { name: format!("device {}", self.parties.len()), suite: self.suite, settings };
         let device = Device::found(new, mls::crypto(), self.now, &mut rng).expect("a group can be founded");
         self.party(device, rng)
     }
@@ -107,8 +141,8 @@ impl Lab {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
-            Joining::new(mls::crypto(), self.now, &name, &mut rng).expect("a key package can be made");
-        let mut offer = self.parties[0].device.offer(self.now);
+            Joining::new(mls::crypto(), self.suite, self.clock(0), &name, &mut rng).expect("a key package can be made");
+        let mut offer = self.parties[0].device.offer(self.clock(0));
         promise(&mut offer);
         self.packages.push(package.clone());
         joining.take_offer(offer);
@@ -123,6 +157,11 @@ impl Lab {
         while let Some(wire) = self.wires.pop_front() {
             match wire {
                 Wire::Down(to, frame) if to == conn => {
+                    #[cfg(test)]
+                    let frame = match (frame, &self.welcomes) {
+                        (FromRelay::Welcome(welcome), Some(alter)) => FromRelay::Welcome(Opaque(alter(&welcome))),
+                        (frame, _) => frame,
+                    };
                     if device.is_none() {
                         device = joining.handle_frame(&frame, self.now, &mut rng)?;
                     }
@@ -140,7 +179,7 @@ impl Lab {
 
     fn party(&mut self, device: Device<Crypto>, rng: ChaCha20Rng) -> usize {
         let (disk, events) = (Disk::new(None), Vec::new());
-        self.parties.push(Party { device, disk, events, rng, conn: None });
+        self.parties.push(Party { device, disk, events, skew: 0, rng, conn: None });
         let party = self.parties.len() - 1;
         self.settle(party);
         self.connect(party);
@@ -189,6 +228,19 @@ impl Lab {
         self.restart(party);
     }
 
+    /// Somebody copies the device's disk, and starts the copy beside it.
+    pub(crate) fn copy_of(&mut self, party: usize) -> usize {
+        let disk = self.parties[party].disk.clone();
+        let loaded = Device::load(disk.rows(), mls::crypto()).expect("the disk can be read");
+        let device = loaded.expect("a device is on it");
+        let rng = self.rng();
+        self.parties.push(Party { device, disk, events: Vec::new(), skew: 0, rng, conn: None });
+        let copy = self.parties.len() - 1;
+        self.connect(copy);
+        self.run();
+        copy
+    }
+
     /// The process ends, and another takes up what is on the disk.
     pub(crate) fn restart(&mut self, party: usize) {
         self.disconnect(party);
@@ -215,7 +267,7 @@ impl Lab {
     pub(crate) fn attach_request(&self, party: usize, key: &SigningKey, conn: ConnId) -> Attach {
         let (group, device) = (self.group(party), self.id(party));
         let proof = Signature(attach::prove(key, group, &exporter(conn)));
-        Attach { version: VERSION, group, device, stored: 0, proof }
+        Attach { version: VERSION, suite: self.suite as u8, group, device, stored: 0, proof }
     }
 
     /// A frame that no device of ours would send. Gives what the relay answers.
@@ -243,62 +295,6 @@ impl Lab {
         let sender = self.id(party);
         self.parties[party].disk.push(sender, vec![blob]);
         self.call(party, |device, _, _| device.handle_pushed());
-    }
-
-    /// An envelope in a device's name, under an epoch's key that it has: what somebody with its disk can make.
-    pub(crate) fn seal(&self, party: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
-        self.seal_as(party, party, epoch, last, body)
-    }
-
-    /// The same in the name of another, whose key it does not have.
-    pub(crate) fn seal_as(&self, party: usize, name: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
-        let class = if body.control.is_empty() { Class::Data } else { Class::Control };
-        self.seal_plain((party, name), epoch, last, &encode(body), class)
-    }
-
-    /// An envelope in a device's name around any bytes.
-    pub(crate) fn seal_bytes(
-        &self,
-        party: usize,
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        data: bool,
-    ) -> Vec<u8> {
-        let class = if data { Class::Data } else { Class::Control };
-        self.seal_plain((party, party), epoch, last, plain, class)
-    }
-
-    fn seal_plain(
-        &self,
-        (party, name): (usize, usize),
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        class: Class,
-    ) -> Vec<u8> {
-        let row = &self.parties[party].disk.state[&Key::Epoch(epoch)];
-        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
-        let header = Header {
-            version: VERSION,
-            suite: Suite::XWing as u8,
-            class,
-            epoch,
-            epoch_tag: row[32..40].try_into().expect("behind it the tag"),
-            sender: self.id(name),
-            seq: last.map_or(0, |head| head.seq) + 1,
-            previous: last.map(|head| head.hash).unwrap_or_default(),
-            nonce: [self.blobs as u8; 24],
-        };
-        seal(self.group(party), &header, plain, &secret, &self.key(party)).bytes
-    }
-
-    /// What is in an envelope, for a device that has its epoch's key.
-    pub(crate) fn opened(&self, party: usize, envelope: &[u8]) -> Option<Body> {
-        let envelope = Envelope::parse(envelope).ok()?;
-        let row = self.parties[party].disk.state.get(&Key::Epoch(envelope.header.epoch))?;
-        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
-        decode(&open(self.group(party), &envelope, &secret).ok()?).ok()
     }
 
     /// The last envelope of a device that the relay has taken.
@@ -395,9 +391,15 @@ impl Lab {
     }
 
     pub(crate) fn call(&mut self, party: usize, call: impl FnOnce(&mut Device<Crypto>, u64, &mut ChaCha20Rng)) {
+        let now = self.clock(party);
         let p = &mut self.parties[party];
-        call(&mut p.device, self.now, &mut p.rng);
+        call(&mut p.device, now, &mut p.rng);
         self.settle(party);
+    }
+
+    /// What a device's clock says.
+    pub(crate) fn clock(&self, party: usize) -> u64 {
+        self.now.saturating_add_signed(self.parties[party].skew)
     }
 
     /// Notes what `Debug` says, on one line and on many.
@@ -409,14 +411,22 @@ impl Lab {
 
     /// One transaction of a device, and what it sends then.
     fn settle(&mut self, party: usize) {
-        while let Some(read) = self.parties[party].device.next_read(self.now) {
-            self.write_down(party);
+        let now = self.clock(party);
+        let before = self.dies.filter(|(who, _)| *who == party).map(|_| self.parties[party].disk.clone());
+        let mut writes = Vec::new();
+        while let Some(read) = self.parties[party].device.next_read(now) {
+            writes.extend(self.write_down(party));
             let answer = self.parties[party].disk.read(&read);
             self.overhear(&(&read, &answer));
             let p = &mut self.parties[party];
-            p.device.handle_read(answer, self.now, &mut p.rng);
+            p.device.handle_read(answer, now, &mut p.rng);
         }
-        self.write_down(party);
+        writes.extend(self.write_down(party));
+        if let Some(before) = before.filter(|_| !writes.is_empty())
+            && self.is_last_turn()
+        {
+            return self.die(party, before, writes);
+        }
         let p = &mut self.parties[party];
         let sends = p.device.take_sends();
         let events = p.device.take_events();
@@ -433,10 +443,37 @@ impl Lab {
         }
     }
 
-    fn write_down(&mut self, party: usize) {
+    fn write_down(&mut self, party: usize) -> Vec<Write> {
         let writes = self.parties[party].device.take_writes();
         self.overhear(&writes);
-        self.parties[party].disk.apply(writes);
+        self.parties[party].disk.apply(writes.clone());
+        writes
+    }
+
+    /// Counts a transaction of the device that is to die.
+    fn is_last_turn(&mut self) -> bool {
+        let Some((_, left)) = &mut self.dies else { return false };
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+
+    /// The process ends between two writes of a turn, and another takes up what is on the disk.
+    fn die(&mut self, party: usize, before: Disk, mut writes: Vec<Write>) {
+        self.dies = None;
+        if let Some(conn) = self.parties[party].conn.take() {
+            self.relay.ended(conn);
+        }
+        let p = &mut self.parties[party];
+        p.disk = before;
+        if !stands(Defence::Transaction) {
+            writes.truncate(writes.len() / 2);
+            p.disk.apply(writes);
+        }
+        match Device::load(p.disk.rows(), mls::crypto()) {
+            Ok(Some(device)) => p.device = device,
+            Ok(None) => self.damage = Some("no device is on the disk".to_owned()),
+            Err(error) => self.damage = Some(error.to_string()),
+        }
     }
 
     /// Lets everything arrive that is on its way.
@@ -455,7 +492,7 @@ impl Lab {
         match wire {
             Wire::Up(conn, frame) => {
                 let size = sync_types::frame::write(&frame).len();
-                self.relay.frame(conn, frame, size, self.now);
+                self.relay.frame(conn, frame, size, self.now.saturating_add_signed(self.relay_skew));
             }
             Wire::Down(conn, frame) => {
                 let Some(to) = party(self, conn) else { return };
@@ -492,13 +529,21 @@ impl Lab {
         let until = self.now + millis;
         loop {
             self.run();
-            let next =
-                self.parties.iter().filter_map(|p| p.device.next_timeout()).chain(self.relay.next_timeout()).min();
-            let Some(at) = next.filter(|at| *at <= until) else { break };
+            let here = |at: u64, skew: i64| at.saturating_add_signed(-skew);
+            let devices = self.parties.iter().filter_map(|p| Some(here(p.device.next_timeout()?, p.skew)));
+            let next = devices.chain(self.relay.next_timeout().map(|at| here(at, self.relay_skew))).min();
+            // An engine looks at the clock once a minute.
+            let look = self.now + LOOK_AGAIN;
+            let at = next.map_or(look, |at| at.min(look));
+            if at > until {
+                break;
+            }
             self.now = self.now.max(at) + 1;
-            self.relay.timeout(self.now);
+            self.relay.timeout(self.now.saturating_add_signed(self.relay_skew));
             for party in 0..self.parties.len() {
-                self.call(party, |device, now, rng| device.handle_timeout(now, rng));
+                if at < look || self.parties[party].device.is_due(self.clock(party)) {
+                    self.call(party, |device, now, rng| device.handle_timeout(now, rng));
+                }
             }
         }
         self.now = until;
@@ -515,7 +560,7 @@ impl Lab {
     }
 }
 
-fn exporter(conn: ConnId) -> [u8; 32] {
+pub(crate) fn exporter(conn: ConnId) -> [u8; 32] {
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&conn.to_be_bytes());
     bytes

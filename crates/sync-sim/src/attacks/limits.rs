@@ -46,6 +46,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         &[Defence::HistoryPolicy],
         forbidden_history,
     ),
+    attack("fill the relay", By::Member, "refused at the quota, and put out", &[Defence::Quota], quota),
     attack(
         "a hole before very much",
         By::Relay,
@@ -201,4 +202,33 @@ fn much_behind_a_hole() -> Seen {
     let there: Vec<String> = lab.log(1).into_iter().map(|(_, text)| text).collect();
     harm(there == texts, "what was not kept is lost")?;
     Ok("kept in part, the rest asked for")
+}
+
+/// A member pushes and pushes while another one is away, so that all of it is held for that one.
+fn quota() -> Seen {
+    const MALLORY: usize = 2;
+    const MOST: u64 = 1_000_000;
+    let mut lab = Lab::with(3);
+    lab.push(0, "before");
+    lab.relay.limits.group_bytes = MOST;
+    lab.disconnect(1);
+    for number in 0..10 {
+        lab.push(MALLORY, &format!("{number} ").repeat(100_000));
+    }
+    let model = &lab.relay.model[&lab.group(0)];
+    let held = |placed: &&crate::model::Placed| model.entries.contains_key(&placed.cursor);
+    let held: u64 = model.placed.values().filter(held).map(|placed| placed.bytes.len() as u64).sum();
+    harm(held <= MOST, &format!("one member holds {held} bytes of a relay where {MOST} are the group's"))?;
+    harm(held > MOST / 2, "the scene is not what it should be")?;
+    // A full group can still put it out, and what it holds goes as soon as the last one has it.
+    lab.disconnect(MALLORY);
+    lab.remove(MALLORY);
+    let mallory = lab.id(MALLORY);
+    harm(!lab.parties[0].device.members().iter().any(|m| m.device == mallory), "it cannot be put out")?;
+    lab.push(0, "after");
+    lab.reconnect();
+    lab.disconnect(MALLORY);
+    lab.pass(2 * MINUTE);
+    harm(lab.has(1, "before") && lab.has(1, "after"), "the others are kept from each other")?;
+    Ok("refused at the quota, and put out")
 }

@@ -3,21 +3,32 @@
 //! Each attack plays a small scene (`lab.rs`) to its end and says how it was stopped, or what harm it did. Then it plays the same
 //! scene with those defences switched off that are said to stop it; there it has to do harm.
 
+mod absence;
 mod bombs;
 mod branches;
 mod codes;
+mod fields;
 mod former;
+mod kept_back;
 mod keys;
 pub(crate) mod lab;
 mod limits;
+mod links;
+mod local;
 mod member;
+mod outside;
 mod pairing;
+mod recovery;
 mod relay;
+mod stalls;
+mod suites;
+mod vault;
 
 use std::panic::catch_unwind;
 
 use sync_rules::Defence;
 use sync_rules::defence::without;
+use sync_types::Suite;
 
 /// Who attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +43,8 @@ pub enum By {
     Pairing,
     /// Somebody who is in no group, and reaches the relay.
     Stranger,
+    /// What befalls a device, or somebody who has it in hand.
+    Local,
 }
 
 impl By {
@@ -43,6 +56,7 @@ impl By {
             Self::Member => "member",
             Self::Pairing => "pairing",
             Self::Stranger => "stranger",
+            Self::Local => "local",
         }
     }
 }
@@ -91,17 +105,30 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    let tables = [
+    let mut tables = vec![
         relay::ATTACKS,
+        absence::ATTACKS,
+        fields::ATTACKS,
+        kept_back::ATTACKS,
+        stalls::ATTACKS,
         limits::ATTACKS,
         keys::ATTACKS,
         branches::ATTACKS,
         former::ATTACKS,
+        outside::ATTACKS,
         member::ATTACKS,
         bombs::ATTACKS,
         pairing::ATTACKS,
-        codes::ATTACKS,
+        links::ATTACKS,
+        recovery::ATTACKS,
+        local::ATTACKS,
+        vault::ATTACKS,
+        suites::ATTACKS,
     ];
+    if Suite::XWing.is_ours() {
+        // Without it there are no short codes to attack.
+        tables.push(codes::ATTACKS);
+    }
     tables.concat()
 }
 

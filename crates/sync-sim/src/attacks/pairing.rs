@@ -8,7 +8,7 @@ use sync_core::pairing::{GroupOffer, Output, Pairing, PairingError};
 use sync_rules::Defence;
 use sync_types::link::{Link, RelayHint, RelayKind, Side};
 use sync_types::settings::Settings;
-use sync_types::{DeviceId, GroupId, encode};
+use sync_types::{DeviceId, GroupId, Suite, encode};
 
 use super::{Attack, By, Seen, harm};
 
@@ -36,14 +36,19 @@ pub(super) const APP: &str = "org.example.notes";
 pub(super) const NOW: u64 = 1_800_000_000_000;
 pub(super) const TTL: Duration = Duration::from_secs(600);
 
-fn show() -> Result<Pairing, String> {
-    let hosts = vec!["127.0.0.1:4433".parse().map_err(|_| "an address")?];
-    let relay = RelayHint { endpoint: [9; 32], hosts, kind: RelayKind::Pinned };
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
-    Pairing::show(Side::Member, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
+pub(super) fn show() -> Result<Pairing, String> {
+    show_drawn(1)
 }
 
-fn scan(link: &Link, seed: u8) -> Result<Pairing, PairingError> {
+/// The seed decides on the link's secret and on the keys that it vouches for.
+pub(super) fn show_drawn(seed: u8) -> Result<Pairing, String> {
+    let hosts = vec!["127.0.0.1:4433".parse().map_err(|_| "an address")?];
+    let relay = RelayHint { endpoint: [9; 32], hosts, kind: RelayKind::Pinned };
+    let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+    Pairing::show(Side::Member, Suite::FOUNDED, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
+}
+
+pub(super) fn scan(link: &Link, seed: u8) -> Result<Pairing, PairingError> {
     Pairing::scan(link.clone(), Side::Newcomer, APP, &mut ChaCha20Rng::from_seed([seed; 32]))
 }
 
@@ -87,7 +92,7 @@ impl End {
     }
 
     /// The digits that it shows.
-    fn digits(&self) -> Option<String> {
+    pub(super) fn digits(&self) -> Option<String> {
         self.told.iter().find_map(|told| match told {
             Output::ShowCheck(digits) => Some(digits.clone()),
             _ => None,
@@ -101,7 +106,7 @@ impl Meeting {
     }
 
     /// Carries messages until nothing moves. A newcomer says its name; nobody agrees to anything.
-    fn carry(&mut self) {
+    pub(super) fn carry(&mut self) {
         let mut named = false;
         loop {
             let (up, down) = (self.scanner.next(), self.shower.next());
@@ -123,12 +128,12 @@ impl Meeting {
     }
 
     /// Whether the member goes on to add whoever scanned.
-    fn is_approved(&mut self) -> bool {
+    pub(super) fn is_approved(&mut self) -> bool {
         self.shower.collect();
         self.shower.was_told(|o| matches!(o, Output::Approved { .. }))
     }
 
-    fn agree(&mut self) -> Result<(), String> {
+    pub(super) fn agree(&mut self) -> Result<(), String> {
         let digits = self.scanner.digits().ok_or("no digits")?;
         self.shower.machine.type_check(&digits, self.now).map_err(|e| e.to_string())?;
         self.carry();
@@ -141,7 +146,7 @@ impl Meeting {
         Ok(())
     }
 
-    fn gave_the_offer(&self) -> bool {
+    pub(super) fn gave_the_offer(&self) -> bool {
         self.scanner.was_told(|o| matches!(o, Output::Offer(_)))
     }
 }

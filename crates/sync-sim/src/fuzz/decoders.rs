@@ -2,6 +2,8 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_core::pairing;
+use sync_core::recovery::RecoveryKit;
+use sync_core::vault::{Kind, LockedKey, VaultKey, backup};
 use sync_relay::{PublicUrl, StoreConfig};
 use sync_rules::mls::{self, CommitMessage};
 use sync_rules::{Observe, Observer};
@@ -67,6 +69,38 @@ pub(super) fn presence(bytes: &[u8]) -> bool {
     one_form::<Presence>(bytes).is_some()
 }
 
+/// A vault file, or the head of a backup.
+pub(super) fn locked_key(bytes: &[u8]) -> bool {
+    let read = [Kind::Vault, Kind::Backup].map(|kind| LockedKey::parse(kind, bytes));
+    assert!(read.iter().filter(|read| read.is_ok()).count() <= 1, "it is of both kinds");
+    let Some(locked) = read.into_iter().find_map(Result::ok) else { return false };
+    assert_eq!(locked.to_bytes().as_slice(), bytes);
+    true
+}
+
+/// The first byte says whether what follows is a backup behind its head, or what its chunks hold.
+pub(super) fn backup(bytes: &[u8]) -> bool {
+    let Some((which, bytes)) = bytes.split_first() else { return false };
+    if which % 2 == 0 {
+        let Some((prefix, rest)) = bytes.split_first_chunk() else { return false };
+        let mut reader = backup::Reader::new(&VaultKey::new(BACKUP_KEY), prefix);
+        return rest.chunks(10_000).all(|piece| reader.feed(piece).is_ok()) && reader.finish().is_ok();
+    }
+    let (mut whole, mut parts) = (backup::Records::default(), backup::Records::default());
+    let at_once = whole.feed(bytes).and_then(|records| whole.finish().map(|()| records));
+    let mut in_parts = Vec::new();
+    let read = bytes.chunks(7).try_for_each(|piece| {
+        in_parts.extend(parts.feed(piece)?);
+        Ok(())
+    });
+    let read = read.and_then(|()| parts.finish()).map(|()| in_parts);
+    assert_eq!(at_once, read, "it matters where the pieces end");
+    at_once.is_ok()
+}
+
+/// What the kept backups are sealed with.
+pub(super) const BACKUP_KEY: [u8; 32] = [3; 32];
+
 /// The first byte says which statement.
 pub(super) fn statement(bytes: &[u8]) -> bool {
     let Some((which, bytes)) = bytes.split_first() else { return false };
@@ -102,6 +136,15 @@ pub(super) fn short_code(bytes: &[u8]) -> bool {
     let Ok(code) = text.parse::<ShortCode>() else { return false };
     let again: ShortCode = code.to_text().parse().expect("it was written");
     assert_eq!(again.to_text(), code.to_text());
+    true
+}
+
+/// The words of a recovery kit.
+pub(super) fn recovery_words(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(kit) = RecoveryKit::from_words(text) else { return false };
+    let again = RecoveryKit::from_words(&kit.words()).expect("it was written");
+    assert_eq!(again.words(), kit.words());
     true
 }
 

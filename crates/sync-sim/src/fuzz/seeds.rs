@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use sync_types::body::{Baseline, Blob, Repair};
+use sync_core::recovery::RecoveryKit;
+use sync_core::vault::backup::{self, Record};
+use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey};
+use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
+    Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide,
+    ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
-use sync_types::settings::Settings;
+use sync_types::settings::{HistoryPolicy, Settings};
 use sync_types::{BlobId, Code, DeviceId, EntryHash, GroupId, Opaque, ShortCode, Suite, VERSION, encode};
 
+use super::decoders::BACKUP_KEY;
 use super::step;
 use crate::attacks::lab::Lab;
 
@@ -47,6 +52,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ("settings", vec![encode(&settings), encode(&Settings::default())]),
         ("link", links()),
         ("short_code", short_codes()),
+        ("recovery_words", recovery_words()),
         (
             "relay_config",
             [
@@ -60,6 +66,8 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),
         ),
+        ("locked_key", locked_keys()),
+        ("backup", backups()),
         ("commit", vec![commit.clone()]),
         ("group_info", vec![info]),
         ("channel_message", channel_messages(&settings)),
@@ -76,6 +84,52 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ),
         ("relay_session", vec![to_relay(&envelope).iter().flat_map(|frame| step(0, &encode(frame))).collect()]),
     ])
+}
+
+fn locked_keys() -> Vec<Vec<u8>> {
+    let phrase = Passphrase::new("correct horse").unwrap_or_else(|_| unreachable!("it is as it should be"));
+    let (kept, key) = (VaultKey::new([5; 32]), VaultKey::new(BACKUP_KEY));
+    let by_passphrase = (Lock::Passphrase(Kdf::cheapest([6; 16])), Unlock::Passphrase(&phrase));
+    let made = |kind, (lock, with): (Lock, Unlock<'_>)| {
+        let locked = LockedKey::lock(kind, [7; 16], lock, with, [8; 24], &key);
+        locked.unwrap_or_else(|_| unreachable!("lock and key are of one kind")).to_bytes().to_vec()
+    };
+    vec![
+        made(Kind::Vault, (Lock::Keychain([9; 16]), Unlock::Keychain(&kept))),
+        made(Kind::Vault, by_passphrase.clone()),
+        made(Kind::Vault, (Lock::KeyFile([9; 32]), Unlock::KeyFile)),
+        made(Kind::Backup, by_passphrase),
+    ]
+}
+
+fn backups() -> Vec<Vec<u8>> {
+    let text = |text: &str| Opaque(text.into());
+    let settings = backup::Settings {
+        made_at: 1,
+        app_id: text("org.example.notes"),
+        name: text("laptop"),
+        relay: text("embedded"),
+        history: HistoryPolicy::All,
+        blobs: 2,
+    };
+    let entry = backup::Entry {
+        id: BlobId([1; 16]),
+        origin: DEVICE,
+        sender: DEVICE,
+        seq: 3,
+        snapshot: false,
+        channel: text("notes"),
+        data: text("hello"),
+    };
+    let second = backup::Entry { id: BlobId([2; 16]), seq: 0, snapshot: true, ..entry.clone() };
+    let records = [Record::Settings(settings), Record::Blob(entry), Record::Blob(second)];
+    let plain = records.iter().flat_map(|record| encode(&Opaque(encode(record))));
+    let (head, key) = (&locked_keys()[3], VaultKey::new(BACKUP_KEY));
+    let head = LockedKey::parse(Kind::Backup, head).unwrap_or_else(|_| unreachable!("it was just made"));
+    let (mut writer, mut file) = backup::Writer::begin(&head, &key, [4; backup::PREFIX_BYTES]);
+    records.iter().for_each(|record| file.extend(writer.put(record)));
+    file.extend(writer.finish());
+    vec![[&[0][..], &file[backup::HEAD_BYTES..]].concat(), [1].into_iter().chain(plain).collect()]
 }
 
 fn reached() -> Reached {
@@ -117,6 +171,9 @@ fn bodies(head: &Head) -> Vec<Body> {
             heads: vec![head.clone()],
         }),
         Control::Heads(vec![head.clone()]),
+        Control::RollCall,
+        Control::Kit(share()),
+        Control::KitWanted,
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -130,7 +187,7 @@ fn bodies(head: &Head) -> Vec<Body> {
 }
 
 fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
-    let attach = Attach { version: VERSION, group: GROUP, device: DEVICE, stored: 0, proof: SIGNATURE };
+    let attach = Attach { version: VERSION, suite: 1, group: GROUP, device: DEVICE, stored: 0, proof: SIGNATURE };
     let welcomes = vec![WelcomeFor { device: DEVICE, welcome: Opaque(vec![1]) }];
     vec![
         ToRelay::Push(vec![Opaque(envelope.to_vec())]),
@@ -146,7 +203,14 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
         ToRelay::CloseSlot,
         ToRelay::Attach(attach),
         ToRelay::Push(vec![Opaque::default(); 5_000]),
+        ToRelay::Kit(KitUpload::Vouch(Vouch { epoch: 1, mac: Mac([8; 32]) })),
+        ToRelay::Recover(Recover { version: VERSION, key: [9; 32], skip: 0, proof: SIGNATURE }),
+        ToRelay::Recovery(Box::new(Recovery { join: commit(), removal: commit() })),
     ]
+}
+
+fn commit() -> Commit {
+    Commit { commit: Opaque(vec![1]), group_info: Opaque(vec![2]), welcomes: vec![] }
 }
 
 fn from_relay(envelope: &[u8], head: &Head) -> Vec<FromRelay> {
@@ -184,6 +248,11 @@ fn from_relay(envelope: &[u8], head: &Head) -> Vec<FromRelay> {
         FromRelay::CaughtUp(9),
         FromRelay::GroupInfo(Opaque(vec![1])),
         FromRelay::GoingAway(1500),
+        FromRelay::Recoverable(Recoverable {
+            group_info: Opaque(vec![1]),
+            macs: vec![Mac([8; 32])],
+            heads: vec![head.clone()],
+        }),
     ]
 }
 
@@ -202,9 +271,11 @@ fn statements() -> Vec<Vec<u8>> {
         encode(&reject()),
         encode(&Cut { last: vec![reached()], lost: false }),
         encode(&replace),
-        encode(&Baseline { frontier: vec![reached()] }),
+        encode(&ExternalProof::Recovery(SIGNATURE)),
+        encode(&Baseline { frontier: vec![reached()], kit: None }),
+        encode(&Baseline { frontier: vec![reached()], kit: Some(share()) }),
     ];
-    each.into_iter().zip(0u8..).map(|(bytes, which)| [&[which][..], &bytes].concat()).collect()
+    each.into_iter().zip([0, 1, 2, 3, 3, 4, 4]).map(|(bytes, which): (_, u8)| [&[which][..], &bytes].concat()).collect()
 }
 
 fn links() -> Vec<Vec<u8>> {
@@ -238,6 +309,16 @@ fn short_codes() -> Vec<Vec<u8>> {
     let text = ShortCode::new(7, 12_345).map(|code| code.to_text().to_string()).unwrap_or_default();
     let loose = text.replace('-', " ").to_uppercase();
     vec![text.into_bytes(), loose.into_bytes()]
+}
+
+fn recovery_words() -> Vec<Vec<u8>> {
+    let words = RecoveryKit::from_entropy(&[7; 32]).words().to_string();
+    let numbered: String = words.split(' ').zip(1..).map(|(word, at)| format!("{at}. {}\n", &word[..3])).collect();
+    vec![words.to_uppercase().into_bytes(), words.into_bytes(), numbered.into_bytes()]
+}
+
+fn share() -> KitShare {
+    KitShare { mac_key: [5; 32], seal_key: Opaque(vec![6; 1216]), signature: SIGNATURE }
 }
 
 fn channel_messages(settings: &Settings) -> Vec<Vec<u8>> {

@@ -34,7 +34,9 @@ impl World {
             89..91 => self.grow(),
             91..93 => self.lie(host),
             93..95 => self.copy_disk(host),
+            95..97 if self.dice.chance(250) => self.clone_disk(host),
             95..97 => self.set_back(host),
+            97..99 => self.go_away(host),
             _ => self.hostile(host),
         }
         let next = match self.dice.below(10) {
@@ -152,6 +154,7 @@ impl World {
                 && h.last_group == group
                 && !h.set_back
                 && !h.doomed
+                && !h.late
                 && !h.sabotaged
                 && h.active().is_some_and(complete)
         })
@@ -188,7 +191,7 @@ impl World {
 
     fn stay_away(&mut self, host: usize) {
         let long = self.dice.between(SECOND, 2 * MINUTE);
-        self.hosts[host].away_until = self.now + long;
+        self.hosts[host].away_until = self.hosts[host].away_until.max(self.now + long);
         self.note(|_| format!("device {host} goes offline for {long} ms"));
         if let Some(conn) = self.hosts[host].conn {
             self.break_conn(conn);
@@ -248,5 +251,52 @@ impl World {
         let open: Vec<_> = self.conns.keys().copied().collect();
         open.into_iter().for_each(|conn| self.break_conn(conn));
         self.now += by;
+        if self.dice.chance(500) {
+            // The relay was off as well, or its clock has leapt.
+            self.relay.stood_still += by;
+        } else {
+            self.lapses |= by >= 30 * DAY;
+        }
+    }
+
+    /// Somebody goes away for longer than anything is kept, while the others go on.
+    fn go_away(&mut self, host: usize) {
+        let group = self.hosts[host].last_group;
+        let others = self
+            .hosts
+            .iter()
+            .enumerate()
+            .any(|(other, h)| other != host && h.last_group == group && h.active().is_some());
+        let may = self.hosts[host].active().is_some_and(|d| !d.is_alone()) && others;
+        if self.weather.absences == 0 || !may || self.hosts.iter().any(|h| h.late) {
+            return;
+        }
+        self.weather.absences -= 1;
+        self.counters.add("action long absence");
+        self.note(|_| format!("device {host} goes away for weeks"));
+        (self.hosts[host].away_until, self.hosts[host].late, self.lapses) = (u64::MAX, true, true);
+        if let Some(conn) = self.hosts[host].conn {
+            self.break_conn(conn);
+        }
+        let weeks = self.dice.between(5, 8);
+        self.after(SECOND, Ev::Week(host, weeks));
+    }
+
+    pub(super) fn week(&mut self, host: usize, left: u64) {
+        if self.quiet {
+            return;
+        }
+        if left == 0 {
+            self.note(|_| format!("device {host} comes back"));
+            self.hosts[host].away_until = self.now;
+            return self.after(1, Ev::Connect(host));
+        }
+        // Not by whole days, so that nobody's silence ends to the minute.
+        self.note(|_| "a week passes".into());
+        let open: Vec<_> = self.conns.keys().copied().collect();
+        open.into_iter().for_each(|conn| self.break_conn(conn));
+        self.now += 6 * DAY + 12 * HOUR;
+        let next = self.dice.between(5 * SECOND, 40 * SECOND);
+        self.after(next, Ev::Week(host, left - 1));
     }
 }

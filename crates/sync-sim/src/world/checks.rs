@@ -52,7 +52,8 @@ impl World {
             for member in &members {
                 let owes = model.members.get(member).is_some_and(|m| m.joined_epoch <= placed.epoch);
                 // One that was set back has signed for what it has no more.
-                let keeps = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].set_back;
+                // Nor does anything wait for one that is away for long.
+                let keeps = |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].set_back && !self.hosts[*h].late;
                 let holder = self.host_of(*member).filter(|h| owes && keeps(h));
                 if holder.is_some_and(|h| !self.hosts[h].disk.has(row.blob.id)) {
                     fault = Some(format!("device {host} calls its {} delivered; {member:?} has it not", row.seq));
@@ -89,13 +90,13 @@ impl World {
             // Behind a lie that became final lie epochs that who noticed it cannot follow; it is about to halt.
             Outcome::Forged => self.weather.hostile || lies,
             // Who was set back hears of things that it had and has no more, and so does whom it takes in.
-            Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed,
+            Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed || self.lapses,
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
-            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed,
+            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed || self.lapses,
             // Nobody in these worlds lies about what it holds.
             Outcome::SplitView | Outcome::FalseClaim => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
@@ -228,6 +229,10 @@ impl World {
             };
             // What was told as lost may come back, with a device that was removed and joins anew.
             let lost = self.hosts[host].disk.refused.contains_key(&Outcome::HistoryLost);
+            if pushed.set_back {
+                // It came back behind what its device wrote meanwhile, and goes along in that order into another group.
+                continue;
+            }
             if let Some(before) = last.insert((pushed.host, row.sender), serial)
                 && before >= serial
                 && !lost
@@ -279,6 +284,10 @@ impl World {
         let mut due = 0u64;
         for (source, h) in self.hosts.iter().enumerate().filter(|(_, h)| h.last_group == Some(group) && !h.sabotaged) {
             let Some(id) = h.last_id else { continue };
+            // A copy that stopped holds numbers that are another's, and what it alone had is lost with it.
+            if h.cloned && self.is_out(source) {
+                continue;
+            }
             let alone = members.len() == 1 && members.contains(&source);
             for row in h.disk.log.values().filter(|r| r.sender == id && !alone) {
                 let accepted = model.placed.contains_key(&(id, row.seq));
@@ -300,7 +309,10 @@ impl World {
                     continue;
                 }
                 if let Some(to) = members.iter().find(lacks) {
-                    fault = Some(format!("device {to} lacks {:?}, number {} of device {source}", row.blob.id, row.seq));
+                    let have: Vec<_> = members.iter().filter(|to| !lacks(to)).collect();
+                    let (id, seq) = (row.blob.id, row.seq);
+                    fault =
+                        Some(format!("device {to} lacks {id:?}, number {seq} of device {source}; {have:?} have it"));
                 }
             }
         }

@@ -9,7 +9,7 @@ use sync_core::store::Key;
 use sync_core::{Device, Event, Joining, NewDevice, Outcome};
 use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, GroupId};
+use sync_types::{Code, DeviceId, GroupId, Suite};
 
 use super::{Ev, SECOND, World};
 use crate::crypto::InsecureCrypto;
@@ -59,11 +59,15 @@ pub(super) struct Host {
     pub(super) boot: u64,
     /// Stays away from the relay until then.
     pub(super) away_until: u64,
+    /// Was away for longer than anything is kept for it, and has not fetched all of that yet.
+    pub(super) late: bool,
     pub(super) leaving: bool,
     /// Somebody wants it out of the group.
     pub(super) doomed: bool,
     /// Its keys were tampered with: what it writes nobody reads, and the reverse.
     pub(super) sabotaged: bool,
+    /// Whether its disk runs twice, or did.
+    pub(super) cloned: bool,
     pub(super) pairing: bool,
     /// Every id that the device has in its group, by itself when it runs, by its disk when not.
     pub(super) last_id: Option<DeviceId>,
@@ -84,6 +88,11 @@ impl Host {
 
     pub(super) fn device_id(&self) -> Option<DeviceId> {
         self.last_id
+    }
+
+    /// Whether it joins a group at the moment.
+    pub(super) fn is_busy(&self) -> bool {
+        self.disk.state.contains_key(&Key::Joining)
     }
 
     pub(super) fn wants_connection(&self) -> bool {
@@ -117,9 +126,11 @@ impl World {
             counts: [0; Outcome::ALL.len()],
             boot: 0,
             away_until: 0,
+            late: false,
             leaving: false,
             doomed: false,
             sabotaged: false,
+            cloned: false,
             pairing: false,
             last_id: None,
             last_group: None,
@@ -132,7 +143,7 @@ impl World {
         let now = self.now;
         let h = &mut self.hosts[host];
         let settings = Settings { app_id: b"sim".to_vec(), ..Settings::default() };
-        let new = NewDevice { name: format!("device {host}"), settings };
+        let new = NewDevice { name: format!("device {host}"), suite: Suite::FOUNDED, settings };
         match Device::found(new, h.crypto.clone(), now, &mut h.rng) {
             Ok(device) => self.became(host, device),
             Err(error) => self.fail("core", format!("founding fails: {error}")),
@@ -369,6 +380,7 @@ impl World {
         if event != Event::Arrived {
             self.note(|_| format!("device {host}: {event:?}"));
         }
+        self.note_patience(host, &event);
         match event {
             Event::Disconnect { code, retry_after_ms } => {
                 let former = matches!(code, Code::NotMember | Code::Removed);
@@ -401,7 +413,14 @@ impl World {
             }
             Event::Halted { code } => self.halted(host, code),
             Event::Removed { .. } => self.counters.add(if self.hosts[host].leaving { "left" } else { "removed" }),
-            Event::Synced => self.counters.add("synced"),
+            Event::DeviceRecovered { .. } | Event::SettingsChanged { .. } => {}
+            Event::Lapsed { .. } => self.counters.add("lapsed"),
+            Event::Synced => {
+                self.counters.add("synced");
+                if std::mem::take(&mut self.hosts[host].late) {
+                    self.counters.add("synced after long absence");
+                }
+            }
             Event::Presence { .. } => self.counters.add("presence seen"),
             Event::CommitRejected { .. } => self.counters.add("commit rejected"),
             Event::ChangeFailed { device, .. } => {
@@ -440,6 +459,7 @@ impl World {
             }
             _ if code == Code::OutOfStep && lies => self.counters.add("out of step by a lie"),
             _ if code == Code::RolledBack && self.hosts[host].set_back => self.counters.add("rolled back"),
+            _ if code == Code::Cloned && self.hosts[host].cloned => self.counters.add("cloned"),
             _ => self.fail("I3 agreement", format!("device {host} halts with {code}")),
         }
     }

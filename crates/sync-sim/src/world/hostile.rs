@@ -21,6 +21,9 @@ impl World {
         if self.weather.sabotage && self.dice.chance(60) {
             return self.sabotage(host);
         }
+        if self.dice.chance(400) {
+            return self.act_out(host);
+        }
         let Some(group) = self.hosts[host].last_group else { return };
         let choice = self.dice.below(6);
         let made = match choice {
@@ -33,7 +36,7 @@ impl World {
         };
         let Some((name, (kind, sender, bytes))) = made else { return };
         // Where nobody waits for an entry, the relay never looks for ones to delete.
-        if !self.relay.model.get(&group).is_some_and(|m| m.current().any(|device| device != sender)) {
+        if !self.relay.model.get(&group).is_some_and(|m| m.has_reader_beside(sender)) {
             return;
         }
         if self.relay.inject(group, kind, sender, &bytes) {
@@ -55,7 +58,7 @@ impl World {
     }
 
     /// The signing key of a device, as its own disk has it: a stolen key.
-    fn stolen_key(&self, device: DeviceId) -> Option<SigningKey> {
+    pub(super) fn stolen_key(&self, device: DeviceId) -> Option<SigningKey> {
         let row = self.hosts[self.host_of(device)?].disk.state.get(&Key::Identity)?;
         let key = SigningKey::from_seed(row.get(1..33)?.try_into().ok()?);
         (key.device_id() == device).then_some(key)
@@ -106,10 +109,10 @@ impl World {
 
     fn old_commit(&mut self, group: GroupId) -> Option<(EntryKind, DeviceId, Vec<u8>)> {
         let model = self.relay.model.get(&group)?;
-        let (last, older) = model.commits.split_last()?;
-        let _ = last;
-        let commit = self.dice.pick(older)?.0.clone();
+        // Among them may be one that was rejected.
+        let commits = model.commits.clone();
         let committer = model.current().next()?;
+        let commit = self.dice.pick(&commits)?.0.clone();
         Some((EntryKind::Commit, committer, commit))
     }
 
@@ -203,7 +206,7 @@ impl World {
 }
 
 /// The header of an envelope that would come next in a chain.
-fn follower(head: &Opaque) -> Option<Header> {
+pub(super) fn follower(head: &Opaque) -> Option<Header> {
     let envelope = Envelope::parse(head).ok()?;
     let hash = head_of(&envelope).hash;
     Some(Header { seq: envelope.header.seq + 1, previous: hash, class: Class::Data, ..envelope.header })

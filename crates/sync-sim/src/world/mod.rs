@@ -1,6 +1,7 @@
 //! A world: devices, one relay, the streams between them, and one queue of events in virtual time.
 
 mod actions;
+mod actors;
 mod checks;
 mod devices;
 mod hostile;
@@ -56,6 +57,8 @@ enum Ev {
     Connect(usize),
     Pair(u64),
     GiveUp(usize),
+    /// A week passes of a device's long absence; how many are to come.
+    Week(usize, u64),
     Action,
 }
 
@@ -124,6 +127,10 @@ struct Weather {
     restores: bool,
     sabotage: bool,
     jumps: u64,
+    /// How many devices go away for longer than anything is kept for them.
+    absences: u64,
+    /// Whether the relay has taken to telling devices that they have to wait very long.
+    tells_to_wait: bool,
 }
 
 pub(crate) struct World {
@@ -149,7 +156,14 @@ pub(crate) struct World {
     split: BTreeSet<GroupId>,
     /// Groups in which a member has made a lying commit.
     lied: BTreeSet<GroupId>,
-    /// Envelopes that a hostile relay made up, by whom they name.
+    /// Connections on which the relay says nothing any more.
+    stalled: BTreeSet<ConnId>,
+    /// Connections of those who are in no group.
+    strangers: BTreeSet<ConnId>,
+    /// Whether some disk runs twice.
+    cloned: bool,
+    /// Whether a relay may have let go of what somebody had not fetched.
+    lapses: bool,
     quiet: bool,
     mutation: Option<Mutation>,
     pub(crate) counters: Counters,
@@ -173,11 +187,14 @@ impl World {
             restores: false,
             sabotage: hostile && dice.chance(300),
             jumps: if dice.chance(400) { 3 } else { 0 },
+            absences: 0,
+            tells_to_wait: false,
         };
         // An envelope made with a stolen key would take the place of one that was kept back.
         let drops = hostile && weather.swaps && !weather.sabotage && dice.chance(500);
         let restores = !weather.sabotage && dice.chance(300);
-        let weather = Weather { drops, restores, ..weather };
+        let absences = if !weather.sabotage && dice.chance(300) { dice.between(1, 2) } else { 0 };
+        let weather = Weather { drops, restores, absences, ..weather };
         let portion = *dice.pick(&[1 << 20, 4096, 1500]).unwrap_or(&4096);
         let relay = Relay::new(InsecureCrypto::from_seed(dice.number()), portion, mutation);
         let mut world = Self {
@@ -201,6 +218,10 @@ impl World {
             pushed: Vec::new(),
             split: BTreeSet::new(),
             lied: BTreeSet::new(),
+            lapses: false,
+            stalled: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            cloned: false,
             quiet: false,
             mutation,
             counters: Counters::default(),
@@ -249,8 +270,9 @@ impl World {
     fn rest(&mut self) {
         self.note(|_| "--- from here on, peace".into());
         self.quiet = true;
-        if self.weather.drops {
-            // What was kept back shows at the latest by the beacons.
+        self.end_stalls();
+        if self.weather.drops || self.cloned {
+            // What was kept back, or went to a copy, shows at the latest by the beacons.
             self.now += limits::BEACON_REST.as_millis() as u64;
             let open: Vec<ConnId> = self.conns.keys().copied().collect();
             open.into_iter().for_each(|conn| self.break_conn(conn));
@@ -327,6 +349,7 @@ impl World {
             Ev::Connect(host) => self.connect(host),
             Ev::Pair(number) => self.pairing_step(number),
             Ev::GiveUp(host) => self.give_up(host),
+            Ev::Week(host, left) => self.week(host, left),
             Ev::Action => self.action(),
             Ev::RelaySync(_) | Ev::RelayTimer(_) => {}
         }
@@ -336,6 +359,8 @@ impl World {
     fn relay_turn(&mut self) {
         for out in std::mem::take(&mut self.relay.out) {
             match out {
+                Out::Send(conn, frame) if self.is_strangers(conn, &frame) => {}
+                Out::Close(conn) if self.strangers.remove(&conn) => self.relay.ended(conn),
                 Out::Send(conn, frame) => self.send_down(conn, frame),
                 Out::Close(conn) => self.close_by_relay(conn),
             }

@@ -24,7 +24,8 @@ pub(super) struct Conn {
 impl World {
     /// A device opens a connection, if it can.
     pub(super) fn connect(&mut self, host: usize) {
-        if self.hosts[host].conn.is_some() || !self.hosts[host].wants_connection() {
+        let away = self.hosts[host].away_until == u64::MAX && !self.quiet;
+        if self.hosts[host].conn.is_some() || !self.hosts[host].wants_connection() || away {
             return;
         }
         if !self.relay_up {
@@ -65,6 +66,7 @@ impl World {
     pub(super) fn send_down(&mut self, conn: ConnId, frame: FromRelay) {
         let Some(host) = self.conns.get(&conn).filter(|c| !c.closing).map(|c| c.host) else { return };
         self.check_sent(host, &frame);
+        let Some(frame) = self.maybe_stall(conn, frame) else { return };
         let frame = self.maybe_reorder(host, frame);
         let frame = self.maybe_withhold(host, frame);
         let delay = self.delay();
@@ -177,6 +179,11 @@ impl World {
         if self.conns.get(&conn).is_some_and(|c| c.relay_end && c.device_end) {
             self.conns.remove(&conn);
         }
+    }
+
+    /// Whether the stream has broken, and an end of it may not know yet.
+    pub(super) fn is_closing(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_none_or(|c| c.closing)
     }
 
     /// The device lets go of its connection: by its will, or because it died.

@@ -1,3 +1,4 @@
+mod alerts;
 mod consent;
 mod driver;
 mod exit;

@@ -1,8 +1,8 @@
 //! The example app as people use it: windows, a QR on the screen, text that is typed.
 
-use fantoccini::elements::Element;
+use ksync_e2e::Relay;
 use ksync_e2e::notes::{Device, click, close_dialog, lists, pair, says, sees, write};
-use ksync_e2e::{Relay, until};
+use ksync_e2e::widget::press_device;
 
 #[tokio::test]
 async fn two_windows_pair_by_the_qr_on_the_screen_and_share_notes() {
@@ -35,16 +35,9 @@ async fn two_windows_pair_by_the_qr_on_the_screen_and_share_notes() {
 
     // And is removed: it can neither read nor write.
     click(&a, "devices-button").await;
-    let row = "return [...document.querySelectorAll('[data-testid=device-item]')].find((row) => row.textContent.includes('Tablet'))
-               ?.querySelector('[data-testid=remove-device]') ?? null;";
-    let remove = until("the way to remove the tablet", async || {
-        let found = a.client().execute(row, vec![]).await.ok()?;
-        let id = found.as_object()?.values().next()?.as_str()?.to_owned();
-        Some(Element::from_element_id(a.client().clone(), id.into()))
-    })
-    .await;
-    remove.click().await.unwrap();
-    click(&a, "confirm-remove").await;
+    press_device(&a, Some("Tablet"), "remove").await;
+    press_device(&a, None, "confirm").await;
+    press_device(&a, None, "done").await;
     c.find("[data-testid=banner]").await;
     close_dialog(&a).await;
     write(&a, "Without the tablet").await;

@@ -14,6 +14,8 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("status", "await ksync.status()", None),
     ("doctor", "await ksync.doctor()", None),
     ("devices", "await ksync.devices()", None),
+    ("alerts", "await ksync.alerts()", None),
+    ("alerts-seen", "await ksync.alertsSeen('0')", None),
     ("listen", "await invoke('plugin:0ksync|listen', { events: new Channel() })", None),
     ("unlisten", "await invoke('plugin:0ksync|unlisten', { listener: 1 })", None),
     ("subscribe", "await invoke('plugin:0ksync|subscribe', { options: {}, blobs: new Channel() })", None),
@@ -29,16 +31,41 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("pairing-consent", "await invoke('plugin:0ksync|pairing_consent', { pairing: 999, yes: true })", Some("PAIRING_USED")),
     ("pairing-cancel", "await invoke('plugin:0ksync|pairing_cancel', { pairing: 999 })", None),
     ("remove-device", "await ksync.removeDevice('0'.repeat(32))", Some("UNKNOWN_DEVICE")),
+    ("unlock", "await ksync.unlock('')", Some("INVALID_ARGUMENT")),
+    ("set-vault", "await ksync.setVault('file')", None),
+    ("backup-export", "await ksync.backup.export('/nonexistent/backup', 'short')", Some("INVALID_ARGUMENT")),
+    ("backup-import", "await ksync.backup.import('/nonexistent/backup', 'a passphrase')", Some("IO")),
+    ("backup-cancel", "await invoke('plugin:0ksync|backup_cancel', { id: 1 })", None),
+    ("make-recovery-kit", "for (;;) try { await ksync.recoveryKit.create(); break; } catch (e) { if (e.code !== 'RELAY_UNREACHABLE') throw e; }", None),
+    ("recover", "await ksync.recover('no words')", Some("KIT_INVALID")),
     ("leave", "await invoke('plugin:0ksync|leave')", None),
     ("reset", "await invoke('plugin:0ksync|reset')", None),
 ];
 
 /// Commands that only windows with `admin` may call.
-const ADMIN: [&str; 2] = ["remove-device", "reset"];
+const ADMIN: [&str; 8] = [
+    "remove-device",
+    "reset",
+    "set-vault",
+    "backup-export",
+    "backup-import",
+    "backup-cancel",
+    "make-recovery-kit",
+    "recover",
+];
 
 /// Commands that a window with `data` alone may not call.
-const PAIRING: [&str; 7] =
-    ["join", "invite", "request-join", "pairing-check", "pairing-consent", "pairing-cancel", "leave"];
+const PAIRING: [&str; 9] = [
+    "alerts-seen",
+    "join",
+    "invite",
+    "request-join",
+    "pairing-check",
+    "pairing-consent",
+    "pairing-cancel",
+    "leave",
+    "unlock",
+];
 
 /// What a call in the present window comes to: its error's code or words, or `null`.
 async fn call(app: &App, call: &str) -> Value {

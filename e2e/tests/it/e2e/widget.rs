@@ -11,11 +11,11 @@ use serde_json::json;
 use super::world::World;
 
 /// Where pictures go, for whoever wants to look at them: `KSYNC_PICTURES`.
-fn pictures() -> Option<PathBuf> {
+pub(super) fn pictures() -> Option<PathBuf> {
     std::env::var_os("KSYNC_PICTURES").map(PathBuf::from)
 }
 
-fn axe() -> String {
+pub(super) fn axe() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node_modules/axe-core/axe.min.js");
     std::fs::read_to_string(path).expect("npm has installed axe-core")
 }
@@ -248,12 +248,12 @@ async fn two_people_pair_with_nothing_but_the_keyboard() {
     }
 }
 
-const TAB: &str = "\u{e004}";
-const ENTER: &str = "\u{e007}";
-const ESCAPE: &str = "\u{e00c}";
+pub(super) const TAB: &str = "\u{e004}";
+pub(super) const ENTER: &str = "\u{e007}";
+pub(super) const ESCAPE: &str = "\u{e00c}";
 
 /// Types where the keyboard is.
-async fn keys(app: &App, keys: &str) {
+pub(super) async fn keys(app: &App, keys: &str) {
     let each =
         |typed: KeyActions, key: char| typed.then(KeyAction::Down { value: key }).then(KeyAction::Up { value: key });
     let typed = keys.chars().fold(KeyActions::new("keyboard".to_owned()), each);

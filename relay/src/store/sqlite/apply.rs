@@ -9,7 +9,7 @@ use sync_types::{DeviceId, GroupId};
 use super::numbers::Numbers;
 use super::plan::{Deletion, Step};
 use super::rows::number;
-use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, MemberRow};
+use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, VouchRow};
 
 /// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once. The
 /// first is what a busy hub puts into one transaction.
@@ -125,6 +125,21 @@ impl Transaction<'_> {
                 let text = "DELETE FROM welcomes WHERE grp = ? AND device = ?";
                 self.script.statement(text).bind(of(group)).bind(&device.0[..]);
             }
+            Step::PutKit(group, KitRow { key, from, until }) => {
+                let to = self.script.statement("INSERT OR REPLACE INTO kits VALUES (?, ?, ?, ?)").bind(of(group));
+                to.bind(&key[..]).bind(number(*from)).bind(until.map(number));
+            }
+            Step::DeleteKit(group, key) => {
+                self.script.statement("DELETE FROM kits WHERE grp = ? AND key = ?").bind(of(group)).bind(&key[..]);
+            }
+            Step::PutVouch(group, VouchRow { device, epoch, mac }) => {
+                let to = self.script.statement("INSERT OR REPLACE INTO vouches VALUES (?, ?, ?, ?)").bind(of(group));
+                to.bind(&device.0[..]).bind(number(*epoch)).bind(&mac.0[..]);
+            }
+            Step::DeleteVouch(group, device) => {
+                let text = "DELETE FROM vouches WHERE grp = ? AND device = ?";
+                self.script.statement(text).bind(of(group)).bind(&device.0[..]);
+            }
             Step::DeleteCommit(group, cursor) => {
                 let text = "DELETE FROM entries WHERE grp = ? AND cursor = ? AND kind <> 1";
                 self.script.statement(text).bind(of(group)).bind(number(*cursor));
@@ -216,14 +231,16 @@ impl Transaction<'_> {
 
     fn put_member(&mut self, group: i64, row: &MemberRow) {
         self.script
-            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
             .bind(group)
             .bind(&row.device.0[..])
             .bind(&row.key[..])
             .bind(number(row.added))
             .bind(number(row.start))
             .bind(row.removed.map(|r| number(r.cursor)))
-            .bind(row.removed.map(|r| number(r.at_ms)));
+            .bind(row.removed.map(|r| number(r.at_ms)))
+            .bind(number(row.seen_ms))
+            .bind(number(row.missed));
         self.script
             .statement("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?)")
             .bind(group)

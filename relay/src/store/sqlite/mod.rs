@@ -253,6 +253,36 @@ impl SqliteStore {
         row.map(|row| row.try_get::<&[u8], _>(0).map(Bytes::from).map_err(|e| error(&e))).transpose()
     }
 
+    async fn read_served(&self) -> Result<u64, sqlx::Error> {
+        let served: Option<i64> =
+            sqlx::query_scalar("SELECT served_ms FROM clock").fetch_optional(&self.readers).await?;
+        Ok(served.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0))
+    }
+
+    async fn write_served(&self, served_ms: u64) -> Result<(), sqlx::Error> {
+        let mut writer = self.writer.lock().await;
+        if writer.open {
+            writer.roll_back().await;
+        }
+        let text =
+            "INSERT INTO clock VALUES (0, ?) ON CONFLICT DO UPDATE SET served_ms = max(served_ms, excluded.served_ms)";
+        sqlx::query(text).bind(number(served_ms)).execute(&mut writer.connection).await.map(drop)
+    }
+
+    async fn read_kits(&self, key: [u8; 32]) -> Result<Vec<(GroupId, bool)>, StoreError> {
+        let text = "SELECT numbers.grp, until_cursor IS NULL FROM kits JOIN numbers ON number = kits.grp \
+                    WHERE key = ? ORDER BY from_cursor, numbers.grp LIMIT ?";
+        let most = 2 * i64::from(sync_types::limits::KIT_GROUPS);
+        let rows = sqlx::query(text).bind(&key[..]).bind(most).fetch_all(&self.readers).await.map_err(|e| error(&e))?;
+        rows.iter()
+            .map(|row| {
+                let group = row.try_get::<&[u8], _>(0).map_err(|e| error(&e))?;
+                let group = GroupId::from_slice(group).ok_or_else(|| StoreError::Corrupt("a group's id".into()))?;
+                Ok((group, row.try_get::<bool, _>(1).map_err(|e| error(&e))?))
+            })
+            .collect()
+    }
+
     async fn read_stats(&self) -> Result<StoreStats, StoreError> {
         // What the counters do not say yet is the few entries behind each group's.
         let text = "SELECT (SELECT count(*) FROM groups), ifnull(sum(counted), 0), ifnull(sum(sizes), 0) FROM (\
@@ -306,6 +336,18 @@ impl Store for SqliteStore {
 
     fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
         Box::pin(self.read_welcome(group, device))
+    }
+
+    fn served(&self) -> StoreFuture<'_, u64> {
+        Box::pin(async { self.read_served().await.map_err(|e| error(&e)) })
+    }
+
+    fn set_served(&self, served_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.write_served(served_ms).await.map_err(|e| error(&e)) })
+    }
+
+    fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
+        Box::pin(self.read_kits(key))
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {

@@ -17,7 +17,11 @@ use crate::StartError;
 const SCHEMA: Schema = Schema {
     // `0ksr` as a big-endian number.
     application_id: 0x306b_7372,
-    migrations: &[include_str!("../../../migrations/0001_mailboxes.sql")],
+    migrations: &[
+        include_str!("../../../migrations/0001_mailboxes.sql"),
+        include_str!("../../../migrations/0002_lapse.sql"),
+        include_str!("../../../migrations/0003_recovery.sql"),
+    ],
 };
 
 /// Connections that read. More would only contend for two cores' worth of page cache.

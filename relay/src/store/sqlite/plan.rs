@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sync_types::frame::EntryKind;
 use sync_types::{DeviceId, GroupId};
 
-use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, MemberRow, WelcomeRow, Write};
+use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, VouchRow, WelcomeRow, Write};
 
 /// What a delete is about: one sender's envelopes, or with `None` commits and rejects.
 pub(super) type Deletion = (GroupId, Option<DeviceId>);
@@ -24,6 +24,10 @@ pub(super) enum Step {
     DeleteStatements(GroupId, DeviceId),
     PutWelcome(GroupId, WelcomeRow, Bytes),
     DeleteWelcome(GroupId, DeviceId),
+    PutKit(GroupId, KitRow),
+    DeleteKit(GroupId, [u8; 32]),
+    PutVouch(GroupId, VouchRow),
+    DeleteVouch(GroupId, DeviceId),
     Append(Vec<(GroupId, EntryRow)>),
     Delete(Vec<(Deletion, u64)>),
     DeleteCommit(GroupId, u64),
@@ -47,6 +51,10 @@ impl Step {
             | Self::DeleteMember(..)
             | Self::DeleteStatements(..)
             | Self::DeleteWelcome(..)
+            | Self::PutKit(..)
+            | Self::DeleteKit(..)
+            | Self::PutVouch(..)
+            | Self::DeleteVouch(..)
             | Self::DeleteCommit(..) => PAGE,
         }
     }
@@ -113,6 +121,10 @@ pub(super) fn plan(writes: Vec<Write>) -> Vec<Step> {
             }
             Write::PutWelcome(group, row, welcome) => g.steps.push(Step::PutWelcome(group, row, welcome)),
             Write::DeleteWelcome(group, device) => g.steps.push(Step::DeleteWelcome(group, device)),
+            Write::PutKit(group, row) => g.steps.push(Step::PutKit(group, row)),
+            Write::DeleteKit(group, key) => g.steps.push(Step::DeleteKit(group, key)),
+            Write::PutVouch(group, row) => g.steps.push(Step::PutVouch(group, row)),
+            Write::DeleteVouch(group, device) => g.steps.push(Step::DeleteVouch(group, device)),
         }
     }
     g.flush_acknowledged();

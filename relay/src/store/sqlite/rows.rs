@@ -3,13 +3,13 @@
 
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sync_types::frame::{EntryKind, Head, Signature};
+use sync_types::frame::{EntryKind, Head, Mac, Signature};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
 use super::error;
 use crate::store::{
-    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, MemberRow, Provisional, Removal, StatementRow,
-    StoreError, WelcomeRow, tail,
+    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, Removal, StatementRow,
+    StoreError, VouchRow, WelcomeRow, tail,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -68,7 +68,7 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
         [row] => Counters { newest: unsigned(row, 0)?, entries: unsigned(row, 1)?, bytes: unsigned(row, 2)? },
         _ => Counters::default(),
     };
-    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms \
+    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms, seen_ms, missed \
                    FROM members JOIN acknowledged USING (grp, device) WHERE grp = ? ORDER BY device";
     let heads =
         "SELECT sender, seq, hash, header, ciphertext_hash, signature, cut FROM heads WHERE grp = ? ORDER BY sender";
@@ -76,6 +76,8 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
         "SELECT acknowledger, sender, statement FROM statements WHERE grp = ? ORDER BY acknowledger, sender";
     let welcomes = "SELECT device, cursor FROM welcomes WHERE grp = ? ORDER BY device";
     let index = "SELECT cursor, kind, sender, size FROM entries WHERE grp = ? ORDER BY cursor";
+    let kits = "SELECT key, from_cursor, until_cursor FROM kits WHERE grp = ? ORDER BY key";
+    let vouches = "SELECT device, epoch, mac FROM vouches WHERE grp = ? ORDER BY device";
     let mut rows = GroupRows {
         group: group_row(&row, group)?,
         counters,
@@ -89,6 +91,19 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
             .map(|row| Ok(WelcomeRow { device: DeviceId(fixed(row, 0)?), cursor: unsigned(row, 1)? }))
             .collect::<Read<_>>()?,
         index: all(from, index, number).await?.iter().map(index_row).collect::<Read<_>>()?,
+        kits: all(from, kits, number)
+            .await?
+            .iter()
+            .map(|row| Ok(KitRow { key: fixed(row, 0)?, from: unsigned(row, 1)?, until: optional_unsigned(row, 2)? }))
+            .collect::<Read<_>>()?,
+        vouches: all(from, vouches, number)
+            .await?
+            .iter()
+            .map(|row| {
+                let (device, mac) = (DeviceId(fixed(row, 0)?), Mac(fixed(row, 2)?));
+                Ok(VouchRow { device, epoch: unsigned(row, 1)?, mac })
+            })
+            .collect::<Read<_>>()?,
     };
     let mut envelopes = Vec::new();
     for cursor in tail::last_envelopes(&rows) {
@@ -149,6 +164,8 @@ fn member_row(row: &SqliteRow) -> Read<MemberRow> {
         start: unsigned(row, 3)?,
         acknowledged: unsigned(row, 4)?,
         removed,
+        seen_ms: unsigned(row, 7)?,
+        missed: unsigned(row, 8)?,
     })
 }
 

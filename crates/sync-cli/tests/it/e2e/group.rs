@@ -225,14 +225,85 @@ fn a_snapshot_stands_for_what_was_pulled_for_devices_that_come_later() {
     assert_eq!(blobs, [("1 to 3".into(), true.into()), ("4".into(), false.into())]);
 }
 
+/// Whether a file of the folder holds these bytes.
+fn any_file_holds(folder: &std::path::Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| match path.is_dir() {
+        true => any_file_holds(&path, needle),
+        false => std::fs::read(&path).unwrap().windows(needle.len()).any(|part| part == needle),
+    })
+}
+
 #[test]
-fn a_lost_device_is_wiped_when_it_next_connects() {
-    let world = world();
-    let World { laptop, phone, .. } = &world;
-    laptop.push("for the phone", "accepted");
-    assert_eq!(phone.pulls(), ["for the phone"]);
+fn a_lost_device_that_was_away_reads_nothing_new_and_is_wiped_when_it_next_connects() {
+    let World { mut relay, laptop, phone, folder } = world();
+    let tablet = Device::new(folder.path().join("tablet"));
+    pair(&laptop, &tablet, "tablet");
+    let lines: String = (0..500).map(|n| format!("{n}: for the phone, too. {}\n", "x".repeat(1000))).collect();
+    laptop.run_with(&["push", "--channel", "for many words", "--lines", "--wait", "accepted"], lines.as_bytes()).ok();
+    assert_eq!(phone.pulls().len(), 500);
+    // The contents are sealed; the names of channels show whether there are any.
+    assert!(any_file_holds(&phone.home, b"for many words"));
+    let before = laptop.status()["epoch"].as_u64().unwrap();
+
+    // The phone is off. What waits to be sent when it is removed is sealed under the new keys alone.
     let id = phone.status()["device"].as_str().unwrap().to_owned();
-    laptop.run(&["devices", "remove", &id, "--lost"]).ok();
-    phone.run(&["run"]).fails("REMOVED", 3);
+    relay.stop();
+    laptop.run_with(&["push"], b"after the loss").ok();
+    laptop.run(&["--timeout", "1", "devices", "remove", &id, "--lost"]).fails("RELAY_UNREACHABLE", 4);
+    relay.again();
+    let gone = laptop.run(&["devices", "remove", &id, "--lost"]);
+    // It may have been done as soon as the relay was there again.
+    if gone.code == Some(0) {
+        assert_eq!(gone.one("device_removed")["exit"], "lost");
+    } else {
+        gone.fails("UNKNOWN_DEVICE", 2);
+    }
+    laptop.push("and more", "accepted");
+    let status = laptop.status();
+    assert_eq!((status["epoch"].as_u64(), status["outbox"].as_u64()), (Some(before + 1), Some(0)));
+    let others = tablet.pulls();
+    assert_eq!(others[others.len() - 2..], ["after the loss", "and more"]);
+    let told = tablet.run(&["alerts"]).ok();
+    let lost = told.all("alert").into_iter().find(|a| a["kind"] == "lost").unwrap();
+    assert_eq!((&lost["device"]["name"], &lost["by"]["name"]), (&"phone".into(), &"laptop".into()));
+
+    let run = phone.run(&["run"]).fails("REMOVED", 3);
+    assert!(!run.stdout.contains("after the loss"), "{}", run.stdout);
     assert_eq!(phone.status()["group"], serde_json::Value::Null);
+    phone.run(&["pull"]).fails("NOT_IN_GROUP", 3);
+    let key = data_encoding::HEXLOWER.decode(id.as_bytes()).unwrap();
+    for bytes in [&b"for many words"[..], b": for the phone, too.", b"after the loss", b"and more", b"laptop", &key] {
+        assert!(!any_file_holds(&phone.home, bytes), "{} is still there", String::from_utf8_lossy(bytes));
+    }
+    assert_eq!(phone.run(&["alerts"]).ok().one("alert")["kind"], "wiped");
+    // And the relay keeps nothing for it: all that waited has gone to the others.
+    tablet.push("seen", "accepted");
+    assert_eq!(laptop.pulls(), ["seen"]);
+}
+
+#[test]
+fn alerts_are_printed_once_and_kept() {
+    let World { laptop, phone, folder, relay: _relay } = world();
+    assert_eq!(laptop.run(&["alerts"]).ok().all("alert").len(), 0, "what it did itself is no news");
+    let tablet = Device::new(folder.path().join("tablet"));
+    pair(&laptop, &tablet, "tablet");
+    tablet.run(&["leave"]).ok();
+    let kinds = |ran: &crate::harness::Ran| -> Vec<String> {
+        ran.all("alert")
+            .iter()
+            .map(|a| format!("{}: {}", a["kind"].as_str().unwrap(), a["text"].as_str().unwrap()))
+            .collect()
+    };
+    // Whoever runs unattended tells it, and it counts as news still.
+    let mut run = phone.start(&["run"]);
+    while run.event("alert")["kind"] != "left" {}
+    run.signal("TERM");
+    run.ends_with(0);
+    let first = phone.run(&["alerts"]).ok();
+    assert_eq!(kinds(&first), ["linked: «laptop» linked «tablet».", "left: «tablet» left."]);
+    assert!(first.all("alert").iter().all(|a| a["seen"] == false && a["at"].as_u64().is_some()));
+    assert_eq!(phone.run(&["alerts"]).ok().all("alert").len(), 0);
+    assert_eq!(kinds(&phone.run(&["alerts", "--all"]).ok())[1..], kinds(&first)[..]);
+    let said = phone.say(&["alerts"], b"").ok();
+    assert!(said.stdout.starts_with("Nothing new."), "{}", said.stdout);
 }

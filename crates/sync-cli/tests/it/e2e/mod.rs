@@ -1,6 +1,9 @@
 //! Whole programs that pair, push, leave and meet what goes wrong. Each of these has the machine for itself.
 
 mod backlog;
+mod backup;
+// Short codes are of suite 1 alone; `links` has their refusal in the other.
+#[cfg(not(feature = "fips"))]
 mod codes;
 mod crash_points;
 /// A device that speaks raw frames: the relay's tests and the search for plaintext need the same one.
@@ -11,13 +14,16 @@ mod disk;
 mod faults;
 mod group;
 mod hazard;
+mod home;
 mod kill;
 mod links;
 mod network;
 mod output;
 mod power_cut;
+mod recovery;
 mod secrecy;
 mod terminal;
+mod vault;
 
 // The relay's `device.rs` above needs it.
 use mls_rs as _;

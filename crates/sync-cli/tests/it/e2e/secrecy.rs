@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
-use sqlx::Row;
 use sync_rules::envelope;
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::ToRelay;
@@ -13,8 +12,8 @@ use sync_types::link::Link;
 use sync_types::{Opaque, Suite, VERSION};
 
 use super::device;
-use super::disk::rows;
 use super::hazard::ended;
+use super::home::{state, transport_key, without_vault};
 use crate::harness::{Device, Process, Relay, run};
 
 const TEXT: &str = "Plaintext-0d1f-Walfisch";
@@ -42,7 +41,7 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// A thing to look for, by name.
-type Planted = (&'static str, Vec<u8>);
+pub(super) type Planted = (&'static str, Vec<u8>);
 
 fn planted() -> Vec<Planted> {
     let texts = [("text", TEXT), ("answer", BACK), ("channel", CHANNEL), ("name", NAMES[0]), ("other name", NAMES[1])];
@@ -66,7 +65,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What of it stands in the folder, and where.
-fn found_in(folder: &Path, planted: &[Planted]) -> Vec<(PathBuf, &'static str)> {
+pub(super) fn found_in(folder: &Path, planted: &[Planted]) -> Vec<(PathBuf, &'static str)> {
     let look = |path: PathBuf| {
         let bytes = std::fs::read(&path).unwrap();
         found(&bytes, planted).into_iter().map(|what| (path.clone(), what)).collect::<Vec<_>>()
@@ -90,11 +89,10 @@ fn start_logged(device: &Device, arguments: &[&str], log: &Path) -> Process {
 
 /// The keys that a device keeps: behind its row's version stands the signing key's seed, and an epoch's row begins with its
 /// secret (sync-core, `records.rs`).
-fn keys(device: &Device) -> Vec<Planted> {
+pub(super) fn keys(device: &Device) -> Vec<Planted> {
     let mut found = vec![];
-    for (what, kind, at) in [("signing key", "01", 1), ("epoch key", "09", 0)] {
-        let sql = format!("SELECT value FROM state WHERE hex(substr(key, 1, 1)) = '{kind}'");
-        let values = rows(&device.home.join("device.db"), &sql, |row| row.get::<Vec<u8>, _>(0));
+    for (what, kind, at) in [("signing key", 1, 1), ("epoch key", 9, 0)] {
+        let values = state(device, kind);
         assert!(!values.is_empty(), "the device has a {what}");
         found.extend(values.iter().map(|value| (what, value[at..at + 32].to_vec())));
     }
@@ -114,7 +112,7 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
     let logs = folder.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
     let (a, b) = (Device::new(folder.path().join("a")), Device::new(folder.path().join("b")));
-    let mut client_log = logged(&a, &["init", "--name", NAMES[0], "--relay", &relay.address], b"").1;
+    let (mut said, mut client_log) = logged(&a, &["init", "--name", NAMES[0], "--relay", &relay.address], b"");
     let mut invite = start_logged(&a, &["invite"], &logs.join("invite"));
     let uri = invite.event("invite")["uri"].as_str().unwrap().to_owned();
     let mut join = start_logged(&b, &["join", &uri, "--name", NAMES[1]], &logs.join("join"));
@@ -123,17 +121,24 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
     invite.write(&format!("{code}\n"));
     assert_eq!((ended(join).0, ended(invite).0), (Some(0), Some(0)));
     for (device, text) in [(&a, TEXT), (&b, BACK), (&a, TEXT)] {
-        client_log.extend(logged(device, &["push", "--channel", CHANNEL, "--wait", "accepted"], text.as_bytes()).1);
+        let (out, log) = logged(device, &["push", "--channel", CHANNEL, "--wait", "accepted"], text.as_bytes());
+        said += &out;
+        client_log.extend(log);
         // The last one stays at the relay.
         if device.home == b.home {
             for reader in [&a, &b] {
                 let (out, log) = logged(reader, &["pull"], b"");
                 assert!(out.contains(if reader.home == a.home { BACK } else { TEXT }));
+                said += &out;
                 client_log.extend(log);
             }
         }
     }
-    client_log.extend(logged(&a, &["status"], b"").1);
+    for command in ["status", "devices", "doctor"] {
+        let (out, log) = logged(&a, &[command], b"");
+        said += &out;
+        client_log.extend(log);
+    }
 
     // While it runs, with its side files, and after it has ended.
     let planted = planted();
@@ -154,10 +159,25 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
         client_log.extend(std::fs::read(logs.join(name)).unwrap());
     }
     for device in [&a, &b] {
-        secrets.push(("transport key", std::fs::read(device.home.join("transport.key")).unwrap()));
+        secrets.push(("transport key", transport_key(device)));
         secrets.extend(keys(device));
     }
     assert_eq!(found(&client_log, &secrets), [""; 0]);
+    // What a program is told as events and answers holds content, and no key.
+    let keys: Vec<Planted> =
+        secrets.iter().filter(|(what, _)| what.contains("key") || what.contains("secret")).cloned().collect();
+    assert_eq!((keys.len() >= 6, found(said.as_bytes(), &keys)), (true, vec![]));
+    assert!(said.contains(TEXT) && said.contains("\"event\""), "they were kept");
+
+    // Nor are they in the devices' own files, but for the names of channels.
+    secrets.retain(|(what, _)| !matches!(*what, "channel" | "relay key" | "link secret"));
+    for device in [&a, &b] {
+        assert_eq!(found_in(&device.home, &secrets), []);
+    }
+    // The control: a device whose files are as they were before there were vaults.
+    without_vault(&a);
+    let clear: BTreeSet<&str> = found_in(&a.home, &secrets).into_iter().map(|(_, what)| what).collect();
+    assert_eq!(clear, secrets.iter().map(|(what, _)| *what).collect(), "each of them is found");
 
     // The logs are logs: what is no secret stands in them, down to the finest level, the relay's port and all.
     let port = relay.host().rsplit_once(':').unwrap().1;
@@ -179,7 +199,7 @@ async fn with_encryption_switched_off_the_same_search_finds_it() {
     body.resize(sync_types::limits::PADDED_MIN_BYTES + 16, b' ');
     let header = Header {
         version: VERSION,
-        suite: Suite::XWing as u8,
+        suite: Suite::FOUNDED as u8,
         class: Class::Data,
         epoch: sender.epoch,
         epoch_tag: [0; 8],

@@ -79,8 +79,8 @@ fn to_offer() -> Pipe {
 fn the_offer_is_stored_before_it_is_confirmed_and_confirmed_before_the_commit_goes_up() {
     let mut pipe = to_offer();
     assert!(!pipe.member.has(|o| matches!(o, Output::OfferTaken)) && !pipe.newcomer.is_done());
-    // Storing may take longer than the link lives.
-    pipe.now = u64::MAX;
+    // Storing may take its time.
+    pipe.now += 599_000;
     pipe.newcomer.machine.offer_stored().unwrap();
     pipe.carry();
     assert_eq!(names(&pipe.member.outputs)[2..], ["offer taken", "done"]);
@@ -154,15 +154,19 @@ fn a_newcomer_that_shows_may_type_before_or_after_its_key_package_is_ready() {
 }
 
 #[test]
-fn the_scanners_clock_does_not_matter() {
+fn the_scanners_clock_does_not_matter_but_its_patience_does() {
     let mut pipe = Pipe::new(Side::Member);
-    pipe.carry();
-    let wild = u64::MAX;
-    assert_eq!(pipe.newcomer.machine.poll_timeout(), None);
+    let wild = 1000 * NOW;
+    assert_eq!(pipe.newcomer.machine.poll_timeout(), Some(0));
     pipe.newcomer.machine.handle_timeout(wild).unwrap();
-    pipe.newcomer.machine.key_package(b"k".to_vec(), "Pixel 9", wild).unwrap();
+    assert_eq!(pipe.newcomer.machine.poll_timeout(), Some(wild + 600_000));
     pipe.run();
     assert!(pipe.member.is_done() && pipe.newcomer.is_done());
+
+    let mut alone = Pipe::new(Side::Member).newcomer;
+    alone.machine.handle_timeout(wild).unwrap();
+    assert_eq!(alone.machine.handle_timeout(wild + 599_999), Ok(()));
+    assert_eq!(alone.machine.handle_timeout(wild + 600_000), Err(PairingError::Expired));
 }
 
 #[test]
@@ -170,7 +174,13 @@ fn one_seed_gives_one_pairing() {
     let messages = |shows| {
         let mut pipe = Pipe::new(shows);
         pipe.run();
-        [pipe.member.sent, pipe.newcomer.sent]
+        let mut sent = [pipe.member.sent, pipe.newcomer.sent];
+        if Suite::FOUNDED == Suite::Fips {
+            // What aws-lc encapsulates with it draws itself: only the first message, before all ciphertexts, is ours alone.
+            sent.iter_mut().for_each(|sent| sent.retain(|message| message.starts_with(&[1, 1])));
+            assert_eq!(sent.iter().map(Vec::len).sum::<usize>(), 1);
+        }
+        sent
     };
     for shows in BOTH {
         assert_eq!(messages(shows), messages(shows));

@@ -4,4 +4,5 @@ mod attacks;
 mod changes;
 mod joining;
 mod liar;
+mod recovery;
 mod world;

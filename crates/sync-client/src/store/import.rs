@@ -1,0 +1,61 @@
+//! A backup on its way in: staged beside the log, and taken into it in one transaction.
+
+use sync_core::vault::Cell;
+use sync_core::vault::backup::Entry;
+use sync_types::{Code, DeviceId};
+
+use super::apply::number;
+use super::{Outbox, Turn, next_position};
+use crate::SyncError;
+
+impl Turn<'_> {
+    /// Stages blobs of a backup, sealed as they will stand in the log.
+    pub(crate) async fn stage(&mut self, entries: Vec<Entry>) -> Result<(), SyncError> {
+        for entry in entries {
+            let channel = String::from_utf8(entry.channel.0)
+                .map_err(|_| SyncError::new(Code::BackupDamaged, "a channel's name is no text"))?;
+            let data = self.vault.seal(Cell::Blob(entry.id, &channel, entry.snapshot), &entry.data);
+            let script = self.script.statement(
+                "INSERT OR IGNORE INTO import (id, origin, sender, seq, channel, data, snapshot)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+            );
+            script.bind(entry.id.as_bytes()).bind(entry.origin.as_bytes()).bind(entry.sender.as_bytes());
+            script.bind(number(entry.seq)?).bind(channel).bind(data).bind(entry.snapshot);
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is staged into the log as this device's to give: under the same ids, behind what is there, without what the
+    /// log has and what a snapshot of it stands for. Gives how many blobs that were.
+    pub(crate) async fn take_staged(&mut self, me: DeviceId) -> Result<u64, SyncError> {
+        self.put_received().await?;
+        self.put_fresh().await?;
+        self.flush().await?;
+        let take = "INSERT INTO blob (id, own, sender, seq, channel, data, snapshot, origin)
+                    SELECT id, 1, ?, NULL, channel, data, snapshot, origin FROM import
+                    WHERE NOT EXISTS (
+                        SELECT 1 FROM covered
+                        WHERE covered.sender = import.sender AND import.seq BETWEEN from_seq AND to_seq)
+                    ORDER BY number
+                    ON CONFLICT (id) DO NOTHING";
+        let taken = sqlx::query(take).bind(me.as_bytes()).execute(self.settled().await?).await?;
+        let next = next_position(self.settled().await?).await?;
+        self.next_position = self.next_position.max(next);
+        self.outbox = Outbox::Unknown;
+        self.drop_staged();
+        Ok(taken.rows_affected())
+    }
+
+    /// Forgets what is staged.
+    pub(crate) fn drop_staged(&mut self) {
+        self.script.statement("DELETE FROM import");
+    }
+
+    /// Sets a value that the client keeps beside the core's state.
+    pub(crate) fn set_meta(&mut self, name: &str, value: &str) {
+        let sealed = self.vault.seal(Cell::Meta(name), value.as_bytes());
+        let sql = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.script.statement(sql).bind(name).bind(sealed);
+    }
+}
