@@ -93,6 +93,7 @@ function isCommandError(thrown: unknown): thrown is CommandError {
 }
 
 /** The commands that `0ksync:default` leaves out; `permissions/default.toml` has them in `admin`. */
+<<<<<<< next
 const ADMIN: ReadonlySet<string> = new Set([
   "remove_device",
   "reset",
@@ -103,6 +104,11 @@ const ADMIN: ReadonlySet<string> = new Set([
   "make_recovery_kit",
   "recover",
 ]);
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+const ADMIN: ReadonlySet<string> = new Set(["remove_device", "reset"]);
+=======
+const ADMIN: ReadonlySet<string> = new Set(["give_up_first_relay", "remove_device", "reset", "set_relays"]);
+>>>>>>> df5a0bc^4
 
 function notPermitted(command: string, thrown: unknown): SyncError {
   const set = ADMIN.has(command) ? "0ksync:admin" : "0ksync:default";

@@ -10,6 +10,7 @@ const COMMANDS: &[&str] = &[
     "alerts_seen",
     "devices",
     "doctor",
+    "give_up_first_relay",
     "handler_failed",
     "invite",
     "join",
@@ -25,7 +26,12 @@ const COMMANDS: &[&str] = &[
     "remove_device",
     "request_join",
     "reset",
+<<<<<<< next
     "set_vault",
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+    "set_relays",
+>>>>>>> df5a0bc^4
     "snapshot",
     "status",
     "subscribe",

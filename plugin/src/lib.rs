@@ -172,6 +172,8 @@ impl Builder {
                 group::alerts,
                 group::alerts_seen,
                 group::remove_device,
+                group::set_relays,
+                group::give_up_first_relay,
                 group::leave,
                 group::reset,
                 pairing::invite,

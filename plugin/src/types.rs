@@ -121,6 +121,8 @@ pub(crate) struct SyncStatus {
     pub(crate) caught_up: bool,
     /// The relays of the group, without tokens.
     pub(crate) relays: Vec<String>,
+    /// How this device stands with each of them, in the same order.
+    pub(crate) relay_states: Vec<RelayState>,
     /// Whether this device hosts its group's relay and runs it now.
     pub(crate) hosting: bool,
     /// How many blobs no relay has accepted yet.
@@ -149,6 +151,43 @@ pub(crate) struct SyncStatus {
     pub(crate) vault: String,
 }
 
+/// How this device stands with one relay.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RelayState {
+    /// Its address, without token.
+    pub(crate) address: String,
+    /// Whether it has this device attached.
+    pub(crate) connected: bool,
+    /// Whether everything that waited there is in the log.
+    pub(crate) caught_up: bool,
+    /// Whether it is the one that this device works through: the first of the list that answers.
+    pub(crate) leads: bool,
+    /// Why it is not connected; null while it is, and before the first try.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+impl From<sync_client::RelayState> for RelayState {
+    fn from(relay: sync_client::RelayState) -> Self {
+        Self {
+            address: relay.address.without_token().to_string(),
+            connected: relay.connected,
+            caught_up: relay.caught_up,
+            leads: relay.leads,
+            trouble: relay.trouble.map(Into::into),
+        }
+    }
+}
+
+impl From<sync_client::SyncTrouble> for Trouble {
+    fn from(trouble: sync_client::SyncTrouble) -> Self {
+        let code = trouble.code;
+        let (message, next_step) = (trouble.message, code.next_step().to_owned());
+        Self { code: code.as_str().to_owned(), message, next_step }
+    }
+}
+
 /// Why it is not syncing.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
@@ -166,6 +205,7 @@ impl From<Status> for SyncStatus {
     fn from(status: Status) -> Self {
         let relays = status.relays.iter().map(|relay| relay.without_token().to_string());
         Self {
+            relay_states: status.relay_states.into_iter().map(Into::into).collect(),
             group: status.group.map(|id| id.to_string()),
             device: status.device.map(|id| id.to_string()),
             name: status.name,
@@ -181,12 +221,22 @@ impl From<Status> for SyncStatus {
             away_days: status.away_days.map(count),
             behind: count(status.behind),
             withheld: count(status.withheld),
+<<<<<<< next
             recovery_kit: status.recovery_kit,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
                 next_step: trouble.code.next_step().to_owned(),
             }),
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+            trouble: status.trouble.map(|trouble| Trouble {
+                code: trouble.code.as_str().to_owned(),
+                message: trouble.message,
+                next_step: trouble.code.next_step().to_owned(),
+            }),
+=======
+            trouble: status.trouble.map(Into::into),
+>>>>>>> df5a0bc^4
             joining: status.joining,
             vault: status.vault.as_str().to_owned(),
         }
@@ -457,6 +507,13 @@ pub(crate) enum SyncEvent {
         /// When it is handed out again.
         retry_after_ms: u32,
     },
+    /// The group uses other relays now, or in another order.
+    Relays {
+        /// Who changed the list.
+        by: Device,
+        /// The relays, without tokens; the first orders the changes of the group.
+        relays: Vec<String>,
+    },
     /// The database could not be written.
     StoreFailed {
         /// Why.
@@ -534,6 +591,10 @@ impl SyncEvent {
             },
             Client::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { was: old.to_string(), device: device.to_string(), code: name(code) }
+            }
+            Client::RelaysChanged { by, relays } => {
+                let relays = relays.iter().map(|relay| relay.without_token().to_string()).collect();
+                Self::Relays { by: by.into(), relays }
             }
             Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },

@@ -2,9 +2,15 @@
 
 use data_encoding::BASE64;
 use serde::Serialize;
+<<<<<<< next
 use sync_client::{AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
 
 use crate::words;
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+=======
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayState, Status, SyncError};
+>>>>>>> df5a0bc^4
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -71,7 +77,12 @@ pub(crate) enum Event<'a> {
     Blob(Box<Blob<'a>>),
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
+<<<<<<< next
     Alert(Box<Alert<'a>>),
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+    Relay(RelayLine<'a>),
+>>>>>>> df5a0bc^4
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -121,6 +132,10 @@ pub(crate) enum Event<'a> {
         device: String,
         was: String,
         code: &'static str,
+    },
+    RelaysChanged {
+        by: Device<'a>,
+        relays: Vec<String>,
     },
     DeviceNamed {
         device: Device<'a>,
@@ -210,6 +225,7 @@ pub(crate) struct StatusLine<'a> {
     recovery_kit: bool,
     trouble: Option<Trouble<'a>>,
     joining: bool,
+<<<<<<< next
     vault: &'static str,
 }
 
@@ -228,6 +244,38 @@ pub(crate) struct Alert<'a> {
     since: Option<u64>,
     text: String,
     next_step: &'static str,
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+    relay_states: Vec<RelayLine<'a>>,
+}
+
+/// A relay, and how this device stands with it.
+#[derive(Serialize)]
+pub(crate) struct RelayLine<'a> {
+    address: String,
+    connected: bool,
+    caught_up: bool,
+    leads: bool,
+    trouble: Option<Trouble<'a>>,
+}
+
+impl<'a> From<&'a RelayState> for RelayLine<'a> {
+    fn from(relay: &'a RelayState) -> Self {
+        Self {
+            address: relay.address.without_token().to_string(),
+            connected: relay.connected,
+            caught_up: relay.caught_up,
+            leads: relay.leads,
+            trouble: relay.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
+        }
+    }
+}
+
+impl<'a> From<&'a RelayState> for Event<'a> {
+    fn from(relay: &'a RelayState) -> Self {
+        Self::Relay(relay.into())
+    }
+>>>>>>> df5a0bc^4
 }
 
 #[derive(Serialize)]
@@ -299,6 +347,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             recovery_kit: status.recovery_kit,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
+<<<<<<< next
             vault: status.vault.as_str(),
         }))
     }
@@ -327,6 +376,10 @@ impl<'a> From<&'a sync_client::Alert> for Event<'a> {
             since: alert.since,
             text: alert.text(),
             next_step: alert.next_step(),
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+            relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
+>>>>>>> df5a0bc^4
         }))
     }
 }
@@ -372,6 +425,10 @@ impl<'a> Event<'a> {
             }
             ClientEvent::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { device: device.to_string(), was: old.to_string(), code: code.as_str() }
+            }
+            ClientEvent::RelaysChanged { by, relays } => {
+                let relays = relays.iter().map(|relay| relay.without_token().to_string()).collect();
+                Self::RelaysChanged { by: by.into(), relays }
             }
             ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
             ClientEvent::DeviceRecovered { device } => Self::DeviceRecovered { device: device.into() },

@@ -7,7 +7,13 @@ use sync_core::{Outcome, Setting};
 use sync_types::{Code, DeviceId, limits};
 
 use crate::store::Kept;
+<<<<<<< next
 use crate::{Finding, Status, SyncTrouble};
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+use crate::{Finding, Status};
+=======
+use crate::{Finding, RelayState, Status};
+>>>>>>> df5a0bc^4
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const LAPSED_DAYS: u64 = limits::MAX_LAG.as_secs() / (24 * 3600);
@@ -48,9 +54,11 @@ pub(crate) fn findings(
     if let Some(trouble) = &status.trouble {
         list.push(stopped(trouble));
     } else if status.connected {
-        let relays: Vec<_> = status.relays.iter().map(ToString::to_string).collect();
+        let up = status.relay_states.iter().filter(|relay| relay.connected);
+        let relays: Vec<_> = up.map(|relay| relay.address.to_string()).collect();
         list.push(fine("connected", format!("the relay is {}", relays.join(", "))));
     }
+    list.extend(relays(status));
     if status.devices.len() < 2 {
         let detail = "there is no other device in the group, so nobody receives what is pushed";
         list.push(Finding { next_step: "Invite a device.".into(), ..fine("alone", detail) });
@@ -116,10 +124,56 @@ pub(crate) fn findings(
             list.push(found(Code::StalePeer, "a device is silent", detail));
         }
     }
+<<<<<<< next
     list.extend(refused.iter().map(|kept| evidence(kept, names, now)));
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+    for kept in refused {
+        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
+        if kept.outcome == Outcome::HistoryLost.as_str() {
+            let detail = format!("some of what {sender} pushed went with the last device of the group that held it");
+            let next_step = "Push it again from a device that was removed or reset, if one still has it.";
+            list.push(Finding { next_step: next_step.into(), ..fine("history is lost", detail) });
+            continue;
+        }
+        let code = match kept.outcome.as_str() {
+            "equivocation" => Code::Equivocation,
+            "split_view" => Code::SplitView,
+            "forged" => Code::BadSignature,
+            "bad_commit" => Code::CommitRefused,
+            "id_conflict" => Code::IdConflict,
+            "other_branch" => Code::Forked,
+            _ => Code::Protocol,
+        };
+        let name = kept.outcome.replace('_', " ");
+        list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
+    }
+=======
+    for kept in refused {
+        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
+        if kept.outcome == Outcome::HistoryLost.as_str() {
+            let detail = format!("some of what {sender} pushed went with the last device of the group that held it");
+            let next_step = "Push it again from a device that was removed or reset, if one still has it.";
+            list.push(Finding { next_step: next_step.into(), ..fine("history is lost", detail) });
+            continue;
+        }
+        let code = match kept.outcome.as_str() {
+            "equivocation" => Code::Equivocation,
+            "split_view" => Code::SplitView,
+            "forged" => Code::BadSignature,
+            "bad_commit" => Code::CommitRefused,
+            "id_conflict" => Code::IdConflict,
+            "other_branch" => Code::Forked,
+            "past_cut" => Code::PastCut,
+            _ => Code::Protocol,
+        };
+        let name = kept.outcome.replace('_', " ");
+        list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
+    }
+>>>>>>> df5a0bc^4
     list
 }
 
+<<<<<<< next
 /// Why nothing is sent, or not now.
 fn stopped(trouble: &SyncTrouble) -> Finding {
     let (title, more) = match trouble.code {
@@ -222,6 +276,29 @@ fn days_ago(days: u64) -> String {
     }
 }
 
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+/// Relays that are away while another one is there.
+fn relays(status: &Status) -> Vec<Finding> {
+    let away = |(place, relay): (usize, &RelayState)| {
+        let why = relay.trouble.as_ref().map_or("it has not answered yet", |trouble| &trouble.message);
+        let what = if place == 0 { "the first relay is away" } else { "a relay is away" };
+        let detail = match place {
+            0 => format!("{}: {why}; pushes go through another one, changes of the group wait", relay.address),
+            _ => format!("{}: {why}; what it should have goes there when it is back", relay.address),
+        };
+        let mut finding = found(Code::RelayUnreachable, what, detail);
+        if place == 0 {
+            finding.next_step =
+                "If it will never come back, give it up: `ksync relay drop ADDR --dead`, or the app's own way.".into();
+        }
+        finding
+    };
+    let states = status.relay_states.iter().enumerate();
+    states.filter(|(_, relay)| status.connected && !relay.connected).map(away).collect()
+}
+
+>>>>>>> df5a0bc^4
 fn envelopes(count: u64) -> String {
     if count == 1 { "1 envelope".to_owned() } else { format!("{count} envelopes") }
 }
@@ -244,6 +321,7 @@ mod tests {
             connected: false,
             caught_up: false,
             relays: vec![],
+            relay_states: vec![],
             hosting: false,
             outbox: 3,
             unacknowledged: 5,

@@ -45,6 +45,7 @@ pub enum ToRelay {
     /// The ends of members' chains, as these signed them: for a relay that has lost them. At most [`limits::MEMBERS`]. A chain
     /// whose end the relay knows to be further on stays. Answered by [`FromRelay::Refused`] or not at all.
     Heads(Vec<Head>) = 13u8,
+<<<<<<< next
     /// Prove to hold a group's recovery key, on a connection of its own. Answered by [`FromRelay::Recoverable`] or
     /// [`FromRelay::Refused`].
     Recover(Recover) = 15u8,
@@ -53,6 +54,12 @@ pub enum ToRelay {
     /// Come back into the group by its recovery key, and put everybody else out: both commits or none. Answered by
     /// [`FromRelay::Confirmed`] or [`FromRelay::Refused`].
     Recovery(Box<Recovery>) = 17u8,
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+    /// Commits that the group's first relay has ordered, for one that has not. Repeating it is harmless. The answer is the
+    /// commits as entries, or [`FromRelay::Refused`].
+    CopyCommits(CopyCommits) = 18u8,
+>>>>>>> df5a0bc^4
     /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].
@@ -221,6 +228,18 @@ pub struct Commit {
     /// The GroupInfo of the epoch that it starts, ratchet tree included.
     pub group_info: Opaque,
     /// A Welcome for each device that it adds.
+    pub welcomes: Vec<WelcomeFor>,
+}
+
+/// Changes of the group that were ordered elsewhere. Any member may bring them.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct CopyCommits {
+    /// The commits, one epoch after the other; at most [`limits::COPIED_COMMITS`].
+    #[mls_codec(with = "copied")]
+    pub commits: Vec<Opaque>,
+    /// The GroupInfo of the epoch that the last one starts, ratchet tree included, signed by any member.
+    pub group_info: Opaque,
+    /// Welcomes of devices that they add, as far as whoever brings them has some.
     pub welcomes: Vec<WelcomeFor>,
 }
 
@@ -419,6 +438,7 @@ pub enum About {
 }
 
 counted!(pushed, Opaque, limits::PUSH_ENVELOPES);
+counted!(copied, Opaque, limits::COPIED_COMMITS);
 
 /// Writes a frame behind its length, ready for the stream.
 pub fn write<T: MlsEncode>(frame: &T) -> Vec<u8> {

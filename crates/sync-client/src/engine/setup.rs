@@ -9,8 +9,15 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::hosting::Hosting;
+<<<<<<< next
 use super::reconnect::Reconnect;
 use super::{Configured, Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+use super::reconnect::Reconnect;
+use super::{Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
+=======
+use super::{Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
+>>>>>>> df5a0bc^4
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
 use crate::home::Home;
@@ -96,10 +103,8 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         device,
         newcomer: joining.map(Newcomer::again),
         hosting,
-        reconnect: Reconnect::new(),
-        link: None,
+        wires: Default::default(),
         generation: 0,
-        outgoing: Default::default(),
         offering: Default::default(),
         adding: Default::default(),
         leaving,

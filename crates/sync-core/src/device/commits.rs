@@ -7,7 +7,14 @@ use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_reject, verify_reject};
 use sync_types::body::{Baseline, Reached};
 use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
+<<<<<<< next
 use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
+=======
+use sync_types::settings::Settings;
+use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
+>>>>>>> df5a0bc^4
 
 use super::Device;
 use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
@@ -29,6 +36,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let Some(session) = self.session.as_ref() else { return };
         let quiet = session.attached
+            && self.may_commit()
             && session.caught_up
             && self.before.is_none()
             && self.relay.refused.is_none()
@@ -102,11 +110,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.intents.list.retain(|intent| match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
+<<<<<<< next
             Intent::SelfUpdate => true,
             Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+            Intent::SelfUpdate => true,
+=======
+            Intent::SelfUpdate | Intent::Relays(_) => true,
+>>>>>>> df5a0bc^4
         });
+        let relays = self.membership.settings().relays;
+        self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(wanted) if wanted.list == relays));
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
+        }
+        if self.lead != self.first() {
+            return self.intents.list.iter().find(|intent| self.gives_up_first(intent)).cloned();
         }
         let removal = self.intents.list.iter().find(|i| i.removes().is_some());
         removal.or_else(|| self.intents.list.first()).cloned()
@@ -118,6 +137,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 let lost = matches!(intent, Intent::RemoveLost(_));
                 let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
                 let last = vec![Reached { sender: *device, seq: peer.seq, hash: peer.hash }];
+                if self.has_several()
+                    && let Some(head) = peer.head.clone()
+                {
+                    // Another relay may have brought more of its chain than this one has.
+                    self.sends.push(ToRelay::Heads(vec![head]));
+                }
                 (Change::Remove(vec![*device]), encode(&Cut { last, lost }), None)
             }
             Intent::Add(add) => {
@@ -125,7 +150,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 (Change::Add(vec![add.key_package.0.clone()]), encode(&Cut::default()), Some(baseline))
             }
             Intent::SelfUpdate => (Change::SelfUpdate, encode(&Cut::default()), None),
+<<<<<<< next
             Intent::Kit(key) => (Change::Settings(self.with_recovery_key(key)), encode(&Cut::default()), None),
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+            Intent::Relays(relays) => {
+                let settings = Settings { relays: relays.list.clone(), ..self.membership.settings() };
+                (Change::Settings(settings), encode(&Cut::default()), None)
+            }
+>>>>>>> df5a0bc^4
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
         let welcomes = prepared.welcomes.into_iter();
@@ -159,7 +192,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let device = match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
+<<<<<<< next
             Intent::SelfUpdate | Intent::Kit(_) => self.me,
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+            Intent::SelfUpdate => self.me,
+=======
+            Intent::SelfUpdate | Intent::Relays(_) => self.me,
+>>>>>>> df5a0bc^4
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -169,7 +208,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Intents);
     }
 
-    fn drop_pending(&mut self) -> Option<Pending> {
+    pub(super) fn drop_pending(&mut self) -> Option<Pending> {
         let pending = self.pending.take()?;
         self.dirty.insert(Key::Pending);
         if let Some(session) = &mut self.session {
@@ -225,8 +264,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
         };
         match self.membership.apply(bytes) {
-            Ok(applied) => self.applied(applied, &state, now),
-            Err(ApplyError::Stale { .. } | ApplyError::Removed) => self.count(Outcome::StaleCommit),
+            Ok(applied) => {
+                self.keep_copy(&applied, bytes);
+                self.applied(applied, &state, now);
+            }
+            Err(ApplyError::Stale { .. }) => {
+                self.count(Outcome::StaleCommit);
+                if self.follows() {
+                    self.compare_order(bytes);
+                }
+            }
+            Err(ApplyError::Removed) => self.count(Outcome::StaleCommit),
             // What it does not know the keys for is behind its next ones.
             Err(_) if self.replaces_key().is_some() => self.count(Outcome::StaleCommit),
             // No member's doing: to reject it, or to believe that others applied it, would be the relay's gain.
@@ -250,6 +298,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
         self.count(Outcome::Accepted);
+        self.followed(applied.epoch);
+        if applied.settings_changed {
+            self.relays_unsettled = Some(applied.committer);
+        }
         let sent = self.session.as_ref().is_some_and(|s| s.commit_sent);
         let (own, lost) = match self.drop_pending() {
             Some(pending) if applied.own => (Some(pending.intent), None),
@@ -276,6 +328,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             removed: applied.removed.clone(),
             replaced: applied.replaced,
             own: own.clone(),
+            relay: self.at,
             lost,
             state: state.to_vec(),
         });
@@ -297,7 +350,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // Whoever read it may be gone, and who came later has not.
             session.leaving_due |= self.chain.leaving;
         }
-        self.cut_off(&applied);
+        self.cut_off(&applied, now);
         let ended = applied.epoch - 1;
         if let Some(key) = self.epochs.get_mut(&ended) {
             key.ended_at = Some(now);
@@ -336,7 +389,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Puts the removed devices' last envelopes on record: nothing beyond counts.
-    fn cut_off(&mut self, applied: &Applied) {
+    fn cut_off(&mut self, applied: &Applied, now: u64) {
         for device in &applied.removed {
             self.drop_jobs_of(*device);
             let Some(peer) = self.peers.get_mut(device) else { continue };
@@ -349,9 +402,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let beyond = peer.gaps.split_off(peer.gaps.partition_point(|gap| *gap <= seq));
             self.counts[Outcome::RemovedSender as usize] += beyond.len() as u64;
             self.writes.extend(beyond.into_iter().map(|seq| Write::DropGap { sender: *device, seq }));
-            let forked = peer.seq > seq || last.is_some_and(|r| r.seq == peer.seq && r.hash != peer.hash);
+            let more = peer.seq > seq;
+            let forked = more || last.is_some_and(|r| r.seq == peer.seq && r.hash != peer.hash);
             self.dirty.insert(Key::Peer(*device));
-            if forked && stands(Defence::CutFork) {
+            if more && self.has_several() {
+                self.keep_past_cut(*device, seq, now);
+            } else if forked && stands(Defence::CutFork) {
                 self.halt(Code::Forked);
             }
         }
@@ -372,8 +428,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         sign_reject(&self.key, &self.group, &mut reject);
         let bytes = Opaque(encode(&reject));
         let after = cursor.saturating_sub(1);
-        self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, after, reject: bytes.clone() });
-        self.dirty.insert(Key::Relay);
+        let relay = self.at;
+        self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, after, relay, reject: bytes.clone() });
+        self.relay_changed();
         self.sends.push(ToRelay::Reject(bytes));
     }
 
@@ -410,6 +467,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn reject_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
+        if !self.is_lead() {
+            // The lead's order decides, and it brings the same.
+            return self.count(Outcome::StaleCommit);
+        }
         let reject = decode::<Reject>(bytes).ok();
         let concerns = |b: &Before, r: &Reject| b.epoch == r.epoch && b.commit_hash == r.commit_hash;
         let applied = reject.as_ref().is_some_and(|r| self.before.as_ref().is_some_and(|b| concerns(b, r)));
@@ -428,8 +489,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let same = |own: Reject| own.commit_hash == reject.commit_hash || !stands(Defence::RejectCommit);
             r.epoch == reject.epoch && own.is_some_and(same)
         };
+<<<<<<< next
         if self.relay.refused.take_if(refused_this).is_some() || applied {
             self.note_rejected(reject.commit_hash);
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+        if self.relay.refused.take_if(refused_this).is_some() {
+            self.dirty.insert(Key::Relay);
+=======
+        if self.relay.refused.take_if(refused_this).is_some() {
+            self.relay_changed();
+>>>>>>> df5a0bc^4
         }
         if let Some(session) = &mut self.session {
             // The epoch that was there when the session began may be this one.
@@ -498,7 +567,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn undo(&mut self, before: &Before) {
+<<<<<<< next
         self.settings_restored(before.commit_hash);
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+        self.relays_unsettled = None;
+        self.drop_copy(before.epoch - 1);
+>>>>>>> df5a0bc^4
         if let Some(old) = before.replaced {
             self.rename_intents(before.committer, old);
         }
@@ -519,7 +594,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for device in &before.removed {
             if let Some(peer) = self.peers.get_mut(device) {
                 peer.member = true;
-                peer.cut = None;
+                (peer.cut, peer.past_cut) = (None, false);
                 self.dirty.insert(Key::Peer(*device));
             }
         }

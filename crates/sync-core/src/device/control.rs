@@ -10,6 +10,35 @@ use crate::pairing::check_name;
 use crate::store::Key;
 
 impl<P: CryptoProvider + Clone> Device<P> {
+    /// Messages to the other engines that are due.
+    pub(super) fn due_control(&mut self, now: u64) -> Vec<Control> {
+        let mut control = Vec::new();
+        let beacon = self.due_beacon(now);
+        control.extend(self.due_past_cut(beacon.is_some()));
+        if let Some(beacon) = beacon {
+            control.push(beacon);
+            control.push(self.heads());
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        if !self.chain.announced {
+            control.push(Control::Name(self.identity.name.clone()));
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        // What cannot be repaired becomes history in the course of it.
+        control.extend(self.due_nack(now).map(Control::Nack));
+        if let Some(request) = self.due_history_request(now) {
+            control.push(Control::HistoryRequest(request));
+        }
+        // One at a time, so that it fits.
+        control.extend(self.answers.pop().map(Control::Repair));
+        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
+            control.push(Control::Leaving);
+        }
+        control
+    }
+
     pub(super) fn control(&mut self, sender: DeviceId, control: Control, now: u64) {
         match control {
             Control::Name(name) => {
@@ -32,6 +61,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.head_told(head);
                 }
             }
+<<<<<<< next
             Control::Kit(share) => self.share_told(share),
             Control::KitWanted => self.share_wanted(),
             Control::Leaving => self.want_change(Intent::Leave(sender)),
@@ -40,6 +70,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     session.roll_call.heard = true;
                 }
             }
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+            Control::Leaving => self.want_change(Intent::Remove(sender)),
+=======
+            Control::PastCut(heads) => {
+                for head in heads.iter().take(limits::MEMBERS) {
+                    self.past_cut_told(sender, head);
+                }
+            }
+            Control::Leaving => self.want_change(Intent::Remove(sender)),
+>>>>>>> df5a0bc^4
         }
     }
 

@@ -265,7 +265,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.jobs[&(asker, number)].spans.is_empty() {
             self.drop_job((asker, number));
         }
-        self.seal_control(vec![Control::History(History { asker, number, runs, complete })], rng);
+        self.seal_control(vec![Control::History(History { asker, number, runs, complete })], now, rng);
     }
 
     pub(super) fn history_arrived(&mut self, holder: DeviceId, history: History, now: u64) {
@@ -425,7 +425,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.wants.list.remove(index);
         }
         self.dirty.insert(Key::Wants);
-        self.unstated.insert(filled.sender);
+        self.now_unstated(filled.sender);
         let reached = self.peers.get(&filled.sender).map_or(0, |p| p.seq);
         let up_to_seq = self.first_hole(filled.sender).map_or(reached, |hole| hole.from - 1);
         self.writes.push(Write::Release { sender: filled.sender, up_to_seq });

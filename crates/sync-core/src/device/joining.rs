@@ -285,7 +285,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         }
         let name = String::from_utf8_lossy(&record.name).into_owned();
         let mut device = Device::assemble(self.key.clone(), &name, joined.membership, self.crypto.clone(), now)?;
-        device.identity.at_relay = true;
+        device.all_have_group();
         device.wants.holder = offered.sponsor;
         let all = joined.settings.history == HistoryPolicy::All && stands(Defence::Baseline);
         for reached in baseline.frontier.iter().filter(|r| r.sender != device.me) {

@@ -17,11 +17,19 @@ mod deliver;
 mod early;
 mod history;
 mod joining;
+<<<<<<< next
 mod kit;
 mod patience;
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+mod lines;
+mod mirror;
+mod past_cut;
+>>>>>>> df5a0bc^4
 mod queries;
 mod receipts;
 mod records;
+mod relays;
 mod repair;
 mod replace;
 mod send;
@@ -33,25 +41,41 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey};
-use sync_types::body::{Control, Reached, Repair, Span};
+use sync_types::body::{Reached, Repair, Span};
 use sync_types::frame::ToRelay;
-use sync_types::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, encode, limits, settings::Settings};
+use sync_types::{
+    Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, RelayAddress, encode, limits, settings::Settings,
+};
 use zeroize::Zeroizing;
 
+use crate::RelayId;
 use crate::event::{Event, Outcome};
 use crate::membership::{ApplyError, JoinError, Membership, MembershipError, PrepareError};
 use crate::pairing::check_name;
+<<<<<<< next
 use crate::recovery::RecoveryKit;
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+use crate::relay_id::relays_of;
+>>>>>>> df5a0bc^4
 use crate::store::{Key, Write};
 
 pub use absence::Away;
 pub use joining::Joining;
+<<<<<<< next
 pub use kit::{KitState, SettingChange};
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+pub use lines::RelayStatus;
+>>>>>>> df5a0bc^4
 pub use queries::{DeviceStatus, MemberInfo};
 
 use absence::Listening;
 use history::Pause;
-use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
+use lines::Line;
+use records::{
+    Before, Chain, Copied, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants,
+};
 use repair::Repaired;
 use replace::Replacement;
 use session::Session;
@@ -144,6 +168,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     membership: Membership<P>,
     epochs: BTreeMap<u64, EpochKey>,
     chain: Chain,
+    /// Where the relay stands whose line is looked at.
     relay: RelayRecord,
     peers: BTreeMap<DeviceId, Peer>,
     intents: Intents,
@@ -156,6 +181,28 @@ pub struct Device<P: CryptoProvider + Clone> {
     jobs: BTreeMap<(DeviceId, u64), Job>,
     /// Jobs that wait because the store could not be read.
     paused: BTreeMap<(DeviceId, u64), Pause>,
+    /// The last commits, by the epochs that they ended.
+    copies: BTreeMap<u64, Copied>,
+
+    /// The group's relays, in its order; one at least.
+    order: Vec<RelayId>,
+    addresses: Vec<Option<RelayAddress>>,
+    /// Whose line is looked at, and whose the device works through.
+    at: RelayId,
+    lead: RelayId,
+    lines: BTreeMap<RelayId, Line>,
+    /// The relay that leads because the group has given up its first one there.
+    through: Option<RelayId>,
+    /// Who has had the group use other relays than `order` has, once that is final.
+    relays_unsettled: Option<DeviceId>,
+    told_caught_up: bool,
+    /// The last time that came in, in milliseconds.
+    clock: u64,
+    /// Whether the branch of this device has to be compared with the first relay's, once that is there.
+    doubts: bool,
+    past_cut_due: bool,
+    /// Presence that was told lately, which may come by several relays.
+    presence_told: VecDeque<[u8; 24]>,
 
     session: Option<Session>,
     /// Own envelopes that are to be sent again: to whom, by which number of the asker's, and which.
@@ -234,7 +281,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             seed: *key.seed(),
             group: membership.group_id(),
             name: Opaque(name.as_bytes().to_vec()),
-            at_relay: false,
             halted: 0,
             removed_by: None,
             lost: false,
@@ -243,14 +289,29 @@ impl<P: CryptoProvider + Clone> Device<P> {
         device.chain.updated_at = now;
         device.chain.beacon_at = now;
         device.begin_epoch(now)?;
-        for key in [Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Intents, Key::Wants] {
+        for key in [Key::Identity, Key::Membership, Key::Chain, Key::Intents, Key::Wants] {
             device.dirty.insert(key);
         }
+        device.dirty.extend(device.order.iter().map(|relay| Key::Relay(*relay)));
         Ok(device)
     }
 
     fn bare(key: SigningKey, identity: Identity, membership: Membership<P>, crypto: P) -> Self {
+        let (order, addresses): (Vec<RelayId>, Vec<_>) = relays_of(&membership.settings()).into_iter().unzip();
         Self {
+            at: order[0],
+            lead: order[0],
+            lines: order.iter().map(|relay| (*relay, Line::default())).collect(),
+            order,
+            addresses,
+            copies: BTreeMap::new(),
+            through: None,
+            relays_unsettled: None,
+            told_caught_up: false,
+            clock: 0,
+            doubts: false,
+            past_cut_due: false,
+            presence_told: VecDeque::new(),
             me: key.device_id(),
             group: identity.group,
             key,
@@ -307,14 +368,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for (key, bytes) in rows {
             device.take_row(key, &bytes)?;
         }
-        device.unstated = device.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+        device.state_anew();
         Ok(Some(device))
     }
 
     fn take_row(&mut self, key: Key, bytes: &[u8]) -> Result<(), DecodeError> {
         match key {
             Key::Chain => self.chain = sync_types::decode(bytes)?,
-            Key::Relay => self.relay = sync_types::decode(bytes)?,
+            Key::Relay(relay) => self.take_record(relay, sync_types::decode(bytes)?),
+            Key::Copy(epoch) => drop(self.copies.insert(epoch, sync_types::decode(bytes)?)),
             Key::Intents => self.intents = sync_types::decode(bytes)?,
             Key::Pending => self.pending = Some(sync_types::decode(bytes)?),
             Key::Before => self.before = Some(sync_types::decode(bytes)?),
@@ -338,7 +400,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Before => encode(self.before.as_ref()?),
             Key::Replacement => encode(self.replacement.as_ref()?),
             Key::Chain => encode(&self.chain),
-            Key::Relay => encode(&self.relay),
+            Key::Relay(relay) => encode(self.record_of(relay)?),
+            Key::Copy(epoch) => encode(self.copies.get(&epoch)?),
             Key::Intents => encode(&self.intents),
             Key::Pending => encode(self.pending.as_ref()?),
             Key::Wants => encode(&self.wants),
@@ -369,7 +432,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         writes
     }
 
-    /// Frames for the relay, in order, once the writes are durable.
+    /// Frames for the relay that the device works through, in order, once the writes are durable.
     pub fn take_sends(&mut self) -> Vec<ToRelay> {
         self.state_acknowledgement();
         std::mem::take(&mut self.sends)
@@ -553,6 +616,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         Ok(())
     }
+<<<<<<< next
 
     /// Messages to the other engines that are due.
     fn due_control(&mut self, now: u64) -> Vec<Control> {
@@ -583,6 +647,36 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         control
     }
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+
+    /// Messages to the other engines that are due.
+    fn due_control(&mut self, now: u64) -> Vec<Control> {
+        let mut control = Vec::new();
+        if let Some(beacon) = self.due_beacon(now) {
+            control.push(beacon);
+            control.push(self.heads());
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        if !self.chain.announced {
+            control.push(Control::Name(self.identity.name.clone()));
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        // What cannot be repaired becomes history in the course of it.
+        control.extend(self.due_nack(now).map(Control::Nack));
+        if let Some(request) = self.due_history_request(now) {
+            control.push(Control::HistoryRequest(request));
+        }
+        // One at a time, so that it fits.
+        control.extend(self.answers.pop().map(Control::Repair));
+        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
+            control.push(Control::Leaving);
+        }
+        control
+    }
+=======
+>>>>>>> df5a0bc^4
 }
 
 impl<P: CryptoProvider + Clone> std::fmt::Debug for Device<P> {

@@ -64,6 +64,10 @@ impl Drop for Replacement {
 pub(super) struct Replacing {
     /// Whether the group's state was asked for.
     asked: bool,
+    /// Whether it was asked for at a relay that is not the first, to see whether the group has given up the first one.
+    pub(super) asked_here: bool,
+    /// When it is asked for there again, in milliseconds; 0 when it is not.
+    pub(super) ask_here_at: u64,
     /// The last epoch in which it was asked for to compare.
     doubted: Option<u64>,
     /// Whether the commit was sent.
@@ -152,6 +156,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The group's newest state, as the relay gives it.
     pub(super) fn group_info_arrived(&mut self, group_info: &[u8], now: u64, rng: &mut dyn CryptoRng) {
+        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked_here)) {
+            return self.state_elsewhere(group_info);
+        }
         let asked = self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked));
         if asked && self.identity.halted == 0 {
             return self.compare_branch(group_info);
@@ -188,14 +195,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn is_in_step(&mut self) {
         self.identity.halted = 0;
         self.relay.refused = None;
-        self.dirty.extend([Key::Identity, Key::Relay]);
+        self.dirty.insert(Key::Identity);
+        self.relay_changed();
         // What came meanwhile was not looked at.
-        self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
+        self.end_all(Code::Protocol);
     }
 
     /// Reads the group's state as somebody signed it whom this device knows as a member. Anybody can put this device's own
     /// leaf, which is public, into a tree of theirs.
-    fn inspect(&self, group_info: &[u8]) -> Result<Inspected, Code> {
+    pub(super) fn inspect(&self, group_info: &[u8]) -> Result<Inspected, Code> {
         let state = Observer::new(self.crypto.clone()).inspect(group_info, self.me).map_err(|e| e.code())?;
         let observed = &state.observed;
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
@@ -211,6 +219,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// A member has sealed in another branch of the group than this device is in, or says so. Which of the two went astray is
     /// seen from the group's state, once for each epoch.
     pub(super) fn doubt_branch(&mut self) {
+        if self.at != self.first() {
+            // The first one says what the group is; this is done where its line is looked at.
+            self.doubts = true;
+            return;
+        }
         let epoch = self.membership.epoch();
         let Some(session) = self.session.as_mut().filter(|s| s.attached) else { return };
         if self.identity.halted == 0 && session.replacing.doubted != Some(epoch) {
@@ -255,7 +268,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Err(Code::NotMember);
         }
         let back = observed.members.iter().any(|(id, _)| self.peers.get(id).is_some_and(|peer| peer.cut.is_some()));
-        if (observed.epoch < self.membership.epoch() || back) && stands(Defence::SeenRemovals) {
+        let elsewhere = self.at != self.first();
+        if elsewhere && !self.has_given_up_first(observed) {
+            // A key that only a later relay knows would part this device from the group.
+            return Err(Code::RelayUnreachable);
+        }
+        let older = observed.epoch < self.membership.epoch() && !elsewhere;
+        if (older || back) && stands(Defence::SeenRemovals) {
             return Err(Code::Forked);
         }
         let head = self.session.as_ref().and_then(|s| s.replacing.head.as_ref());
@@ -334,8 +353,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.chain = Chain { updated_at: now, replaced_at: now, leaving: before.leaving, ..Chain::default() };
         if let Some(refused) = self.relay.refused.take() {
             // Behind it came senders and epochs that this device did not know.
-            self.relay.cursor = self.relay.cursor.min(refused.after);
+            self.go_back_at(refused.relay, refused.after);
         }
+        for epoch in std::mem::take(&mut self.copies).into_keys() {
+            self.dirty.insert(Key::Copy(epoch));
+        }
+        self.through = None;
+        self.relays_unsettled = Some(self.me);
 
         // What the old key sealed and not everybody is known to have goes out again, under its ids.
         let had = before.accepted.min(replacement.cut.seq);
@@ -365,13 +389,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return self.halt(error.code());
         }
         self.unseen = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
-        self.unstated = self.unseen.clone();
         self.outbox_waits = true;
-        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Replacement]);
+        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Replacement]);
         self.dirty.extend(self.peers.keys().map(|id| Key::Peer(*id)));
         self.dirty.extend(self.epochs.keys().map(|epoch| Key::Epoch(*epoch)));
-        self.session = None;
-        self.sends.clear();
+        self.forget_sessions();
         self.events.push(Event::KeyReplaced { old, code });
     }
 

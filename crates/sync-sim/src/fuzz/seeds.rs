@@ -8,9 +8,17 @@ use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey}
 use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
+<<<<<<< next
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
     Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide,
     ToRelay, Vouch, WelcomeFor,
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
+    Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
+=======
+    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
+    FromRelay, Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
+>>>>>>> df5a0bc^4
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -171,9 +179,14 @@ fn bodies(head: &Head) -> Vec<Body> {
             heads: vec![head.clone()],
         }),
         Control::Heads(vec![head.clone()]),
+<<<<<<< next
         Control::RollCall,
         Control::Kit(share()),
         Control::KitWanted,
+||||||| 8ef56763912b8753c4d993a661c37600129f47c4
+=======
+        Control::PastCut(vec![head.clone()]),
+>>>>>>> df5a0bc^4
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -192,6 +205,11 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
     vec![
         ToRelay::Push(vec![Opaque(envelope.to_vec())]),
         ToRelay::Acknowledge(Acknowledge { cursor: 1, statement: Opaque(encode(&acknowledgement())) }),
+        ToRelay::CopyCommits(CopyCommits {
+            commits: vec![Opaque(vec![1]), Opaque(vec![2])],
+            group_info: Opaque(vec![3]),
+            welcomes: welcomes.clone(),
+        }),
         ToRelay::Commit(Commit { commit: Opaque(vec![1]), group_info: Opaque(vec![2]), welcomes }),
         ToRelay::Reject(Opaque(encode(&reject()))),
         ToRelay::Presence(Opaque(envelope.to_vec())),
