@@ -93,7 +93,6 @@ function isCommandError(thrown: unknown): thrown is CommandError {
 }
 
 /** The commands that `0ksync:default` leaves out; `permissions/default.toml` has them in `admin`. */
-<<<<<<< next
 const ADMIN: ReadonlySet<string> = new Set([
   "remove_device",
   "reset",
@@ -103,12 +102,9 @@ const ADMIN: ReadonlySet<string> = new Set([
   "backup_cancel",
   "make_recovery_kit",
   "recover",
+  "set_relays",
+  "give_up_first_relay",
 ]);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-const ADMIN: ReadonlySet<string> = new Set(["remove_device", "reset"]);
-=======
-const ADMIN: ReadonlySet<string> = new Set(["give_up_first_relay", "remove_device", "reset", "set_relays"]);
->>>>>>> df5a0bc^4
 
 function notPermitted(command: string, thrown: unknown): SyncError {
   const set = ADMIN.has(command) ? "0ksync:admin" : "0ksync:default";

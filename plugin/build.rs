@@ -26,12 +26,8 @@ const COMMANDS: &[&str] = &[
     "remove_device",
     "request_join",
     "reset",
-<<<<<<< next
-    "set_vault",
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     "set_relays",
->>>>>>> df5a0bc^4
+    "set_vault",
     "snapshot",
     "status",
     "subscribe",

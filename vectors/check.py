@@ -322,12 +322,8 @@ def control_messages():
     heads = each(control.vector(), head)
     assert heads == [(5, b"\x06" * 32, b"a header", b"\x07" * 32, b"\x08" * 64)]
     assert control.number(1) == 7 and each(control.vector(), head) == heads
-<<<<<<< next
     assert control.number(1) == 8
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     assert control.number(1) == 11 and each(control.vector(), head) == heads
->>>>>>> df5a0bc^4
     control.end()
 
 

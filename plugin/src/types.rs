@@ -221,22 +221,12 @@ impl From<Status> for SyncStatus {
             away_days: status.away_days.map(count),
             behind: count(status.behind),
             withheld: count(status.withheld),
-<<<<<<< next
             recovery_kit: status.recovery_kit,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
                 next_step: trouble.code.next_step().to_owned(),
             }),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            trouble: status.trouble.map(|trouble| Trouble {
-                code: trouble.code.as_str().to_owned(),
-                message: trouble.message,
-                next_step: trouble.code.next_step().to_owned(),
-            }),
-=======
-            trouble: status.trouble.map(Into::into),
->>>>>>> df5a0bc^4
             joining: status.joining,
             vault: status.vault.as_str().to_owned(),
         }

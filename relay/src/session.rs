@@ -13,15 +13,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-<<<<<<< next
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload, OpenNameplate,
-    OpenSlot, Recover, Recovery, ToRelay, Vouch,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, OpenNameplate, OpenSlot, ToRelay,
-=======
-    About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, OpenNameplate,
-    OpenSlot, ToRelay,
->>>>>>> df5a0bc^4
+    About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload,
+    OpenNameplate, OpenSlot, Recover, Recovery, ToRelay, Vouch,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -352,18 +345,10 @@ impl Session {
         let about = match frame {
             ToRelay::Attach(_) | ToRelay::Create(_) | ToRelay::Recover(_) => About::Session,
             ToRelay::Push(_) => About::Push,
-<<<<<<< next
             ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored | ToRelay::Kit(_) => {
                 About::Acknowledge
             }
-            ToRelay::Commit(_) | ToRelay::Recovery(_) => About::Commit,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored => About::Acknowledge,
-            ToRelay::Commit(_) => About::Commit,
-=======
-            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored => About::Acknowledge,
-            ToRelay::Commit(_) | ToRelay::CopyCommits(_) => About::Commit,
->>>>>>> df5a0bc^4
+            ToRelay::Commit(_) | ToRelay::CopyCommits(_) | ToRelay::Recovery(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,
             ToRelay::Heads(_) => About::Push,
@@ -377,24 +362,13 @@ impl Session {
         let own = match frame {
             ToRelay::Presence(_) => Some(&mut self.presence),
             // A GroupInfo is as large as a commit, and asked for to make one.
-<<<<<<< next
             ToRelay::Commit(_)
+            | ToRelay::CopyCommits(_)
             | ToRelay::Create(_)
             | ToRelay::GroupInfo(_)
             | ToRelay::Heads(_)
             | ToRelay::Recover(_)
             | ToRelay::Recovery(_) => Some(&mut self.commits),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            ToRelay::Commit(_) | ToRelay::Create(_) | ToRelay::GroupInfo(_) | ToRelay::Heads(_) => {
-                Some(&mut self.commits)
-            }
-=======
-            ToRelay::Commit(_)
-            | ToRelay::CopyCommits(_)
-            | ToRelay::Create(_)
-            | ToRelay::GroupInfo(_)
-            | ToRelay::Heads(_) => Some(&mut self.commits),
->>>>>>> df5a0bc^4
             // Apart, so that who has made many commits can still reject another's.
             ToRelay::Reject(_) => Some(&mut self.rejects),
             _ => None,

@@ -67,18 +67,14 @@ pub(crate) enum Command {
     Snapshot(Snapshot),
     /// Lists the devices of the group, or removes one
     Devices(Devices),
-<<<<<<< next
+    /// Lists the group's relays, or changes the list
+    Relay(Relay),
     /// Says where the key lies that seals this home, or puts it elsewhere
     Vault(Vault),
     /// Writes what this device has to one file under a passphrase, or takes such a file in
     Backup(Backup),
     /// Prints what happened to the group's devices and was not printed yet: who came and went, what is not as it should be
     Alerts(Alerts),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-    /// Lists the group's relays, or changes the list
-    Relay(Relay),
->>>>>>> df5a0bc^4
     /// Says how things stand
     Status,
     /// Says in words why it is not syncing, and what to do
@@ -255,7 +251,6 @@ pub(crate) enum DevicesAction {
     },
 }
 
-<<<<<<< next
 #[derive(Args)]
 pub(crate) struct Backup {
     #[command(subcommand)]
@@ -312,8 +307,6 @@ pub(crate) enum VaultAction {
     },
 }
 
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 #[derive(Args)]
 pub(crate) struct Relay {
     #[command(subcommand)]
@@ -342,7 +335,6 @@ pub(crate) enum RelayAction {
     },
 }
 
->>>>>>> df5a0bc^4
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,15 +2,11 @@
 
 use data_encoding::BASE64;
 use serde::Serialize;
-<<<<<<< next
-use sync_client::{AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+use sync_client::{
+    AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayState, Status, SyncError,
+};
 
 use crate::words;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
-=======
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayState, Status, SyncError};
->>>>>>> df5a0bc^4
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -77,12 +73,8 @@ pub(crate) enum Event<'a> {
     Blob(Box<Blob<'a>>),
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
-<<<<<<< next
     Alert(Box<Alert<'a>>),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     Relay(RelayLine<'a>),
->>>>>>> df5a0bc^4
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -225,8 +217,8 @@ pub(crate) struct StatusLine<'a> {
     recovery_kit: bool,
     trouble: Option<Trouble<'a>>,
     joining: bool,
-<<<<<<< next
     vault: &'static str,
+    relay_states: Vec<RelayLine<'a>>,
 }
 
 #[derive(Serialize)]
@@ -244,9 +236,6 @@ pub(crate) struct Alert<'a> {
     since: Option<u64>,
     text: String,
     next_step: &'static str,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-    relay_states: Vec<RelayLine<'a>>,
 }
 
 /// A relay, and how this device stands with it.
@@ -275,7 +264,6 @@ impl<'a> From<&'a RelayState> for Event<'a> {
     fn from(relay: &'a RelayState) -> Self {
         Self::Relay(relay.into())
     }
->>>>>>> df5a0bc^4
 }
 
 #[derive(Serialize)]
@@ -347,8 +335,8 @@ impl<'a> From<&'a Status> for Event<'a> {
             recovery_kit: status.recovery_kit,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
-<<<<<<< next
             vault: status.vault.as_str(),
+            relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
         }))
     }
 }
@@ -376,10 +364,6 @@ impl<'a> From<&'a sync_client::Alert> for Event<'a> {
             since: alert.since,
             text: alert.text(),
             next_step: alert.next_step(),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-            relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
->>>>>>> df5a0bc^4
         }))
     }
 }

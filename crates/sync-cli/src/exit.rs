@@ -52,19 +52,13 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::WrongApp
         | Code::WrongSide
         | Code::TooManyTries
-<<<<<<< next
         | Code::NoSuchPairing
         | Code::PassphraseNeeded
         | Code::WrongPassphrase
         | Code::KeychainLocked
         | Code::KitUnknown
-        | Code::KitReplaced => Exit::Refused,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        | Code::NoSuchPairing => Exit::Refused,
-=======
-        | Code::NoSuchPairing
+        | Code::KitReplaced
         | Code::RelayAnswers => Exit::Refused,
->>>>>>> df5a0bc^4
         Code::Protocol
         | Code::BadSignature
         | Code::BrokenChain
@@ -79,12 +73,8 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::StalePeer
         | Code::SplitView
         | Code::PairingForged
-<<<<<<< next
         | Code::KitForged
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         | Code::PastCut
->>>>>>> df5a0bc^4
         | Code::StoreCorrupt
         | Code::IdConflict
         | Code::VaultDamaged
@@ -137,17 +127,11 @@ mod tests {
             ],
         ),
         (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
-<<<<<<< next
-        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
+        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED", "RELAY_ANSWERS"]),
         (5, &["PASSPHRASE_NEEDED", "WRONG_PASSPHRASE", "KEYCHAIN_LOCKED"]),
         (6, &["VAULT_DAMAGED", "VAULT_PARAMETERS", "KEYCHAIN_ENTRY_GONE", "BACKUP_DAMAGED", "BACKUP_TRUNCATED"]),
         (5, &["KIT_UNKNOWN", "KIT_REPLACED"]),
         (6, &["KIT_FORGED"]),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
-=======
-        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED", "RELAY_ANSWERS"]),
->>>>>>> df5a0bc^4
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
         (
             6,

@@ -2,18 +2,10 @@
 
 use std::fmt::Write;
 
-<<<<<<< next
 use sync_client::{
-    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, Setting, Status,
-    VaultKind, limits,
+    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, RelayState,
+    Setting, Status, VaultKind, limits,
 };
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_client::{ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, Status};
-=======
-use sync_client::{
-    ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Finding, Outcome, ReceivedBlob, RelayState, Status,
-};
->>>>>>> df5a0bc^4
 
 use crate::clock::now_ms;
 use crate::out::plain;
@@ -225,21 +217,15 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Arrived => "Something new has come.".into(),
         ClientEvent::Delivered => "The other devices have what was pushed here.".into(),
         ClientEvent::DeviceAdded { device: added, by } => format!("{} was added by {}.", device(added), device(by)),
-<<<<<<< next
         ClientEvent::DeviceRemoved { device: gone, exit: Exit::Left, .. } => format!("{} has left.", device(gone)),
         ClientEvent::DeviceRemoved { device: gone, by, exit } => {
             let lost = if *exit == Exit::Lost { " as lost" } else { "" };
             format!("{} was removed{lost} by {}.", device(gone), device(by))
         }
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        ClientEvent::DeviceRemoved { device: gone, by } => format!("{} was removed by {}.", device(gone), device(by)),
-=======
-        ClientEvent::DeviceRemoved { device: gone, by } => format!("{} was removed by {}.", device(gone), device(by)),
-        ClientEvent::RelaysChanged { by, relays } => {
+        ClientEvent::RelaysChanged { relays, .. } => {
             let relays: Vec<_> = relays.iter().map(|relay| relay.without_token().to_string()).collect();
-            format!("{} has had the group use other relays: {}.", device(by), relays.join(", "))
+            format!("The group uses these relays now: {}.", relays.join(", "))
         }
->>>>>>> df5a0bc^4
         ClientEvent::DeviceReplaced { device: new, .. } => format!(
             "{} took a new key: it was restored from a copy, or could not follow the group. If you know of no reason, remove it.",
             device(new)

@@ -17,16 +17,9 @@ use crate::recovery::Recovery;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::{
-<<<<<<< next
     Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
-    ReceivedBlob, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
-=======
-    ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob,
-    RelayState, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError,
->>>>>>> df5a0bc^4
+    ReceivedBlob, RecoveryWords, RelayState, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind,
+    vault::Passphrase,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets

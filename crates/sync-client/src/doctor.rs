@@ -7,13 +7,7 @@ use sync_core::{Outcome, Setting};
 use sync_types::{Code, DeviceId, limits};
 
 use crate::store::Kept;
-<<<<<<< next
-use crate::{Finding, Status, SyncTrouble};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use crate::{Finding, Status};
-=======
-use crate::{Finding, RelayState, Status};
->>>>>>> df5a0bc^4
+use crate::{Finding, RelayState, Status, SyncTrouble};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const LAPSED_DAYS: u64 = limits::MAX_LAG.as_secs() / (24 * 3600);
@@ -124,56 +118,10 @@ pub(crate) fn findings(
             list.push(found(Code::StalePeer, "a device is silent", detail));
         }
     }
-<<<<<<< next
     list.extend(refused.iter().map(|kept| evidence(kept, names, now)));
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    for kept in refused {
-        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
-        if kept.outcome == Outcome::HistoryLost.as_str() {
-            let detail = format!("some of what {sender} pushed went with the last device of the group that held it");
-            let next_step = "Push it again from a device that was removed or reset, if one still has it.";
-            list.push(Finding { next_step: next_step.into(), ..fine("history is lost", detail) });
-            continue;
-        }
-        let code = match kept.outcome.as_str() {
-            "equivocation" => Code::Equivocation,
-            "split_view" => Code::SplitView,
-            "forged" => Code::BadSignature,
-            "bad_commit" => Code::CommitRefused,
-            "id_conflict" => Code::IdConflict,
-            "other_branch" => Code::Forked,
-            _ => Code::Protocol,
-        };
-        let name = kept.outcome.replace('_', " ");
-        list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
-    }
-=======
-    for kept in refused {
-        let sender = kept.sender.map_or_else(|| "an unknown sender".into(), |id| format!("device {id}"));
-        if kept.outcome == Outcome::HistoryLost.as_str() {
-            let detail = format!("some of what {sender} pushed went with the last device of the group that held it");
-            let next_step = "Push it again from a device that was removed or reset, if one still has it.";
-            list.push(Finding { next_step: next_step.into(), ..fine("history is lost", detail) });
-            continue;
-        }
-        let code = match kept.outcome.as_str() {
-            "equivocation" => Code::Equivocation,
-            "split_view" => Code::SplitView,
-            "forged" => Code::BadSignature,
-            "bad_commit" => Code::CommitRefused,
-            "id_conflict" => Code::IdConflict,
-            "other_branch" => Code::Forked,
-            "past_cut" => Code::PastCut,
-            _ => Code::Protocol,
-        };
-        let name = kept.outcome.replace('_', " ");
-        list.push(found(code, "something was not accepted", format!("{} entries of {sender}: {name}", kept.count)));
-    }
->>>>>>> df5a0bc^4
     list
 }
 
-<<<<<<< next
 /// Why nothing is sent, or not now.
 fn stopped(trouble: &SyncTrouble) -> Finding {
     let (title, more) = match trouble.code {
@@ -221,6 +169,10 @@ fn evidence(kept: &Kept, names: &BTreeMap<DeviceId, String>, now: u64) -> Findin
         "false_claim" => {
             let detail = format!("{sender} claimed in {count} that another device had sent what it never did");
             step(found(Code::Protocol, "a device claims what is not so", detail), "If it goes on, remove that device.")
+        }
+        "past_cut" => {
+            let detail = format!("{sender} had sent more by another relay than the one that ordered its removal");
+            found(Code::PastCut, "a removed device had sent more", detail)
         }
         "removed_sender" => {
             let detail = format!("{count} of {sender} came after it was removed, and were not taken");
@@ -276,8 +228,6 @@ fn days_ago(days: u64) -> String {
     }
 }
 
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 /// Relays that are away while another one is there.
 fn relays(status: &Status) -> Vec<Finding> {
     let away = |(place, relay): (usize, &RelayState)| {
@@ -298,7 +248,6 @@ fn relays(status: &Status) -> Vec<Finding> {
     states.filter(|(_, relay)| status.connected && !relay.connected).map(away).collect()
 }
 
->>>>>>> df5a0bc^4
 fn envelopes(count: u64) -> String {
     if count == 1 { "1 envelope".to_owned() } else { format!("{count} envelopes") }
 }

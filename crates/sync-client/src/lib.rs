@@ -53,12 +53,6 @@ pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-<<<<<<< next
-    RecoveryWords, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    SnapshotReceipt, StartAt, Status, SyncTrouble,
-=======
-    RelayState, SnapshotReceipt, StartAt, Status, SyncTrouble,
->>>>>>> df5a0bc^4
+    RecoveryWords, RelayState, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

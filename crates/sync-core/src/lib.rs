@@ -11,24 +11,14 @@ pub mod device;
 pub mod event;
 pub mod membership;
 pub mod pairing;
-<<<<<<< next
 pub mod recovery;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 mod relay_id;
->>>>>>> df5a0bc^4
 pub mod seal;
 pub mod store;
 pub mod vault;
 
-<<<<<<< next
-pub use device::{Away, Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, SettingChange};
+pub use device::{
+    Away, Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, RelayStatus, SettingChange,
+};
 pub use event::{Event, Outcome, Setting};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice};
-pub use event::{Event, Outcome};
-=======
-pub use device::{Device, DeviceError, DeviceStatus, Joining, MemberInfo, NewDevice, RelayStatus};
-pub use event::{Event, Outcome};
 pub use relay_id::{RelayId, relays_of};
->>>>>>> df5a0bc^4

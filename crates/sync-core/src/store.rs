@@ -51,16 +51,12 @@ pub enum Key {
     Joining,
     /// The commit by which this device takes a new key, until it is seen in the log.
     Replacement,
-<<<<<<< next
     /// How long this device has listened to the group, and whether it comes back from a long absence.
     Listening,
     /// What this device keeps beside what the group agreed on: the recovery kit's share, and who changed what.
     Agreed,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// The commit that ended an epoch, for relays that have not heard of it.
     Copy(u64),
->>>>>>> df5a0bc^4
 }
 
 impl Key {
@@ -79,14 +75,10 @@ impl Key {
             Self::Job(device, number) => (11, [&device.0[..], &number.to_be_bytes()].concat()),
             Self::Joining => (12, vec![]),
             Self::Replacement => (13, vec![]),
-<<<<<<< next
             Self::Listening => (19, vec![]),
             Self::Agreed => (16, vec![]),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
             Self::Relay(relay) => (14, relay.0.to_vec()),
             Self::Copy(epoch) => (15, epoch.to_be_bytes().to_vec()),
->>>>>>> df5a0bc^4
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -113,14 +105,10 @@ impl Key {
             }
             12 => plain(Self::Joining),
             13 => plain(Self::Replacement),
-<<<<<<< next
             19 => plain(Self::Listening),
             16 => plain(Self::Agreed),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
             14 => RelayId::from_slice(rest).map(Self::Relay),
             15 => rest.try_into().ok().map(|b| Self::Copy(u64::from_be_bytes(b))),
->>>>>>> df5a0bc^4
             _ => None,
         }
     }

@@ -126,13 +126,15 @@ pub enum Control {
     /// The ends of the members' chains that the sender holds, each signed by its own sender. Goes with a beacon: who was set
     /// back learns from its own what it has signed.
     Heads(Vec<Head>) = 7u8,
-<<<<<<< next
     /// "I was away: say where the chains stand." Answered by a beacon.
     RollCall = 8u8,
     /// What members hold of the group's recovery kit.
     Kit(KitShare) = 9u8,
     /// "I lack what members hold of the recovery kit."
     KitWanted = 10u8,
+    /// The ends of chains of removed devices of which the sender had more than the cut says before it knew of the removal: one
+    /// relay had brought it. It hands that on as history.
+    PastCut(Vec<Head>) = 11u8,
 }
 
 /// What members hold of the recovery kit: enough to vouch for the group towards whoever comes with it, and to seal for it.
@@ -157,12 +159,6 @@ impl std::fmt::Debug for KitShare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KitShare")
     }
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-    /// The ends of chains of removed devices of which the sender had more than the cut says before it knew of the removal: one
-    /// relay had brought it. It hands that on as history.
-    PastCut(Vec<Head>) = 11u8,
->>>>>>> df5a0bc^4
 }
 
 /// Asks one device for blobs that the asker has no keys for.

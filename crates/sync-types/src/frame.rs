@@ -45,7 +45,6 @@ pub enum ToRelay {
     /// The ends of members' chains, as these signed them: for a relay that has lost them. At most [`limits::MEMBERS`]. A chain
     /// whose end the relay knows to be further on stays. Answered by [`FromRelay::Refused`] or not at all.
     Heads(Vec<Head>) = 13u8,
-<<<<<<< next
     /// Prove to hold a group's recovery key, on a connection of its own. Answered by [`FromRelay::Recoverable`] or
     /// [`FromRelay::Refused`].
     Recover(Recover) = 15u8,
@@ -54,12 +53,9 @@ pub enum ToRelay {
     /// Come back into the group by its recovery key, and put everybody else out: both commits or none. Answered by
     /// [`FromRelay::Confirmed`] or [`FromRelay::Refused`].
     Recovery(Box<Recovery>) = 17u8,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// Commits that the group's first relay has ordered, for one that has not. Repeating it is harmless. The answer is the
     /// commits as entries, or [`FromRelay::Refused`].
     CopyCommits(CopyCommits) = 18u8,
->>>>>>> df5a0bc^4
     /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].

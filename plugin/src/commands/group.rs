@@ -1,12 +1,6 @@
 //! The group and this device in it: status, members, leaving.
 
-<<<<<<< next
-use sync_client::{Code, DeviceId, SyncError};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_client::DeviceId;
-=======
 use sync_client::{Code, DeviceId, RelayAddress, SyncError};
->>>>>>> df5a0bc^4
 
 use super::data::parse;
 use super::{App, Done};

@@ -109,13 +109,7 @@ pub(super) fn about(request: &Request) -> About {
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored | Request::Vouch(_) => About::Acknowledge,
         Request::GroupInfo(_) => About::GroupInfo,
         Request::Heads(_) => About::Push,
-<<<<<<< next
-        Request::Commit(_) | Request::Recovery { .. } => About::Commit,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        Request::Commit(_) => About::Commit,
-=======
-        Request::Commit(_) | Request::CopyCommits(_) => About::Commit,
->>>>>>> df5a0bc^4
+        Request::Commit(_) | Request::CopyCommits(_) | Request::Recovery { .. } => About::Commit,
         Request::Presence(_) => About::Presence,
     }
 }

@@ -6,14 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
-<<<<<<< next
 use sync_sqlite::Forward;
-use sync_types::frame::{Attach, Commit, Head, Recovery, Vouch};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_types::frame::{Attach, Commit, Head};
-=======
-use sync_types::frame::{Attach, Commit, CopyCommits, Head};
->>>>>>> df5a0bc^4
+use sync_types::frame::{Attach, Commit, CopyCommits, Head, Recovery, Vouch};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -194,27 +188,13 @@ impl Request {
         match self {
             Self::Push(envelopes) => envelopes.weight(),
             Self::Create { group_info, .. } => group_info.len(),
-<<<<<<< next
             Self::Commit(commit) => commit_weight(commit),
             Self::Recovery { recovery, .. } => commit_weight(&recovery.join) + commit_weight(&recovery.removal),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Self::Commit(commit) => {
-                commit.commit.len()
-                    + commit.group_info.len()
-                    + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
-            }
-=======
-            Self::Commit(commit) => {
-                commit.commit.len()
-                    + commit.group_info.len()
-                    + commit.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
-            }
             Self::CopyCommits(copied) => {
                 copied.commits.iter().map(|c| c.len()).sum::<usize>()
                     + copied.group_info.len()
                     + copied.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
             }
->>>>>>> df5a0bc^4
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),
             Self::Attach { .. }

@@ -286,20 +286,12 @@ impl Writer {
         let mut tally = tally(&outcome);
         let after = state.counters();
         tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
-<<<<<<< next
-        let commits = matches!(op.request, Request::Commit(_) | Request::Recovery { .. });
-        tally.commits = u64::from(commits && tally.appended > 0);
-        let due = self.due(state);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        tally.commits = u64::from(matches!(op.request, Request::Commit(_)) && tally.appended > 0);
-        let due = state.next_timeout();
-=======
         tally.commits = match op.request {
-            Request::Commit(_) | Request::CopyCommits(_) => tally.appended,
+            Request::Commit(_) | Request::Recovery { .. } => tally.appended.min(1),
+            Request::CopyCommits(_) => tally.appended,
             _ => 0,
         };
-        let due = state.next_timeout();
->>>>>>> df5a0bc^4
+        let due = self.due(state);
         self.groups.set_due(group, due);
         if tally.commits > 0 {
             self.groups.share_keys(group);

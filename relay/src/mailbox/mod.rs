@@ -22,12 +22,8 @@ use crate::store::{Bytes, StoreError, Write};
 mod acknowledge;
 mod attach;
 mod commit;
-<<<<<<< next
-mod lapse;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 mod copy;
->>>>>>> df5a0bc^4
+mod lapse;
 mod presence;
 mod provisional;
 mod push;

@@ -6,12 +6,8 @@ mod device;
 mod pair;
 mod pull;
 mod push;
-<<<<<<< next
 mod recovery;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 mod relay;
->>>>>>> df5a0bc^4
 mod snapshot;
 mod vault;
 mod watch;
@@ -49,14 +45,10 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
         Command::Devices(arguments) => device::devices(&context, arguments).await,
-<<<<<<< next
         Command::Backup(arguments) => backup::backup(&context, arguments).await,
         Command::Vault(arguments) => vault::vault(&context, arguments).await,
         Command::Alerts(arguments) => alerts::alerts(&context, arguments).await,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         Command::Relay(arguments) => relay::relay(&context, arguments).await,
->>>>>>> df5a0bc^4
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }

@@ -4,13 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-<<<<<<< next
-const COMMANDS: [&str; 22] = [
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-const COMMANDS: [&str; 13] = [
-=======
-const COMMANDS: [&str; 17] = [
->>>>>>> df5a0bc^4
+const COMMANDS: [&str; 26] = [
     "init",
     "join",
     "recover",
@@ -24,7 +18,6 @@ const COMMANDS: [&str; 17] = [
     "snapshot",
     "devices",
     "devices remove",
-<<<<<<< next
     "backup",
     "backup export",
     "backup import",
@@ -32,13 +25,10 @@ const COMMANDS: [&str; 17] = [
     "vault show",
     "vault set",
     "alerts",
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     "relay",
     "relay list",
     "relay set",
     "relay drop",
->>>>>>> df5a0bc^4
     "status",
     "doctor",
 ];

@@ -27,16 +27,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
-<<<<<<< next
-use sync_core::{Device, Joining};
-use sync_sqlite::Forward;
-use sync_types::frame::ToRelay;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_core::{Device, Joining};
-use sync_types::frame::ToRelay;
-=======
 use sync_core::{Device, Joining, RelayId};
->>>>>>> df5a0bc^4
+use sync_sqlite::Forward;
 use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -197,28 +189,8 @@ impl Engine {
                 }
             }),
             Some((generation, net)) = self.net.recv() => Some(Input::Net(generation, net)),
-<<<<<<< next
-            permit = room, if wants_to_send => {
-                match (permit, self.outgoing.pop_front()) {
-                    (Some(permit), Some(frame)) => permit.send(frame),
-                    // The connection's task has ended and says so itself.
-                    _ => self.outgoing.clear(),
-                }
-                None
-            }
             Ok(_) = forwarded.wait_for(|now| *now != ahead) => Some(Input::Time),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            permit = room, if wants_to_send => {
-                match (permit, self.outgoing.pop_front()) {
-                    (Some(permit), Some(frame)) => permit.send(frame),
-                    // The connection's task has ended and says so itself.
-                    _ => self.outgoing.clear(),
-                }
-                None
-            }
-=======
             () = Self::send_one(&mut self.wires) => None,
->>>>>>> df5a0bc^4
             () = async { sleep_until(timer.unwrap_or_else(Instant::now)).await }, if timer.is_some() => Some(Input::Time),
         }
     }
@@ -248,23 +220,9 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-<<<<<<< next
         let core = self.device.as_ref().and_then(Device::next_timeout).map(|at| self.start.instant_of(at));
-        let reconnect = match self.reconnect.next(Instant::now()) {
-            Next::Wait(until) if self.wants_connection() => Some(until),
-            _ => None,
-        };
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let core = self.device.as_ref().and_then(Device::next_timeout).map(instant_of);
-        let reconnect = match self.reconnect.next(Instant::now()) {
-            Next::Wait(until) if self.wants_connection() => Some(until),
-            _ => None,
-        };
-=======
-        let core = self.device.as_ref().and_then(Device::next_timeout).map(instant_of);
         let reconnect = self.dial_at();
         let patience = self.patience_ends_at();
->>>>>>> df5a0bc^4
         let newcomer = self.newcomer.as_ref().map(|n| n.deadline);
         let leaving = self.leaving.as_ref().map(|l| l.deadline);
         let closing = self.closing.as_ref().map(|c| c.deadline);
@@ -290,15 +248,10 @@ impl Engine {
         if Instant::now() >= closing.deadline {
             return true;
         }
-<<<<<<< next
         if self.device.as_ref().is_some_and(Device::is_lost) {
             // What it holds goes first.
             return false;
         }
-        let Some(link) = &mut self.link else { return true };
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let Some(link) = &mut self.link else { return true };
-=======
         let is_up = |wire: &Wire| wire.link.as_ref().is_some_and(|link| link.writer.is_some());
         if !closing.finishing && self.wires.values().any(is_up) {
             // What one relay has, the others need not have before the end.
@@ -307,7 +260,6 @@ impl Engine {
         if self.wires.values().all(|wire| wire.link.is_none()) {
             return true;
         }
->>>>>>> df5a0bc^4
         let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());
         let waits = match status {
             None => false,
@@ -324,16 +276,8 @@ impl Engine {
     }
 
     async fn stop(mut self) {
-<<<<<<< next
-        self.link = None;
-        self.put_down(self.start.now_ms()).await;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        self.link = None;
-        self.put_down(crate::clock::now_ms()).await;
-=======
         self.wires.values_mut().for_each(|wire| wire.link = None);
-        self.put_down(crate::clock::now_ms()).await;
->>>>>>> df5a0bc^4
+        self.put_down(self.start.now_ms()).await;
         while let Ok(command) = self.commands.try_recv() {
             command.refuse(SyncError::closed());
         }

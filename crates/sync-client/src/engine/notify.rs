@@ -6,16 +6,10 @@ use sync_core::store::IdConflict;
 use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
-<<<<<<< next
-use crate::{ClientEvent, DeviceInfo, DeviceRef, SettingChange, Status, SyncError, SyncTrouble, VaultKind};
+use crate::{ClientEvent, DeviceInfo, DeviceRef, RelayState, SettingChange, Status, SyncError, SyncTrouble, VaultKind};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const EXPIRE_DAYS: u64 = limits::EXPIRE_PEER.as_secs() / (24 * 3600);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use crate::{ClientEvent, DeviceInfo, DeviceRef, Status, SyncError, SyncTrouble};
-=======
-use crate::{ClientEvent, DeviceInfo, DeviceRef, RelayState, Status, SyncError, SyncTrouble};
->>>>>>> df5a0bc^4
 
 impl Engine {
     /// Tells an event to whoever listens.

@@ -9,15 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::hosting::Hosting;
-<<<<<<< next
-use super::reconnect::Reconnect;
 use super::{Configured, Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use super::reconnect::Reconnect;
-use super::{Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
-=======
-use super::{Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
->>>>>>> df5a0bc^4
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
 use crate::home::Home;

@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use sync_core::store::{IdConflict, Key, Read, Write};
-<<<<<<< next
 use sync_core::vault::backup::Entry;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 use sync_core::{Device, RelayId};
->>>>>>> df5a0bc^4
 use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;

@@ -78,11 +78,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// However long a relay has a device wait, it asks again within a minute.
-    fn bound_waits(&mut self, now: u64) {
+    pub(super) fn bound_waits(&mut self, now: u64) {
         let Some(session) = &mut self.session else { return };
         let waits = [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after];
         for at in waits.into_iter().chain([&mut session.replacing.after]) {
             *at = (*at).min(now.saturating_add(LONGEST_WAIT_MS));
         }
+        for at in [&mut session.copy_at, &mut session.replacing.ask_here_at] {
+            *at = (*at).min(now.saturating_add(LONGEST_WAIT_MS));
+        }
+        session.progress_at = session.progress_at.min(now);
     }
 }

@@ -7,14 +7,8 @@ use sync_rules::mls::CommitMessage;
 use sync_rules::statement::{sign_reject, verify_reject};
 use sync_types::body::{Baseline, Reached};
 use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
-<<<<<<< next
-use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
-=======
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
->>>>>>> df5a0bc^4
+use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
 use super::Device;
 use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
@@ -110,14 +104,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.intents.list.retain(|intent| match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
-<<<<<<< next
-            Intent::SelfUpdate => true,
-            Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Intent::SelfUpdate => true,
-=======
             Intent::SelfUpdate | Intent::Relays(_) => true,
->>>>>>> df5a0bc^4
+            Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
         let relays = self.membership.settings().relays;
         self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(wanted) if wanted.list == relays));
@@ -150,15 +138,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 (Change::Add(vec![add.key_package.0.clone()]), encode(&Cut::default()), Some(baseline))
             }
             Intent::SelfUpdate => (Change::SelfUpdate, encode(&Cut::default()), None),
-<<<<<<< next
             Intent::Kit(key) => (Change::Settings(self.with_recovery_key(key)), encode(&Cut::default()), None),
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
             Intent::Relays(relays) => {
                 let settings = Settings { relays: relays.list.clone(), ..self.membership.settings() };
                 (Change::Settings(settings), encode(&Cut::default()), None)
             }
->>>>>>> df5a0bc^4
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
         let welcomes = prepared.welcomes.into_iter();
@@ -192,13 +176,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let device = match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
-<<<<<<< next
-            Intent::SelfUpdate | Intent::Kit(_) => self.me,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Intent::SelfUpdate => self.me,
-=======
-            Intent::SelfUpdate | Intent::Relays(_) => self.me,
->>>>>>> df5a0bc^4
+            Intent::SelfUpdate | Intent::Kit(_) | Intent::Relays(_) => self.me,
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -299,7 +277,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
         self.count(Outcome::Accepted);
         self.followed(applied.epoch);
-        if applied.settings_changed {
+        if applied.settings_before.is_some() {
             self.relays_unsettled = Some(applied.committer);
         }
         let sent = self.session.as_ref().is_some_and(|s| s.commit_sent);
@@ -430,7 +408,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let after = cursor.saturating_sub(1);
         let relay = self.at;
         self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, after, relay, reject: bytes.clone() });
-        self.relay_changed();
+        self.decision_changed();
         self.sends.push(ToRelay::Reject(bytes));
     }
 
@@ -452,7 +430,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Before);
         if !self.relay.rejected.is_empty() {
             self.relay.rejected.clear();
-            self.dirty.insert(Key::Relay);
+            self.decision_changed();
         }
         match self.identity.removed_by {
             // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
@@ -489,16 +467,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let same = |own: Reject| own.commit_hash == reject.commit_hash || !stands(Defence::RejectCommit);
             r.epoch == reject.epoch && own.is_some_and(same)
         };
-<<<<<<< next
         if self.relay.refused.take_if(refused_this).is_some() || applied {
             self.note_rejected(reject.commit_hash);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        if self.relay.refused.take_if(refused_this).is_some() {
-            self.dirty.insert(Key::Relay);
-=======
-        if self.relay.refused.take_if(refused_this).is_some() {
-            self.relay_changed();
->>>>>>> df5a0bc^4
         }
         if let Some(session) = &mut self.session {
             // The epoch that was there when the session began may be this one.
@@ -529,7 +499,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let surplus = self.relay.rejected.len().saturating_sub(REJECTED);
             self.relay.rejected.drain(..surplus);
         }
-        self.dirty.insert(Key::Relay);
+        self.decision_changed();
     }
 
     /// A reject is good if a member signed it that the commit found in the group and kept, and that did not make it. A
@@ -567,13 +537,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn undo(&mut self, before: &Before) {
-<<<<<<< next
         self.settings_restored(before.commit_hash);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         self.relays_unsettled = None;
         self.drop_copy(before.epoch - 1);
->>>>>>> df5a0bc^4
         if let Some(old) = before.replaced {
             self.rename_intents(before.committer, old);
         }

@@ -14,6 +14,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn due_control(&mut self, now: u64) -> Vec<Control> {
         let mut control = Vec::new();
         let beacon = self.due_beacon(now);
+        control.extend(self.due_kit_control(beacon.is_some()));
         control.extend(self.due_past_cut(beacon.is_some()));
         if let Some(beacon) = beacon {
             control.push(beacon);
@@ -21,6 +22,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.chain.announced = true;
             self.dirty.insert(Key::Chain);
         }
+        control.extend(self.due_roll_call());
         if !self.chain.announced {
             control.push(Control::Name(self.identity.name.clone()));
             self.chain.announced = true;
@@ -61,7 +63,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     self.head_told(head);
                 }
             }
-<<<<<<< next
             Control::Kit(share) => self.share_told(share),
             Control::KitWanted => self.share_wanted(),
             Control::Leaving => self.want_change(Intent::Leave(sender)),
@@ -70,16 +71,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     session.roll_call.heard = true;
                 }
             }
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Control::Leaving => self.want_change(Intent::Remove(sender)),
-=======
             Control::PastCut(heads) => {
                 for head in heads.iter().take(limits::MEMBERS) {
                     self.past_cut_told(sender, head);
                 }
             }
-            Control::Leaving => self.want_change(Intent::Remove(sender)),
->>>>>>> df5a0bc^4
         }
     }
 

@@ -106,7 +106,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// A frame came from one relay of several.
     pub fn handle_frame_at(&mut self, relay: RelayId, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
-        self.clock = now;
+        self.watch_clock(now);
         self.take_frame(relay, frame, now, rng);
         self.settle_relays();
         self.elect();
@@ -205,6 +205,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         (self.relay, self.session) = (there.record, there.session);
         (self.sends, self.unstated) = (there.sends, there.unstated);
         self.relay.refused = here.record.refused.take();
+        self.relay.rejected = std::mem::take(&mut here.record.rejected);
         if let (Some(mine), Some(other)) = (&mut self.session, &mut here.session) {
             mine.exchange(other);
         }
@@ -212,6 +213,32 @@ impl<P: CryptoProvider + Clone> Device<P> {
             line.parked = here;
         }
         self.at = relay;
+    }
+
+    /// What belongs to the device comes to a session that begins away from the lead, and goes back from one that ends there.
+    pub(super) fn exchange_with_lead(&mut self) {
+        let lead = self.lead;
+        if !self.is_lead()
+            && let Some(mine) = &mut self.session
+            && let Some(other) = self.lines.get_mut(&lead).and_then(|line| line.parked.session.as_mut())
+        {
+            mine.exchange(other);
+        }
+    }
+
+    /// Whether any relay has this device attached.
+    pub(super) fn is_online(&self) -> bool {
+        self.session.as_ref().is_some_and(|s| s.attached) || self.is_online_elsewhere()
+    }
+
+    /// Whether another relay has than the one that is looked at.
+    pub(super) fn is_online_elsewhere(&self) -> bool {
+        self.others().into_iter().any(|relay| self.session_of(relay).is_some_and(|s| s.attached))
+    }
+
+    /// What the group has decided about commits is kept where the lead's record is.
+    pub(super) fn decision_changed(&mut self) {
+        self.dirty.insert(Key::Relay(self.lead));
     }
 
     /// Does the same on each line but the lead's.
@@ -264,6 +291,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // What could not be applied goes with the lead.
         self.dirty.extend([Key::Relay(self.lead), Key::Relay(relay)]);
         self.lead = relay;
+        if let Some(session) = &mut self.session {
+            session.history_at = session.history_at.max(self.clock);
+        }
     }
 
     /// The line that is looked at is attached.
@@ -364,7 +394,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Whether what this relay has yet to hand out waits for the lead.
-    fn waits_for_lead(&self, relay: RelayId) -> bool {
+    pub(super) fn waits_for_lead(&self, relay: RelayId) -> bool {
         self.lines.get(&relay).is_some_and(|line| !line.held.is_empty())
     }
 

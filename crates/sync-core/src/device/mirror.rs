@@ -231,8 +231,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         self.on_others(|device| {
+            if stands(Defence::Clock) {
+                device.bound_waits(now);
+            }
             device.end_waits(now);
             device.copy_commits(now);
+            device.vouch_for_state();
             device.ask_again(now);
         });
         self.lift_own_end();

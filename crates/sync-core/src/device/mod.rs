@@ -17,15 +17,11 @@ mod deliver;
 mod early;
 mod history;
 mod joining;
-<<<<<<< next
 mod kit;
-mod patience;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 mod lines;
 mod mirror;
 mod past_cut;
->>>>>>> df5a0bc^4
+mod patience;
 mod queries;
 mod receipts;
 mod records;
@@ -52,22 +48,14 @@ use crate::RelayId;
 use crate::event::{Event, Outcome};
 use crate::membership::{ApplyError, JoinError, Membership, MembershipError, PrepareError};
 use crate::pairing::check_name;
-<<<<<<< next
 use crate::recovery::RecoveryKit;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 use crate::relay_id::relays_of;
->>>>>>> df5a0bc^4
 use crate::store::{Key, Write};
 
 pub use absence::Away;
 pub use joining::Joining;
-<<<<<<< next
 pub use kit::{KitState, SettingChange};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 pub use lines::RelayStatus;
->>>>>>> df5a0bc^4
 pub use queries::{DeviceStatus, MemberInfo};
 
 use absence::Listening;
@@ -196,8 +184,6 @@ pub struct Device<P: CryptoProvider + Clone> {
     /// Who has had the group use other relays than `order` has, once that is final.
     relays_unsettled: Option<DeviceId>,
     told_caught_up: bool,
-    /// The last time that came in, in milliseconds.
-    clock: u64,
     /// Whether the branch of this device has to be compared with the first relay's, once that is there.
     doubts: bool,
     past_cut_due: bool,
@@ -308,7 +294,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             through: None,
             relays_unsettled: None,
             told_caught_up: false,
-            clock: 0,
             doubts: false,
             past_cut_due: false,
             presence_told: VecDeque::new(),
@@ -616,67 +601,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         Ok(())
     }
-<<<<<<< next
-
-    /// Messages to the other engines that are due.
-    fn due_control(&mut self, now: u64) -> Vec<Control> {
-        let mut control = Vec::new();
-        let beacon = self.due_beacon(now);
-        control.extend(self.due_kit_control(beacon.is_some()));
-        if let Some(beacon) = beacon {
-            control.push(beacon);
-            control.push(self.heads());
-            self.chain.announced = true;
-            self.dirty.insert(Key::Chain);
-        }
-        control.extend(self.due_roll_call());
-        if !self.chain.announced {
-            control.push(Control::Name(self.identity.name.clone()));
-            self.chain.announced = true;
-            self.dirty.insert(Key::Chain);
-        }
-        // What cannot be repaired becomes history in the course of it.
-        control.extend(self.due_nack(now).map(Control::Nack));
-        if let Some(request) = self.due_history_request(now) {
-            control.push(Control::HistoryRequest(request));
-        }
-        // One at a time, so that it fits.
-        control.extend(self.answers.pop().map(Control::Repair));
-        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
-            control.push(Control::Leaving);
-        }
-        control
-    }
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-
-    /// Messages to the other engines that are due.
-    fn due_control(&mut self, now: u64) -> Vec<Control> {
-        let mut control = Vec::new();
-        if let Some(beacon) = self.due_beacon(now) {
-            control.push(beacon);
-            control.push(self.heads());
-            self.chain.announced = true;
-            self.dirty.insert(Key::Chain);
-        }
-        if !self.chain.announced {
-            control.push(Control::Name(self.identity.name.clone()));
-            self.chain.announced = true;
-            self.dirty.insert(Key::Chain);
-        }
-        // What cannot be repaired becomes history in the course of it.
-        control.extend(self.due_nack(now).map(Control::Nack));
-        if let Some(request) = self.due_history_request(now) {
-            control.push(Control::HistoryRequest(request));
-        }
-        // One at a time, so that it fits.
-        control.extend(self.answers.pop().map(Control::Repair));
-        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
-            control.push(Control::Leaving);
-        }
-        control
-    }
-=======
->>>>>>> df5a0bc^4
 }
 
 impl<P: CryptoProvider + Clone> std::fmt::Debug for Device<P> {

@@ -124,20 +124,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.session.as_ref().map_or(0, |session| session.early_receipts.bytes())
     }
 
-<<<<<<< next
-    /// Moves the mark up to which every member has signed that has not lapsed, and at least one other. Who has lapsed this
-    /// device knows by itself: the relay's word would make it forget what a member may need.
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    /// Moves the mark up to which every member has signed, and at least one other.
-=======
     /// Whether this is a member, or one whose removal may be undone yet.
     fn is_member_yet(&self, device: DeviceId) -> bool {
         self.peers.get(&device).is_some_and(|peer| peer.member)
             || self.before.as_ref().is_some_and(|before| before.removed.contains(&device))
     }
 
-    /// Moves the mark up to which every member has signed, and at least one other.
->>>>>>> df5a0bc^4
+    /// Moves the mark up to which every member has signed that has not lapsed, and at least one other. Who has lapsed this
+    /// device knows by itself: the relay's word would make it forget what a member may need.
     pub(super) fn count_delivered(&mut self) {
         // One whose removal may be undone yet is owed its signature, too.
         let removed: &[DeviceId] = self.before.as_ref().map_or(&[], |before| &before.removed);

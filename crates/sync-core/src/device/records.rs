@@ -123,14 +123,10 @@ pub(super) struct Peer {
     pub(super) alive_at: u64,
     /// How many bytes the buffered envelopes have, or more; 0 is meant where none is buffered.
     pub(super) gap_bytes: u64,
-<<<<<<< next
     /// How long this device had listened then, in milliseconds.
     pub(super) alive_heard: u64,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// Whether this device had more of it than its cut says.
     pub(super) past_cut: bool,
->>>>>>> df5a0bc^4
 }
 
 impl Peer {
@@ -173,13 +169,10 @@ pub(super) enum Intent {
     SelfUpdate = 3u8,
     /// Remove a device that is lost: it deletes what it holds.
     RemoveLost(DeviceId) = 4u8,
-<<<<<<< next
     /// Remove a device that asked for it.
     Leave(DeviceId) = 5u8,
     /// Put the key of a new recovery kit into the settings.
     Kit([u8; 32]) = 6u8,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
     /// Use these relays, in this order.
     Relays(RelaysIntent) = 11u8,
 }
@@ -191,7 +184,6 @@ pub(super) struct RelaysIntent {
     pub(super) list: Vec<Opaque>,
     /// The relay to go through. Another one than the first only where a person says that the first is dead.
     pub(super) through: RelayId,
->>>>>>> df5a0bc^4
 }
 
 impl Intent {
@@ -200,13 +192,7 @@ impl Intent {
         match self {
             Self::Remove(device) | Self::Leave(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
-<<<<<<< next
-            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) => None,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Self::Add(_) | Self::SelfUpdate => None,
-=======
-            Self::Add(_) | Self::SelfUpdate | Self::Relays(_) => None,
->>>>>>> df5a0bc^4
+            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) | Self::Relays(_) => None,
         }
     }
 }

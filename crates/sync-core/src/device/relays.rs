@@ -90,9 +90,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn take_record(&mut self, relay: RelayId, record: RelayRecord) {
         self.enter(relay);
         if self.at == relay {
-            let refused = self.relay.refused.take();
+            let (refused, rejected) = (self.relay.refused.take(), std::mem::take(&mut self.relay.rejected));
             self.relay = record;
             self.relay.refused = self.relay.refused.take().or(refused);
+            if self.relay.rejected.is_empty() {
+                self.relay.rejected = rejected;
+            }
         }
         self.enter(self.lead);
     }

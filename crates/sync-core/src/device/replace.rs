@@ -84,7 +84,7 @@ pub(super) struct Replacing {
 impl Replacing {
     /// Whether the relay owes an answer to what was asked or sent.
     pub(super) fn waits(&self) -> bool {
-        self.after == 0 && (self.asked || self.sent)
+        self.after == 0 && (self.asked || self.sent || self.asked_here)
     }
 
     fn head_seq(&self) -> u64 {
@@ -196,7 +196,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.identity.halted = 0;
         self.relay.refused = None;
         self.dirty.insert(Key::Identity);
-        self.relay_changed();
+        self.decision_changed();
         // What came meanwhile was not looked at.
         self.end_all(Code::Protocol);
     }

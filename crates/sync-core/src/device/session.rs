@@ -87,6 +87,7 @@ impl Session {
         swap(&mut self.leaving_due, &mut other.leaving_due);
         swap(&mut self.repairs, &mut other.repairs);
         swap(&mut self.beacon_due, &mut other.beacon_due);
+        swap(&mut self.roll_call, &mut other.roll_call);
         swap(&mut self.early_receipts, &mut other.early_receipts);
     }
 
@@ -161,6 +162,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         };
         self.state_anew();
         self.session = Some(Session { created, leaving_due: self.chain.leaving, ..Session::default() });
+        self.exchange_with_lead();
         self.sends = vec![frame];
         Ok(())
     }
@@ -171,6 +173,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn disconnected(&mut self) {
+        self.exchange_with_lead();
         self.session = None;
         self.sends.clear();
         if self.is_lead() {
@@ -226,7 +229,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
-        if self.session.as_ref().is_some_and(|s| s.attached) {
+        if self.is_online() {
             self.listen(now);
         }
         self.tell_stale();
@@ -236,15 +239,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.expire_epochs(now);
         self.rotate_history_holder(now);
         self.end_pauses(now);
-<<<<<<< next
         self.give_up_late_adds(now);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-        self.clock = now;
         self.elect();
         self.take_held(now, rng);
         self.tell_caught_up();
->>>>>>> df5a0bc^4
         self.pump(now, rng);
         self.end_patience(now);
     }
@@ -253,22 +251,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn next_timeout(&self) -> Option<u64> {
         let Some(session) = self.session.as_ref().filter(|s| s.attached) else {
             // Old keys are erased in time, whoever keeps this device from the others.
-<<<<<<< next
-            return [self.epoch_expiry_at(), self.patience_ends_at(), self.late_add_at()].into_iter().flatten().min();
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            return self.epoch_expiry_at();
-=======
-            return [self.epoch_expiry_at(), self.lines_due_at(), self.stall_at()].into_iter().flatten().min();
->>>>>>> df5a0bc^4
+            let lines = [self.patience_ends_at(), self.lines_due_at(), self.stall_at()];
+            return lines.into_iter().chain([self.epoch_expiry_at(), self.late_add_at()]).flatten().min();
         };
-<<<<<<< next
         let mut times =
             vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at()];
-=======
-        let mut times = vec![self.epoch_expiry_at(), self.self_update_due_at(), self.lines_due_at(), self.stall_at()];
->>>>>>> df5a0bc^4
+        times.extend([self.lines_due_at(), self.stall_at()]);
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
@@ -300,12 +288,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
         }
-<<<<<<< next
         self.came_back(now);
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         self.is_up();
->>>>>>> df5a0bc^4
         let chain_seq = self.chain.seq;
         let accepted = self.relay.accepted;
         let session = self.session_mut();
@@ -327,7 +311,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(refused) = self.relay.refused.as_ref().filter(|refused| refused.relay == self.at) {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
-        if self.others().into_iter().all(|relay| self.session_of(relay).is_none_or(|s| !s.attached)) {
+        if !self.is_online_elsewhere() {
             self.events.push(Event::Online);
         }
     }

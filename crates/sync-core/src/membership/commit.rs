@@ -9,16 +9,10 @@ use sync_rules::Observer;
 use sync_rules::mls::{self, BASELINE, CIPHER_SUITE, CommitMessage, NotACommit, Violation};
 use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
 
-<<<<<<< next
-use super::{ApplyError, Member, Membership, PrepareError, mls_time, read_key_package};
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-use super::{ApplyError, Membership, PrepareError, mls_time, read_key_package};
-=======
 use crate::RelayId;
 use crate::relay_id::relays_of;
 
-use super::{ApplyError, Membership, PrepareError, mls_time, read_key_package};
->>>>>>> df5a0bc^4
+use super::{ApplyError, Member, Membership, PrepareError, mls_time, read_key_package};
 
 /// A change of a group.
 #[derive(Clone, Debug)]

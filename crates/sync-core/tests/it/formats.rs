@@ -99,15 +99,9 @@ fn golden_bodies() {
             envelopes: vec![Opaque(b"an envelope".to_vec())],
             heads: heads.clone(),
         }),
-<<<<<<< next
-        Control::Heads(heads),
-        Control::RollCall,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-        Control::Heads(heads),
-=======
         Control::Heads(heads.clone()),
+        Control::RollCall,
         Control::PastCut(heads),
->>>>>>> df5a0bc^4
     ];
     let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
     let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();

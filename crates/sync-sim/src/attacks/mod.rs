@@ -20,13 +20,9 @@ mod outside;
 mod pairing;
 mod recovery;
 mod relay;
-<<<<<<< next
+mod relays;
 mod stalls;
 mod vault;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-mod relays;
->>>>>>> df5a0bc^4
 
 use std::panic::catch_unwind;
 
@@ -110,15 +106,11 @@ impl Report {
 pub fn all() -> Vec<Attack> {
     let tables = [
         relay::ATTACKS,
-<<<<<<< next
+        relays::ATTACKS,
         absence::ATTACKS,
         fields::ATTACKS,
         kept_back::ATTACKS,
         stalls::ATTACKS,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
-        relays::ATTACKS,
->>>>>>> df5a0bc^4
         limits::ATTACKS,
         keys::ATTACKS,
         branches::ATTACKS,

@@ -4,7 +4,7 @@ use sync_core::event::Event;
 use sync_core::membership::{Change, Membership};
 use sync_core::store::Key;
 use sync_rules::{Defence, mls};
-use sync_types::frame::{CopyCommits, Cut, Entry, EntryKind, FromRelay, ToRelay};
+use sync_types::frame::{Commit, CopyCommits, Cut, Entry, EntryKind, FromRelay, ToRelay};
 use sync_types::{Opaque, encode};
 
 use super::{Attack, By, MINUTE, SECOND, Seen, harm};
@@ -51,15 +51,20 @@ fn left_its_key(fleet: &Real, device: usize) -> bool {
     fleet.ships[device].events.iter().any(|e| matches!(e, Event::KeyReplaced { .. } | Event::Halted { .. }))
 }
 
-/// A member brings the second relay a commit that the first one never saw, while all are attached to both.
+/// A member has each of two relays order another commit for the same epoch, the second one's first.
 fn branches() -> Seen {
     let mut fleet = Real::with(mls::crypto(), 3, 2);
     let state = fleet.ships[2].disk.state[&Key::Membership].clone();
-    let mut own = Membership::load(mls::crypto(), &state).map_err(|e| e.to_string())?;
-    let made = own.prepare(Change::SelfUpdate, encode(&Cut::default()), None, fleet.now).map_err(|e| e.to_string())?;
+    let make = || {
+        let mut own = Membership::load(mls::crypto(), &state).map_err(|e| e.to_string())?;
+        own.prepare(Change::SelfUpdate, encode(&Cut::default()), None, fleet.now).map_err(|e| e.to_string())
+    };
+    let (one, other) = (make()?, make()?);
     let copied =
-        CopyCommits { commits: vec![Opaque(made.commit)], group_info: Opaque(made.group_info), welcomes: Vec::new() };
+        CopyCommits { commits: vec![Opaque(one.commit)], group_info: Opaque(one.group_info), welcomes: Vec::new() };
+    let (commit, group_info) = (Opaque(other.commit), Opaque(other.group_info));
     fleet.raw(2, 1, ToRelay::CopyCommits(copied));
+    fleet.raw(2, 0, ToRelay::Commit(Commit { commit, group_info, welcomes: Vec::new() }));
     fleet.pass(SECOND);
     fleet.call(0, |device, now, rng| drop(device.self_update(now, rng)));
     fleet.pass(MINUTE);

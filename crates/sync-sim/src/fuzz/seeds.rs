@@ -8,17 +8,9 @@ use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey}
 use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
-<<<<<<< next
-    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide,
-    ToRelay, Vouch, WelcomeFor,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
-=======
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
-    FromRelay, Head, OpenSlot, Refused, Reject, ReplaceKey, Signature, SlotSide, ToRelay, WelcomeFor,
->>>>>>> df5a0bc^4
+    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature,
+    SlotSide, ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -179,14 +171,10 @@ fn bodies(head: &Head) -> Vec<Body> {
             heads: vec![head.clone()],
         }),
         Control::Heads(vec![head.clone()]),
-<<<<<<< next
         Control::RollCall,
         Control::Kit(share()),
         Control::KitWanted,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
         Control::PastCut(vec![head.clone()]),
->>>>>>> df5a0bc^4
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };

@@ -96,19 +96,9 @@ impl World {
             Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
-<<<<<<< next
             Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed || self.lapses,
-            // Nobody in these worlds lies about what it holds.
-            Outcome::SplitView | Outcome::FalseClaim => false,
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed,
-            // Nobody in these worlds lies about what it holds.
-            Outcome::SplitView | Outcome::FalseClaim => false,
-=======
-            Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed,
             // Nobody in these worlds lies about what it holds, and there is one relay.
             Outcome::SplitView | Outcome::FalseClaim | Outcome::PastCut => false,
->>>>>>> df5a0bc^4
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
         };
         if !fits {

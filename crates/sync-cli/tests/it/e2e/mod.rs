@@ -18,12 +18,8 @@ mod links;
 mod network;
 mod output;
 mod power_cut;
-<<<<<<< next
 mod recovery;
-||||||| 8ef56763912b8753c4d993a661c37600129f47c4
-=======
 mod relays;
->>>>>>> df5a0bc^4
 mod secrecy;
 mod terminal;
 mod vault;
