@@ -11,7 +11,7 @@ use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
 use super::Device;
-use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
+use super::records::{Before, Intent, Peer, Pending, RefusedCommit, RelaysIntent};
 use crate::event::{Event, Exit, Outcome};
 use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
 use crate::store::{Key, Write};
@@ -107,8 +107,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Intent::SelfUpdate | Intent::Relays(_) => true,
             Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
-        let relays = self.membership.settings().relays;
-        self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(wanted) if wanted.list == relays));
+        let (relays, first) = (self.membership.settings().relays, self.first());
+        // What was given up is the first no more.
+        let moot = |wanted: &RelaysIntent| wanted.list == relays || wanted.gives_up.is_some_and(|relay| relay != first);
+        self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(wanted) if moot(wanted)));
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
         }
@@ -445,7 +447,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn reject_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
-        if !self.is_lead() {
+        if !self.is_lead() && self.before.as_ref().is_none_or(|b| b.relay != self.at) {
             // The lead's order decides, and it brings the same.
             return self.count(Outcome::StaleCommit);
         }

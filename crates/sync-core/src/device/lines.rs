@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_types::frame::{FromRelay, ToRelay};
+use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId};
 
 use super::records::RelayRecord;
@@ -307,8 +308,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Gives the frame back if it can be taken now. What lies behind a change of the group that the lead has yet to bring waits
     /// for that: so nobody is led by a relay that is not asked what the group's order is.
     fn hold(&mut self, frame: FromRelay) -> Option<FromRelay> {
+        // What this relay has brought before any other it says the end of, whatever else waits.
+        let brought = |epoch: u64| self.before.as_ref().is_some_and(|b| b.epoch == epoch && b.relay == self.at);
+        let waits = match &frame {
+            FromRelay::Deliver(_) | FromRelay::CaughtUp(_) => true,
+            FromRelay::Confirmed(epoch) => !brought(*epoch),
+            _ => false,
+        };
         let line = self.lines.get_mut(&self.at)?;
-        let waits = matches!(frame, FromRelay::Deliver(_) | FromRelay::CaughtUp(_) | FromRelay::Confirmed(_));
         if line.held.is_empty() || !waits {
             return Some(frame);
         }
@@ -328,14 +335,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Takes what waited, as far as that is possible now.
     pub(super) fn take_held(&mut self, now: u64, rng: &mut dyn CryptoRng) {
-        for relay in self.order.clone() {
-            let Some(line) = self.lines.get_mut(&relay) else { continue };
-            let held = std::mem::take(&mut line.held);
-            line.held_bytes = 0;
-            for frame in held {
-                self.take_frame(relay, frame, now, rng);
-                self.settle_relays();
-                self.elect();
+        loop {
+            let before = (self.membership.epoch(), self.lead);
+            for relay in self.order.clone() {
+                let Some(line) = self.lines.get_mut(&relay) else { continue };
+                let held = std::mem::take(&mut line.held);
+                line.held_bytes = 0;
+                for frame in held {
+                    self.take_frame(relay, frame, now, rng);
+                    self.settle_relays();
+                    self.elect();
+                }
+            }
+            if before == (self.membership.epoch(), self.lead) {
+                return;
             }
         }
     }
@@ -344,20 +357,27 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn settle_relays(&mut self) {
         // One that may be undone changes nothing here: the relay that ordered it has yet to say that it is final.
         let Some(by) = self.relays_unsettled.take_if(|_| self.before.is_none()) else { return };
-        let (order, addresses): (Vec<RelayId>, Vec<_>) = relays_of(&self.membership.settings()).into_iter().unzip();
+        if self.take_list(&self.membership.settings(), self.membership.epoch(), by != self.me) {
+            self.events.push(Event::RelaysChanged { by });
+        }
+    }
+
+    /// Uses these relays, which stand in the settings since this epoch or later. Whether they are others than before.
+    /// `known`: whether relays that are new on the list are to have the group.
+    pub(super) fn take_list(&mut self, settings: &Settings, epoch: u64, known: bool) -> bool {
+        let (order, addresses): (Vec<RelayId>, Vec<_>) = relays_of(settings).into_iter().unzip();
         if order == self.order {
-            return;
+            return false;
         }
         self.addresses = addresses;
-        self.events.push(Event::RelaysChanged { by });
-        let (first, epoch) = (self.first(), self.membership.epoch());
+        let first = self.first();
         let before = std::mem::replace(&mut self.order, order);
         for relay in self.order.clone() {
             if self.lines.contains_key(&relay) {
                 continue;
             }
             // Whoever put it on the list brings it the group; the others find it there, or bring it all the same.
-            let record = RelayRecord { has_group: by != self.me, ..RelayRecord::default() };
+            let record = RelayRecord { has_group: known, new: true, ..RelayRecord::default() };
             self.lines.insert(relay, Line { parked: Parked { record, ..Parked::default() }, ..Line::default() });
             self.dirty.insert(Key::Relay(relay));
         }
@@ -377,6 +397,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.relay_changed();
             self.enter(self.lead);
         }
+        true
     }
 
     /// Whether every relay that can be reached has handed out what waited there.

@@ -61,6 +61,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // A person has said that the first relay is dead.
                 let commit = entries.remove(0);
                 self.deliver(vec![commit], now);
+                let confirmed = self.session.as_ref().map_or(0, |session| session.confirmed_epoch);
+                if self.before.as_ref().is_some_and(|b| b.relay == self.at && b.epoch <= confirmed) {
+                    self.drop_before();
+                }
             } else if stands(Defence::OneOrder) {
                 let at = self.at;
                 if let Some(line) = self.lines.get_mut(&at) {

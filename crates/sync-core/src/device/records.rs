@@ -72,6 +72,9 @@ pub(super) struct RelayRecord {
     /// Own envelopes are durable there up to this number. Written with whatever is written next: the relay states it at each
     /// attach.
     pub(super) accepted: u64,
+    /// Whether it came onto the list after this device into the group, and has not had this device attached since. What it
+    /// remembers of this device then may be from an earlier time on the list, which this device has forgotten.
+    pub(super) new: bool,
     /// The epoch in which it became the group's first relay; 0 if it has been since the beginning.
     pub(super) first_since: u64,
     /// A commit that could not be applied, while the group decides.
@@ -182,8 +185,8 @@ pub(super) enum Intent {
 pub(super) struct RelaysIntent {
     /// The addresses, as the settings will name them.
     pub(super) list: Vec<Opaque>,
-    /// The relay to go through. Another one than the first only where a person says that the first is dead.
-    pub(super) through: RelayId,
+    /// The first relay, where a person says that it is dead: the change goes through another one, as long as that one is first.
+    pub(super) gives_up: Option<RelayId>,
 }
 
 impl Intent {

@@ -24,7 +24,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.check_may_change()?;
         let list = texts(relays)?;
         self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(_)));
-        self.want_change(Intent::Relays(RelaysIntent { list, through: self.first() }));
+        self.want_change(Intent::Relays(RelaysIntent { list, gives_up: None }));
         self.pump(now, rng);
         Ok(())
     }
@@ -57,7 +57,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // What it ordered last nobody can take back any more.
         self.drop_before();
         self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(_)));
-        self.want_change(Intent::Relays(RelaysIntent { list, through: self.lead }));
+        self.want_change(Intent::Relays(RelaysIntent { list, gives_up: Some(self.first()) }));
         self.pump(now, rng);
         Ok(())
     }
@@ -76,7 +76,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Whether this change takes a first relay off the list that is dead, through the one that leads.
     pub(super) fn gives_up_first(&self, intent: &Intent) -> bool {
-        matches!(intent, Intent::Relays(relays) if relays.through == self.lead && self.lead != self.first())
+        matches!(intent, Intent::Relays(relays) if relays.gives_up == Some(self.first()) && self.lead != self.first())
     }
 
     /// The group is at every relay of the list, as far as a device knows that comes into it.

@@ -22,6 +22,7 @@ use super::Device;
 use super::records::{Chain, Intent, Peer};
 use crate::event::Event;
 use crate::membership::{self, Membership};
+use crate::relay_id::relays_of;
 use crate::store::{Key, Write};
 
 /// How long to wait before a replacement that was refused for a lasting reason is tried again, in milliseconds.
@@ -166,6 +167,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if !asked || self.replacement.is_some() || self.replaces_key().is_none() {
             return;
         }
+        if self.goes_on_elsewhere(group_info) {
+            return;
+        }
         match self.make_replacement(group_info, rng) {
             Ok(None) => self.is_in_step(),
             Ok(Some(replacement)) => {
@@ -254,6 +258,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Err(Code::UnknownSigner) => self.halt(Code::OutOfStep),
             Ok(_) | Err(_) => {}
         }
+    }
+
+    /// Whether the group has another first relay by now than the one that is looked at, which says so. The new key goes through
+    /// that one, or it would be another branch's.
+    fn goes_on_elsewhere(&mut self, group_info: &[u8]) -> bool {
+        let Ok(state) = self.inspect(group_info) else { return false };
+        let observed = &state.observed;
+        let order = relays_of(&observed.settings);
+        let moved = order.first().is_some_and(|(relay, address)| *relay != self.at && address.is_some());
+        let said = self.at == self.first() || self.has_given_up_first(observed);
+        moved
+            && said
+            && observed.epoch >= self.membership.epoch()
+            && self.take_list(&observed.settings, observed.epoch, true)
     }
 
     /// Nothing if the group's newest state is this device's own.

@@ -284,7 +284,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // It has been set back to before a change that others have seen.
             return self.bring_state();
         }
-        if attached.acknowledged > self.relay.cursor && stands(Defence::OwnRecords) {
+        if std::mem::take(&mut self.relay.new) {
+            self.relay_changed();
+        } else if attached.acknowledged > self.relay.cursor && stands(Defence::OwnRecords) {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
         }
@@ -520,6 +522,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             self.seal_control(control, now, rng);
         }
+        self.watch_patience(now);
+        if self.has_several() {
+            self.on_others(|device| device.watch_patience(now));
+        }
     }
 
     /// Times of the line that is looked at which have come.
@@ -531,6 +537,5 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 *at = 0;
             }
         }
-        self.watch_patience(now);
     }
 }
