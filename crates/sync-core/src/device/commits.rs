@@ -259,7 +259,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Err(_) if self.replaces_key().is_some() => self.count(Outcome::StaleCommit),
             // No member's doing: to reject it, or to believe that others applied it, would be the relay's gain.
             Err(error) if error.deserves_reject() && self.is_relays_doing(bytes) => {
-                self.refuse(Outcome::Forged, cursor, None, bytes, now);
+                // With several relays it may be honest, and of the branch of those who have given one up.
+                let outcome = if self.has_several() { Outcome::OtherBranch } else { Outcome::Forged };
+                self.refuse(outcome, cursor, None, bytes, now);
+                if self.has_several() {
+                    self.doubt_order();
+                }
             }
             Err(ApplyError::OwnUnknown) => {
                 self.refuse(Outcome::BadCommit, cursor, Some(self.me), bytes, now);

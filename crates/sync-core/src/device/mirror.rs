@@ -84,7 +84,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             EntryKind::Commit => !self.is_lead() && self.is_early(&entry.bytes),
             EntryKind::Envelope => Envelope::parse(&entry.bytes).is_ok_and(|envelope| {
                 let header = &envelope.header;
-                header.epoch > self.membership.epoch() && !self.peers.contains_key(&header.sender)
+                // Behind the first relay nothing comes any more that could add it.
+                self.at != self.first()
+                    && header.epoch > self.membership.epoch()
+                    && !self.peers.contains_key(&header.sender)
             }),
             EntryKind::Reject => false,
         }
@@ -203,7 +206,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         if !self.has_copies_from(epoch) {
-            return self.bring_state();
+            self.session_mut().copy_at = now + COPY_AGAIN_MS;
+            return self.look_and_bring();
         }
         let Ok(group_info) = self.membership.group_info() else { return };
         let copies = self.copies.range(epoch..until).map(|(_, copy)| copy);
@@ -222,9 +226,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.copying = false;
         session.copy_at = now + retry_ms.max(COPY_AGAIN_MS);
         // It went another way than the group.
-        if matches!(code, Code::CommitRefused | Code::Protocol) && self.may_bring_state() {
-            self.bring_state();
+        if matches!(code, Code::CommitRefused | Code::Protocol) {
+            self.look_and_bring();
         }
+    }
+
+    /// Brings the group's state to the relay that is looked at. Where that is not the first one, it is asked first what the
+    /// group is there: it may be where the group has given up its first relay.
+    fn look_and_bring(&mut self) {
+        if !self.may_bring_state() {
+            return;
+        }
+        if self.at == self.first() {
+            return self.bring_state();
+        }
+        self.session_mut().replacing.bring_here = true;
+        self.doubt_order();
     }
 
     /// What is due on the lines that do not lead.
@@ -256,10 +273,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// It could not say what the group is there: the last change is provisional still, or too much was asked.
-    pub(super) fn state_refused(&mut self, now: u64, retry_ms: u64) {
+    pub(super) fn state_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+        let wait = if matches!(code, Code::Provisional) { ASK_AGAIN_MS } else { COPY_AGAIN_MS };
         let replacing = &mut self.session_mut().replacing;
         replacing.asked_here = false;
-        replacing.ask_here_at = now + retry_ms.max(ASK_AGAIN_MS);
+        replacing.ask_here_at = now + retry_ms.max(wait);
     }
 
     /// Times of the other lines.
@@ -345,6 +363,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.at == self.first() {
             return self.doubt_branch();
         }
+        self.ask_here();
+    }
+
+    /// Asks the relay that is looked at, which is not the first one.
+    pub(super) fn ask_here(&mut self) {
         if self.identity.halted == 0
             && let Some(session) = self.session.as_mut().filter(|s| s.attached && !s.replacing.asked_here)
         {
@@ -355,7 +378,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The state of the group at a relay that is not the first. It counts only if the group has given the first one up there.
     pub(super) fn state_elsewhere(&mut self, group_info: &[u8]) {
-        let Ok(state) = self.inspect(group_info) else { return };
+        let bring = std::mem::take(&mut self.session_mut().replacing.bring_here);
+        let Ok(state) = self.inspect(group_info) else {
+            // Whoever signed it may be met yet.
+            let again = self.clock + COPY_AGAIN_MS;
+            let replacing = &mut self.session_mut().replacing;
+            (replacing.bring_here, replacing.ask_here_at) = (bring, if bring { again } else { 0 });
+            return;
+        };
         if self.has_given_up_first(&state.observed) && !self.membership.is_at(state.observed.epoch, &state.transcript) {
             self.through = Some(self.at);
             // Nobody confirms or answers any more what the first one ordered or was sent.
@@ -367,6 +397,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 self.dirty.insert(Key::Membership);
             }
             self.halt(Code::OutOfStep);
+        } else if bring && self.may_bring_state() && state.observed.epoch < self.membership.epoch() {
+            self.bring_state();
         }
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Replacing {
     pub(super) asked_here: bool,
     /// When it is asked for there again, in milliseconds; 0 when it is not.
     pub(super) ask_here_at: u64,
+    /// Whether it is brought the group's state if the group has not given up its first relay there.
+    pub(super) bring_here: bool,
     /// The last epoch in which it was asked for to compare.
     doubted: Option<u64>,
     /// Whether the commit was sent.
@@ -161,6 +163,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return self.state_elsewhere(group_info);
         }
         let asked = self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked));
+        if self.through.is_some_and(|relay| relay != self.at) {
+            // It was given up, and says what no longer counts.
+            return;
+        }
         if asked && self.identity.halted == 0 {
             return self.compare_branch(group_info);
         }
@@ -226,6 +232,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.at != self.first() {
             // The first one says what the group is; this is done where its line is looked at.
             self.doubts = true;
+            let epoch = self.membership.epoch();
+            if let Some(session) = self.session.as_mut().filter(|s| s.replacing.doubted != Some(epoch)) {
+                session.replacing.doubted = Some(epoch);
+                self.ask_here();
+            }
             return;
         }
         let epoch = self.membership.epoch();

@@ -280,7 +280,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         let confirmed = self.membership.epoch() - u64::from(self.before.is_some());
-        if attached.epoch < confirmed && self.may_bring_state() && !self.has_copies_from(attached.epoch) {
+        let first = self.at == self.first();
+        if first && attached.epoch < confirmed && self.may_bring_state() && !self.has_copies_from(attached.epoch) {
             // It has been set back to before a change that others have seen.
             return self.bring_state();
         }
@@ -431,7 +432,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // The reject came too late: the others went on with what this device cannot apply.
                 self.halt(Code::OutOfStep);
             }
-            About::GroupInfo if self.session_mut().replacing.asked_here => self.state_refused(now, retry),
+            About::GroupInfo if self.session_mut().replacing.asked_here => self.state_refused(code, now, retry),
             About::GroupInfo => self.replacement_refused(code, now, retry),
             About::Acknowledge | About::Presence | About::Slot => {}
         }
