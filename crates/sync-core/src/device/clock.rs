@@ -31,6 +31,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         if set_back {
+            self.parted = None;
             self.forget_future(now);
         }
         self.bound_waits(now);

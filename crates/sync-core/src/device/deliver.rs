@@ -160,7 +160,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         // Whom this device only knows by hearsay, or will hear of, it cannot verify: what belongs to the group comes as history.
         let Some(peer) = self.peers.get(&header.sender) else {
-            return if self.chain.replaced_at > 0 { Outcome::Gap } else { Outcome::Forged };
+            let ahead = self.has_several() && header.epoch > self.membership.epoch();
+            return if self.chain.replaced_at > 0 || ahead { Outcome::Gap } else { Outcome::Forged };
         };
         if peer.cut_is_open && !peer.may_be_verified() {
             return Outcome::Gap;
@@ -251,6 +252,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             // If its sender comes back, it has what it sealed there.
             self.want(header.sender, header.seq, now);
+            self.note_parted(now);
             self.doubt_branch();
             return Outcome::OtherBranch;
         }

@@ -2,7 +2,7 @@
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
-use sync_rules::Defence;
+use sync_rules::{Defence, Inspected};
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
 use sync_types::envelope::Envelope;
@@ -13,6 +13,7 @@ use super::Device;
 use super::records::Copied;
 use crate::RelayId;
 use crate::membership::Applied;
+use crate::relay_id::relays_of;
 use crate::store::{Key, Read};
 
 /// For how long whoever did not make a change waits for the others to copy it, in milliseconds.
@@ -135,8 +136,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let frame = self.pending.as_ref().filter(|_| applied.own);
         let frame = frame.and_then(|pending| decode::<sync_types::frame::Commit>(&pending.frame).ok());
         let welcomes = frame.map(|frame| frame.welcomes).unwrap_or_default();
-        let copied =
-            Copied { hash: applied.hash, commit: Opaque(commit.to_vec()), welcomes, own: applied.committer == self.me };
+        let first = self.first();
+        let ids = |settings: &_| relays_of(settings).into_iter().map(|(relay, _)| relay).collect::<Vec<_>>();
+        let gave_up = self.at != first
+            && applied.settings_before.as_ref().is_some_and(|before| {
+                ids(before).get(1..).is_some_and(|rest| rest == ids(&self.membership.settings()))
+            });
+        let copied = Copied {
+            hash: applied.hash,
+            commit: Opaque(commit.to_vec()),
+            welcomes,
+            own: applied.committer == self.me,
+            first,
+            gave_up,
+            transcript: Opaque(self.membership.transcript().to_vec()),
+        };
         self.copies.insert(applied.epoch - 1, copied);
         self.dirty.insert(Key::Copy(applied.epoch - 1));
         let bytes =
@@ -348,8 +362,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn compare_order(&mut self, bytes: &[u8]) {
         let Ok(commit) = CommitMessage::parse(bytes) else { return };
         match self.copies.get(&commit.epoch) {
-            Some(copy) if copy.hash != commit.hash && stands(Defence::ShownOrders) => self.doubt_order(),
-            _ => self.followed(commit.epoch + 1),
+            Some(copy) if copy.hash != commit.hash && stands(Defence::ShownOrders) => {
+                let from = self.relay.strayed_from.map_or(commit.epoch, |from| from.min(commit.epoch));
+                self.relay.strayed_from = Some(from);
+                self.relay_changed();
+                self.doubt_order();
+            }
+            known => {
+                if known.is_some() && self.relay.strayed_from.take_if(|from| *from <= commit.epoch).is_some() {
+                    self.relay_changed();
+                }
+                self.followed(commit.epoch + 1);
+            }
         }
         // Only what is final is copied; but while the first relay is there, that one says so.
         let copied = |b: &super::records::Before| b.commit_hash == commit.hash && b.relay != self.at;
@@ -386,7 +410,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             (replacing.bring_here, replacing.ask_here_at) = (bring, if bring { again } else { 0 });
             return;
         };
-        if self.has_given_up_first(&state.observed) && !self.membership.is_at(state.observed.epoch, &state.transcript) {
+        if self.has_given_up_first(&state) && !self.membership.is_at(state.observed.epoch, &state.transcript) {
             self.through = Some(self.at);
             // Nobody confirms or answers any more what the first one ordered or was sent.
             if self.before.take().is_some() {
@@ -404,11 +428,26 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// Whether the group, as it is at the relay that is looked at, has given up the relay that is its first here, and has done
     /// so since that one was the first.
-    pub(super) fn has_given_up_first(&self, state: &sync_rules::Observed) -> bool {
-        let order = crate::relay_id::relays_of(&state.settings);
+    ///
+    /// Where two changes were made of one state, the one that gave up the relay which ordered the other is the group's. Whoever
+    /// has made it so stays with it, and nobody follows a state of its own past.
+    pub(super) fn has_given_up_first(&self, state: &Inspected) -> bool {
+        let (epoch, order) = (state.observed.epoch, relays_of(&state.observed.settings));
+        if order.first().is_none_or(|(relay, _)| *relay != self.at) {
+            return false;
+        }
+        let gone = |first: RelayId| order.iter().all(|(relay, _)| *relay != first);
+        let own = epoch.checked_sub(1).and_then(|before| self.copies.get(&before));
+        let past = own.is_some_and(|copy| *copy.transcript == *state.transcript);
         let since = self.record_of(self.first()).map_or(0, |record| record.first_since);
-        let out = order.iter().all(|(relay, _)| *relay != self.first());
-        out && order.first().is_some_and(|(relay, _)| *relay == self.at)
-            && (state.epoch > since || !stands(Defence::GivenUp))
+        let from = self.relay.strayed_from;
+        let own_way = from.and_then(|from| self.copies.get(&from));
+        if own_way.is_some_and(|copy| copy.gave_up) || (past && stands(Defence::GivenUp)) {
+            return false;
+        }
+        (gone(self.first()) && (epoch > since || !stands(Defence::GivenUp)))
+            || from.filter(|from| own_way.is_some() && *from < epoch).is_some_and(|from| {
+                self.copies.range(from..epoch).any(|(_, copy)| gone(copy.first))
+            })
     }
 }

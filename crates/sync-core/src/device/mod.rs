@@ -187,6 +187,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     /// Whether the branch of this device has to be compared with the first relay's, once that is there.
     doubts: bool,
     past_cut_due: bool,
+    /// The epoch in which a member was seen in another branch, and until when nothing is asked for because of that.
+    parted: Option<(u64, u64)>,
     /// Presence that was told lately, which may come by several relays.
     presence_told: VecDeque<[u8; 24]>,
 
@@ -296,6 +298,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             told_caught_up: false,
             doubts: false,
             past_cut_due: false,
+            parted: None,
             presence_told: VecDeque::new(),
             me: key.device_id(),
             group: identity.group,

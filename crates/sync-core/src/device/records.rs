@@ -75,6 +75,8 @@ pub(super) struct RelayRecord {
     /// Whether it came onto the list after this device into the group, and has not had this device attached since. What it
     /// remembers of this device then may be from an earlier time on the list, which this device has forgotten.
     pub(super) new: bool,
+    /// The first epoch in which it has ordered another change than this device went on with, if it has.
+    pub(super) strayed_from: Option<u64>,
     /// The epoch in which it became the group's first relay; 0 if it has been since the beginning.
     pub(super) first_since: u64,
     /// A commit that could not be applied, while the group decides.
@@ -230,6 +232,12 @@ pub(super) struct Copied {
     /// Only who made the commit has them.
     pub(super) welcomes: Vec<WelcomeFor>,
     pub(super) own: bool,
+    /// The relay that was the first before it.
+    pub(super) first: RelayId,
+    /// Whether it gave that one up.
+    pub(super) gave_up: bool,
+    /// The confirmed transcript hash behind it.
+    pub(super) transcript: Opaque,
 }
 
 /// How to undo a provisional commit.

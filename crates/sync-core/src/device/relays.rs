@@ -116,7 +116,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let at = self.at;
         for relay in self.order.clone() {
             self.enter(relay);
-            self.session = None;
+            (self.session, self.relay.strayed_from) = (None, None);
+            self.relay_changed();
             self.sends.clear();
             self.state_anew();
         }

@@ -278,7 +278,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let observed = &state.observed;
         let order = relays_of(&observed.settings);
         let moved = order.first().is_some_and(|(relay, address)| *relay != self.at && address.is_some());
-        let said = self.at == self.first() || self.has_given_up_first(observed);
+        let said = self.at == self.first() || self.has_given_up_first(&state);
         moved
             && said
             && observed.epoch >= self.membership.epoch()
@@ -298,7 +298,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let back = observed.members.iter().any(|(id, _)| self.peers.get(id).is_some_and(|peer| peer.cut.is_some()));
         let elsewhere = self.at != self.first();
-        if elsewhere && !self.has_given_up_first(observed) {
+        if elsewhere && !self.has_given_up_first(&state) {
             // A key that only a later relay knows would part this device from the group.
             return Err(Code::RelayUnreachable);
         }

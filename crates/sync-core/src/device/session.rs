@@ -256,7 +256,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         };
         let mut times =
             vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
-        times.extend([self.lines_due_at(), self.stall_at()]);
+        times.extend([self.lines_due_at(), self.stall_at(), self.parted_ask_at()]);
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
@@ -326,7 +326,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The relay has lost the group, or changes of it: the next connection begins with the group's state.
     pub(super) fn bring_state(&mut self) {
-        self.relay.has_group = false;
+        (self.relay.has_group, self.relay.strayed_from) = (false, None);
         self.relay_changed();
         self.events.push(Event::Disconnect { relay: self.at, code: Code::UnknownGroup, retry_after_ms: 0 });
     }
