@@ -288,3 +288,74 @@ fn a_device_starts_again_with_one_relay_away() {
     at_rest(&fleet);
     nothing_unusual(&fleet);
 }
+
+/// The group's relays, the other way round.
+fn turned(fleet: &Real) -> Vec<RelayAddress> {
+    fleet.addresses.iter().rev().cloned().collect()
+}
+
+#[test]
+fn a_relay_that_was_given_up_comes_back_onto_the_list() {
+    let mut fleet = real(3, 2);
+    fleet.push(0, "before");
+    fleet.pass(5_000);
+    fleet.power(0, false);
+    fleet.pass(1_000);
+    fleet.call(0, |device, now, rng| device.give_up_first_relay(now, rng).unwrap());
+    fleet.pass(20_000);
+    fleet.power(0, true);
+    let list = turned(&fleet);
+    fleet.call(1, |device, now, rng| device.set_relays(&list, now, rng).unwrap());
+    fleet.pass(60_000);
+    fleet.push(2, "after");
+    fleet.pass(60_000);
+    all_hold(&fleet, &["before", "after"]);
+    at_rest(&fleet);
+    // What it knows of them from before proves nothing.
+    nothing_unusual(&fleet);
+}
+
+#[test]
+fn a_list_that_waited_for_the_first_relay_gives_up_nothing() {
+    let mut fleet = real(2, 2);
+    let list = turned(&fleet);
+    fleet.line(1, 0, false);
+    fleet.pass(1_000);
+    // It waits at a device that does not reach the first relay, which another list makes the second meanwhile.
+    let own = fleet.addresses.clone();
+    fleet.call(0, |device, now, rng| device.set_relays(&list, now, rng).unwrap());
+    fleet.pass(20_000);
+    fleet.line(1, 0, true);
+    fleet.line(1, 1, false);
+    fleet.call(1, |device, now, rng| device.set_relays(&own, now, rng).unwrap());
+    fleet.pass(30_000);
+    assert_eq!(fleet.first_of(0), 1, "the first relay orders changes, and device 1 does not reach it");
+    fleet.line(1, 1, true);
+    fleet.pass(60_000);
+    assert_eq!((fleet.first_of(0), fleet.first_of(1)), (0, 0));
+    at_rest(&fleet);
+    nothing_unusual(&fleet);
+}
+
+#[test]
+fn the_branch_that_gave_up_the_other_ones_relay_counts() {
+    // The first device has the first relay order another list, and is gone before anybody hears of it but the third relay.
+    let mut fleet = real(2, 3);
+    let list = [2, 0, 1].map(|place: usize| fleet.addresses[place].clone());
+    fleet.line(1, 0, false);
+    fleet.line(1, 2, false);
+    fleet.line(0, 1, false);
+    fleet.pass(2_000);
+    fleet.call(0, |device, now, rng| device.set_relays(&list, now, rng).unwrap());
+    fleet.pass(20_000);
+    fleet.push(0, "in the branch that loses");
+    fleet.call(1, |device, now, rng| device.give_up_first_relay(now, rng).unwrap());
+    fleet.pass(20_000);
+    fleet.push(1, "in the branch that wins");
+    fleet.cut.clear();
+    fleet.pass(300_000);
+    all_hold(&fleet, &["in the branch that loses", "in the branch that wins"]);
+    let replaced = |device: usize| fleet.ships[device].events.iter().any(|e| matches!(e, Event::KeyReplaced { .. }));
+    assert_eq!((replaced(0), replaced(1)), (true, false));
+    assert_eq!(fleet.ships[0].device.epoch(), fleet.ships[1].device.epoch());
+}

@@ -387,6 +387,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.lead_by(self.first());
         }
         for relay in gone {
+            if self.session_of(relay).is_some() {
+                // It may come onto the list again before anybody else has ended the connection.
+                self.events.push(Event::Disconnect { relay, code: Code::Draining, retry_after_ms: 0 });
+            }
             self.lines.remove(&relay);
             self.dirty.insert(Key::Relay(relay));
         }

@@ -2,9 +2,9 @@
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
-use sync_rules::{Defence, Inspected};
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
+use sync_rules::{Defence, Inspected};
 use sync_types::envelope::Envelope;
 use sync_types::frame::{About, CopyCommits, Entry, EntryKind, FromRelay, Refused, ToRelay};
 use sync_types::{Code, Opaque, decode, limits};
@@ -446,8 +446,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return false;
         }
         (gone(self.first()) && (epoch > since || !stands(Defence::GivenUp)))
-            || from.filter(|from| own_way.is_some() && *from < epoch).is_some_and(|from| {
-                self.copies.range(from..epoch).any(|(_, copy)| gone(copy.first))
-            })
+            || from
+                .filter(|from| own_way.is_some() && *from < epoch)
+                .is_some_and(|from| self.copies.range(from..epoch).any(|(_, copy)| gone(copy.first)))
     }
 }

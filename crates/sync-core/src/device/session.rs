@@ -496,12 +496,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
     pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
         self.watch_clock(now);
-        if let Some(session) = &mut self.session {
-            if (1..=now).contains(&session.acknowledge_after)
-                && let Some(refused) = &self.relay.refused
-            {
-                self.sends.push(ToRelay::Reject(refused.reject.clone()));
-            }
+        if let Some(session) = &self.session
+            && (1..=now).contains(&session.acknowledge_after)
+            && let Some(refused) = &self.relay.refused
+        {
+            self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
         self.end_waits(now);
         self.take_repaired(now);
