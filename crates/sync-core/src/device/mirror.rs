@@ -393,6 +393,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Asks the relay that is looked at, which is not the first one.
     pub(super) fn ask_here(&mut self) {
         if self.identity.halted == 0
+            && stands(Defence::ShownOrders)
             && let Some(session) = self.session.as_mut().filter(|s| s.attached && !s.replacing.asked_here)
         {
             session.replacing.asked_here = true;

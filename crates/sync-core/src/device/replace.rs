@@ -326,7 +326,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The relay refused the commit, or to give the group's state.
     pub(super) fn replacement_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+        let again = self.identity.halted == 0 && code == Code::Provisional && self.has_several();
         let session = self.session_mut();
+        if again {
+            // Where the branches part is seen once that is final.
+            (session.replacing.asked, session.replacing.doubted) = (false, None);
+            session.replacing.ask_here_at = now + retry_ms.max(AGAIN_MS / 120);
+            return;
+        }
         // Whoever is out has nothing to ask for, as far as this relay goes.
         session.replacing.asked = matches!(code, Code::Removed | Code::NotMember);
         session.replacing.sent = false;

@@ -54,6 +54,7 @@ fn left_its_key(fleet: &Real, device: usize) -> bool {
 /// A member has each of two relays order another commit for the same epoch, the second one's first.
 fn branches() -> Seen {
     let mut fleet = Real::with(mls::crypto(), 3, 2);
+    let before = fleet.ships[0].device.epoch();
     let state = fleet.ships[2].disk.state[&Key::Membership].clone();
     let make = || {
         let mut own = Membership::load(mls::crypto(), &state).map_err(|e| e.to_string())?;
@@ -72,6 +73,7 @@ fn branches() -> Seen {
     fleet.pass(MINUTE);
     for device in 0..2 {
         harm(!left_its_key(&fleet, device), "a device goes over to the branch of one member")?;
+        harm(fleet.ships[device].device.epoch() >= before + 2, "the group cannot change any more")?;
     }
     harm(fleet.has(1, "one"), "the group does not go on")?;
     Ok("the first one's order counts")
