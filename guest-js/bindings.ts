@@ -70,6 +70,16 @@ export const commands = {
 };
 
 /* Types */
+/**  A device in an alert, as it was called when that happened. */
+export type AlertDevice = {
+	/**  What its id was. */
+	id: string,
+	/**  What it was called, once it had said a name. */
+	name: string | null,
+	/**  Whether it was this device. */
+	own: boolean,
+};
+
 /**  A backup that was written. */
 export type BackupInfo = {
 	/**  How many blobs it holds, as a decimal number. */
@@ -82,16 +92,6 @@ export type BackupInfo = {
 export type BackupProgress = {
 	/**  In hundredths. */
 	percent: number,
-};
-
-/**  A device in an alert, as it was called when that happened. */
-export type AlertDevice = {
-	/**  What its id was. */
-	id: string,
-	/**  What it was called, once it had said a name. */
-	name: string | null,
-	/**  Whether it was this device. */
-	own: boolean,
 };
 
 /**  What a command rejects with. */
@@ -316,8 +316,8 @@ export type SyncAlert = {
 	/**  Rises with each alert of this device: a decimal number. */
 	number: string,
 	/**
-	 *  `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`; or a warning: `cloned`, `change_failed`, `change_undone`,
-	 *  `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
+	 *  `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`, `recovered`, `kit_changed`, `relays_changed`,
+	 *  `history_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
 	 *  `history_lost`. More may follow.
 	 */
 	kind: string,
@@ -579,3 +579,4 @@ export type Trouble = {
 	/**  What to do, as a sentence. */
 	nextStep: string,
 };
+

@@ -7,235 +7,47 @@ import hashlib
 import hmac
 import json
 import pathlib
-import struct
 import sys
 import unicodedata
 import zlib
 
 import argon2.low_level
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import edwards25519
 import mlkem768
+from parts import (
+    PREFIX,
+    ApprovedParty,
+    Noise,
+    Party,
+    Reader,
+    bare,
+    each,
+    handshake,
+    hkdf,
+    hkdf_expand,
+    labelled,
+    nonce,
+    p256,
+    padme,
+    signed,
+    under_label,
+    vector,
+    xchacha_open,
+)
 
 HERE = pathlib.Path(__file__).parent
-PREFIX = "0ksync/1 "
 # The list of https://github.com/bitcoin/bips/blob/master/bip-0039/english.txt, as a file.
 BIP39_ENGLISH = "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda"
 
 
 def load(name):
     return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
-
-
-# --- the encoding: RFC 9420 section 2.1 ---------------------------------------------------------------------------------
-
-
-def varint(n):
-    for prefix, size in ((0, 1), (1, 2), (2, 4)):
-        if n < 1 << (8 * size - 2):
-            return (n | prefix << (8 * size - 2)).to_bytes(size, "big")
-    raise ValueError("too long")
-
-
-def vector(data):
-    return varint(len(data)) + data
-
-
-class Reader:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, n):
-        if self.at + n > len(self.data):
-            raise ValueError("it ends early")
-        self.at += n
-        return self.data[self.at - n : self.at]
-
-    def number(self, size):
-        return int.from_bytes(self.take(size), "big")
-
-    def varint(self):
-        first = self.number(1)
-        size = 1 << (first >> 6)
-        if size == 8:
-            raise ValueError("no such length")
-        n = int.from_bytes(bytes([first & 63]) + self.take(size - 1), "big")
-        if len(varint(n)) != size:
-            raise ValueError("a length in a longer form than needed")
-        return n
-
-    def vector(self):
-        return self.take(self.varint())
-
-    def rest(self):
-        return self.take(len(self.data) - self.at)
-
-    def end(self):
-        if self.at != len(self.data):
-            raise ValueError("bytes are left over")
-
-
-def each(data, read):
-    reader, out = Reader(data), []
-    while reader.at < len(data):
-        out.append(read(reader))
-    return out
-
-
-# --- hashes, signatures, keys -------------------------------------------------------------------------------------------
-
-
-def under_label(label, content):
-    return vector((PREFIX + label).encode()) + vector(content)
-
-
-def labelled(label, content):
-    return hashlib.sha256(under_label(label, content)).digest()
-
-
-def signed(public, label, content, signature):
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, under_label(label, content))
-        return True
-    except InvalidSignature:
-        return False
-
-
-def hkdf_expand(prk, info, length):
-    out, block, i = b"", b"", 1
-    while len(out) < length:
-        block = hmac.new(prk, block + info + bytes([i]), hashlib.sha256).digest()
-        out, i = out + block, i + 1
-    return out[:length]
-
-
-def hchacha20(key, nonce):
-    """draft-irtf-cfrg-xchacha-03, section 2.2."""
-    state = list(struct.unpack("<16I", b"expand 32-byte k" + key + nonce))
-
-    def quarter(a, b, c, d):
-        for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
-            state[x] = (state[x] + state[y]) & 0xFFFFFFFF
-            mixed = state[z] ^ state[x]
-            state[z] = (mixed << turn | mixed >> (32 - turn)) & 0xFFFFFFFF
-
-    for _ in range(10):
-        for i in range(4):
-            quarter(i, 4 + i, 8 + i, 12 + i)
-        for i in range(4):
-            quarter(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4)
-    return struct.pack("<8I", *state[:4], *state[12:])
-
-
-def xchacha_open(key, nonce, aad, sealed):
-    return ChaCha20Poly1305(hchacha20(key, nonce[:16])).decrypt(bytes(4) + nonce[16:], sealed, aad)
-
-
-def hkdf(chaining_key, material, count):
-    """HKDF of Noise, rev. 34, section 4.3."""
-    temporary = hmac.new(chaining_key, material, hashlib.sha256).digest()
-    out = hkdf_expand(temporary, b"", 32 * count)
-    return [out[32 * i : 32 * i + 32] for i in range(count)]
-
-
-def counted(n):
-    return bytes(4) + n.to_bytes(8, "little")
-
-
-class Noise:
-    """The symmetric state of Noise, rev. 34, section 5.2."""
-
-    def __init__(self, name, prologue):
-        self.h = self.ck = hashlib.sha256(name.encode()).digest()
-        self.mix_hash(prologue)
-
-    def mix_hash(self, data):
-        self.h = hashlib.sha256(self.h + data).digest()
-
-    def mix_key(self, material):
-        self.ck, self.key = hkdf(self.ck, material, 2)
-        self.n = 0
-
-    def mix_key_and_hash(self, material):
-        self.ck, hashed, self.key = hkdf(self.ck, material, 3)
-        self.mix_hash(hashed)
-        self.n = 0
-
-    def seal(self, plain):
-        sealed = ChaCha20Poly1305(self.key).encrypt(counted(self.n), plain, self.h)
-        self.n += 1
-        self.mix_hash(sealed)
-        return sealed
-
-
-class Party:
-    """The keys that a side of a pairing draws."""
-
-    def __init__(self, drawn):
-        reader = Reader(drawn)
-        self.static, static_seed = X25519PrivateKey.from_private_bytes(reader.take(32)), reader.take(64)
-        self.ephemeral, ephemeral_seed = X25519PrivateKey.from_private_bytes(reader.take(32)), reader.take(64)
-        self.encapsulations = [reader.take(32), reader.take(32)]
-        reader.end()
-        self.static_kem, self.ephemeral_kem = map(mlkem768.public_key, (static_seed, ephemeral_seed))
-
-    def encapsulate(self, key):
-        return mlkem768.encapsulate(key, self.encapsulations.pop(0))
-
-
-def bare(key):
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-
-
-def agree(key, other):
-    return key.exchange(X25519PublicKey.from_public_bytes(bare(other)))
-
-
-def handshake(noise, psk, i, r):
-    """hybridXXpsk0: the four messages of initiator and responder. Both sides' keys are known, so one state is enough."""
-
-    def e(party):
-        for key in (bare(party.ephemeral), party.ephemeral_kem):
-            noise.mix_hash(key)
-            noise.mix_key(key)
-        return bare(party.ephemeral) + party.ephemeral_kem
-
-    def s(party):
-        return noise.seal(bare(party.static)) + noise.seal(party.static_kem)
-
-    def skem(by, to):
-        ciphertext, shared = by.encapsulate(to.static_kem)
-        sealed = noise.seal(ciphertext)
-        noise.mix_key_and_hash(shared)
-        return sealed
-
-    noise.mix_key_and_hash(psk)
-    yield e(i) + noise.seal(b"")
-    ekem, shared = r.encapsulate(i.ephemeral_kem)
-    noise.mix_hash(ekem)
-    noise.mix_key(shared)
-    message = ekem + e(r)
-    noise.mix_key(agree(r.ephemeral, i.ephemeral))
-    message += s(r)
-    noise.mix_key(agree(r.static, i.ephemeral))
-    yield message + noise.seal(b"")
-    message = skem(i, r) + s(i)
-    noise.mix_key(agree(i.static, r.ephemeral))
-    yield message + noise.seal(b"")
-    yield skem(r, i) + noise.seal(b"")
-
-
-def padme(n):
-    if n <= 256:
-        return 256
-    exponent = n.bit_length() - 1
-    mask = (1 << (exponent - exponent.bit_length())) - 1
-    return (n + mask) & ~mask
 
 
 # --- formats ------------------------------------------------------------------------------------------------------------
@@ -327,10 +139,8 @@ def control_messages():
     control.end()
 
 
-@check
-def envelope():
-    data = load("envelope")
-    raw = {name: bytes.fromhex(data[name]) for name in data}
+def sealed_envelope(raw, suite):
+    """The parts of the envelope, after all that both suites have alike."""
     public = Ed25519PrivateKey.from_private_bytes(raw["signing_seed"]).public_key()
     public = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
     assert labelled("device id", public)[:16] == raw["sender"]
@@ -338,25 +148,45 @@ def envelope():
     header, ciphertext, signature = reader.take(99), reader.vector(), reader.rest()
     assert header == raw["header"] and len(signature) == 64
     fields = Reader(header)
-    assert (fields.number(1), fields.number(1), fields.number(1), fields.number(8)) == (1, 1, 1, 3)
+    assert (fields.number(1), fields.number(1), fields.number(1), fields.number(8)) == (1, suite, 1, 3)
     assert (fields.take(8), fields.take(16), fields.number(8)) == (b"\x88" * 8, raw["sender"], 2)
     assert fields.take(32) == b"\x99" * 32
-    nonce = fields.rest()
+    random = fields.rest()
     ct_hash = labelled("ciphertext", ciphertext)
     assert signed(public, "envelope", raw["group"] + header + ct_hash, signature)
     assert not signed(public, "envelope", bytes(32) + header + ct_hash, signature)
     assert labelled("envelope hash", header + ct_hash + signature) == raw["hash"]
-    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "data").encode() + raw["sender"], 32)
-    assert key == raw["sender_key"]
-    assert unpad(xchacha_open(key, nonce, raw["group"] + header, ciphertext)) == raw["plain"]
-    try:
-        xchacha_open(key, nonce, bytes(32) + header, ciphertext)
-        raise AssertionError("it opens for another group")
-    except InvalidTag:
-        pass
     body = Reader(raw["plain"])
     assert body.vector() == b""
     assert unpack(body.vector()) == load("bodies")["packed"]["blobs"]
+    return header, random, ciphertext
+
+
+def opens(raw, header, ciphertext, opened):
+    assert unpad(opened(raw["group"] + header, ciphertext)) == raw["plain"]
+    try:
+        opened(bytes(32) + header, ciphertext)
+        raise AssertionError("it opens for another group")
+    except InvalidTag:
+        pass
+
+
+@check
+def envelope():
+    raw = {name: bytes.fromhex(text) for name, text in load("envelope").items()}
+    header, random, ciphertext = sealed_envelope(raw, 1)
+    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "data").encode() + raw["sender"], 32)
+    assert key == raw["sender_key"]
+    opens(raw, header, ciphertext, lambda aad, sealed: xchacha_open(key, random, aad, sealed))
+
+
+@check
+def envelope_of_suite_2():
+    raw = {name: bytes.fromhex(text) for name, text in load("envelope-fips").items()}
+    header, random, ciphertext = sealed_envelope(raw, 2)
+    key = hkdf_expand(raw["epoch_secret"], (PREFIX + "envelope key").encode() + raw["sender"] + random[:12], 32)
+    assert (key, random[12:]) == (raw["envelope_key"], raw["nonce"])
+    opens(raw, header, ciphertext, lambda aad, sealed: AESGCM(key).decrypt(random[12:], sealed, aad))
 
 
 @check
@@ -390,7 +220,7 @@ def frames():
     for frame in data.values():
         assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     bare = {name: frame[4:] for name, frame in data.items()}
-    attach = b"\x01\x01" + b"\x11" * 32 + b"\x01" * 16 + (42).to_bytes(8, "big") + b"\x02" * 64
+    attach = b"\x01\x01\x01" + b"\x11" * 32 + b"\x01" * 16 + (42).to_bytes(8, "big") + b"\x02" * 64
     assert bare["attach"] == attach
     assert bare["push"] == b"\x03" + vector(vector(b"\x01\x02\x03") + vector(b"\x04"))
     assert bare["acknowledge"] == b"\x04" + (9).to_bytes(8, "big") + vector(b"")
@@ -436,7 +266,7 @@ def conversation(data, pairing, noise, messages, kinds):
     keys, sent, said = hkdf(noise.ck, b"", 2), [0, 0], []
     for message, sealed in messages:
         way = int(message["from"] == pairing["shows"])
-        plain = ChaCha20Poly1305(keys[way]).decrypt(counted(sent[way]), sealed[1:], b"")
+        plain = noise.cipher(keys[way]).decrypt(nonce(noise.cipher, sent[way]), sealed[1:], b"")
         sent[way] += 1
         content = plain.rstrip(b"\0")
         assert sealed[0] == 2 and len(plain) % 256 == 0 and len(plain) - len(content) < 256 and content[-1] == 0x80
@@ -458,17 +288,28 @@ def conversation(data, pairing, noise, messages, kinds):
 
 @check
 def pairings():
-    data = load("pairing")
+    over_links(load("pairing"), Party, False)
+
+
+@check
+def pairings_of_suite_2():
+    data = load("pairing-fips")
+    assert all(bytes.fromhex(pairing["link"]["bytes"])[1] == 2 for pairing in data["pairings"])
+    over_links(data, ApprovedParty, True)
+
+
+def over_links(data, party, is_recorded):
     for pairing in data["pairings"]:
         link, secret = (bytes.fromhex(pairing["link"][name]) for name in ("bytes", "secret"))
         drawn = bytes.fromhex(pairing["shower_random"])
         assert drawn[:32] == secret
-        shower, scanner = Party(drawn[32:]), Party(bytes.fromhex(pairing["scanner_random"]))
+        shower, scanner = party(drawn[32:]), party(bytes.fromhex(pairing["scanner_random"]))
         fingerprint = labelled("pairing keys", bare(shower.static) + shower.static_kem)
         assert fingerprint.hex() == pairing["link"]["fingerprint"]
         messages = [bytes.fromhex(message["bytes"]) for message in pairing["messages"]]
         noise = Noise(data["protocol"], link)
-        made = handshake(noise, labelled("pairing psk", secret), scanner, shower)
+        recorded = [message[2:] for message in messages[:4]] if is_recorded else None
+        made = handshake(noise, labelled("pairing psk", secret), scanner, shower, recorded)
         assert [bytes([1, n]) + message for n, message in enumerate(made, 1)] == messages[:4]
         code = int.from_bytes(labelled("pairing check code", noise.h)[:8], "big") % 10_000
         assert f"{code:04}" == pairing["check_code"]
@@ -630,17 +471,23 @@ def backup():
         reader.end()
 
 
-def kem_derive(ikm):
-    """RFC 9180, section 4, and the table of protocol.md, section 5: the public key."""
+def kem_derive(ikm, is_fips):
+    """RFC 9180, section 4 and 7.1.3, and the tables of protocol.md, section 5: the public key."""
     def extract(suite, label, material):
         return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
 
     prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
     seed = hashlib.shake_128(prk).digest(96)
-    info = (32).to_bytes(2, "big") + b"HPKE-v1" + b"KEM\x00\x20" + b"sk"
-    secret = hkdf_expand(seed[64:], info, 32)
-    x25519 = X25519PrivateKey.from_private_bytes(secret)
-    return mlkem768.public_key(seed[:64]) + bare(x25519)
+
+    def expand(suite, label):
+        return hkdf_expand(seed[64:], (32).to_bytes(2, "big") + b"HPKE-v1" + suite + label, 32)
+
+    if is_fips:
+        # The first candidate that is below the order: here that is always the first.
+        classical = p256(expand(b"KEM\x00\x10", b"candidate\x00"))
+    else:
+        classical = X25519PrivateKey.from_private_bytes(expand(b"KEM\x00\x20", b"sk"))
+    return mlkem768.public_key(seed[:64]) + bare(classical)
 
 
 @check
@@ -657,12 +504,13 @@ def recovery_kits():
             for label in ("recovery signing", "recovery mac", "recovery sealing")
         )
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        seal_key = bytes.fromhex(kit["seal_key"])
         assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
-        assert seal_key == kem_derive(ikm)
-        share = Reader(bytes.fromhex(kit["share"]))
-        assert (share.take(32), share.vector()) == (mac_key, seal_key)
-        assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
+        for held, is_fips in ((kit, False), (kit["fips"], True)):
+            seal_key = bytes.fromhex(held["seal_key"])
+            assert seal_key == kem_derive(ikm, is_fips)
+            share = Reader(bytes.fromhex(held["share"]))
+            assert (share.take(32), share.vector()) == (mac_key, seal_key)
+            assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
     # The last one's words for what it is asked.
     proof = data["proof"]
     reader = Reader(bytes.fromhex(proof["proof"]))

@@ -1,5 +1,5 @@
-"""ML-KEM-768 (FIPS 203), slow and plain: only what checking the vectors takes, which is public keys from seeds and
-encapsulation with given randomness. Not for secrets.
+"""ML-KEM-768 (FIPS 203), slow and plain: only what checking the vectors takes, which is public keys from seeds,
+encapsulation with given randomness, and opening of ciphertexts. Not for secrets.
 """
 
 import hashlib
@@ -96,6 +96,23 @@ def public_key(seed):
     e = [ntt(small(sigma, K + i)) for i in range(K)]
     t = [plus(inner(row, s), e[i]) for i, row in enumerate(matrix(rho))]
     return b"".join(encode(x, 12) for x in t) + rho
+
+
+def decompress(f, d):
+    return [(Q * x + (1 << d - 1)) >> d for x in f]
+
+
+def decapsulate(ciphertext, seed):
+    """The shared secret of a sound ciphertext for the seed d, z (algorithm 18); an altered one is an error here."""
+    _, sigma = halves(seed[:32] + bytes([K]))
+    s = [ntt(small(sigma, i)) for i in range(K)]
+    u = [ntt(decompress(decode(ciphertext[320 * i : 320 * i + 320], 10), 10)) for i in range(K)]
+    v = decompress(decode(ciphertext[320 * K :], 4), 4)
+    w = [(a - b) % Q for a, b in zip(v, ntt_inverse(inner(s, u)))]
+    again, shared = encapsulate(public_key(seed), encode(compress(w, 1), 1))
+    if again != ciphertext:
+        raise ValueError("the ciphertext is not for this key")
+    return shared
 
 
 def encapsulate(key, m):

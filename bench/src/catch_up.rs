@@ -82,7 +82,7 @@ async fn fetch(relay: &RelayProcess, config: &SyncConfig) -> Outcome<Measured> {
 }
 
 /// How many blobs of others are in the log.
-async fn log_length(client: &SyncClient) -> Outcome<usize> {
+pub(crate) async fn log_length(client: &SyncClient) -> Outcome<usize> {
     let (mut length, consumer) = (0, "bench");
     loop {
         let blobs = client.read(consumer, None, 10_000).await?;

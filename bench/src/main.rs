@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+mod bootstrap;
 mod catch_up;
 mod devices;
 mod disk;
+mod groups;
 mod memory;
 mod process;
 mod pushes;
@@ -33,7 +35,7 @@ struct Cli {
     /// Print the figures as one object of JSON
     #[arg(long)]
     json: bool,
-    /// Measure only these, 1 to 6, with a comma between them; the baselines are always measured
+    /// Measure only these, 1 to 7, with a comma between them; the baselines are always measured
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<u8>,
     /// The program of the relay [default: sync-relay beside this program]
@@ -46,15 +48,19 @@ struct Cli {
     role: Option<Role>,
 }
 
-/// What this program is when it helps itself, in a process of its own.
+/// What this program does instead; most of it to help itself, in a process of its own.
 #[derive(Subcommand)]
 enum Role {
+    /// Measure adding, removing and rotating at 2, 5, 20 and 50 devices instead
+    Groups,
     #[command(hide = true)]
     BareServer,
     #[command(hide = true)]
     BareClients { key: String, socket: String, count: usize },
     #[command(hide = true)]
     Devices { relay: String, count: usize, folder: PathBuf },
+    #[command(hide = true)]
+    Newcomer { relay: String, home: PathBuf, uri: String },
 }
 
 /// What bounds several figures, measured in the same run.
@@ -87,9 +93,11 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Outcome<()> {
     match cli.role {
+        Some(Role::Groups) => return groups::run(),
         Some(Role::BareServer) => return memory::bare_server().await,
         Some(Role::BareClients { key, socket, count }) => return memory::bare_clients(&key, &socket, count).await,
         Some(Role::Devices { relay, count, folder }) => return memory::attached_devices(&relay, count, &folder).await,
+        Some(Role::Newcomer { relay, home, uri }) => return bootstrap::newcomer(&relay, &home, &uri).await,
         None => {}
     }
     let own = std::env::current_exe()?;
@@ -122,6 +130,9 @@ async fn run(cli: Cli) -> Outcome<()> {
     }
     if wanted(6) {
         wire::run(&room("wire")?, &mut report).await?;
+    }
+    if wanted(7) {
+        bootstrap::run(&relay, &room("bootstrap")?, &mut report).await?;
     }
     report.print();
     Ok(())

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::Outcome;
@@ -39,9 +40,18 @@ impl Process {
 
     /// How much memory it has in use, in bytes (`VmRSS`).
     pub(crate) fn memory(&self) -> Outcome<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// How much it has had in use at most, in bytes (`VmHWM`).
+    pub(crate) fn peak_memory(&self) -> Outcome<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Outcome<u64> {
         let id = self.child.id().ok_or("the process is gone")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024)
     }
@@ -72,6 +82,7 @@ pub(crate) fn cpu_of(process: &str) -> Outcome<f64> {
 pub(crate) struct RelayProcess {
     pub(crate) process: Process,
     pub(crate) address: String,
+    http: String,
 }
 
 impl RelayProcess {
@@ -81,6 +92,19 @@ impl RelayProcess {
         let mut process = Process::start(program, &["serve", "--data", data, "--listen", any, "--http", any])?;
         let ready: serde_json::Value = serde_json::from_str(&process.line().await?)?;
         let address = ready["address"].as_str().ok_or("the relay said no address")?.to_owned();
-        Ok(Self { process, address })
+        let http = ready["http"].as_str().and_then(|url| url.strip_prefix("http://")).ok_or("the relay has no HTTP")?;
+        let http = http.trim_end_matches('/').to_owned();
+        Ok(Self { process, address, http })
+    }
+
+    /// How many bytes of envelopes it has accepted.
+    pub(crate) async fn accepted_bytes(&self) -> Outcome<f64> {
+        let mut stream = TcpStream::connect(&self.http).await?;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let line = answer.lines().find_map(|line| line.strip_prefix("ksync_accepted_bytes_total "));
+        Ok(line.ok_or("the relay does not say how much it has accepted")?.trim().parse()?)
     }
 }

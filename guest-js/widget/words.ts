@@ -17,6 +17,10 @@ const WORDS: Readonly<Record<string, Words>> = {
     what: "This is not a complete code",
     next: "A code is a number and three words. Compare it with the other device, and type it again: it has not been used up.",
   },
+  CODE_NOT_APPROVED: {
+    what: "This app pairs without codes",
+    next: "Scan the QR code of the other device, or copy its link and paste it here.",
+  },
   CODE_NEEDS_RELAY: {
     what: "Codes do not work here",
     next: "Scan the QR code of the other device, or copy its link and paste it here.",

@@ -16,6 +16,7 @@ mod config;
 mod consent;
 mod error;
 mod pages;
+mod pairing_types;
 mod pairings;
 mod qr;
 mod registry;

@@ -9,10 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::consent::{Consent, ConsentRequest};
 use crate::pages::Page;
+use crate::pairing_types::PairingStep;
 use crate::qr;
 use crate::registry::Task;
 use crate::state::Ksync;
-use crate::types::{Device, PairingStep};
+use crate::types::Device;
 
 /// A pairing that is open in a webview. It is given up with its page.
 #[derive(Debug)]

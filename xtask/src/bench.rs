@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::process::{build_release, program, run as run_program};
 use crate::{Failure, bench_app, setup};
 
-/// `cargo xtask bench …`; `app` is for windows, other arguments go to the benchmarks as they are.
+/// `cargo xtask bench …`; `app` is for windows, other arguments go to the benchmarks as they are, `groups` among them.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if args == ["app"] {
         return bench_app::run();

@@ -51,12 +51,16 @@ const COMMANDS: &[Command] = &[
         about: "two copies of the example app, side by side; --screenshot [FILE] pictures them instead",
         run: app::run,
     },
-    Command { name: "test", about: "install what is missing, then run every check and every test", run: test::run },
+    Command {
+        name: "test",
+        about: "install what is missing, then run every check and every test; --fips: in FIPS-approved algorithms",
+        run: test::run,
+    },
     Command { name: "lint", about: "formatting, lints, dependency arrows, licences, generated files", run: lint::run },
     Command { name: "gen", about: "write the generated files anew; --check only compares them", run: generate::run },
     Command {
         name: "bench",
-        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `app` for windows",
+        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `groups`; `app`",
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },

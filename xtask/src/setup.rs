@@ -56,6 +56,12 @@ const PACKAGES: &[Package] = &[
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
 ];
 
+/// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.
+const FOR_FIPS: &[Package] = &[
+    Package { name: "golang-go", sign: Program("go"), reason: "builds aws-lc's FIPS module" },
+    Package { name: "python3-pip", sign: Program("pip3"), reason: "installs a cmake that is new enough for it" },
+];
+
 struct Tool {
     name: &'static str,
     version: &'static str,
@@ -86,6 +92,19 @@ pub(crate) fn for_tests() -> Result<(), Failure> {
         return Ok(());
     }
     Err("the tests make networks of their own on this machine, which takes root: run `sudo -E env \"PATH=$PATH\" cargo xtask test`".to_owned())
+}
+
+/// What the tests want, and what aws-lc's FIPS module is built with.
+pub(crate) fn for_fips() -> Result<(), Failure> {
+    packages(PACKAGES)?;
+    packages(FOR_FIPS)?;
+    tools()?;
+    if on_path("cmake") {
+        println!("cmake is there");
+        return Ok(());
+    }
+    println!("missing: cmake (builds aws-lc's FIPS module)");
+    run(&mut program("pip3", &["install", "--quiet", "--break-system-packages", "cmake"]))
 }
 
 /// Only what the programs are built with.

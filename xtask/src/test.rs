@@ -1,4 +1,5 @@
-//! `test`: set-up, every check, every test. Exits 0 only if all of them passed.
+//! `test`: set-up, every check, every test. Exits 0 only if all of them passed. `test --fips`: the same tests in a build of
+//! FIPS-approved algorithms, beside CI.
 
 use crate::process::{cargo, program, tee};
 use crate::report::{Report, Tally};
@@ -7,8 +8,16 @@ use crate::{Failure, fuzz, generate, lint, no_arguments, setup, sim, web};
 /// How many simulated worlds one run of the tests plays through.
 const SEEDS: &str = "10000";
 
-/// `cargo xtask test`
+/// What `--fips` builds and tests. Windows are left out: a page does not see what its devices seal with, and `tauri` has no
+/// part in it.
+const FIPS: &[&str] =
+    &["sync-types", "sync-rules", "sync-core", "sync-sqlite", "sync-client", "sync-cli", "sync-sim", "sync-relay"];
+
+/// `cargo xtask test [--fips]`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    if args == ["--fips"] {
+        return run_fips();
+    }
     no_arguments(args)?;
     let mut report = Report::new();
     if report.step("set-up", || setup::for_tests().map(|()| Tally::NONE)) {
@@ -22,6 +31,22 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         report.step("fuzzing, briefly", || fuzz::briefly().map(|()| Tally::ONE));
     }
     report.finish()
+}
+
+fn run_fips() -> Result<(), Failure> {
+    let mut report = Report::new();
+    if report.step("set-up", || setup::for_fips().map(|()| Tally::NONE)) {
+        report.step("tests with FIPS-approved algorithms", fips_tests);
+    }
+    report.finish()
+}
+
+fn fips_tests() -> Result<Tally, Failure> {
+    let mut command = cargo(&["nextest", "run", "--no-fail-fast", "--cargo-quiet", "--features", "fips"]);
+    command.args(FIPS.iter().flat_map(|name| ["--package", name]));
+    // A folder of its own: every dependency that has cryptography in it is built differently.
+    command.args(["--target-dir", "target-fips"]);
+    counted(tee(generate::only_compare(&mut command))?, nextest_tally)
 }
 
 fn all_tests() -> Result<Tally, Failure> {

@@ -32,6 +32,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::CodeNeedsRelay
         | Code::KitInvalid
         | Code::KitNeedsRelay
+        | Code::CodeNotApproved
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
@@ -109,7 +110,7 @@ mod tests {
         (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
         (1, &["KEYCHAIN_MISSING", "VAULT_NEWER", "BACKUP_NEWER", "BACKUP_CANCELLED"]),
         (1, &["LAPSED"]),
-        (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "ADDRESS_INVALID"]),
+        (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "CODE_NOT_APPROVED", "ADDRESS_INVALID"]),
         (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT", "KIT_INVALID", "KIT_NEEDS_RELAY"]),
         (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
         (4, &["DRAINING", "RELAY_UNREACHABLE"]),

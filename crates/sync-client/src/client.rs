@@ -16,6 +16,7 @@ use crate::pairing;
 use crate::recovery::Recovery;
 use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
+use crate::transport::Pending;
 use crate::{
     Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
     ReceivedBlob, RecoveryWords, RelayState, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind,
@@ -58,8 +59,9 @@ impl SyncClient {
     pub async fn new(config: SyncConfig) -> Result<Self, SyncError> {
         config.check()?;
         let home = Home::take(&config.home_path()?)?;
-        let inner = engine::start(home, config).await?;
-        Ok(Self { inner: Arc::new(inner) })
+        // Of no named type: it is nested deeper than the compiler follows where an app's own futures come on top.
+        let starting: Pending<'_, _> = Box::pin(engine::start(home, config));
+        Ok(Self { inner: Arc::new(starting.await?) })
     }
 
     /// Whether a device has been made in this home.
@@ -424,7 +426,8 @@ impl SyncClient {
     ///
     /// # Errors
     /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`]. [`Code::CodeNeedsRelay`] if
-    /// [`InviteOptions::needs_code`] is set on a device that hosts its group's relay itself.
+    /// [`InviteOptions::needs_code`] is set on a device that hosts its group's relay itself, [`Code::CodeNotApproved`] if it is
+    /// set in a group of suite 2.
     pub async fn invite(&self, options: InviteOptions) -> Result<Pairing, SyncError> {
         let place = self.ask(|reply| Command::Meet { reply }).await?;
         Pairing::show(self.inner.clone(), Side::Member, place, options).await
@@ -433,7 +436,8 @@ impl SyncClient {
     /// Member: takes the link or the short code that a newcomer shows ([`SyncClient::join_show`]).
     ///
     /// # Errors
-    /// [`Code::LinkInvalid`], [`Code::CodeInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`];
+    /// [`Code::Suite`] for the link of a device that would found groups of another suite than this one's group is of: let this
+    /// device show the link then. [`Code::LinkInvalid`], [`Code::CodeInvalid`], [`Code::WrongApp`], [`Code::WrongSide`], [`Code::PairingExpired`];
     /// for a code as [`SyncClient::join`]; else as [`SyncClient::invite`].
     pub async fn take(&self, invitation: &str) -> Result<Pairing, SyncError> {
         let invitation = pairing::read(invitation)?;
@@ -463,7 +467,11 @@ impl SyncClient {
     /// [`Code::AccessDenied`] for one that another device hosts, where only members show links.
     pub async fn join_show(&self, relay: &RelayAddress, name: Option<&str>) -> Result<Pairing, SyncError> {
         let place = self.newcomers_place(name).await?;
-        let place = engine::MeetingPlace { relay: relay.clone(), codes: engine::Codes::Always, ..place };
+        let codes = match place.codes {
+            engine::Codes::NotApproved => engine::Codes::NotApproved,
+            _ => engine::Codes::Always,
+        };
+        let place = engine::MeetingPlace { relay: relay.clone(), codes, ..place };
         Pairing::show(self.inner.clone(), Side::Newcomer, place, InviteOptions::default()).await
     }
 
@@ -476,7 +484,7 @@ impl SyncClient {
         let invitation = invitation.map(pairing::read).transpose()?;
         let place = self.ask(|reply| Command::MayJoin { reply }).await?;
         match invitation {
-            Some(Invitation::Code(_)) if place.codes == engine::Codes::Never => Err(pairing::needs_relay()),
+            Some(Invitation::Code(_)) => pairing::check_codes(place.codes),
             _ => Ok(()),
         }
     }

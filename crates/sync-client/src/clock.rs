@@ -22,7 +22,7 @@ pub(crate) fn instant_of(at: u64) -> Instant {
     Instant::now() + Duration::from_millis(at.saturating_sub(now_ms()).min(LOOK_AGAIN_MS))
 }
 
-/// The system's randomness.
+/// The system's randomness; with the feature `fips` that of aws-lc's module, which is seeded from it.
 pub(crate) struct SystemRng;
 
 impl TryRng for SystemRng {
@@ -39,7 +39,11 @@ impl TryRng for SystemRng {
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        getrandom::fill(bytes).expect("a system without randomness can seal nothing; going on would be worse");
+        #[cfg(feature = "fips")]
+        let filled = aws_lc_rs::rand::fill(bytes);
+        #[cfg(not(feature = "fips"))]
+        let filled = getrandom::fill(bytes);
+        filled.expect("a system without randomness can seal nothing; going on would be worse");
         Ok(())
     }
 }

@@ -353,6 +353,7 @@ mod tests {
         ];
         let calm =
             Status { outbox: 0, unacknowledged: 0, wants_history: false, withheld: 0, trouble: None, ..status() };
+        let calm = Status { recovery_kit: false, ..calm };
         let mut titles = std::collections::BTreeSet::new();
         let mut explained = |finding: Finding, code| {
             assert_eq!(finding.code, Some(code), "{finding:?}");

@@ -7,6 +7,7 @@
 //! [`Device`] is a member of a group, [`Joining`] a newcomer between pairing and Welcome, [`pairing`] how it gets there,
 //! [`recovery`] how a device comes back when every other is lost, [`vault`] what of it lies on a disk.
 
+pub mod approved;
 pub mod device;
 pub mod event;
 pub mod membership;

@@ -145,6 +145,8 @@ pub enum Defence {
     ExpirePeer,
     /// A newcomer wants all that its sponsor had.
     Baseline,
+    /// An envelope is sealed by the suite of its group.
+    GroupSuite,
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
     /// The head of a vault file or a backup is authenticated with the key that it locks.
@@ -229,6 +231,7 @@ impl Defence {
         Self::ListenStep,
         Self::ExpirePeer,
         Self::Baseline,
+        Self::GroupSuite,
         Self::Counting,
         Self::LockedHead,
         Self::KdfBounds,

@@ -1,7 +1,7 @@
 //! Hashes with a label, so that a hash made for one purpose never stands for another.
 
+use aws_lc_rs::digest::{Context, SHA256};
 use mls_rs_codec::{MlsEncode, VarInt};
-use sha2::{Digest, Sha256};
 use sync_types::{DeviceId, LABEL_PREFIX};
 
 /// SHA-256 over the label, with [`LABEL_PREFIX`] in front, and the content, each behind its length (the shape of
@@ -24,7 +24,7 @@ pub fn device_id(public_key: &[u8; 32]) -> DeviceId {
 /// [`labelled`] for content that comes in parts.
 #[derive(Clone)]
 pub struct LabelledHasher {
-    inner: Sha256,
+    inner: Context,
     missing: usize,
 }
 
@@ -34,11 +34,11 @@ impl LabelledHasher {
     /// # Panics
     /// If `len` is 2³⁰ or more.
     pub fn new(label: &str, len: usize) -> Self {
-        let mut inner = Sha256::new();
-        inner.update(length(LABEL_PREFIX.len() + label.len()));
-        inner.update(LABEL_PREFIX);
-        inner.update(label);
-        inner.update(length(len));
+        let mut inner = Context::new(&SHA256);
+        inner.update(&length(LABEL_PREFIX.len() + label.len()));
+        inner.update(LABEL_PREFIX.as_bytes());
+        inner.update(label.as_bytes());
+        inner.update(&length(len));
         Self { inner, missing: len }
     }
 
@@ -57,7 +57,7 @@ impl LabelledHasher {
     /// If the parts are shorter than what was announced.
     pub fn finish(self) -> [u8; 32] {
         assert_eq!(self.missing, 0, "as much content as was announced");
-        self.inner.finalize().into()
+        self.inner.finish().as_ref().try_into().expect("SHA-256 gives 32 bytes")
     }
 }
 
@@ -68,8 +68,10 @@ pub(crate) fn length(len: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use aws_lc_rs::digest::digest;
     use sync_types::Opaque;
+
+    use super::*;
 
     #[test]
     fn the_shape_is_two_length_prefixed_vectors() {
@@ -77,7 +79,7 @@ mod tests {
             let content = vec![7; len];
             let mut bytes = sync_types::encode(&Opaque(b"0ksync/1 test".to_vec()));
             bytes.extend(sync_types::encode(&Opaque(content.clone())));
-            assert_eq!(labelled("test", &content), <[u8; 32]>::from(Sha256::digest(&bytes)));
+            assert_eq!(labelled("test", &content), digest(&SHA256, &bytes).as_ref());
         }
     }
 

@@ -5,6 +5,7 @@ mod commit;
 mod cut;
 mod identity;
 mod keys;
+mod provider;
 mod rules;
 pub(crate) mod tree;
 
@@ -13,6 +14,7 @@ pub use commit::{CommitMessage, NotACommit};
 pub use cut::cut;
 pub use identity::{Identity, InvalidIdentity, member, seated};
 pub use keys::check_keys;
+pub use provider::{Crypto, crypto};
 pub use rules::{Rules, Violation, judges, violation};
 
 use mls_rs::{
@@ -21,13 +23,29 @@ use mls_rs::{
     identity::basic::BasicCredential,
 };
 use mls_rs_core::{crypto::SignatureSecretKey, group::ProposalType, protocol_version::ProtocolVersion};
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
-use sync_types::settings::{BASELINE_EXTENSION, EXTERNAL_PROOF_PROPOSAL, SETTINGS_EXTENSION, Settings};
+use sync_types::Suite;
+use sync_types::settings::{
+    BASELINE_EXTENSION, EXTERNAL_PROOF_PROPOSAL, FIPS_CIPHER_SUITE, SETTINGS_EXTENSION, Settings,
+};
 
 use crate::SigningKey;
 
-/// The MLS cipher suite of [`sync_types::Suite::XWing`].
-pub const CIPHER_SUITE: CipherSuite = CipherSuite::ML_KEM_768_X25519;
+/// The MLS cipher suite of the groups that this build founds.
+pub const CIPHER_SUITE: CipherSuite = cipher_suite(Suite::FOUNDED);
+
+/// The MLS cipher suite of groups of this suite. Both numbers are of the range for private use: the first is mls-rs's own, the
+/// second ours, as nobody else has these parts together.
+pub const fn cipher_suite(suite: Suite) -> CipherSuite {
+    match suite {
+        Suite::XWing => CipherSuite::ML_KEM_768_X25519,
+        Suite::Fips => CipherSuite::new(FIPS_CIPHER_SUITE),
+    }
+}
+
+/// The suite of groups with this MLS cipher suite.
+pub fn suite_of(mls: CipherSuite) -> Option<Suite> {
+    [Suite::XWing, Suite::Fips].into_iter().find(|suite| cipher_suite(*suite) == mls)
+}
 
 /// The MLS version.
 pub const PROTOCOL_VERSION: ProtocolVersion = ProtocolVersion::MLS_10;
@@ -40,11 +58,6 @@ pub const BASELINE: ExtensionType = ExtensionType::new(BASELINE_EXTENSION);
 
 /// The proposal that every member declares, and that alone lets an external commit in.
 pub const EXTERNAL_PROOF: ProposalType = ProposalType::new(EXTERNAL_PROOF_PROPOSAL);
-
-/// The cryptography of real groups. It offers [`CIPHER_SUITE`] alone.
-pub fn crypto() -> AwsLcCryptoProvider {
-    AwsLcCryptoProvider::with_enabled_cipher_suites(vec![CIPHER_SUITE])
-}
 
 /// A signing key in the form that MLS providers take for Ed25519: the seed, then the public key.
 pub fn secret_key(key: &SigningKey) -> SignatureSecretKey {

@@ -13,13 +13,13 @@ use mls_rs::{
     group::{CommitEffect, CommitMessageDescription, ExportedTree, Node},
 };
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
-use sync_types::{Code, DeviceId, EntryHash, GroupId, limits, settings::Settings};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, limits, settings::Settings};
 
 use crate::Defence;
 use crate::defence::stands;
 use crate::mls::{
-    CIPHER_SUITE, CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut,
-    judges, seated, settings, tree,
+    CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut, judges, seated,
+    settings, suite_of, tree,
 };
 
 /// Follows groups by their public messages.
@@ -43,6 +43,8 @@ pub struct Observed {
     pub snapshot: Vec<u8>,
     /// The group.
     pub group: GroupId,
+    /// Its cipher suite, which it has for good.
+    pub suite: Suite,
     /// The epoch.
     pub epoch: u64,
     /// Who is in the group, with the Ed25519 public keys, in the order of the tree.
@@ -159,7 +161,7 @@ impl<P: CryptoProvider + Clone> Observer<P> {
 
     /// Checks the keys of a group's tree that were not there before.
     fn check_keys(&self, before: &[Option<Node>], group: &ExternalGroup<Config<P>>) -> Result<(), ObserveError> {
-        let suite = self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(ObserveError::Suite)?;
+        let suite = self.crypto.cipher_suite_provider(group.group_context().cipher_suite).ok_or(ObserveError::Suite)?;
         Ok(check_keys(&suite, before, tree(group)?.nodes())?)
     }
 
@@ -347,7 +349,7 @@ fn group_info_message(bytes: &[u8]) -> Result<MlsMessage, ObserveError> {
     if !tree.is_some_and(|tree| tree::is_bounded(&tree.extension_data) || !stands(Defence::Counting)) {
         return Err(ObserveError::NotAGroupInfo);
     }
-    if info.group_context().cipher_suite != CIPHER_SUITE {
+    if suite_of(info.group_context().cipher_suite).is_none() {
         return Err(ObserveError::Suite);
     }
     Ok(message)
@@ -369,6 +371,7 @@ fn observed<P: CryptoProvider + Clone>(group: &ExternalGroup<Config<P>>) -> Resu
     Ok(Observed {
         snapshot: group.snapshot().to_bytes().map_err(ObserveError::from)?,
         group: GroupId::from_slice(&context.group_id).ok_or(NotACommit::GroupId)?,
+        suite: suite_of(context.cipher_suite).ok_or(ObserveError::Suite)?,
         epoch: context.epoch,
         members,
         settings: settings(&context.extensions)?,

@@ -348,7 +348,7 @@ mod tests {
     use super::*;
     use sync_core::membership::{Change, Invitation, Membership, key_package};
     use sync_rules::{Observe, Observer};
-    use sync_types::{GroupId, settings::Settings};
+    use sync_types::{GroupId, Suite, settings::Settings};
 
     const NOW: u64 = 1_000_000_000_000;
 
@@ -357,11 +357,11 @@ mod tests {
         let (one, two) = (InsecureCrypto::from_seed(seed), InsecureCrypto::from_seed(seed + 1));
         let keys = [1, 2].map(|n| SigningKey::from_seed(&[n; 32]));
         let (group, observer) = (GroupId([3; 32]), Observer::new(InsecureCrypto::from_seed(0)));
-        let mut first = Membership::create(one, &keys[0], group, &Settings::default(), NOW).unwrap();
+        let mut first = Membership::create(one, Suite::FOUNDED, &keys[0], group, &Settings::default(), NOW).unwrap();
         let info = first.group_info().unwrap();
         let relay = observer.found(&info).unwrap();
 
-        let package = key_package(two.clone(), &keys[1], NOW).unwrap();
+        let package = key_package(two.clone(), Suite::FOUNDED, &keys[1], NOW).unwrap();
         let add = first.prepare(Change::Add(vec![package.message.clone()]), vec![], None, NOW).unwrap();
         let step = observer.process(&relay.snapshot, &add.commit, &add.group_info).unwrap();
         first.apply(&add.commit).unwrap();

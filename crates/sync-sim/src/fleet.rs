@@ -12,7 +12,7 @@ use sync_rules::{SigningKey, attach};
 use sync_types::body::Blob;
 use sync_types::frame::{Attach, FromRelay, Signature, ToRelay};
 use sync_types::settings::Settings;
-use sync_types::{BlobId, DeviceId, Opaque, RelayAddress, VERSION};
+use sync_types::{BlobId, DeviceId, Opaque, RelayAddress, Suite, VERSION};
 
 use crate::disk::Disk;
 use crate::relay::{ConnId, Out, Relay};
@@ -96,7 +96,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Fleet<P> {
         let relays = list.iter().map(|a| Opaque(a.to_string().into_bytes())).collect();
         let settings = Settings { app_id: b"fleet".to_vec(), relays, ..Settings::default() };
         let mut rng = fleet.rng();
-        let new = NewDevice { name: "device 0".into(), settings };
+        let new = NewDevice { name: "device 0".into(), suite: Suite::FOUNDED, settings };
         let device = Device::found(new, fleet.crypto.clone(), fleet.now, &mut rng).expect("a group can be founded");
         fleet.launch(device, rng);
         for _ in 1..devices {
@@ -123,7 +123,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Fleet<P> {
     pub(crate) fn add(&mut self) -> usize {
         let mut rng = self.rng();
         let name = format!("device {}", self.ships.len());
-        let made = Joining::new(self.crypto.clone(), self.now, &name, &mut rng);
+        let made = Joining::new(self.crypto.clone(), Suite::FOUNDED, self.now, &name, &mut rng);
         let (mut joining, package) = made.expect("a key package can be made");
         joining.take_offer(self.ships[0].device.offer(self.now));
         self.call(0, |device, now, rng| {
@@ -410,7 +410,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Fleet<P> {
         let (group, id) = (self.ships[device].device.group(), self.id(device));
         let proof = Signature(attach::prove(&self.key(device), group, &exporter(conn)));
         self.relays[relay].open(conn, exporter(conn));
-        let attach = ToRelay::Attach(Attach { version: VERSION, group, device: id, stored: 0, proof });
+        let attach = ToRelay::Attach(Attach { version: VERSION, suite: Suite::FOUNDED as u8, group, device: id, stored: 0, proof });
         let mut answers = Vec::new();
         for frame in [attach, frame] {
             self.wires.push_back(Wire::Up(relay, conn, frame));

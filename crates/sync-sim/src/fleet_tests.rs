@@ -6,7 +6,7 @@ use sync_types::{Code, RelayAddress};
 
 use crate::fleet::Fleet;
 
-type Real = Fleet<mls_rs_crypto_awslc::AwsLcCryptoProvider>;
+type Real = Fleet<sync_rules::mls::Crypto>;
 
 fn real(devices: usize, relays: usize) -> Real {
     Fleet::with(mls::crypto(), devices, relays)

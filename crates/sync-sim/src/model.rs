@@ -108,6 +108,11 @@ impl Group {
         self.members.iter().filter(|(_, m)| m.removed.is_none()).map(|(id, _)| *id)
     }
 
+    /// Whether anybody waits for what this sender puts into the log.
+    pub(crate) fn has_reader_beside(&self, sender: DeviceId) -> bool {
+        self.current().any(|device| device != sender && !self.lapsed.contains(&device))
+    }
+
     pub(crate) fn apply(&mut self, op: Op) {
         match op {
             Op::Founded(device) => {

@@ -1,6 +1,8 @@
 //! The relay of a simulated world: the real mailbox, sessions and store behind a group commit that can be cut short.
 
+mod inject;
 mod kits;
+mod lapse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,13 +10,10 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use mls_rs::CryptoProvider;
 use sync_relay::mailbox::{
-    Attachment, CommitContext, Decision, GroupState, Kit, Limits, NewEntries, Notice, Proof, Refusal, Stated,
-    Verifying, View,
+    Attachment, CommitContext, Decision, GroupState, Kit, Limits, Notice, Proof, Refusal, Stated, Verifying, View,
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
-use sync_relay::store::{
-    Bytes, EntriesQuery, EntryRow, GroupRows, IndexRow, MemoryStore, Store, StoreError, StoreFuture, Write,
-};
+use sync_relay::store::{EntriesQuery, EntryRow, GroupRows, MemoryStore, Store, StoreError, StoreFuture, Write};
 use sync_rules::Observer;
 use sync_types::frame::{About, Attach, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
@@ -23,8 +22,6 @@ use crate::crypto::InsecureCrypto;
 use crate::model::{self, Op};
 use crate::mutation::Mutation;
 use crate::watching::Watching;
-
-mod lapse;
 
 pub(crate) type ConnId = u64;
 
@@ -477,32 +474,6 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             client.session.handle_flushed();
             self.send_all(conn, frames);
         }
-    }
-
-    /// A hostile relay puts an entry of its own into the log. Only when nothing is on its way to the disk.
-    pub(crate) fn inject(&mut self, group: GroupId, kind: EntryKind, sender: DeviceId, bytes: &[u8]) -> bool {
-        if self.has_pending() {
-            return false;
-        }
-        let Some(mut rows) = self.load(group) else { return false };
-        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        rows.counters.newest += 1;
-        rows.counters.entries += 1;
-        rows.counters.bytes += u64::from(size);
-        let (cursor, counters) = (rows.counters.newest, rows.counters);
-        rows.index.push(IndexRow { cursor, kind, sender, size });
-        let entry = EntryRow { cursor, kind, sender, bytes: Bytes::from(bytes) };
-        // Nothing is to be learned from an entry that is no envelope.
-        rows.settled = cursor;
-        let mut writes: Vec<Write> = rows.heads.iter().map(|head| Write::PutHead(group, head.clone())).collect();
-        writes.extend([Write::AppendEntries(group, vec![entry]), Write::SetCounters(group, counters)]);
-        if self.groups.contains_key(&group) {
-            self.groups.insert(group, GroupState::from_rows(rows));
-        }
-        let notices = vec![Notice::NewEntries(NewEntries::one(cursor))];
-        let decision = Decision { writes, notices, ..Decision::default() };
-        self.decided(None, group, About::Session, decision, Some(Op::Injected { kind, sender }));
-        true
     }
 
     fn load(&self, group: GroupId) -> Option<GroupRows> {

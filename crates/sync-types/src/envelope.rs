@@ -41,7 +41,7 @@ pub struct Header {
     pub seq: u64,
     /// The hash of the sender's envelope before; zero in the first and in ephemeral ones.
     pub previous: EntryHash,
-    /// A fresh random nonce of XChaCha20-Poly1305.
+    /// Fresh random bytes: the nonce of XChaCha20-Poly1305; in suite 2 half of them for a key of its own, half as GCM's nonce.
     pub nonce: [u8; 24],
 }
 

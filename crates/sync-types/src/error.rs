@@ -60,7 +60,7 @@ codes! {
     /// The other side speaks another protocol version.
     Version = 2, "VERSION", Person, "Update the app on both devices, or the relay, to the same major version.";
     /// The group or the link uses a cipher suite that this build does not have.
-    Suite = 3, "SUITE", Person, "Use a build with the group's cipher suite.";
+    Suite = 3, "SUITE", Person, "Use a build with the group's cipher suite. If both have it, let the device that is in the group show the link.";
     /// A failure inside the software.
     Internal = 4, "INTERNAL", Device, "Try again. If it stays, report it: this is a bug.";
 
@@ -124,6 +124,9 @@ codes! {
 
     /// This device was away for so long that the relay kept nothing for it but changes of the group.
     Lapsed = 45, "LAPSED", Device, "This device was away for long. It fetches what it missed from the others by itself: keep it and another device online.";
+
+    /// A short code was asked for in a group of FIPS-approved algorithms, or in a build that has no others.
+    CodeNotApproved = 46, "CODE_NOT_APPROVED", Caller, "Use the link or the QR: short codes stand on SPAKE2, which FIPS does not approve.";
 
     /// A link that is no pairing link, is damaged or is cut short.
     LinkInvalid = 50, "LINK_INVALID", Person, "Copy the whole link, from KSYNC: to its end, or scan the QR again.";

@@ -110,6 +110,8 @@ pub enum FromRelay {
 pub struct Attach {
     /// [`crate::VERSION`].
     pub version: u8,
+    /// The group's cipher suite.
+    pub suite: u8,
     /// The group.
     pub group: GroupId,
     /// Who attaches.

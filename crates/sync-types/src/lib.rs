@@ -34,15 +34,30 @@ pub const VERSION: u8 = 1;
 pub enum Suite {
     /// MLS with X-Wing (ML-KEM-768 and X25519), envelopes with XChaCha20-Poly1305, SHA-256, Ed25519.
     XWing = 1,
+    /// FIPS-approved algorithms: MLS with ML-KEM-768 and P-256, envelopes with AES-256-GCM, SHA-256, Ed25519, all of aws-lc.
+    Fips = 2,
 }
 
 impl Suite {
+    /// The suite of the groups that this build founds: 2 with the feature `fips`, otherwise 1.
+    pub const FOUNDED: Self = if cfg!(feature = "fips") { Self::Fips } else { Self::XWing };
+
+    /// The suites that devices of this build take part in: with the feature `fips`, none of algorithms that are not approved.
+    /// Relays, which hold no keys, follow groups of any.
+    pub const OURS: &'static [Self] = if cfg!(feature = "fips") { &[Self::Fips] } else { &[Self::XWing, Self::Fips] };
+
     /// The suite that stands behind a number on the wire, or [`Code::Suite`].
     pub fn from_wire(number: u8) -> Result<Self, Code> {
         match number {
             1 => Ok(Self::XWing),
+            2 => Ok(Self::Fips),
             _ => Err(Code::Suite),
         }
+    }
+
+    /// Whether devices of this build take part in groups of this suite.
+    pub fn is_ours(self) -> bool {
+        Self::OURS.contains(&self)
     }
 }
 

@@ -15,6 +15,9 @@ pub const BASELINE_EXTENSION: u16 = 0xf0c6;
 /// [`crate::frame::ExternalProof`]. Every member declares it from the first day.
 pub const EXTERNAL_PROOF_PROPOSAL: u16 = 0xf0c7;
 
+/// The number of the MLS cipher suite of [`crate::Suite::Fips`] (private use, RFC 9420 §17.1).
+pub const FIPS_CIPHER_SUITE: u16 = 0xf0c2;
+
 /// Settings that every member of a group agrees on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Settings {

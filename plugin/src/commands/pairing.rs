@@ -8,8 +8,8 @@ use tauri::{Runtime, Webview};
 
 use super::{App, Done};
 use crate::consent::ConsentRequest;
+use crate::pairing_types::PairingStep;
 use crate::pairings::{self, Answer, Side};
-use crate::types::PairingStep;
 
 /// Member: shows a link and a short code for a newcomer, or takes one that a newcomer shows. Gives the pairing's number.
 #[tauri::command]

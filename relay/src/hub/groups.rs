@@ -194,7 +194,7 @@ mod tests {
     fn state(group: GroupId) -> Place {
         let row = GroupRow {
             group,
-            suite: Suite::XWing,
+            suite: Suite::FOUNDED,
             epoch: 0,
             snapshot: Bytes::from([]),
             group_info: Bytes::from([]),

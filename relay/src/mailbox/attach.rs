@@ -70,7 +70,7 @@ impl GroupState {
         let observed = state_of(observe, request, proof, group_info)?;
         let group = GroupRow {
             group: observed.group,
-            suite: Suite::XWing,
+            suite: observed.suite,
             epoch: observed.epoch,
             snapshot: Bytes::from(observed.snapshot),
             group_info: Bytes::from(group_info),
@@ -117,6 +117,9 @@ impl GroupState {
         let mut decision = Decision::default();
         if self.current_member(request.device, About::Session).is_ok() && self.group.provisional.is_none() {
             let observed = state_of(observe, request, proof, group_info)?;
+            if observed.suite != self.group.suite {
+                return Err(Refusal::new(About::Session, Code::Suite, "the group is of another cipher suite"));
+            }
             if observed.epoch > self.group.epoch {
                 self.raise(observed, group_info, now_ms, &mut decision);
             }
@@ -191,7 +194,8 @@ impl GroupState {
 
     /// Attaches a member, or a former member for the commits up to its removal. Changes nothing.
     ///
-    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `PROTOCOL` for a cursor of
+    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `SUITE` for another suite than the
+    /// group's, `PROTOCOL` for a cursor of
     /// 2⁶³ and more, and `UNKNOWN_GROUP` when the device has stored more than this relay ever had: then it may come with
     /// [`GroupState::create_again`].
     pub fn attach(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
@@ -199,6 +203,7 @@ impl GroupState {
         let member = self.members.get(&request.device).ok_or_else(stranger)?;
         let view = self.view(request.device).ok_or_else(stranger)?;
         check_proof(&member.key, request, proof)?;
+        check_suite(self.group.suite, request)?;
         if request.stored > NUMBER_MAX {
             return Err(Refusal::new(About::Session, Code::Protocol, "the stored cursor is out of range"));
         }
@@ -279,7 +284,16 @@ fn state_of(observe: &dyn Observe, request: &Attach, proof: &Proof, group_info: 
     }
     let key = observed.key_of(request.device).ok_or(refuse(Code::Protocol, "the GroupInfo is without this device"))?;
     check_proof(key, request, proof)?;
+    check_suite(observed.suite, request)?;
     Ok(observed)
+}
+
+/// A device that takes its group for one of another suite has been led astray, or leads.
+fn check_suite(suite: Suite, request: &Attach) -> Result<(), Refusal> {
+    if request.suite == suite as u8 {
+        return Ok(());
+    }
+    Err(Refusal::new(About::Session, Code::Suite, "the group is of another cipher suite"))
 }
 
 fn check_proof(key: &[u8; 32], request: &Attach, proof: &Proof) -> Result<(), Refusal> {

@@ -5,16 +5,22 @@ use std::sync::Arc;
 
 use iroh::Endpoint;
 use iroh::endpoint::{BindError, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use sync_types::{ALPN, Code};
 
 use crate::config::ServerLimits;
 use crate::{Identity, StartError};
 
-/// aws-lc with the hybrid post-quantum key exchange first.
+/// aws-lc with the hybrid post-quantum key exchanges first. With the feature `fips` there are no others, and the one over P-256
+/// comes first.
 pub fn crypto_provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
-    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519];
+    provider.kx_groups = if cfg!(feature = "fips") {
+        vec![kx_group::SECP256R1MLKEM768, kx_group::X25519MLKEM768]
+    } else {
+        vec![kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768, kx_group::X25519]
+    };
     Arc::new(provider)
 }
 

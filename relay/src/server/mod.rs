@@ -156,7 +156,7 @@ impl Relay {
         };
         let hub = Hub::start(Parts {
             store: store.clone(),
-            observe: Arc::new(Observer::new(sync_rules::mls::crypto())),
+            observe: Arc::new(Observer::new(sync_rules::mls::Crypto::every())),
             metrics: metrics.clone(),
             access: config.access.clone(),
             limits: config.limits.clone(),

@@ -365,7 +365,7 @@ fn bytes(fill: u8, len: usize) -> Bytes {
 fn group_row(group: GroupId) -> GroupRow {
     GroupRow {
         group,
-        suite: Suite::XWing,
+        suite: Suite::FOUNDED,
         epoch: 4,
         snapshot: bytes(1, 300),
         group_info: bytes(2, 200),

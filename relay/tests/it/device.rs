@@ -114,7 +114,7 @@ impl Wire {
 
 /// The header of the envelope behind this number and hash.
 pub fn chained(sender: DeviceId, epoch: u64, seq: u64, previous: EntryHash) -> Header {
-    let (version, suite, class) = (VERSION, Suite::XWing as u8, Class::Data);
+    let (version, suite, class) = (VERSION, Suite::FOUNDED as u8, Class::Data);
     Header { version, suite, class, epoch, epoch_tag: [0; 8], sender, seq: seq + 1, previous, nonce: [0; 24] }
 }
 
@@ -143,7 +143,7 @@ pub fn stated(key: &SigningKey, group: GroupId, frontier: Vec<Reached>, holes: V
 /// Asks to be attached.
 pub fn attach_request(key: &SigningKey, group: GroupId, exporter: &[u8; 32], stored: u64) -> Attach {
     let proof = Signature(attach::prove(key, group, exporter));
-    Attach { version: VERSION, group, device: key.device_id(), stored, proof }
+    Attach { version: VERSION, suite: Suite::FOUNDED as u8, group, device: key.device_id(), stored, proof }
 }
 
 /// A device with its chain.

@@ -80,6 +80,7 @@ fn bad_envelopes_are_refused_one_by_one() {
         ("ephemeral", Code::Protocol, sealed(&a.presence())),
         ("version", Code::Version, sealed(&Header { version: 2, ..next.clone() })),
         ("suite", Code::Suite, sealed(&Header { suite: 7, ..next.clone() })),
+        ("the other suite", Code::Suite, sealed(&Header { suite: 3 - next.suite, ..next.clone() })),
         ("stranger", Code::NotMember, c.seal_as(&Header { seq: 1, ..c.header() }, 1, 272).0),
         ("gap", Code::BrokenChain, sealed(&Header { seq: 3, ..next.clone() })),
         ("wrong previous", Code::BrokenChain, sealed(&Header { previous: EntryHash([1; 32]), ..next.clone() })),

@@ -105,12 +105,21 @@ async fn the_key_exchange_is_hybrid_post_quantum() {
     let relay = Relay::start(RelayConfig { listen: Some(([127, 0, 0, 1], 0).into()), ..RelayConfig::in_memory() })
         .await
         .unwrap();
-    // A device that offers nothing else connects.
-    let mut only = (*crypto_provider()).clone();
-    only.kx_groups = vec![kx_group::X25519MLKEM768];
-    Quic::connect_with(&relay, Arc::new(only)).await.unwrap();
+    // A device that offers nothing else connects, whichever of the two it has: one of FIPS-approved algorithms prefers P-256.
+    for group in [kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768] {
+        let mut only = (*crypto_provider()).clone();
+        only.kx_groups = vec![group];
+        Quic::connect_with(&relay, Arc::new(only)).await.unwrap();
+    }
     // And one that offers more still gets it: the first of the relay's and the device's list.
-    assert_eq!(crypto_provider().kx_groups[0].name(), NamedGroup::X25519MLKEM768);
+    let first = crypto_provider().kx_groups[0].name();
+    let wanted = if cfg!(feature = "fips") { NamedGroup::secp256r1MLKEM768 } else { NamedGroup::X25519MLKEM768 };
+    assert_eq!(first, wanted);
+    assert_eq!(
+        crypto_provider().fips(),
+        cfg!(feature = "fips"),
+        "with the feature, everything is of aws-lc's FIPS module"
+    );
     let mut classical = (*crypto_provider()).clone();
     classical.kx_groups = vec![kx_group::SECP256R1];
     let refused = tokio::time::timeout(Duration::from_secs(20), Quic::connect_with(&relay, Arc::new(classical))).await;

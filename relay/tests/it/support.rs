@@ -18,7 +18,7 @@ use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Envelope, Header};
 use sync_types::frame::{Acknowledge, Attach, Commit, CopyCommits, Cut, FromRelay, Reject, Signature, WelcomeFor};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, encode};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, Suite, encode};
 
 use crate::device::{attach_request, chained, ephemeral, sealed, stated};
 
@@ -145,7 +145,14 @@ fn observed(bytes: &[u8]) -> Result<Observed, ObserveError> {
     let epoch = u64::from_be_bytes(bytes[32..40].try_into().unwrap());
     let member = |m: &[u8]| (DeviceId::from_slice(&m[..16]).unwrap(), m[16..].try_into().unwrap());
     let members = bytes[40..].chunks(48).map(member).collect();
-    Ok(Observed { snapshot: bytes.to_vec(), group, epoch, members, settings: Settings::default() })
+    Ok(Observed {
+        snapshot: bytes.to_vec(),
+        group,
+        suite: Suite::FOUNDED,
+        epoch,
+        members,
+        settings: Settings::default(),
+    })
 }
 
 impl Observe for FakeObserve {

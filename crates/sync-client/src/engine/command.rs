@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
 use sync_core::vault::backup::{Entry, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, RelayAddress};
+use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Suite};
 use tokio::sync::oneshot;
 
 use super::Crypto;
@@ -130,6 +130,8 @@ pub(crate) struct MeetingPlace {
     pub(crate) relay: RelayAddress,
     /// Whether a short code leads there.
     pub(crate) codes: Codes,
+    /// The group's suite; before there is a group, that of those founded here.
+    pub(crate) suite: Suite,
     /// This device's name.
     pub(crate) name: String,
 }
@@ -137,6 +139,8 @@ pub(crate) struct MeetingPlace {
 /// What a short code is good for. It says a number at a relay, and does not say which relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codes {
+    /// Nothing: the group is of suite 2, or this build has no other.
+    NotApproved,
     /// Nothing: the relay is a member's own.
     Never,
     /// Something to those who were told the relay's address, as this device was by a link.

@@ -4,7 +4,7 @@ use sync_core::recovery::RecoveryKit;
 use sync_core::store::Write;
 use sync_core::{Device, NewDevice};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{Code, GroupId, Opaque, RelayAddress};
+use sync_types::{Code, GroupId, Opaque, RelayAddress, Suite};
 
 use super::hosting::Port;
 use super::setup;
@@ -52,7 +52,7 @@ impl Engine {
             history,
             ..Settings::default()
         };
-        let new = NewDevice { name: self.name.clone(), settings };
+        let new = NewDevice { name: self.name.clone(), suite: Suite::FOUNDED, settings };
         Device::found_with(new, kit, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
     }
 
@@ -80,21 +80,27 @@ impl Engine {
 
     pub(super) async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
         self.ensure_device(now).await?;
-        self.sponsor()?;
+        let suite = self.sponsor()?.suite();
         let relay = self.relay_now().await?;
         self.nudge();
         let codes = match self.relay {
+            _ if suite == Suite::Fips => Codes::NotApproved,
             _ if self.hosting.is(&relay) => Codes::Never,
             RelayAddress::Embedded => Codes::OnDemand,
             _ => Codes::Always,
         };
-        Ok(MeetingPlace { relay, codes, name: self.name.clone() })
+        Ok(MeetingPlace { relay, codes, suite, name: self.name.clone() })
     }
 
     /// Where a device that is to join a group meets whoever shows it a short code; a link says so itself.
     pub(super) fn newcomers_place(&self) -> MeetingPlace {
-        let codes = if self.relay == RelayAddress::Embedded { Codes::Never } else { Codes::Always };
-        MeetingPlace { relay: self.relay.clone(), codes, name: self.name.clone() }
+        let suite = Suite::FOUNDED;
+        let codes = match self.relay {
+            _ if suite == Suite::Fips => Codes::NotApproved,
+            RelayAddress::Embedded => Codes::Never,
+            _ => Codes::Always,
+        };
+        MeetingPlace { relay: self.relay.clone(), codes, suite, name: self.name.clone() }
     }
 
     /// The device, if it can take another one in.

@@ -26,7 +26,6 @@ mod turn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use sync_core::{Device, Joining, RelayId};
 use sync_sqlite::Forward;
 use sync_types::{DeviceId, GroupId, RelayAddress, limits};
@@ -48,7 +47,7 @@ use connection::{Net, Wire};
 use hosting::Hosting;
 
 /// The cryptography of real groups.
-pub(crate) type Crypto = AwsLcCryptoProvider;
+pub(crate) type Crypto = sync_rules::mls::Crypto;
 
 /// How many inputs one turn takes at the most, so that callers are answered in between.
 const TURN_INPUTS: usize = 1_024;

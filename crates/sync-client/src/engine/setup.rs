@@ -137,7 +137,7 @@ pub(super) async fn load(store: &mut Store) -> Result<Loaded, SyncError> {
     let rows = store.load().await?;
     let crypto = sync_rules::mls::crypto();
     let joining = rows.iter().find(|(key, _)| *key == Key::Joining);
-    let joining = joining.map(|(_, bytes)| Joining::from_bytes(bytes, crypto.clone())).transpose().map_err(failed)?;
+    let joining = joining.map(|(_, bytes)| Joining::from_bytes(bytes, crypto)).transpose().map_err(failed)?;
     let device = Device::load(rows, crypto).map_err(failed)?;
     Ok(Loaded { device, joining })
 }

@@ -248,8 +248,9 @@ impl Driver {
             }
             Output::NeedKeyPackage { time_ms } => {
                 let crypto = sync_rules::mls::crypto();
+                let suite = self.meeting.machine.suite();
                 let (joining, key_package) =
-                    Joining::new(crypto, time_ms, &self.name, &mut SystemRng).map_err(core_failed)?;
+                    Joining::new(crypto, suite, time_ms, &self.name, &mut SystemRng).map_err(core_failed)?;
                 self.joining = Some(Box::new(joining));
                 self.meeting.machine.key_package(key_package, &self.name, self.inner.start.now_ms()).map_err(failed)?;
             }

@@ -85,14 +85,16 @@ impl Pairing {
         options: InviteOptions,
     ) -> Result<Self, SyncError> {
         let InviteOptions { ttl, needs_code } = options;
-        if needs_code && place.codes == Codes::Never {
-            return Err(needs_relay());
+        if needs_code {
+            check_codes(place.codes)?;
         }
         let wants_code = needs_code || place.codes == Codes::Always;
         let start = &inner.start;
         let resolved = start.dialer.resolve(&place.relay).await?;
         let hint = resolved.hint(&place.relay);
-        let machine = Machine::show(side, &start.app_id, hint, ttl, &mut SystemRng, start.now_ms()).map_err(failed)?;
+        let now = start.now_ms();
+        let machine =
+            Machine::show(side, place.suite, &start.app_id, hint, ttl, &mut SystemRng, now).map_err(failed)?;
         let link = machine.link().ok_or_else(|| SyncError::new(Code::Internal, "a link was drawn and is not there"))?;
         let uri = link.to_text().map_err(|e| SyncError::new(e.code(), e.to_string()))?;
         let expires_at = link.expires_at.into();
@@ -128,6 +130,9 @@ impl Pairing {
         let start = &inner.start;
         let meeting = match invitation {
             Invitation::Link(link) => {
+                if side == Side::Member && link.suite != place.suite {
+                    return Err(failed(PairingError::Suite(link.suite as u8)));
+                }
                 let relay = match (&link.relay.kind, link.relay.address()) {
                     (RelayKind::Embedded, _) => RelayAddress::Pinned {
                         endpoint: link.relay.endpoint,
@@ -139,8 +144,10 @@ impl Pairing {
                 let machine = Machine::scan(*link, side, &start.app_id, &mut SystemRng).map_err(failed)?;
                 Meeting::over_link(&inner, &relay, machine, false, PAIRING_TTL).await?
             }
-            Invitation::Code(_) if place.codes == Codes::Never => return Err(needs_relay()),
-            Invitation::Code(code) => Meeting::type_code(start, &place.relay, side, code).await?,
+            Invitation::Code(code) => {
+                check_codes(place.codes)?;
+                Meeting::type_code(start, &place.relay, side, code).await?
+            }
         };
         Ok(Self::begin(inner, place.name, meeting, None, None))
     }
@@ -168,9 +175,16 @@ pub(crate) fn read(text: &str) -> Result<Invitation, SyncError> {
     text.parse::<Invitation>().map_err(|e| SyncError::new(e.code(), e.to_string()))
 }
 
-/// There is no relay that both devices would know without a link.
-pub(crate) fn needs_relay() -> SyncError {
-    SyncError::new(Code::CodeNeedsRelay, "a short code works only where both devices have the address of one relay")
+/// Why a short code is good for nothing here, if it is.
+pub(crate) fn check_codes(codes: Codes) -> Result<(), SyncError> {
+    match codes {
+        Codes::NotApproved => Err(failed(PairingError::NoCodes)),
+        Codes::Never => {
+            let message = "a short code works only where both devices have the address of one relay";
+            Err(SyncError::new(Code::CodeNeedsRelay, message))
+        }
+        Codes::OnDemand | Codes::Always => Ok(()),
+    }
 }
 
 /// A failure of the machine as its caller sees it.

@@ -23,7 +23,7 @@ pub(crate) use resolve::{Resolved, Resolver};
 /// The label of the TLS exporter (RFC 8446 §7.5) that attach proofs are made from. Its context is empty.
 const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach exporter";
 
-/// A future that a trait's method returns.
+/// A future of no named type: what a trait's method returns, or what is nested too deep for a compiler.
 pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, SyncError>> + Send + 'a>>;
 
 /// A stream to a relay.

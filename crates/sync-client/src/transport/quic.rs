@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use iroh::endpoint::{NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, presets};
 use iroh::{Endpoint, EndpointAddr, PublicKey, SecretKey};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use sync_types::{ALPN, Code};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -25,10 +26,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// After so many failures in a row the endpoint itself is suspected: it can die with a network interface.
 const SUSPECT: u32 = 3;
 
-/// aws-lc with the hybrid post-quantum key exchange first.
+/// aws-lc with the hybrid post-quantum key exchanges first. With the feature `fips` there are no others, and the one over P-256
+/// comes first.
 pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
-    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519];
+    provider.kx_groups = if cfg!(feature = "fips") {
+        vec![kx_group::SECP256R1MLKEM768, kx_group::X25519MLKEM768]
+    } else {
+        vec![kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768, kx_group::X25519]
+    };
     Arc::new(provider)
 }
 

@@ -80,5 +80,5 @@ async fn a_removed_device_is_told_by_whom() {
     let b = world.device("b").await;
     let removed = alert(&b, AlertKind::Removed, Some("b")).await;
     assert_eq!((removed.text().as_str(), removed.code), ("«a» removed this device.", Some(Code::Removed)));
-    assert!(!removed.seen && removed.next_step().contains("reset"));
+    assert!(!removed.seen && removed.next_step().contains("pair it again"));
 }

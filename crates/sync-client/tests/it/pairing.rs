@@ -269,3 +269,17 @@ async fn a_device_that_takes_up_its_own_invite_adds_nobody() {
     pair(&a, &b).await;
     assert_eq!(a.devices().await.unwrap().len(), 2);
 }
+
+/// Short codes are of suite 1 alone: with suite 2 a link is all there is, and asking for more says why.
+#[cfg(feature = "fips")]
+#[tokio::test(flavor = "multi_thread")]
+async fn short_codes_are_refused_with_fips_approved_algorithms() {
+    let world = World::new(Way::Quic).await;
+    let (a, b) = (world.device("a").await, world.device("b").await);
+    let mut invite = a.invite(InviteOptions::default()).await.unwrap();
+    assert!(matches!(next(&mut invite).await, PairingEvent::Uri { code: None, .. }));
+    let asked = a.invite(InviteOptions::default().needs_code()).await.unwrap_err();
+    let typed = b.join("7-abandon-ability-able", None).await.unwrap_err();
+    assert_eq!((asked.code, typed.code), (Code::CodeNotApproved, Code::CodeNotApproved));
+    pair(&a, &b).await;
+}

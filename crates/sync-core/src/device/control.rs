@@ -60,7 +60,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Control::Repair(repair) => self.repair_arrived(sender, repair),
             Control::Heads(heads) => {
                 for head in heads.iter().take(limits::MEMBERS) {
-                    self.head_told(head);
+                    self.head_told(head, now);
                 }
             }
             Control::Kit(share) => self.share_told(share),

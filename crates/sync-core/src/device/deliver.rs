@@ -7,7 +7,7 @@ use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_rules::envelope::{ciphertext_hash, entry_hash, verify_parts};
 use sync_types::body::{Body, Control, unpack};
-use sync_types::envelope::{Class, Envelope};
+use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{Entry, EntryKind, Head, Signature};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 
@@ -144,6 +144,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
+    /// Whether it is sealed as the group has agreed to. Its sender could choose otherwise, and choose the weaker.
+    pub(super) fn is_of_group_suite(&self, header: &Header) -> bool {
+        header.suite == self.suite() as u8 || !stands(Defence::GroupSuite)
+    }
+
     fn signature_holds(&self, read: &Read<'_>) -> bool {
         let envelope = &read.envelope;
         self.peers.get(&envelope.header.sender).filter(|p| p.may_be_verified()).is_some_and(|peer| {
@@ -155,7 +160,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn envelope(&mut self, read: &Read<'_>, now: u64) -> Outcome {
         let header = &read.envelope.header;
-        if header.class == Class::Ephemeral {
+        if header.class == Class::Ephemeral || !self.is_of_group_suite(header) {
             return Outcome::Forged;
         }
         // Whom this device only knows by hearsay, or will hear of, it cannot verify: what belongs to the group comes as history.

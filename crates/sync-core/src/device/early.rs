@@ -1,4 +1,5 @@
-//! Acknowledgements of devices that this one does not know yet: the commits that add them are behind.
+//! Acknowledgements of devices that this one does not know yet, as the commits that add them are behind, and of envelopes that
+//! may not be this one's.
 //!
 //! Nothing vouches for them before their signers' keys are known, so a relay could fill the memory with them.
 
@@ -11,7 +12,7 @@ use sync_types::{DeviceId, Opaque, limits};
 /// How many bytes are kept in all: of as many members as a group may have, each with a statement of the usual size.
 const MOST_BYTES: usize = 2 << 20;
 
-/// The newest statement of each such device.
+/// The newest such statement of each device.
 #[derive(Default)]
 pub(super) struct EarlyReceipts {
     of: BTreeMap<DeviceId, Opaque>,

@@ -139,7 +139,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     pub(super) fn history_patience_ends_at(&self) -> Option<u64> {
         let asked = self.wants.list.iter().any(|w| w.asked);
-        let session = self.session.as_ref()?;
+        // Nobody is silent before the relay has answered.
+        let session = self.session.as_ref().filter(|s| s.attached)?;
         asked.then_some(session.history_at + limits::HISTORY_PATIENCE.as_millis() as u64)
     }
 
@@ -147,6 +148,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.history_patience_ends_at().is_none_or(|at| at > now) {
             return;
         }
+        // Who was removed meanwhile could not answer, and its silence is no member's.
+        let silent = self.peers.get(&self.wants.holder).is_some_and(|p| p.member);
         if let Some(next) = self.next_holder() {
             self.wants.holder = next;
             for want in &mut self.wants.list {
@@ -156,7 +159,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let session = self.session_mut();
         session.history_at = now;
-        session.history_silences += 1;
+        session.history_silences += usize::from(silent);
     }
 
     pub(super) fn history_requested(&mut self, asker: DeviceId, request: HistoryRequest) {

@@ -8,7 +8,7 @@ use sync_rules::{Defence, SigningKey, attach};
 use sync_types::body::{Baseline, KitShare, Reached, Span};
 use sync_types::frame::{About, Attach, FromRelay, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{DeviceId, GroupId, Opaque, VERSION, decode, encode};
+use sync_types::{DeviceId, GroupId, Opaque, Suite, VERSION, decode, encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::records::{Peer, Want};
@@ -18,13 +18,14 @@ use crate::membership::{Invitation, Membership, MembershipError, key_package};
 use crate::pairing::GroupOffer;
 use crate::store::{Key, Write};
 
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 
 /// What is stored of a device that comes back by the recovery kit, until the relay has ordered its commits.
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
 struct Recovered {
     version: u8,
     seed: [u8; 32],
+    suite: u8,
     name: Opaque,
     group: GroupId,
     settings: Opaque,
@@ -42,7 +43,7 @@ struct Former {
     end: Reached,
 }
 
-const RECOVERED_VERSION: u8 = 2;
+const RECOVERED_VERSION: u8 = 3;
 
 /// How a newcomer comes in.
 #[derive(Clone)]
@@ -65,6 +66,7 @@ impl Drop for Recovered {
 struct Record {
     version: u8,
     seed: [u8; 32],
+    suite: u8,
     name: Opaque,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     secrets: Vec<u8>,
@@ -96,29 +98,32 @@ impl Drop for Record {
 /// back by the recovery kit, until the relay has ordered its commits.
 pub struct Joining<P> {
     crypto: P,
+    suite: Suite,
     key: SigningKey,
     way: Way,
 }
 
 impl<P: CryptoProvider + Clone> Joining<P> {
-    /// Draws a key and makes its key package, dated by the sponsor's time in milliseconds. Gives the package for the
-    /// pairing machine.
+    /// Draws a key and makes its key package, of the pairing's suite and dated by the sponsor's time in milliseconds. Gives the
+    /// package for the pairing machine.
     pub fn new(
         crypto: P,
+        suite: Suite,
         sponsor_now: u64,
         name: &str,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Vec<u8>), DeviceError> {
         let key = SigningKey::generate(rng);
-        let package = key_package(crypto.clone(), &key, sponsor_now)?;
+        let package = key_package(crypto.clone(), suite, &key, sponsor_now)?;
         let record = Record {
             version: RECORD_VERSION,
             seed: *key.seed(),
+            suite: suite as u8,
             name: Opaque(name.as_bytes().to_vec()),
             secrets: package.secrets.to_vec(),
             offered: None,
         };
-        Ok((Self { crypto, key, way: Way::Paired(record) }, package.message))
+        Ok((Self { crypto, suite, key, way: Way::Paired(record) }, package.message))
     }
 
     /// A device that comes back by the recovery kit: the membership behind its commits, what members hold of the kit, and the
@@ -131,9 +136,11 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         share: KitShare,
         former: Vec<([u8; 32], Reached)>,
     ) -> Result<Self, MembershipError> {
+        let suite = membership.suite();
         let record = Recovered {
             version: RECOVERED_VERSION,
             seed: *key.seed(),
+            suite: suite as u8,
             name: Opaque(name.as_bytes().to_vec()),
             group: membership.group_id(),
             settings: Opaque(encode(&membership.settings())),
@@ -141,7 +148,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
             share,
             former: former.into_iter().map(|(key, end)| Former { key, end }).collect(),
         };
-        Ok(Self { crypto, key, way: Way::Recovered(record) })
+        Ok(Self { crypto, suite, key, way: Way::Recovered(record) })
     }
 
     /// Takes what the sponsor promised. From now on the newcomer has to be stored.
@@ -166,19 +173,20 @@ impl<P: CryptoProvider + Clone> Joining<P> {
 
     /// Takes a newcomer up again.
     pub fn from_bytes(bytes: &[u8], crypto: P) -> Result<Self, DeviceError> {
-        let (seed, way) = match bytes.first() {
+        let (seed, suite, way) = match bytes.first() {
             Some(&RECORD_VERSION) => {
                 let record: Record = decode(bytes)?;
-                (record.seed, Way::Paired(record))
+                (record.seed, record.suite, Way::Paired(record))
             }
             Some(&RECOVERED_VERSION) => {
                 let record: Recovered = decode(bytes)?;
-                (record.seed, Way::Recovered(record))
+                (record.seed, record.suite, Way::Recovered(record))
             }
             version => return Err(DeviceError::Version(version.copied().unwrap_or(0))),
         };
         let key = SigningKey::from_seed(&Zeroizing::new(seed));
-        Ok(Self { crypto, key, way })
+        let suite = Suite::from_wire(suite).map_err(DeviceError::Refused)?;
+        Ok(Self { crypto, suite, key, way })
     }
 
     /// Whether it comes back by the recovery kit.
@@ -214,6 +222,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         let group = self.group().ok_or(DeviceError::Invalid("the sponsor has not promised anything yet"))?;
         Ok(ToRelay::Attach(Attach {
             version: VERSION,
+            suite: self.suite as u8,
             group,
             device: self.id(),
             stored: 0,

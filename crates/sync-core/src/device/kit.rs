@@ -77,7 +77,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         rng: &mut dyn CryptoRng,
     ) -> Result<(), DeviceError> {
         self.check_may_change()?;
-        let share = kit.share(&self.crypto, &self.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
+        let share = kit.share(&self.crypto, self.suite(), &self.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
         let key = kit.signing_key().public();
         // One that waited still is not to come behind it.
         self.intents.list.retain(|intent| !matches!(intent, Intent::Kit(_)));

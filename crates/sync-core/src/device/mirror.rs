@@ -353,7 +353,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     && s.in_flight_bytes() < limits::IN_FLIGHT_BYTES
             });
             if ready {
-                device.send_sealed(vec![(seq, envelope.clone())]);
+                device.send_sealed(vec![(seq, device.chain.hash, envelope.clone())]);
             }
         });
     }

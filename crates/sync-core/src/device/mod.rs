@@ -20,6 +20,7 @@ mod joining;
 mod kit;
 mod lines;
 mod mirror;
+mod own;
 mod past_cut;
 mod patience;
 mod queries;
@@ -37,10 +38,10 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey};
-use sync_types::body::{Reached, Repair, Span};
+use sync_types::body::{Repair, Span};
 use sync_types::frame::ToRelay;
 use sync_types::{
-    Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, RelayAddress, encode, limits, settings::Settings,
+    Code, DecodeError, DeviceId, GroupId, Opaque, RelayAddress, Suite, encode, limits, settings::Settings,
 };
 use zeroize::Zeroizing;
 
@@ -142,6 +143,8 @@ const ADD_PATIENCE_MS: u64 = limits::PAIRING_TTL.as_millis() as u64 / 2;
 pub struct NewDevice {
     /// Its name, for people; at most [`limits::NAME_BYTES`].
     pub name: String,
+    /// What the group's cryptography is made of.
+    pub suite: Suite,
     /// What the group agrees on.
     pub settings: Settings,
 }
@@ -246,10 +249,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(kit) = kit {
             new.settings.recovery_key = kit.signing_key().public().to_vec();
         }
-        let membership = Membership::create(crypto.clone(), &key, GroupId(id), &new.settings, now)?;
+        let membership = Membership::create(crypto.clone(), new.suite, &key, GroupId(id), &new.settings, now)?;
         let mut device = Self::assemble(key, &new.name, membership, crypto, now)?;
         if let Some(kit) = kit {
-            let share = kit.share(&device.crypto, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
+            let share =
+                kit.share(&device.crypto, new.suite, &device.group).map_err(|_| DeviceError::Halted(Code::Suite))?;
             device.agreed.share = Some(share);
             device.dirty.insert(Key::Agreed);
         }
@@ -460,7 +464,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     ) -> Result<DeviceId, DeviceError> {
         self.may_add()?;
         check_name(name).map_err(DeviceError::Invalid)?;
-        let (device, _) = crate::membership::read_key_package(&key_package)?;
+        let (device, _, suite) = crate::membership::read_key_package(&key_package)?;
+        if suite != self.suite() {
+            return Err(PrepareError::Suite.into());
+        }
         self.want_change(records::Intent::Add(records::AddIntent {
             device,
             name: Opaque(name.as_bytes().to_vec()),
@@ -563,17 +570,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Identity);
             self.events.push(Event::Halted { code });
         }
-    }
-
-    /// Where every chain stands that this device knows, its own included. That of a former member ends at its cut, even where
-    /// this device lacks something before: it is history for a newcomer, whoever has it.
-    fn frontier(&self) -> Vec<Reached> {
-        let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
-        let others = self.peers.iter().map(|(id, p)| match p.cut {
-            Some(cut) if cut > p.seq => Reached { sender: *id, seq: cut, hash: EntryHash::default() },
-            _ => Reached { sender: *id, seq: p.seq, hash: p.hash },
-        });
-        std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
     }
 
     /// Takes up the present epoch: its key, and members that are new.

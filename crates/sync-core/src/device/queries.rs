@@ -1,8 +1,9 @@
 //! What can be asked of a device. Nothing here changes anything.
 
 use mls_rs::CryptoProvider;
+use sync_types::body::Reached;
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, GroupId, encode};
+use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, encode};
 
 use super::{Away, Device, DeviceError, records::Intent};
 use crate::pairing::GroupOffer;
@@ -62,6 +63,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// The group.
     pub fn group(&self) -> GroupId {
         self.group
+    }
+
+    /// What the group's cryptography is made of.
+    pub fn suite(&self) -> Suite {
+        self.membership.suite()
     }
 
     /// This device's name.
@@ -175,5 +181,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
             removed: self.is_removed(),
             push_waits_until: session.map(|s| s.push_after).filter(|at| *at > 0),
         }
+    }
+
+    /// Where every chain stands that this device knows, its own included. That of a former member ends at its cut, even where
+    /// this device lacks something before: it is history for a newcomer, whoever has it.
+    pub(super) fn frontier(&self) -> Vec<Reached> {
+        let own = Reached { sender: self.me, seq: self.chain.seq, hash: self.chain.hash };
+        let others = self.peers.iter().map(|(id, p)| match p.cut {
+            Some(cut) if cut > p.seq => Reached { sender: *id, seq: cut, hash: EntryHash::default() },
+            _ => Reached { sender: *id, seq: p.seq, hash: p.hash },
+        });
+        std::iter::once(own).chain(others).filter(|r| r.seq > 0).collect()
     }
 }

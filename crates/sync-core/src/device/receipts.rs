@@ -88,10 +88,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let Ok(statement) = decode::<Acknowledgement>(bytes) else { return };
         let Some(mine) = statement.frontier.iter().find(|r| r.sender == self.me) else { return };
-        if mine.seq > self.chain.seq || (mine.seq == self.chain.seq && mine.hash != self.chain.hash) {
+        let chain = &self.chain;
+        if mine.seq > chain.seq
+            || (mine.seq == chain.seq && mine.hash != chain.hash)
+            || (mine.seq == chain.accepted && mine.hash != chain.accepted_hash)
+        {
             return;
         }
-        let Some(peer) = self.peers.get(&statement.device).filter(|p| p.member) else {
+        // What is not known to be accepted may be the envelope of a copy of this device.
+        let known = self.peers.get(&statement.device).filter(|p| p.member);
+        let Some(peer) = known.filter(|_| mine.seq <= chain.accepted || mine.seq == chain.seq) else {
             if let Some(session) = &mut self.session {
                 session.early_receipts.keep(statement.device, bytes);
             }
@@ -108,6 +114,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.alive(statement.device, now);
         self.dirty.insert(Key::Peer(statement.device));
+        if mine.seq == self.chain.seq {
+            self.own_accepted(mine.seq, mine.hash, now);
+        }
         self.count_delivered();
     }
 
@@ -143,7 +152,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let delivered = by_all.min(by_any).saturating_sub(1).min(self.chain.seq);
         if delivered > self.chain.delivered {
             self.chain.delivered = delivered;
-            self.chain.accepted = self.chain.accepted.max(delivered);
             if let Some(session) = &mut self.session {
                 // The relay may have taken it from the connection before, and refused it on this one.
                 session.has_all_up_to(delivered);

@@ -46,6 +46,8 @@ pub(super) struct Chain {
     pub(super) epoch: u64,
     /// Durable at a relay. Written with whatever is written next: the relay states it at each attach.
     pub(super) accepted: u64,
+    /// The hash of that envelope.
+    pub(super) accepted_hash: EntryHash,
     pub(super) delivered: u64,
     /// Envelopes since the last self-update, and when that was.
     pub(super) since_update: u64,

@@ -116,7 +116,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let at = self.at;
         for relay in self.order.clone() {
             self.enter(relay);
-            (self.session, self.relay.strayed_from) = (None, None);
+            (self.session, self.relay.strayed_from, self.relay.accepted) = (None, None, 0);
             self.relay_changed();
             self.sends.clear();
             self.state_anew();

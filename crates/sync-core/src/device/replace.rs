@@ -219,6 +219,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
             return Err(Code::Protocol);
         }
+        if observed.suite != self.membership.suite() {
+            return Err(Code::Suite);
+        }
         let known = state.signer == self.me || self.peers.get(&state.signer).is_some_and(|peer| peer.member);
         if !known && stands(Defence::KnownSigner) {
             return Err(Code::UnknownSigner);
@@ -400,7 +403,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // What the old key sealed and not everybody is known to have goes out again, under its ids.
         let had = before.accepted.min(replacement.cut.seq);
         self.writes.push(Write::Rekeyed { old, new: self.me, kept_seq: before.delivered, held_seq: had });
-        let hash = if had == before.seq { before.hash } else { EntryHash::default() };
+        let hash = if had == before.accepted { before.accepted_hash } else { replacement.cut.hash };
         let former = Peer {
             key: old_key,
             name: self.identity.name.clone(),
@@ -451,9 +454,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// A member shows the end of a chain. If it is this device's own and not the one that it knows, it was set back.
-    pub(super) fn head_told(&mut self, head: &Head) {
+    pub(super) fn head_told(&mut self, head: &Head, now: u64) {
         match Header::parse(&head.header) {
-            Ok(header) if header.sender == self.me => self.own_head_shown(head),
+            Ok(header) if header.sender == self.me => self.own_head_shown(head, now),
             _ => self.head_claimed(head),
         }
     }

@@ -8,7 +8,7 @@ use sync_rules::envelope::{head_of, verify_envelope};
 use sync_types::body::{Body, Control, Presence, Reached, pack};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::ToRelay;
-use sync_types::{EntryHash, Opaque, Suite, VERSION, decode, encode, limits};
+use sync_types::{EntryHash, Opaque, VERSION, decode, encode, limits};
 
 use super::{Device, DeviceError};
 use crate::event::Event;
@@ -42,6 +42,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some((sender, seq)) = self.ready_gap() {
             return Some(Read::Gap { sender, seq });
         }
+        if let Some((_, from_seq)) = self.unproven() {
+            return Some(Read::Sealed { from_seq, max_bytes: 1 });
+        }
         if self.own_end_unknown() {
             // Asked for on the line that leads.
             return Some(Read::Sealed { from_seq: self.chain.accepted, max_bytes: 1 });
@@ -65,12 +68,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn handle_read(&mut self, answer: Answer, now: u64, rng: &mut dyn CryptoRng) {
         match answer {
             Answer::Gap(envelope) => self.gap_read(envelope, now),
-            Answer::Sealed(envelopes) => {
-                let reader = self.sealed_reader(now).filter(|_| !self.own_end_unknown());
-                self.enter(reader.map_or(self.lead, |(relay, _)| relay));
-                self.resend(envelopes);
-                self.enter(self.lead);
-            }
+            Answer::Sealed(envelopes) => self.sealed_read(envelopes, now),
             Answer::Repair(found) => self.answer_nack(found, now, rng),
             Answer::History(rows) => self.answer_history(&rows, now, rng),
             Answer::Outbox(rows) => self.seal_outbox(&rows, now, rng),
@@ -112,7 +110,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Chain);
         let envelope = Opaque(sealed.bytes);
         self.writes.push(Write::Sealed { seq: header.seq, envelope: envelope.clone(), up_to_position });
-        self.send_sealed(vec![(header.seq, envelope.clone())]);
+        self.send_sealed(vec![(header.seq, self.chain.hash, envelope.clone())]);
         self.fan_out(header.seq, &envelope, now);
     }
 
@@ -120,7 +118,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let epoch = self.membership.epoch();
         Header {
             version: VERSION,
-            suite: Suite::XWing as u8,
+            suite: self.suite() as u8,
             class,
             epoch,
             epoch_tag: self.epochs[&epoch].tag,
@@ -142,32 +140,45 @@ impl<P: CryptoProvider + Clone> Device<P> {
         seen
     }
 
+    /// Own envelopes were read, for the line that needed them.
+    fn sealed_read(&mut self, envelopes: Vec<(u64, Opaque)>, now: u64) {
+        let reader = || self.sealed_reader(now).filter(|_| !self.own_end_unknown()).map(|(relay, _)| relay);
+        let unproven = self.unproven().map(|(relay, _)| relay);
+        self.enter(unproven.or_else(reader).unwrap_or(self.lead));
+        match unproven {
+            Some(_) => self.prove_own(envelopes.first(), now),
+            None => self.resend(envelopes),
+        }
+        self.enter(self.lead);
+    }
+
     fn resend(&mut self, envelopes: Vec<(u64, Opaque)>) {
         if self.replaces_key().is_some() {
             return self.show_own_end(envelopes.first());
         }
-        let Some((first, last)) = envelopes.first().map(|(seq, envelope)| (*seq, envelope.clone())) else {
-            return self.protocol_broken();
-        };
-        if first <= self.session_mut().next_send {
-            return self.send_sealed(envelopes);
+        let mut list = Vec::with_capacity(envelopes.len());
+        for (_, bytes) in envelopes {
+            let Ok(envelope) = Envelope::parse(&bytes) else { return self.protocol_broken() };
+            list.push((head_of(&envelope), bytes));
         }
-        // What lies below was signed for by everybody and dropped, and the relay has lost it. It goes on behind the last that
-        // everybody has, which is kept for this.
-        let Ok(envelope) = Envelope::parse(&last) else { return self.protocol_broken() };
-        self.sends.push(ToRelay::Heads(vec![head_of(&envelope)]));
-        self.session_mut().has_all_up_to(first);
-        let rest: Vec<_> = envelopes.into_iter().skip(1).collect();
-        if !rest.is_empty() {
-            self.send_sealed(rest);
+        let Some(first) = list.first().map(|(head, _)| head) else { return self.protocol_broken() };
+        if first.seq > self.session_mut().next_send {
+            // What lies below was signed for by everybody and dropped, and the relay has lost it. It goes on behind the last
+            // that everybody has, which is kept for this.
+            let (first, _) = list.remove(0);
+            self.session_mut().has_all_up_to(first.seq);
+            self.sends.push(ToRelay::Heads(vec![first]));
+        }
+        if !list.is_empty() {
+            self.send_sealed(list.into_iter().map(|(head, bytes)| (head.seq, head.hash, bytes)).collect());
         }
     }
 
-    pub(super) fn send_sealed(&mut self, envelopes: Vec<(u64, Opaque)>) {
+    pub(super) fn send_sealed(&mut self, envelopes: Vec<(u64, EntryHash, Opaque)>) {
         let session = self.session_mut();
         let mut list = Vec::with_capacity(envelopes.len());
-        for (seq, envelope) in envelopes {
-            session.sent(seq, envelope.len());
+        for (seq, hash, envelope) in envelopes {
+            session.sent(seq, hash, envelope.len());
             list.push(envelope);
         }
         // One frame for what one transaction sealed, as long as it fits.
@@ -236,6 +247,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn open_presence(&self, bytes: &[u8]) -> Option<(sync_types::DeviceId, Presence)> {
         let envelope = Envelope::parse(bytes).ok().filter(|e| e.header.class == Class::Ephemeral)?;
+        if !self.is_of_group_suite(&envelope.header) {
+            return None;
+        }
         let sender = envelope.header.sender;
         let peer = self.peers.get(&sender).filter(|p| p.member || !stands(Defence::PresenceMember))?;
         let key = self.epochs.get(&envelope.header.epoch).filter(|k| k.tag == envelope.header.epoch_tag)?;

@@ -7,18 +7,25 @@ use rand_core::CryptoRng;
 use sync_rules::Defence;
 use sync_rules::attach;
 use sync_rules::defence::stands;
-use sync_rules::envelope::verify_head;
-use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
-use sync_types::{Code, DeviceId, Opaque, VERSION, limits};
+use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Refused, Signature, ToRelay};
+use sync_types::{Code, DeviceId, EntryHash, Opaque, VERSION, limits};
 
 use super::absence::RollCall;
 use super::early::EarlyReceipts;
+use super::own::Shown;
 use super::patience::{LONGEST_WAIT_MS, Patience};
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
 use crate::event::Event;
 use crate::store::Key;
+
+/// An envelope that was sent and not accepted.
+struct InFlight {
+    seq: u64,
+    hash: EntryHash,
+    bytes: usize,
+}
 
 /// What holds only while the connection lives.
 #[derive(Default)]
@@ -35,8 +42,7 @@ pub(super) struct Session {
     pub(super) confirmed_epoch: u64,
     /// The own number to send next.
     pub(super) next_send: u64,
-    /// Sent and not accepted: number and size.
-    in_flight: VecDeque<(u64, usize)>,
+    in_flight: VecDeque<InFlight>,
     /// The sum of their sizes, which is asked for with each envelope that is sealed.
     in_flight_bytes: usize,
     /// Pushes wait until then, in milliseconds.
@@ -65,6 +71,8 @@ pub(super) struct Session {
     pub(super) leaving_due: bool,
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,
+    /// An own envelope, or one of a copy of this device, that has to be looked up.
+    pub(super) unproven: Option<Shown>,
     pub(super) beacon_due: bool,
     pub(super) roll_call: RollCall,
     /// The epoch that this device last vouched for, for whoever comes with the recovery kit.
@@ -97,21 +105,24 @@ impl Session {
 
     /// The number of the first envelope that is on its way.
     pub(super) fn first_in_flight(&self) -> Option<u64> {
-        self.in_flight.front().map(|(seq, _)| *seq)
+        self.in_flight.front().map(|sent| sent.seq)
     }
 
     /// An envelope of so many bytes is on its way.
-    pub(super) fn sent(&mut self, seq: u64, bytes: usize) {
+    pub(super) fn sent(&mut self, seq: u64, hash: EntryHash, bytes: usize) {
         self.next_send = seq + 1;
-        self.in_flight.push_back((seq, bytes));
+        self.in_flight.push_back(InFlight { seq, hash, bytes });
         self.in_flight_bytes += bytes;
     }
 
-    /// The relay has everything up to this number.
-    fn arrived_up_to(&mut self, seq: u64) {
-        while let Some((_, bytes)) = self.in_flight.pop_front_if(|(sent, _)| *sent <= seq) {
-            self.in_flight_bytes -= bytes;
+    /// The relay has everything up to this number. The last of it that was on its way.
+    pub(super) fn arrived_up_to(&mut self, seq: u64) -> Option<(u64, EntryHash)> {
+        let mut last = None;
+        while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.seq <= seq) {
+            self.in_flight_bytes -= sent.bytes;
+            last = Some((sent.seq, sent.hash));
         }
+        last
     }
 
     /// Everybody has what there is up to this number: it is not sent again.
@@ -145,6 +156,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
         let attach = Attach {
             version: VERSION,
+            suite: self.suite() as u8,
             group: self.group,
             device: self.me,
             stored: self.relay.cursor,
@@ -201,7 +213,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::Attached(attached) => self.attached(&attached, now),
             FromRelay::Deliver(entries) if self.has_several() => self.deliver_apart(entries, now),
             FromRelay::Deliver(entries) => self.deliver(entries, now),
-            FromRelay::Accepted(seq) => self.accepted(seq),
+            FromRelay::Accepted(seq) => self.accepted(seq, now),
             FromRelay::Receipt(statement) => self.receipt(&statement, now),
             FromRelay::Confirmed(epoch) => self.confirmed(epoch),
             FromRelay::Presence(bytes) => self.presence_arrived(&bytes),
@@ -276,7 +288,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.protocol_broken();
             return;
         }
-        if !self.head_holds(attached.head.as_ref()) {
+        if !self.head_holds(attached.head.as_ref(), now) {
             return;
         }
         let confirmed = self.membership.epoch() - u64::from(self.before.is_some());
@@ -310,7 +322,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
             self.sends.push(ToRelay::Heads(heads));
         }
-        self.accepted(head.0.min(chain_seq));
         if let Some(refused) = self.relay.refused.as_ref().filter(|refused| refused.relay == self.at) {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
@@ -362,19 +373,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.watch_expiry();
     }
 
-    fn accepted(&mut self, seq: u64) {
-        self.session_mut().arrived_up_to(seq);
-        if seq > self.relay.accepted && seq <= self.chain.seq {
-            self.relay.accepted = seq;
-            self.lazy.insert(Key::Relay(self.at));
-        }
-        if seq > self.chain.accepted && seq <= self.chain.seq {
-            self.chain.accepted = seq;
-            self.lazy.insert(Key::Chain);
-            self.events.push(Event::Accepted { seq });
-        }
-    }
-
     pub(super) fn refused(&mut self, refused: &Refused, now: u64) {
         let code = refused.code();
         let retry = u64::from(refused.retry_after_ms);
@@ -391,7 +389,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 return;
             }
             About::Push => {
-                if refused.head.is_some() && !self.head_holds(refused.head.as_ref()) {
+                if refused.head.is_some() && !self.head_holds(refused.head.as_ref(), now) {
                     return;
                 }
                 let head = refused.head.as_ref().map_or(self.relay.accepted, |h| h.seq);
@@ -411,7 +409,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 if self.session_mut().copying {
                     self.copy_refused(code, now, retry);
                 } else if self.is_replacing() {
-                    if refused.head.is_some() && self.head_holds(refused.head.as_ref()) {
+                    if refused.head.is_some() && self.head_holds(refused.head.as_ref(), now) {
                         self.session_mut().replacing.head.clone_from(&refused.head);
                     }
                     self.replacement_refused(code, now, retry);
@@ -437,33 +435,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             About::Acknowledge | About::Presence | About::Slot => {}
         }
         self.events.push(Event::Refused { code, retry_after_ms: refused.retry_after_ms });
-    }
-
-    /// Whether the relay's word on this device's last envelope is true. The envelope's own signature shows it, so the
-    /// relay cannot make this device believe that it was rolled back.
-    fn head_holds(&mut self, head: Option<&Head>) -> bool {
-        let Some(head) = head else { return true };
-        if verify_head(&self.group, head, &self.key.public()).is_none_or(|header| header.sender != self.me) {
-            self.protocol_broken();
-            return false;
-        }
-        self.compare_own(head);
-        true
-    }
-
-    /// A member shows the end of this device's chain.
-    pub(super) fn own_head_shown(&mut self, head: &Head) {
-        if verify_head(&self.group, head, &self.key.public()).is_some() {
-            self.compare_own(head);
-        }
-    }
-
-    /// What this device has signed and does not know, it signed before it was set back.
-    fn compare_own(&mut self, head: &Head) {
-        let unknown = head.seq > self.chain.seq || (head.seq == self.chain.seq && head.hash != self.chain.hash);
-        if unknown && stands(Defence::OwnRecords) {
-            self.halt(Code::RolledBack);
-        }
     }
 
     /// The relay does not keep to the protocol: the session is over.

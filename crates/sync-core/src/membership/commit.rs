@@ -6,7 +6,7 @@ use mls_rs::{
     group::{CommitEffect, CommitMessageDescription, NewEpoch, ReceivedMessage, proposal::Proposal},
 };
 use sync_rules::Observer;
-use sync_rules::mls::{self, BASELINE, CIPHER_SUITE, CommitMessage, NotACommit, Violation};
+use sync_rules::mls::{self, BASELINE, CommitMessage, NotACommit, Violation};
 use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
 
 use crate::RelayId;
@@ -93,7 +93,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         if self.pending.is_some() {
             return Err(PrepareError::Pending);
         }
-        let crypto = self.suite()?;
+        let crypto = self.provider()?;
         let (me, members) = (self.device(), self.members());
         // On a copy, so that a failure leaves nothing behind.
         let mut group = self.group.clone();
@@ -118,7 +118,10 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             Change::Add(packages) if packages.is_empty() => return Err(PrepareError::Empty),
             Change::Add(packages) => {
                 for bytes in packages {
-                    let (device, _) = read_key_package(&bytes)?;
+                    let (device, _, suite) = read_key_package(&bytes)?;
+                    if suite != self.suite() {
+                        return Err(PrepareError::Suite);
+                    }
                     let package = MlsMessage::from_bytes(&bytes).map_err(PrepareError::key_package)?;
                     newcomers.push((package.key_package_reference(&crypto)?, device));
                     builder = builder.add_member(package)?;
@@ -278,9 +281,10 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         Ok((added, removed))
     }
 
-    fn suite(&self) -> Result<P::CipherSuiteProvider, PrepareError> {
-        let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(CIPHER_SUITE)));
-        self.crypto.cipher_suite_provider(CIPHER_SUITE).ok_or_else(unsupported)
+    fn provider(&self) -> Result<P::CipherSuiteProvider, PrepareError> {
+        let suite = self.group.cipher_suite();
+        let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(suite)));
+        self.crypto.cipher_suite_provider(suite).ok_or_else(unsupported)
     }
 }
 

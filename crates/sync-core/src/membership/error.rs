@@ -67,6 +67,9 @@ pub enum PrepareError {
     /// A device cannot remove itself: the commit would end with keys that it knows.
     #[error("a device cannot remove itself")]
     Myself,
+    /// The newcomer's key package is of another cipher suite than the group.
+    #[error("the newcomer's key package is of another cipher suite than the group")]
+    Suite,
     /// The newcomer's key package cannot be used.
     #[error("the newcomer's key package is invalid: {0}")]
     KeyPackage(#[source] Box<MlsError>),
@@ -86,6 +89,7 @@ impl PrepareError {
             Self::Removed => Code::Removed,
             Self::Empty | Self::Myself => Code::InvalidArgument,
             Self::UnknownDevice(_) => Code::UnknownDevice,
+            Self::Suite => Code::Suite,
             Self::KeyPackage(_) => Code::Protocol,
             Self::Refused(_) => Code::CommitRefused,
             Self::Mls(_) => Code::Internal,
@@ -114,6 +118,7 @@ impl From<JoinError> for PrepareError {
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(violation) => Self::Refused(violation),
+            JoinError::Suite => Self::Suite,
             JoinError::Invalid(error) => Self::KeyPackage(error),
             _ => Self::KeyPackage(Box::new(MlsError::UnexpectedMessageType)),
         }
@@ -200,6 +205,9 @@ pub enum JoinError {
     /// The bytes are no welcome for this key package.
     #[error("the bytes are no welcome for this device")]
     NotForUs,
+    /// The bytes are of another cipher suite than was agreed on when pairing.
+    #[error("the message is of another cipher suite")]
+    Suite,
     /// The welcome leads into another group than the one that was agreed on when pairing.
     #[error("the welcome leads into another group")]
     OtherGroup,
@@ -223,6 +231,7 @@ impl JoinError {
         match self {
             Self::Secrets(_) => Code::StoreCorrupt,
             Self::NotForUs | Self::Invalid(_) => Code::Protocol,
+            Self::Suite => Code::Suite,
             Self::OtherGroup | Self::OtherSponsor | Self::OtherSettings(_) => Code::PairingForged,
             Self::Refused(_) => Code::CommitRefused,
         }

@@ -8,7 +8,7 @@ use sync_rules::{
     defence::stands,
     mls::{self, BASELINE, Violation},
 };
-use sync_types::{DeviceId, GroupId, limits, settings::Settings};
+use sync_types::{DeviceId, GroupId, Suite, limits, settings::Settings};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
@@ -69,42 +69,46 @@ pub struct Joined<P: CryptoProvider + Clone> {
 #[derive(MlsSize, MlsEncode, MlsDecode)]
 struct Secrets {
     version: u8,
+    suite: u8,
     seed: [u8; 32],
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     reference: Vec<u8>,
     data: KeyPackageData,
 }
 
-const SECRETS_VERSION: u8 = 1;
+const SECRETS_VERSION: u8 = 2;
 
-/// Makes a key package for the device with this key. `sponsor_now` is the *sponsor's* time in milliseconds, as pairing
+/// Makes a key package of this suite for the device with this key. `sponsor_now` is the *sponsor's* time in milliseconds, as pairing
 /// told it: the newcomer's own clock may be years off, and the sponsor's is the one that the package is judged by.
 pub fn key_package<P: CryptoProvider + Clone>(
     crypto: P,
+    suite: Suite,
     key: &SigningKey,
     sponsor_now: u64,
 ) -> Result<KeyPackage, MembershipError> {
     let shelf = KeyPackageShelf::default();
     let begins = (sponsor_now / 1000).saturating_sub(VALID_BEFORE.as_secs());
-    let message = client(crypto, GroupShelf::default(), shelf.clone(), Some(key))
+    let message = client(crypto, GroupShelf::default(), shelf.clone(), Some((suite, key)))
         .generate_key_package_message(ExtensionList::new(), ExtensionList::new(), Some(MlsTime::from(begins)))?
         .to_bytes()?;
     let (reference, data) = shelf.take().expect("the client has just put it there");
-    let mut secrets = Secrets { version: SECRETS_VERSION, seed: *key.seed(), reference, data };
+    let mut secrets = Secrets { version: SECRETS_VERSION, suite: suite as u8, seed: *key.seed(), reference, data };
     let bytes = Zeroizing::new(sync_types::encode(&secrets));
     secrets.seed.zeroize();
     Ok(KeyPackage { message, secrets: bytes })
 }
 
-/// The device that a key package is for, and its Ed25519 public key. What the package holds else is checked when it is
-/// added.
-pub fn read_key_package(message: &[u8]) -> Result<(DeviceId, [u8; 32]), JoinError> {
+/// The device that a key package is for, its Ed25519 public key, and the package's suite. What the package holds else is checked
+/// when it is added.
+pub fn read_key_package(message: &[u8]) -> Result<(DeviceId, [u8; 32], Suite), JoinError> {
     if message.len() > limits::PAIRING_MESSAGE_BYTES {
         return Err(JoinError::NotForUs);
     }
     let message = MlsMessage::from_bytes(message)?;
     let package = message.as_key_package().ok_or(JoinError::NotForUs)?;
-    Ok(mls::member(package.signing_identity()).map_err(Violation::from)?)
+    let suite = mls::suite_of(package.cipher_suite()).ok_or(JoinError::Suite)?;
+    let (device, key) = mls::member(package.signing_identity()).map_err(Violation::from)?;
+    Ok((device, key, suite))
 }
 
 impl<P: CryptoProvider + Clone> Membership<P> {
@@ -115,12 +119,16 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             return Err(JoinError::Secrets(sync_types::DecodeError::Limit("an unknown version of stored secrets")));
         }
         let key = SigningKey::from_seed(&secrets.seed);
+        let suite = Suite::from_wire(secrets.suite).map_err(|_| JoinError::Suite)?;
         secrets.seed.zeroize();
         let (shelf, packages) = (GroupShelf::default(), KeyPackageShelf::default());
         packages.put(secrets.reference, secrets.data);
 
         let welcome = MlsMessage::from_bytes(welcome)?;
-        let client = client(crypto.clone(), shelf.clone(), packages.clone(), Some(&key));
+        if welcome.cipher_suite().is_some_and(|theirs| theirs != mls::cipher_suite(suite)) {
+            return Err(JoinError::Suite);
+        }
+        let client = client(crypto.clone(), shelf.clone(), packages.clone(), Some((suite, &key)));
         let (group, info) = client.join_group(None, &welcome, None)?;
         packages.take();
         if group.group_id() != invitation.group.as_bytes() && stands(Defence::OfferedGroup) {

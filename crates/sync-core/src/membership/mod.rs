@@ -32,9 +32,9 @@ use mls_rs::{
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_rules::{
     SigningKey,
-    mls::{self, BASELINE, CIPHER_SUITE, EXTERNAL_PROOF, Identity, Rules, SETTINGS, Violation},
+    mls::{self, BASELINE, EXTERNAL_PROOF, Identity, Rules, SETTINGS, Violation},
 };
-use sync_types::{DeviceId, EntryHash, GroupId, settings::Settings};
+use sync_types::{DeviceId, EntryHash, GroupId, Suite, settings::Settings};
 use zeroize::Zeroizing;
 
 use storage::{GroupShelf, KeyPackageShelf};
@@ -94,16 +94,17 @@ struct Stored {
 const STORED_VERSION: u8 = 1;
 
 impl<P: CryptoProvider + Clone> Membership<P> {
-    /// Founds a group with this device as its only member.
+    /// Founds a group of this suite with this device as its only member.
     pub fn create(
         crypto: P,
+        suite: Suite,
         key: &SigningKey,
         group: GroupId,
         settings: &Settings,
         now: u64,
     ) -> Result<Self, MembershipError> {
         let shelf = GroupShelf::default();
-        let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some(key));
+        let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some((suite, key)));
         let group = client.create_group_with_id(
             group.as_bytes().to_vec(),
             mls::context_extensions(settings),
@@ -159,6 +160,11 @@ impl<P: CryptoProvider + Clone> Membership<P> {
     /// The group.
     pub fn group_id(&self) -> GroupId {
         GroupId::from_slice(self.group.group_id()).expect("groups are made and joined under 32-byte ids only")
+    }
+
+    /// The group's suite.
+    pub fn suite(&self) -> Suite {
+        mls::suite_of(self.group.cipher_suite()).expect("groups are made, joined and loaded with our own suites only")
     }
 
     /// The present epoch. For a device that was removed, the last one that it was in.
@@ -261,7 +267,7 @@ fn check_keys<P: CryptoProvider + Clone>(
     group: &Group<Config<P>>,
 ) -> Result<(), Violation> {
     // A group of another suite could not have been made or loaded with this cryptography.
-    let suite = crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(Violation::WeakKey)?;
+    let suite = crypto.cipher_suite_provider(group.cipher_suite()).ok_or(Violation::WeakKey)?;
     mls::check_keys(&suite, before, group.export_tree().nodes())
 }
 
@@ -269,7 +275,7 @@ fn client<P: CryptoProvider + Clone>(
     crypto: P,
     group: GroupShelf,
     key_packages: KeyPackageShelf,
-    key: Option<&SigningKey>,
+    key: Option<(Suite, &SigningKey)>,
 ) -> Client<Config<P>> {
     let (rules, identity) = mls::judges();
     let builder = ClientBuilder::new()
@@ -283,7 +289,10 @@ fn client<P: CryptoProvider + Clone>(
         .protocol_version(mls::PROTOCOL_VERSION)
         .key_package_lifetime(VALID_FOR);
     match key {
-        Some(key) => builder.signing_identity(Identity::of(&key.public()), mls::secret_key(key), CIPHER_SUITE).build(),
+        Some((suite, key)) => {
+            let suite = mls::cipher_suite(suite);
+            builder.signing_identity(Identity::of(&key.public()), mls::secret_key(key), suite).build()
+        }
         None => builder.build(),
     }
 }

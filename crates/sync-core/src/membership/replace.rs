@@ -66,7 +66,7 @@ pub fn come_in<P: CryptoProvider + Clone>(
     cut: Vec<u8>,
 ) -> Result<Replaced<P>, PrepareError> {
     let shelf = GroupShelf::default();
-    let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some(new));
+    let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), Some((state.observed.suite, new)));
     let mut builder = client
         .external_commit_builder()?
         .with_custom_proposal(CustomProposal::new(EXTERNAL_PROOF, encode(proof)))

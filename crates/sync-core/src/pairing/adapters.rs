@@ -3,17 +3,17 @@
 
 use std::cell::Cell;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use clatter::KeyPair;
 use clatter::bytearray::{ByteArray, HeapArray, SensitiveByteArray};
 use clatter::error::{CipherError, CipherResult, DhError, DhResult, KemError, KemResult};
 use clatter::rand_core as rand_core_06;
 use clatter::traits::{Cipher, CryptoComponent, Dh, Hash, Kem, Rng};
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::primitives;
 
-type Secret<const N: usize> = SensitiveByteArray<[u8; N]>;
+pub(super) type Secret<const N: usize> = SensitiveByteArray<[u8; N]>;
 
 /// ML-KEM-768 with the seed as secret key.
 #[derive(Clone)]
@@ -104,8 +104,14 @@ impl Dh for X25519 {
 }
 
 /// SHA-256.
-#[derive(Clone, Default)]
-pub(super) struct Sha(Sha256);
+#[derive(Clone)]
+pub(super) struct Sha(Context);
+
+impl Default for Sha {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
 
 impl CryptoComponent for Sha {
     fn name() -> &'static str {
@@ -122,7 +128,7 @@ impl Hash for Sha {
     }
 
     fn result(self) -> Self::Output {
-        Secret::new(self.0.finalize().into())
+        Secret::from_slice(self.0.finish().as_ref())
     }
 }
 

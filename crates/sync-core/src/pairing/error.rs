@@ -3,6 +3,8 @@
 use sync_types::link::LinkError;
 use sync_types::{Code, ShortCodeError, VERSION};
 
+use super::noise;
+
 /// Why an input was refused, or why the pairing ended.
 ///
 /// [`PairingError::Input`], [`PairingError::WrongCode`] and [`PairingError::Over`] refuse one input and change nothing.
@@ -27,9 +29,13 @@ pub enum PairingError {
     /// The other side of a short code speaks another protocol version.
     #[error("the other device speaks protocol version {0}, this build speaks {VERSION}")]
     Version(u8),
-    /// The other side of a short code wants a cipher suite that this build does not have.
-    #[error("the other device wants cipher suite {0}, which this build does not have")]
+    /// The link, or the other side of a short code, wants a cipher suite that this build does not have, or that such a pairing
+    /// cannot be of.
+    #[error("the other device wants cipher suite {0}, which this one does not take")]
     Suite(u8),
+    /// Short codes are none of suite 2.
+    #[error("short codes are made with algorithms that FIPS does not approve, and this build or group has no others")]
+    NoCodes,
     /// The text is no short code, or the relay's number is none.
     #[error(transparent)]
     ShortCode(#[from] ShortCodeError),
@@ -78,6 +84,7 @@ impl PairingError {
             Self::WrongCode { .. } | Self::CodeMismatch => Code::WrongCode,
             Self::Version(_) => Code::Version,
             Self::Suite(_) => Code::Suite,
+            Self::NoCodes => Code::CodeNotApproved,
             Self::ShortCode(error) => error.code(),
             Self::Over(Some(code)) | Self::Aborted { code, .. } => *code,
             Self::Over(None) | Self::Used => Code::PairingUsed,
@@ -106,6 +113,17 @@ impl PairingError {
             | Code::TooManyTries
             | Code::PairingForged) => code,
             _ => Code::Protocol,
+        }
+    }
+}
+
+impl From<noise::Error> for PairingError {
+    fn from(error: noise::Error) -> Self {
+        match error {
+            noise::Error::Forged => Self::Forged,
+            noise::Error::Malformed => Self::Peer("a message that Noise does not allow"),
+            noise::Error::TooLarge => Self::Peer("a message larger than Noise allows"),
+            noise::Error::Turn => Self::Peer("a message out of turn"),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use sync_types::{Code, DecodeError, DeviceId, GroupId, limits, settings::Settings};
 
+use super::derive;
 use super::error::PairingError;
 use super::name::check_name;
 
@@ -123,6 +124,15 @@ impl GroupOffer {
             DecodeError::Limit(reason) => reason,
             _ => "the settings in the offer do not decode",
         })
+    }
+
+    /// Checks the bounds and that the settings are those of the app with this hash.
+    pub(super) fn check_for(&self, app: &[u8; 32]) -> Result<(), PairingError> {
+        let settings = self.check().map_err(PairingError::Input)?;
+        match std::str::from_utf8(&settings.app_id) {
+            Ok(id) if derive::app_hash(id) == *app => Ok(()),
+            _ => Err(PairingError::WrongApp),
+        }
     }
 }
 

@@ -14,11 +14,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::derive::{self, SlotId};
 use super::error::PairingError;
-use super::event::{GroupOffer, Output};
+use super::event::Output;
 use super::member::Member;
 use super::message::{Frame, Message};
 use super::newcomer::Newcomer;
-use super::noise::{self, Channel, Handshake, Keys, Statics};
+use super::noise::{Channel, Handshake, Keys, Statics};
 use super::pake::Pake;
 
 type Result<T> = std::result::Result<T, PairingError>;
@@ -72,12 +72,14 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// Draws a link for the other side to scan. It works once, for `ttl`, which is 1 second to [`limits::PAIRING_TTL`].
+    /// Draws a link for the other side to scan. It works once, for `ttl`, 1 second to [`limits::PAIRING_TTL`]. `suite` is the
+    /// member's group's, or what a newcomer would found.
     ///
     /// # Errors
     /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::Link`] if `relay` is.
     pub fn show(
         side: Side,
+        suite: Suite,
         app_id: &str,
         relay: RelayHint,
         ttl: Duration,
@@ -88,9 +90,9 @@ impl Pairing {
         let expires_at = expiry(ttl, now_ms)?;
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
-        let statics = Statics::draw(rng);
+        let statics = Statics::draw(suite, rng);
         let link = Link {
-            suite: Suite::XWing,
+            suite,
             app: derive::app_tag(app_id),
             shows: side,
             expires_at,
@@ -106,8 +108,7 @@ impl Pairing {
     /// Takes up a link that the other side shows.
     ///
     /// # Errors
-    /// [`PairingError::WrongApp`] and [`PairingError::WrongSide`] before anything is sent; [`PairingError::Input`] if
-    /// the app id is out of bounds.
+    /// [`PairingError::Input`], [`PairingError::WrongApp`], [`PairingError::WrongSide`], [`PairingError::Suite`]: nothing is sent.
     pub fn scan(link: Link, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
         if link.app != derive::app_tag(app_id) && stands(Defence::AppTag) {
@@ -116,7 +117,10 @@ impl Pairing {
         if link.shows == side {
             return Err(PairingError::WrongSide);
         }
-        let statics = Statics::draw(rng);
+        if !link.suite.is_ours() {
+            return Err(PairingError::Suite(link.suite as u8));
+        }
+        let statics = Statics::draw(link.suite, rng);
         let mut this = Self::new(side, Role::Scans, app_id, link, statics, rng)?;
         // The time is of use only once the channel stands.
         this.handshake_step(None, 0)?;
@@ -127,7 +131,7 @@ impl Pairing {
     /// is 1 second to [`limits::PAIRING_TTL`]. `nameplate` is the relay's number of the rendezvous that is open already.
     ///
     /// # Errors
-    /// [`PairingError::Input`] if the app id or `ttl` is out of bounds, [`PairingError::ShortCode`] if the nameplate is.
+    /// [`PairingError::Input`], [`PairingError::ShortCode`] for the nameplate, [`PairingError::NoCodes`] without suite 1.
     pub fn show_code(
         side: Side,
         app_id: &str,
@@ -137,6 +141,7 @@ impl Pairing {
         now_ms: u64,
     ) -> Result<Self> {
         check_app_id(app_id)?;
+        check_codes()?;
         let expires_at = expiry(ttl, now_ms)?;
         let mut secret = Zeroizing::new([0; 8]);
         rng.fill_bytes(&mut *secret);
@@ -149,9 +154,10 @@ impl Pairing {
     /// Takes up a short code that the other side shows.
     ///
     /// # Errors
-    /// [`PairingError::Input`] if the app id is out of bounds.
+    /// [`PairingError::Input`] if the app id is out of bounds, [`PairingError::NoCodes`] without suite 1.
     pub fn type_code(code: ShortCode, side: Side, app_id: &str, rng: &mut dyn CryptoRng) -> Result<Self> {
         check_app_id(app_id)?;
+        check_codes()?;
         let mut this = Self::over_code(side, Role::Scans, app_id, code, rng);
         this.say_pake(1);
         Ok(this)
@@ -216,6 +222,11 @@ impl Pairing {
             Way::Code(Some(pake)) => Some(pake.code()),
             _ => None,
         }
+    }
+
+    /// What the group's cryptography is made of, and so the newcomer's key package.
+    pub fn suite(&self) -> Suite {
+        self.link().map_or(Suite::XWing, |link| link.suite)
     }
 
     /// The rendezvous where the two sides of a link meet; those of a short code meet at its nameplate.
@@ -554,33 +565,16 @@ fn expiry(ttl: Duration, now_ms: u64) -> Result<u32> {
         .map_err(|_| PairingError::Input("this device's clock is beyond the year 2106"))
 }
 
+/// A short code stands on SPAKE2, which is none of suite 2's algorithms.
+fn check_codes() -> Result<()> {
+    if Suite::XWing.is_ours() { Ok(()) } else { Err(PairingError::NoCodes) }
+}
+
 fn check_app_id(app_id: &str) -> Result<()> {
     if app_id.is_empty() || app_id.len() > limits::APP_ID_BYTES {
         return Err(PairingError::Input("an app id has 1 to 128 bytes"));
     }
     Ok(())
-}
-
-impl From<noise::Error> for PairingError {
-    fn from(error: noise::Error) -> Self {
-        match error {
-            noise::Error::Forged => Self::Forged,
-            noise::Error::Malformed => Self::Peer("a message that Noise does not allow"),
-            noise::Error::TooLarge => Self::Peer("a message larger than Noise allows"),
-            noise::Error::Turn => Self::Peer("a message out of turn"),
-        }
-    }
-}
-
-impl GroupOffer {
-    /// Checks the bounds and that the settings are those of the app with this hash.
-    pub(super) fn check_for(&self, app: &[u8; 32]) -> Result<()> {
-        let settings = self.check().map_err(PairingError::Input)?;
-        match std::str::from_utf8(&settings.app_id) {
-            Ok(id) if derive::app_hash(id) == *app => Ok(()),
-            _ => Err(PairingError::WrongApp),
-        }
-    }
 }
 
 impl fmt::Debug for Pairing {

@@ -44,6 +44,7 @@
 //! [`limits::CHECK_CODE_TRIES`]: sync_types::limits::CHECK_CODE_TRIES
 
 mod adapters;
+mod approved;
 mod derive;
 mod error;
 mod event;

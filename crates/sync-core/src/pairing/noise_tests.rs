@@ -16,15 +16,23 @@ fn rng(seed: u8) -> ChaCha20Rng {
 }
 
 fn pair(psk: [[u8; 32]; 2], prologue: [&[u8]; 2]) -> [Handshake; 2] {
+    pair_of(Suite::XWing, psk, prologue)
+}
+
+fn pair_of(suite: Suite, psk: [[u8; 32]; 2], prologue: [&[u8]; 2]) -> [Handshake; 2] {
     let mut rng = rng(7);
     [(true, 0), (false, 1)].map(|(initiator, i)| {
-        let statics = Statics::draw(&mut rng);
+        let statics = Statics::draw(suite, &mut rng);
         Handshake::new(initiator, Keys::draw(statics, &mut rng), &psk[i], prologue[i])
     })
 }
 
 fn completed() -> [Handshake; 2] {
-    let [mut a, mut b] = pair([[1; 32]; 2], [b"prologue"; 2]);
+    completed_of(Suite::XWing)
+}
+
+fn completed_of(suite: Suite) -> [Handshake; 2] {
+    let [mut a, mut b] = pair_of(suite, [[1; 32]; 2], [b"prologue"; 2]);
     for turn in 0..4 {
         let (from, to) = if turn % 2 == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
         to.read(&from.write().unwrap()).unwrap();
@@ -35,12 +43,19 @@ fn completed() -> [Handshake; 2] {
 #[test]
 fn the_protocol_is_the_one_in_the_design() {
     let [a, _] = pair([[1; 32]; 2], [b""; 2]);
-    assert_eq!(&*a.0.get_name(), "Noise_hybridXXpsk0_25519+MLKEM768_ChaChaPoly_SHA256");
+    assert_eq!(a.0.name(), "Noise_hybridXXpsk0_25519+MLKEM768_ChaChaPoly_SHA256");
+    let [a, _] = pair_of(Suite::Fips, [[1; 32]; 2], [b""; 2]);
+    assert_eq!(a.0.name(), "Noise_hybridXXpsk0_P256+MLKEM768_AESGCM_SHA256");
 }
 
 #[test]
 fn both_sides_end_with_one_hash_and_keys_that_fit() {
-    let [a, b] = completed();
+    for suite in [Suite::XWing, Suite::Fips] {
+        end_with_one_hash(completed_of(suite));
+    }
+}
+
+fn end_with_one_hash([a, b]: [Handshake; 2]) {
     assert!(a.is_finished() && b.is_finished());
     let (mut a, mut b) = (a.finish().unwrap(), b.finish().unwrap());
     assert_eq!(a.hash(), b.hash());
@@ -85,11 +100,48 @@ fn messages_out_of_turn_too_large_or_after_completion_are_errors() {
 
 #[test]
 fn another_psk_or_prologue_does_not_authenticate() {
-    for (psk, prologue) in [([[1; 32], [2; 32]], [&b"p"[..]; 2]), ([[1; 32]; 2], [b"p", b"q"])] {
-        let [mut a, mut b] = pair(psk, prologue);
-        assert_eq!(b.read(&a.write().unwrap()).unwrap_err(), Error::Forged);
-        // After an error nothing goes on.
-        assert!(b.write().is_err());
+    for suite in [Suite::XWing, Suite::Fips] {
+        for (psk, prologue) in [([[1; 32], [2; 32]], [&b"p"[..]; 2]), ([[1; 32]; 2], [b"p", b"q"])] {
+            let [mut a, mut b] = pair_of(suite, psk, prologue);
+            assert_eq!(b.read(&a.write().unwrap()).unwrap_err(), Error::Forged);
+            // After an error nothing goes on.
+            assert!(b.write().is_err());
+        }
+    }
+}
+
+#[test]
+fn the_handshake_of_one_suite_is_none_of_the_other() {
+    let mut two = [Suite::XWing, Suite::Fips].map(|suite| pair_of(suite, [[1; 32]; 2], [b""; 2]));
+    let first = two.each_mut().map(|[initiator, _]| initiator.write().unwrap());
+    assert_eq!(two[1][1].read(&first[0]).unwrap_err(), Error::Malformed);
+    assert_eq!(two[0][1].read(&first[1]).unwrap_err(), Error::Malformed);
+}
+
+#[test]
+fn points_that_are_none_of_p256_end_a_handshake_of_suite_2() {
+    // The zero point has no such form; (0, 0) and a compressed point that is filled up are none.
+    for point in [
+        [0; 65],
+        {
+            let mut none = [0; 65];
+            none[0] = 4;
+            none
+        },
+        [2; 65],
+    ] {
+        let [_, mut b] = pair_of(Suite::Fips, [[1; 32]; 2], [b""; 2]);
+        let mut rng = rng(9);
+        let honest = || Pairs::<P256Keys>::draw(&mut ChaCha20Rng::from_seed([3; 32]));
+        let dh = KeyPair::new(
+            clatter::bytearray::HeapArray::from_slice(&point),
+            clatter::bytearray::SensitiveByteArray::new([1; 32]),
+        );
+        let ephemeral = Pairs { dh, kem: honest().kem };
+        let drawn = Drawn::draw(&mut rng);
+        let mut hostile = begin::<P256, AwsMlKem, AesGcm, Sha>(true, honest(), ephemeral, drawn, &[1; 32], b"");
+        b.read(&Steps::write(&mut hostile).unwrap()).unwrap();
+        assert_eq!(b.write().unwrap_err(), Error::Malformed);
     }
 }
 
@@ -102,7 +154,7 @@ fn a_key_of_small_order_or_beyond_the_modulus_is_malformed() {
         .with_prologue(b"")
         .with_s(draw_dh(&mut rng))
         .with_s_kem(draw_kem(&mut rng))
-        .with_e(clatter::KeyPair::new([0; 32], clatter::bytearray::SensitiveByteArray::new([0; 32])))
+        .with_e(KeyPair::new([0; 32], clatter::bytearray::SensitiveByteArray::new([0; 32])))
         .with_e_kem(draw_kem(&mut rng));
     let mut hostile: Hybrid = Drawn::draw(&mut rng).lend(|| HybridHandshakeCore::new(params)).unwrap();
     hostile.push_psk(&[1; 32]);
@@ -114,7 +166,7 @@ fn a_key_of_small_order_or_beyond_the_modulus_is_malformed() {
     // An ML-KEM key with a coefficient above the modulus (FIPS 203 §7.2).
     let [_, mut b] = pair([[1; 32]; 2], [b""; 2]);
     let public = clatter::bytearray::HeapArray::from_slice(&[0xff; primitives::MLKEM_PUBLIC_BYTES]);
-    let kem = clatter::KeyPair::new(public, clatter::bytearray::SensitiveByteArray::new([0; 64]));
+    let kem = KeyPair::new(public, clatter::bytearray::SensitiveByteArray::new([0; 64]));
     let params = HybridHandshakeParams::new(pattern(), true)
         .with_prologue(b"")
         .with_s(draw_dh(&mut rng))
@@ -132,7 +184,7 @@ fn a_key_of_small_order_or_beyond_the_modulus_is_malformed() {
 fn one_seed_gives_one_handshake_and_another_seed_another() {
     let first = |seed| {
         let mut rng = rng(seed);
-        let statics = Statics::draw(&mut rng);
+        let statics = Statics::draw(Suite::XWing, &mut rng);
         Handshake::new(true, Keys::draw(statics, &mut rng), &[1; 32], b"").write().unwrap()
     };
     assert_eq!(first(1), first(1));

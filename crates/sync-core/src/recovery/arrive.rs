@@ -152,7 +152,7 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
         let group = state.observed.group;
         let members = state.observed.members.clone();
         let settings = self.settings(&state.observed.settings);
-        let share = self.kit.share(&self.crypto, &group)?;
+        let share = self.kit.share(&self.crypto, state.observed.suite, &group)?;
         let made = membership::recover(self.crypto.clone(), state, &self.kit.signing_key(), key)?;
         let join = frame(made.prepared);
 

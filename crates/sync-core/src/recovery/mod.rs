@@ -16,13 +16,13 @@ use mls_rs::{CipherSuiteProvider, CryptoProvider};
 use rand_core::CryptoRng;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use sync_rules::mls::CIPHER_SUITE;
+use sync_rules::mls::cipher_suite;
 use sync_rules::statement::sign_share;
 use sync_rules::{SigningKey, unsigned_group_info};
 use sync_types::body::KitShare;
 use sync_types::frame::{Mac, Signature};
 use sync_types::short_code::word;
-use sync_types::{Code, GroupId, LABEL_PREFIX, Opaque, encode};
+use sync_types::{Code, GroupId, LABEL_PREFIX, Opaque, Suite, encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// How many words a kit has.
@@ -128,9 +128,14 @@ impl RecoveryKit {
         self.derive(b"0ksync/1 recovery mac")
     }
 
-    /// What members of this group hold of the kit.
-    pub fn share<P: CryptoProvider>(&self, crypto: &P, group: &GroupId) -> Result<KitShare, KitCryptoError> {
-        let suite = crypto.cipher_suite_provider(CIPHER_SUITE).ok_or(KitCryptoError)?;
+    /// What members of this group hold of the kit. The key to seal for is of the group's suite.
+    pub fn share<P: CryptoProvider>(
+        &self,
+        crypto: &P,
+        suite: Suite,
+        group: &GroupId,
+    ) -> Result<KitShare, KitCryptoError> {
+        let suite = crypto.cipher_suite_provider(cipher_suite(suite)).ok_or(KitCryptoError)?;
         let (_, public) = suite.kem_derive(&*self.derive(SEALING)).map_err(|_| KitCryptoError)?;
         let mut share =
             KitShare { mac_key: *self.mac_key(), seal_key: Opaque(public.to_vec()), signature: Signature([0; 64]) };

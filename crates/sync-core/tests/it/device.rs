@@ -1,8 +1,10 @@
 //! A device against a relay that this test plays by hand.
 
+mod copies;
+mod history;
+
 use std::collections::BTreeMap;
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::store::{Answer, Key, LogBlob, Read, Write};
@@ -14,13 +16,13 @@ use sync_types::frame::{
     About, Attached, Commit, Entry, EntryKind, FromRelay, Head, Refused, Reject, Signature, ToRelay,
 };
 use sync_types::settings::Settings;
-use sync_types::{BlobId, Code, DeviceId, Envelope, Opaque, encode, limits};
+use sync_types::{BlobId, Code, DeviceId, Envelope, Opaque, Suite, encode, limits};
 use zeroize::Zeroizing;
 
 const NOW: u64 = 1_800_000_000_000;
 
 struct Lone {
-    device: Device<AwsLcCryptoProvider>,
+    device: Device<sync_rules::mls::Crypto>,
     rng: ChaCha20Rng,
     /// The last entry that the relay has handed out.
     cursor: u64,
@@ -34,7 +36,7 @@ impl Lone {
     /// A device alone in its group, attached and caught up.
     fn online() -> Self {
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
-        let new = NewDevice { name: "Laptop".into(), settings: Settings::default() };
+        let new = NewDevice { name: "Laptop".into(), suite: Suite::FOUNDED, settings: Settings::default() };
         let device = Device::found(new, sync_rules::mls::crypto(), NOW, &mut rng).unwrap();
         let mut lone = Self { device, rng, cursor: 0, seed: [0; 32], rows: BTreeMap::new() };
         lone.attach(None);
@@ -107,7 +109,7 @@ impl Lone {
     }
 
     fn newcomer(&mut self) -> Vec<u8> {
-        Joining::new(sync_rules::mls::crypto(), NOW, "Phone", &mut self.rng).unwrap().1
+        Joining::new(sync_rules::mls::crypto(), Suite::FOUNDED, NOW, "Phone", &mut self.rng).unwrap().1
     }
 
     fn add(&mut self, key_package: Vec<u8>) -> Result<DeviceId, Code> {
@@ -117,7 +119,7 @@ impl Lone {
     /// Takes a second device in, and gives it with its Welcome behind it, attached and caught up.
     fn add_phone(&mut self) -> Self {
         let crypto = sync_rules::mls::crypto();
-        let (mut joining, package) = Joining::new(crypto, NOW, "Phone", &mut self.rng).unwrap();
+        let (mut joining, package) = Joining::new(crypto, Suite::FOUNDED, NOW, "Phone", &mut self.rng).unwrap();
         joining.take_offer(self.device.offer(NOW));
         // Behind the version stands the seed.
         let seed = std::array::from_fn(|i| joining.to_bytes()[1 + i]);

@@ -3,7 +3,7 @@
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use sync_core::seal::{open, seal, sender_key};
+use sync_core::seal::{envelope_key, open, seal, sender_key};
 use sync_rules::statement::{Place, sign_acknowledgement, sign_reject, sign_replace_key};
 use sync_rules::{SigningKey, attach, device_id, labelled};
 use sync_types::body::{
@@ -119,17 +119,32 @@ fn golden_bodies() {
 
 #[test]
 fn golden_envelope() {
+    let (mut value, _) = envelope_vector(1);
+    value["sender_key"] = hex(&*sender_key(&SECRET, key().device_id())).into();
+    golden::check("envelope", &value);
+}
+
+#[test]
+fn golden_envelope_of_suite_2() {
+    let (mut value, header) = envelope_vector(2);
+    let (key, nonce) = envelope_key(&SECRET, header.sender, &header.nonce);
+    value["envelope_key"] = hex(&*key).into();
+    value["nonce"] = hex(&nonce).into();
+    golden::check("envelope-fips", &value);
+}
+
+fn envelope_vector(suite: u8) -> (Value, Header) {
     let key = key();
     let header = Header {
         version: 1,
-        suite: 1,
+        suite,
         class: Class::Data,
         epoch: 3,
         epoch_tag: [0x88; 8],
         sender: key.device_id(),
         seq: 2,
         previous: EntryHash([0x99; 32]),
-        nonce: [0xaa; 24],
+        nonce: std::array::from_fn(|i| if suite == 1 { 0xaa } else { i as u8 }),
     };
     let body = Body { blobs: pack(&blobs()), ..Body::default() };
     let plain = encode(&body);
@@ -137,20 +152,21 @@ fn golden_envelope() {
     let envelope = Envelope::parse(&sealed.bytes).unwrap();
     assert_eq!(*open(GROUP, &envelope, &SECRET).unwrap(), plain);
     assert!(open(GroupId([0; 32]), &envelope, &SECRET).is_err(), "another group's envelope opens");
-    golden::check(
-        "envelope",
-        &json!({
-            "group": GROUP.to_string(),
-            "epoch_secret": hex(&SECRET),
-            "signing_seed": hex(&SEED),
-            "sender": key.device_id().to_string(),
-            "sender_key": hex(&*sender_key(&SECRET, key.device_id())),
-            "header": hex(envelope.header_bytes),
-            "plain": hex(&plain),
-            "envelope": hex(&sealed.bytes),
-            "hash": sealed.head.hash.to_string(),
-        }),
-    );
+    let mut other = sealed.bytes.clone();
+    other[1] = 3 - suite;
+    let other = Envelope::parse(&other).unwrap();
+    assert!(open(GROUP, &other, &SECRET).is_err(), "an envelope of one suite opens in the other");
+    let value = json!({
+        "group": GROUP.to_string(),
+        "epoch_secret": hex(&SECRET),
+        "signing_seed": hex(&SEED),
+        "sender": key.device_id().to_string(),
+        "header": hex(envelope.header_bytes),
+        "plain": hex(&plain),
+        "envelope": hex(&sealed.bytes),
+        "hash": sealed.head.hash.to_string(),
+    });
+    (value, header)
 }
 
 #[test]
@@ -189,7 +205,8 @@ fn golden_statements() {
 
 #[test]
 fn golden_frames() {
-    let attach = Attach { version: 1, group: GROUP, device: DeviceId([1; 16]), stored: 42, proof: Signature([2; 64]) };
+    let attach =
+        Attach { version: 1, suite: 1, group: GROUP, device: DeviceId([1; 16]), stored: 42, proof: Signature([2; 64]) };
     let to: Vec<(&str, ToRelay)> = vec![
         ("attach", ToRelay::Attach(attach)),
         ("push", ToRelay::Push(vec![Opaque(vec![1, 2, 3]), Opaque(vec![4])])),

@@ -10,19 +10,40 @@ use serde_json::Value;
 /// # Panics
 /// If the file is missing or differs.
 pub(crate) fn check(name: &str, value: &Value) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors").join(format!("{name}.json"));
-    let made = serde_json::to_string_pretty(value).expect("JSON values print") + "\n";
-    if std::env::var_os("KSYNC_BLESS").is_some_and(|v| v == "1") {
-        std::fs::write(&path, made).expect("vectors/ is writable");
-        return;
+    if is_blessing() {
+        return bless(name, value);
     }
-    let committed = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; KSYNC_BLESS=1 makes it", path.display()));
-    let committed: Value = serde_json::from_str(&committed).expect("a vector file is JSON");
     assert!(
-        committed == *value,
+        committed(name) == *value,
         "{} differs from what this build makes. A change of a format wants a new version; \
          if it is meant, KSYNC_BLESS=1 writes the file anew.",
-        path.display()
+        path(name).display()
     );
+}
+
+/// What is committed, for a vector that is another each time that it is made. It is written only where there is none.
+pub(crate) fn committed_or_blessed(name: &str, value: &Value) -> Value {
+    if is_blessing() && !path(name).exists() {
+        bless(name, value);
+    }
+    committed(name)
+}
+
+fn is_blessing() -> bool {
+    std::env::var_os("KSYNC_BLESS").is_some_and(|v| v == "1")
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors").join(format!("{name}.json"))
+}
+
+fn bless(name: &str, value: &Value) {
+    let made = serde_json::to_string_pretty(value).expect("JSON values print") + "\n";
+    std::fs::write(path(name), made).expect("vectors/ is writable");
+}
+
+fn committed(name: &str) -> Value {
+    let committed = std::fs::read_to_string(path(name))
+        .unwrap_or_else(|error| panic!("{}: {error}; KSYNC_BLESS=1 makes it", path(name).display()));
+    serde_json::from_str(&committed).expect("a vector file is JSON")
 }

@@ -6,7 +6,7 @@ use sync_core::recovery::{RecoveryKit, state_mac};
 use sync_rules::statement::{Place, sign_recovery};
 use sync_rules::{attach, mls};
 use sync_types::frame::{self, ExternalProof, KitUpload, Recover, Signature, ToRelay, Vouch};
-use sync_types::{GroupId, VERSION, encode};
+use sync_types::{GroupId, Suite, VERSION, encode};
 
 use crate::golden;
 
@@ -23,7 +23,8 @@ fn golden_recovery() {
         .iter()
         .map(|entropy| {
             let kit = RecoveryKit::from_entropy(entropy);
-            let share = kit.share(&mls::crypto(), &GROUP).unwrap();
+            let share_in = |suite| kit.share(&mls::Crypto::every(), suite, &GROUP).unwrap();
+            let (share, fips) = (share_in(Suite::XWing), share_in(Suite::Fips));
             json!({
                 "entropy": hex(entropy),
                 "words": kit.words().as_str(),
@@ -31,6 +32,7 @@ fn golden_recovery() {
                 "mac_key": hex(&*kit.mac_key()),
                 "seal_key": hex(&share.seal_key),
                 "share": hex(&encode(&share)),
+                "fips": { "seal_key": hex(&fips.seal_key), "share": hex(&encode(&fips)) },
             })
         })
         .collect();

@@ -43,8 +43,10 @@ fn is_usable<C: CipherSuiteProvider>(suite: &C, key: &HpkePublicKey) -> bool {
 mod tests {
     use mls_rs::CryptoProvider;
 
+    use sync_types::Suite;
+
     use super::*;
-    use crate::mls::{CIPHER_SUITE, crypto};
+    use crate::mls::{Crypto, cipher_suite};
 
     /// The bytes of an ML-KEM-768 encapsulation key, in front of the X25519 key.
     const ML_KEM: usize = 1184;
@@ -55,7 +57,7 @@ mod tests {
 
     #[test]
     fn keys_that_nobody_can_encrypt_to_are_found() {
-        let suite = crypto().cipher_suite_provider(CIPHER_SUITE).unwrap();
+        let suite = Crypto::every().cipher_suite_provider(cipher_suite(Suite::XWing)).unwrap();
         let (_, good) = suite.kem_generate().unwrap();
         assert_eq!(good.len(), ML_KEM + 32);
         assert!(is_usable(&suite, &good));
@@ -89,5 +91,38 @@ mod tests {
             assert!(!is_usable(&suite, &key[..length].to_vec().into()), "{length}");
         }
         assert!(!is_usable(&suite, &[key, &[0]].concat().into()));
+    }
+
+    #[test]
+    fn keys_of_suite_2_that_nobody_can_encrypt_to_are_found() {
+        let suite = Crypto::every().cipher_suite_provider(cipher_suite(Suite::Fips)).unwrap();
+        let (_, good) = suite.kem_generate().unwrap();
+        assert_eq!(good.len(), ML_KEM + 65);
+        assert!(is_usable(&suite, &good));
+        let key = good.as_ref();
+        let altered = |at: usize, bytes: &[u8]| {
+            let mut bad = key.to_vec();
+            bad[at..at + bytes.len()].copy_from_slice(bytes);
+            HpkePublicKey::from(bad)
+        };
+        assert!(!is_usable(&suite, &altered(1149, &[0xff, 0xff])), "a coefficient above the modulus");
+        // No point but zero is of small order on P-256: left are what is not on the curve, and other forms of points.
+        assert!(!is_usable(&suite, &altered(ML_KEM + 1, &[0; 64])), "(0, 0) is not on the curve");
+        assert!(!is_usable(&suite, &altered(ML_KEM + 64, &[key[ML_KEM + 64] ^ 1])), "another y");
+        assert!(!is_usable(&suite, &altered(ML_KEM, &[0])), "the point at infinity, and more");
+        for length in [0, 65, ML_KEM, ML_KEM + 1, ML_KEM + 33, ML_KEM + 64] {
+            assert!(!is_usable(&suite, &key[..length].to_vec().into()), "{length}");
+        }
+        assert!(!is_usable(&suite, &[key, &[0]].concat().into()));
+    }
+
+    #[test]
+    fn the_keys_of_one_suite_are_none_of_the_other() {
+        let [one, two] = [Suite::XWing, Suite::Fips].map(|suite| {
+            let suite = Crypto::every().cipher_suite_provider(cipher_suite(suite)).unwrap();
+            (suite.kem_generate().unwrap().1, suite)
+        });
+        assert!(!is_usable(&one.1, &two.0) && !is_usable(&two.1, &one.0));
+        assert!(Crypto::only(Suite::Fips).cipher_suite_provider(cipher_suite(Suite::XWing)).is_none());
     }
 }

@@ -14,7 +14,7 @@ use sync_rules::{Defence, SigningKey, mls};
 use sync_types::body::{Body, Reached, pack};
 use sync_types::envelope::Envelope;
 use sync_types::frame::{Cut, Entry, EntryKind, FromRelay, Reject, Signature, ToRelay};
-use sync_types::{Code, DeviceId, Opaque, encode};
+use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
 use super::lab::Lab;
 use super::{Attack, By, MINUTE, SECOND, Seen, harm, has_all};
@@ -122,7 +122,7 @@ fn own_group() -> Seen {
     lab.push(0, "before");
     let mallory = SigningKey::from_seed(&[66; 32]);
     let settings = lab.parties[1].device.settings();
-    let own = Membership::create(mls::crypto(), &mallory, lab.group(1), &settings, lab.now);
+    let own = Membership::create(mls::crypto(), Suite::FOUNDED, &mallory, lab.group(1), &settings, lab.now);
     let mut own = own.map_err(|e| e.to_string())?;
     let add = Change::Add(vec![lab.packages[0].clone()]);
     let prepared = own.prepare(add, vec![], None, lab.now).map_err(|e| e.to_string())?;

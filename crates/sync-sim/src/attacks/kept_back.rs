@@ -12,7 +12,7 @@ use sync_rules::{Defence, SigningKey, mls};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{EntryKind, FromRelay, Reject, Signature, ToRelay};
 use sync_types::settings::HistoryPolicy;
-use sync_types::{Code, Opaque, encode};
+use sync_types::{Code, Opaque, Suite, encode};
 
 use super::lab::Lab;
 use super::{Attack, By, MINUTE, SECOND, Seen, harm, has_all};
@@ -145,7 +145,8 @@ fn welcome() -> Seen {
     let (mut joining, package) = {
         let mut made = None;
         lab.call(0, |device, now, rng| {
-            let (mut joining, package) = Joining::new(mls::crypto(), now, "phone", rng).expect("it can be made");
+            let (mut joining, package) =
+                Joining::new(mls::crypto(), Suite::FOUNDED, now, "phone", rng).expect("it can be made");
             joining.take_offer(device.offer(now));
             device.add(package.clone(), "phone", now, rng).expect("the sponsor may add");
             made = Some((joining, package));
@@ -165,7 +166,7 @@ fn welcome() -> Seen {
 
     let mallory = SigningKey::from_seed(&[66; 32]);
     let settings = lab.parties[0].device.settings();
-    let own = Membership::create(mls::crypto(), &mallory, lab.group(0), &settings, lab.now);
+    let own = Membership::create(mls::crypto(), Suite::FOUNDED, &mallory, lab.group(0), &settings, lab.now);
     let mut own = own.map_err(|e| e.to_string())?;
     let made = own.prepare(Change::Add(vec![package]), vec![], None, lab.now).map_err(|e| e.to_string())?;
     let (_, lie) = made.welcomes.into_iter().next().ok_or("there is a Welcome")?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use mls_rs::{CipherSuiteProvider, CryptoProvider};
 use sync_core::{Event, Joining};
 use sync_rules::{Defence, SigningKey, mls};
-use sync_types::{Code, DeviceId, Opaque, encode};
+use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
 use super::lab::Lab;
 use super::{Attack, By, SECOND, Seen, harm};
@@ -110,7 +110,7 @@ fn weak_keys() -> Seen {
     let mut lab = Lab::with(2);
     let mut newcomer = Err("nothing was done".to_owned());
     lab.call(0, |device, now, rng| {
-        let joining = Joining::new(mls::crypto(), now, "phone", rng).map_err(|e| e.to_string());
+        let joining = Joining::new(mls::crypto(), Suite::FOUNDED, now, "phone", rng).map_err(|e| e.to_string());
         newcomer = joining.and_then(|(joining, mut package)| {
             let seed = joining.to_bytes()[1..33].try_into().expect("the seed stands behind the version");
             weaken(&mut package, &SigningKey::from_seed(&seed))?;

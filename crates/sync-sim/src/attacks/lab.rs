@@ -3,29 +3,35 @@
 
 use std::collections::VecDeque;
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::pairing::GroupOffer;
-use sync_core::seal::{open, seal};
 use sync_core::store::{Key, Write};
 use sync_core::{Device, DeviceError, Event, Joining, NewDevice, Outcome};
 use sync_rules::defence::stands;
 use sync_rules::envelope::head_of;
 use sync_rules::{Defence, SigningKey, attach, mls};
-use sync_types::body::{Blob, Body};
-use sync_types::envelope::{Class, Envelope, Header};
+#[cfg(test)]
+use sync_types::Opaque;
+use sync_types::body::Blob;
+use sync_types::envelope::Envelope;
 use sync_types::frame::{Attach, EntryKind, FromRelay, Head, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION, decode, encode};
+use sync_types::{BlobId, DeviceId, GroupId, Suite, VERSION};
 
 use crate::disk::Disk;
 use crate::relay::{ConnId, Out, Relay};
 
-type Crypto = AwsLcCryptoProvider;
+mod forge;
+
+type Crypto = mls::Crypto;
 
 /// Changes what is on its way: it is given who it is for or from, and gives what arrives instead.
 pub(crate) type Tamper<T> = Box<dyn FnMut(usize, T) -> Vec<T>>;
+
+/// What becomes of bytes.
+#[cfg(test)]
+type Altered = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
 /// Everybody on the way of an attack. Devices are known by their place.
 pub(crate) struct Lab {
@@ -44,6 +50,11 @@ pub(crate) struct Lab {
     pub(crate) dies: Option<(usize, usize)>,
     /// What a device could not load of its disk.
     pub(crate) damage: Option<String>,
+    /// What becomes of Welcomes on their way.
+    #[cfg(test)]
+    pub(crate) welcomes: Option<Altered>,
+    /// What the groups of this scene are made of.
+    suite: Suite,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -81,8 +92,16 @@ impl Lab {
 
     /// The same, with this policy.
     pub(crate) fn agreed(devices: usize, history: HistoryPolicy) -> Self {
+        Self::of(Suite::FOUNDED, devices, history)
+    }
+
+    /// The same, of this suite.
+    pub(crate) fn of(suite: Suite, devices: usize, history: HistoryPolicy) -> Self {
         let mut lab = Self {
-            relay: Relay::new(mls::crypto(), 1 << 20, None),
+            #[cfg(test)]
+            welcomes: None,
+            suite,
+            relay: Relay::new(mls::Crypto::every(), 1 << 20, None),
             parties: Vec::new(),
             now: 1_800_000_000_000,
             down: Box::new(|_, frame| vec![frame]),
@@ -107,7 +126,7 @@ impl Lab {
     pub(crate) fn found(&mut self, history: HistoryPolicy) -> usize {
         let mut rng = self.rng();
         let settings = Settings { app_id: b"attacks".to_vec(), history, ..Settings::default() };
-        let new = NewDevice { name: format!("device {}", self.parties.len()), settings };
+        let new = NewDevice { name: format!("device {}", self.parties.len()), suite: self.suite, settings };
         let device = Device::found(new, mls::crypto(), self.now, &mut rng).expect("a group can be founded");
         self.party(device, rng)
     }
@@ -122,7 +141,7 @@ impl Lab {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
         let (mut joining, package) =
-            Joining::new(mls::crypto(), self.clock(0), &name, &mut rng).expect("a key package can be made");
+            Joining::new(mls::crypto(), self.suite, self.clock(0), &name, &mut rng).expect("a key package can be made");
         let mut offer = self.parties[0].device.offer(self.clock(0));
         promise(&mut offer);
         self.packages.push(package.clone());
@@ -138,6 +157,11 @@ impl Lab {
         while let Some(wire) = self.wires.pop_front() {
             match wire {
                 Wire::Down(to, frame) if to == conn => {
+                    #[cfg(test)]
+                    let frame = match (frame, &self.welcomes) {
+                        (FromRelay::Welcome(welcome), Some(alter)) => FromRelay::Welcome(Opaque(alter(&welcome))),
+                        (frame, _) => frame,
+                    };
                     if device.is_none() {
                         device = joining.handle_frame(&frame, self.now, &mut rng)?;
                     }
@@ -243,7 +267,7 @@ impl Lab {
     pub(crate) fn attach_request(&self, party: usize, key: &SigningKey, conn: ConnId) -> Attach {
         let (group, device) = (self.group(party), self.id(party));
         let proof = Signature(attach::prove(key, group, &exporter(conn)));
-        Attach { version: VERSION, group, device, stored: 0, proof }
+        Attach { version: VERSION, suite: self.suite as u8, group, device, stored: 0, proof }
     }
 
     /// A frame that no device of ours would send. Gives what the relay answers.
@@ -271,62 +295,6 @@ impl Lab {
         let sender = self.id(party);
         self.parties[party].disk.push(sender, vec![blob]);
         self.call(party, |device, _, _| device.handle_pushed());
-    }
-
-    /// An envelope in a device's name, under an epoch's key that it has: what somebody with its disk can make.
-    pub(crate) fn seal(&self, party: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
-        self.seal_as(party, party, epoch, last, body)
-    }
-
-    /// The same in the name of another, whose key it does not have.
-    pub(crate) fn seal_as(&self, party: usize, name: usize, epoch: u64, last: Option<&Head>, body: &Body) -> Vec<u8> {
-        let class = if body.control.is_empty() { Class::Data } else { Class::Control };
-        self.seal_plain((party, name), epoch, last, &encode(body), class)
-    }
-
-    /// An envelope in a device's name around any bytes.
-    pub(crate) fn seal_bytes(
-        &self,
-        party: usize,
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        data: bool,
-    ) -> Vec<u8> {
-        let class = if data { Class::Data } else { Class::Control };
-        self.seal_plain((party, party), epoch, last, plain, class)
-    }
-
-    fn seal_plain(
-        &self,
-        (party, name): (usize, usize),
-        epoch: u64,
-        last: Option<&Head>,
-        plain: &[u8],
-        class: Class,
-    ) -> Vec<u8> {
-        let row = &self.parties[party].disk.state[&Key::Epoch(epoch)];
-        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
-        let header = Header {
-            version: VERSION,
-            suite: Suite::XWing as u8,
-            class,
-            epoch,
-            epoch_tag: row[32..40].try_into().expect("behind it the tag"),
-            sender: self.id(name),
-            seq: last.map_or(0, |head| head.seq) + 1,
-            previous: last.map(|head| head.hash).unwrap_or_default(),
-            nonce: [self.blobs as u8; 24],
-        };
-        seal(self.group(party), &header, plain, &secret, &self.key(party)).bytes
-    }
-
-    /// What is in an envelope, for a device that has its epoch's key.
-    pub(crate) fn opened(&self, party: usize, envelope: &[u8]) -> Option<Body> {
-        let envelope = Envelope::parse(envelope).ok()?;
-        let row = self.parties[party].disk.state.get(&Key::Epoch(envelope.header.epoch))?;
-        let secret: [u8; 32] = row[..32].try_into().expect("the secret stands first");
-        decode(&open(self.group(party), &envelope, &secret).ok()?).ok()
     }
 
     /// The last envelope of a device that the relay has taken.

@@ -22,12 +22,14 @@ mod recovery;
 mod relay;
 mod relays;
 mod stalls;
+mod suites;
 mod vault;
 
 use std::panic::catch_unwind;
 
 use sync_rules::Defence;
 use sync_rules::defence::without;
+use sync_types::Suite;
 
 /// Who attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +106,7 @@ impl Report {
 
 /// Every attack.
 pub fn all() -> Vec<Attack> {
-    let tables = [
+    let mut tables = vec![
         relay::ATTACKS,
         relays::ATTACKS,
         absence::ATTACKS,
@@ -120,11 +122,15 @@ pub fn all() -> Vec<Attack> {
         bombs::ATTACKS,
         pairing::ATTACKS,
         links::ATTACKS,
-        codes::ATTACKS,
         recovery::ATTACKS,
         local::ATTACKS,
         vault::ATTACKS,
+        suites::ATTACKS,
     ];
+    if Suite::XWing.is_ours() {
+        // Without it there are no short codes to attack.
+        tables.push(codes::ATTACKS);
+    }
     tables.concat()
 }
 

@@ -7,7 +7,7 @@ use sync_rules::defence::without;
 use sync_rules::{Defence, Observer, SigningKey, mls};
 use sync_types::body::{Body, Control, HistoryRequest, Nack, Reached, Span};
 use sync_types::frame::{Commit, Cut, Entry, EntryKind, FromRelay, ToRelay};
-use sync_types::{Code, DeviceId, Opaque, encode};
+use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
 use super::keys::forge_id;
 use super::lab::Lab;
@@ -138,7 +138,7 @@ fn not_its_id() -> Seen {
     let claimed = DeviceId([7; 16]);
     let mut added = Err("nothing was done".to_owned());
     lab.call(0, |device, now, rng| {
-        let joining = Joining::new(mls::crypto(), now, "phone", rng).map_err(|e| e.to_string());
+        let joining = Joining::new(mls::crypto(), Suite::FOUNDED, now, "phone", rng).map_err(|e| e.to_string());
         added = joining.and_then(|(joining, mut package)| {
             let seed = joining.to_bytes()[1..33].try_into().expect("the seed stands behind the version");
             forge_id(&mut package, &SigningKey::from_seed(&seed), claimed)?;

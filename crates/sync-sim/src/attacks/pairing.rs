@@ -8,7 +8,7 @@ use sync_core::pairing::{GroupOffer, Output, Pairing, PairingError};
 use sync_rules::Defence;
 use sync_types::link::{Link, RelayHint, RelayKind, Side};
 use sync_types::settings::Settings;
-use sync_types::{DeviceId, GroupId, encode};
+use sync_types::{DeviceId, GroupId, Suite, encode};
 
 use super::{Attack, By, Seen, harm};
 
@@ -45,7 +45,7 @@ pub(super) fn show_drawn(seed: u8) -> Result<Pairing, String> {
     let hosts = vec!["127.0.0.1:4433".parse().map_err(|_| "an address")?];
     let relay = RelayHint { endpoint: [9; 32], hosts, kind: RelayKind::Pinned };
     let mut rng = ChaCha20Rng::from_seed([seed; 32]);
-    Pairing::show(Side::Member, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
+    Pairing::show(Side::Member, Suite::FOUNDED, APP, relay, TTL, &mut rng, NOW).map_err(|e| e.to_string())
 }
 
 pub(super) fn scan(link: &Link, seed: u8) -> Result<Pairing, PairingError> {

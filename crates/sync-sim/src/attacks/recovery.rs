@@ -12,7 +12,7 @@ use sync_rules::{Defence, Inspected, Observer, SigningKey, attach, mls, unsigned
 use sync_types::body::{Body, Control, KitShare};
 use sync_types::frame::{Cut, ExternalProof, FromRelay, Mac, Recover, Recoverable, Signature, ToRelay};
 use sync_types::settings::Settings;
-use sync_types::{Opaque, VERSION, encode, limits};
+use sync_types::{Opaque, Suite, VERSION, encode, limits};
 
 use super::lab::{Lab, exporter};
 use super::{Attack, By, MINUTE, Seen, harm, has_all};
@@ -171,7 +171,7 @@ fn old_kit() -> Seen {
 fn forge_state() -> Seen {
     let mut rng = lab_rng();
     let settings = Settings { app_id: b"attacks".to_vec(), ..Settings::default() };
-    let mut new = NewDevice { name: "relay".into(), settings };
+    let mut new = NewDevice { name: "relay".into(), suite: Suite::FOUNDED, settings };
     new.settings.recovery_key = kit(1).signing_key().public().to_vec();
     let device = Device::found(new, mls::crypto(), 1_800_000_000_000, &mut rng).map_err(|e| e.to_string())?;
     let info = device.group_info().map_err(|e| e.to_string())?;

@@ -12,7 +12,7 @@ use sync_rules::mls;
 use sync_types::frame::{self, FromRelay, ToRelay};
 use sync_types::link::{RelayHint, RelayKind, Side};
 use sync_types::settings::Settings;
-use sync_types::{DeviceId, GroupId, encode};
+use sync_types::{DeviceId, GroupId, Suite, encode};
 use zeroize::Zeroizing;
 
 use super::Parts;
@@ -56,10 +56,10 @@ pub(super) fn pairing(input: &[u8]) -> bool {
     let (shows, takes) = if how & 1 == 0 { (Side::Member, Side::Newcomer) } else { (Side::Newcomer, Side::Member) };
     let ttl = Duration::from_secs(600);
     let rng = |seed| ChaCha20Rng::from_seed([seed; 32]);
-    let (shower, taker) = if how & 2 == 0 {
+    let (shower, taker) = if how & 2 == 0 || !Suite::XWing.is_ours() {
         let hosts = vec!["127.0.0.1:4433".parse().expect("an address")];
         let relay = RelayHint { endpoint: [9; 32], hosts, kind: RelayKind::Pinned };
-        let shower = Pairing::show(shows, APP, relay, ttl, &mut rng(1), NOW).expect("it may be shown");
+        let shower = Pairing::show(shows, Suite::FOUNDED, APP, relay, ttl, &mut rng(1), NOW).expect("it may be shown");
         let link = shower.link().expect("over a link").clone();
         (shower, Pairing::scan(link, takes, APP, &mut rng(2)).expect("it may be scanned"))
     } else {

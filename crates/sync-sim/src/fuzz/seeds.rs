@@ -188,7 +188,7 @@ fn bodies(head: &Head) -> Vec<Body> {
 }
 
 fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
-    let attach = Attach { version: VERSION, group: GROUP, device: DEVICE, stored: 0, proof: SIGNATURE };
+    let attach = Attach { version: VERSION, suite: 1, group: GROUP, device: DEVICE, stored: 0, proof: SIGNATURE };
     let welcomes = vec![WelcomeFor { device: DEVICE, welcome: Opaque(vec![1]) }];
     vec![
         ToRelay::Push(vec![Opaque(envelope.to_vec())]),

@@ -34,6 +34,7 @@ impl World {
             89..91 => self.grow(),
             91..93 => self.lie(host),
             93..95 => self.copy_disk(host),
+            95..97 if self.dice.chance(250) => self.clone_disk(host),
             95..97 => self.set_back(host),
             97..99 => self.go_away(host),
             _ => self.hostile(host),

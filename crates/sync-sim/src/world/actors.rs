@@ -1,5 +1,5 @@
 //! More of those who do not keep to the protocol: a relay that stalls and tells devices to wait, a stranger at its door, a member
-//! that undoes what it could apply, and a former member with all that it had.
+//! that undoes what it could apply, a former member with all that it had, and disks that run twice.
 
 use mls_rs_codec::MlsEncode;
 use sync_core::membership::{Change, Membership};
@@ -11,10 +11,10 @@ use sync_rules::{SigningKey, attach};
 use sync_types::body::{Blob, Body, pack};
 use sync_types::envelope::Header;
 use sync_types::frame::{About, Attach, Cut, EntryKind, FromRelay, Reject, Signature, ToRelay};
-use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, VERSION, encode};
+use sync_types::{BlobId, Code, DeviceId, GroupId, Opaque, Suite, VERSION, encode};
 
-use super::World;
 use super::devices::Life;
+use super::{Ev, World};
 use crate::relay::ConnId;
 
 impl World {
@@ -88,7 +88,8 @@ impl World {
         self.counters.add("hostile stranger");
         self.relay.open(conn, exporter);
         self.strangers.insert(conn);
-        let attach = ToRelay::Attach(Attach { version: VERSION, group, device, stored: 0, proof });
+        let attach =
+            ToRelay::Attach(Attach { version: VERSION, suite: Suite::FOUNDED as u8, group, device, stored: 0, proof });
         self.relay.frame(conn, attach, 200, self.now);
     }
 
@@ -135,7 +136,7 @@ impl World {
             self.former_commit(host).map(|bytes| ("hostile former commit", EntryKind::Commit, bytes))
         };
         let Some((name, kind, bytes)) = made else { return };
-        let readers = self.relay.model.get(&group).is_some_and(|m| m.current().any(|device| device != id));
+        let readers = self.relay.model.get(&group).is_some_and(|m| m.has_reader_beside(id));
         if readers && self.relay.inject(group, kind, id, &bytes) {
             self.counters.add(name);
             self.note(|_| format!("{name} of device {host}"));
@@ -162,5 +163,25 @@ impl World {
         let mut own = Membership::load(h.crypto.clone(), state).ok()?;
         let cut = Cut::default().mls_encode_to_vec().ok()?;
         Some(own.prepare(Change::SelfUpdate, cut, None, self.now).ok()?.commit)
+    }
+
+    /// A copy of the device's disk is started beside it: two live devices with one key.
+    pub(super) fn clone_disk(&mut self, host: usize) {
+        let h = &self.hosts[host];
+        let whole = h.active().is_some_and(|d| !d.is_alone() && !d.is_adding());
+        let may = self.weather.restores && !self.cloned && self.hosts.len() < 6 && whole && !h.doomed && !h.leaving;
+        if !may || h.pairing || h.is_busy() {
+            return;
+        }
+        self.cloned = true;
+        self.counters.add("action clone");
+        let copy = self.add_host();
+        self.note(|_| format!("device {copy} is a copy of device {host}"));
+        self.hosts[copy].disk = self.hosts[host].disk.clone();
+        self.hosts[copy].life = Life::Down;
+        for one in [host, copy] {
+            (self.hosts[one].set_back, self.hosts[one].cloned) = (true, true);
+        }
+        self.after(1, Ev::HostStart(copy));
     }
 }

@@ -229,6 +229,10 @@ impl World {
             };
             // What was told as lost may come back, with a device that was removed and joins anew.
             let lost = self.hosts[host].disk.refused.contains_key(&Outcome::HistoryLost);
+            if pushed.set_back {
+                // It came back behind what its device wrote meanwhile, and goes along in that order into another group.
+                continue;
+            }
             if let Some(before) = last.insert((pushed.host, row.sender), serial)
                 && before >= serial
                 && !lost
@@ -280,6 +284,10 @@ impl World {
         let mut due = 0u64;
         for (source, h) in self.hosts.iter().enumerate().filter(|(_, h)| h.last_group == Some(group) && !h.sabotaged) {
             let Some(id) = h.last_id else { continue };
+            // A copy that stopped holds numbers that are another's, and what it alone had is lost with it.
+            if h.cloned && self.is_out(source) {
+                continue;
+            }
             let alone = members.len() == 1 && members.contains(&source);
             for row in h.disk.log.values().filter(|r| r.sender == id && !alone) {
                 let accepted = model.placed.contains_key(&(id, row.seq));
@@ -301,7 +309,10 @@ impl World {
                     continue;
                 }
                 if let Some(to) = members.iter().find(lacks) {
-                    fault = Some(format!("device {to} lacks {:?}, number {} of device {source}", row.blob.id, row.seq));
+                    let have: Vec<_> = members.iter().filter(|to| !lacks(to)).collect();
+                    let (id, seq) = (row.blob.id, row.seq);
+                    fault =
+                        Some(format!("device {to} lacks {id:?}, number {seq} of device {source}; {have:?} have it"));
                 }
             }
         }

@@ -9,7 +9,7 @@ use sync_core::store::Key;
 use sync_core::{Device, Event, Joining, NewDevice, Outcome};
 use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, GroupId};
+use sync_types::{Code, DeviceId, GroupId, Suite};
 
 use super::{Ev, SECOND, World};
 use crate::crypto::InsecureCrypto;
@@ -66,6 +66,8 @@ pub(super) struct Host {
     pub(super) doomed: bool,
     /// Its keys were tampered with: what it writes nobody reads, and the reverse.
     pub(super) sabotaged: bool,
+    /// Whether its disk runs twice, or did.
+    pub(super) cloned: bool,
     pub(super) pairing: bool,
     /// Every id that the device has in its group, by itself when it runs, by its disk when not.
     pub(super) last_id: Option<DeviceId>,
@@ -86,6 +88,11 @@ impl Host {
 
     pub(super) fn device_id(&self) -> Option<DeviceId> {
         self.last_id
+    }
+
+    /// Whether it joins a group at the moment.
+    pub(super) fn is_busy(&self) -> bool {
+        self.disk.state.contains_key(&Key::Joining)
     }
 
     pub(super) fn wants_connection(&self) -> bool {
@@ -123,6 +130,7 @@ impl World {
             leaving: false,
             doomed: false,
             sabotaged: false,
+            cloned: false,
             pairing: false,
             last_id: None,
             last_group: None,
@@ -135,7 +143,7 @@ impl World {
         let now = self.now;
         let h = &mut self.hosts[host];
         let settings = Settings { app_id: b"sim".to_vec(), ..Settings::default() };
-        let new = NewDevice { name: format!("device {host}"), settings };
+        let new = NewDevice { name: format!("device {host}"), suite: Suite::FOUNDED, settings };
         match Device::found(new, h.crypto.clone(), now, &mut h.rng) {
             Ok(device) => self.became(host, device),
             Err(error) => self.fail("core", format!("founding fails: {error}")),
@@ -451,6 +459,7 @@ impl World {
             }
             _ if code == Code::OutOfStep && lies => self.counters.add("out of step by a lie"),
             _ if code == Code::RolledBack && self.hosts[host].set_back => self.counters.add("rolled back"),
+            _ if code == Code::Cloned && self.hosts[host].cloned => self.counters.add("cloned"),
             _ => self.fail("I3 agreement", format!("device {host} halts with {code}")),
         }
     }

@@ -36,7 +36,7 @@ impl World {
         };
         let Some((name, (kind, sender, bytes))) = made else { return };
         // Where nobody waits for an entry, the relay never looks for ones to delete.
-        if !self.relay.model.get(&group).is_some_and(|m| m.current().any(|device| device != sender)) {
+        if !self.relay.model.get(&group).is_some_and(|m| m.has_reader_beside(sender)) {
             return;
         }
         if self.relay.inject(group, kind, sender, &bytes) {

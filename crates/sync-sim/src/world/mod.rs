@@ -160,6 +160,8 @@ pub(crate) struct World {
     stalled: BTreeSet<ConnId>,
     /// Connections of those who are in no group.
     strangers: BTreeSet<ConnId>,
+    /// Whether some disk runs twice.
+    cloned: bool,
     /// Whether a relay may have let go of what somebody had not fetched.
     lapses: bool,
     quiet: bool,
@@ -219,6 +221,7 @@ impl World {
             lapses: false,
             stalled: BTreeSet::new(),
             strangers: BTreeSet::new(),
+            cloned: false,
             quiet: false,
             mutation,
             counters: Counters::default(),
@@ -268,8 +271,8 @@ impl World {
         self.note(|_| "--- from here on, peace".into());
         self.quiet = true;
         self.end_stalls();
-        if self.weather.drops {
-            // What was kept back shows at the latest by the beacons.
+        if self.weather.drops || self.cloned {
+            // What was kept back, or went to a copy, shows at the latest by the beacons.
             self.now += limits::BEACON_REST.as_millis() as u64;
             let open: Vec<ConnId> = self.conns.keys().copied().collect();
             open.into_iter().for_each(|conn| self.break_conn(conn));

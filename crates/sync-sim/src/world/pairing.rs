@@ -2,7 +2,7 @@
 
 use sync_core::store::{Key, Write};
 use sync_core::{Device, Joining};
-use sync_types::DeviceId;
+use sync_types::{DeviceId, Suite};
 
 use super::devices::Life;
 use super::{Ev, World};
@@ -33,7 +33,7 @@ impl World {
         }
         let h = &mut self.hosts[newcomer];
         let name = format!("device {newcomer}");
-        let (joining, package) = match Joining::new(h.crypto.clone(), now, &name, self.dice.rng()) {
+        let (joining, package) = match Joining::new(h.crypto.clone(), Suite::FOUNDED, now, &name, self.dice.rng()) {
             Ok(made) => made,
             Err(error) => {
                 self.fail("core", format!("no key package: {error}"));

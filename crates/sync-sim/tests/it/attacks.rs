@@ -2,6 +2,7 @@
 
 use sync_rules::Defence;
 use sync_sim::attacks;
+use sync_types::Suite;
 
 #[test]
 fn every_attack_is_stopped_by_the_defence_that_is_said_to_stop_it() {
@@ -18,6 +19,9 @@ fn every_attack_is_stopped_by_the_defence_that_is_said_to_stop_it() {
 #[test]
 fn no_defence_is_without_an_attack() {
     let tried: Vec<Defence> = attacks::all().iter().flat_map(|attack| attack.defences).copied().collect();
-    let idle: Vec<_> = Defence::ALL.iter().filter(|defence| !tried.contains(defence)).collect();
+    // Without suite 1 there are no short codes, and nobody attacks them.
+    let of_codes = [Defence::CodeOnce, Defence::PakePoints, Defence::NameplateOnce, Defence::NameplateTries];
+    let there = |defence: &&Defence| Suite::XWing.is_ours() || !of_codes.contains(defence);
+    let idle: Vec<_> = Defence::ALL.iter().filter(there).filter(|defence| !tried.contains(defence)).collect();
     assert!(idle.is_empty(), "nothing attacks where these stand: {idle:?}");
 }

@@ -36,12 +36,23 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("backup-export", "await ksync.backup.export('/nonexistent/backup', 'short')", Some("INVALID_ARGUMENT")),
     ("backup-import", "await ksync.backup.import('/nonexistent/backup', 'a passphrase')", Some("IO")),
     ("backup-cancel", "await invoke('plugin:0ksync|backup_cancel', { id: 1 })", None),
+    ("make-recovery-kit", "for (;;) try { await ksync.recoveryKit.create(); break; } catch (e) { if (e.code !== 'RELAY_UNREACHABLE') throw e; }", None),
+    ("recover", "await ksync.recover('no words')", Some("KIT_INVALID")),
     ("leave", "await invoke('plugin:0ksync|leave')", None),
     ("reset", "await invoke('plugin:0ksync|reset')", None),
 ];
 
 /// Commands that only windows with `admin` may call.
-const ADMIN: [&str; 6] = ["remove-device", "reset", "set-vault", "backup-export", "backup-import", "backup-cancel"];
+const ADMIN: [&str; 8] = [
+    "remove-device",
+    "reset",
+    "set-vault",
+    "backup-export",
+    "backup-import",
+    "backup-cancel",
+    "make-recovery-kit",
+    "recover",
+];
 
 /// Commands that a window with `data` alone may not call.
 const PAIRING: [&str; 9] = [

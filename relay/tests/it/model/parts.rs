@@ -11,7 +11,7 @@ use sync_rules::{Observe, ObserveError, Observed, Step};
 use sync_types::body::Reached;
 use sync_types::frame::{Attach, Commit, Cut, WelcomeFor};
 use sync_types::settings::Settings;
-use sync_types::{DeviceId, EntryHash, GroupId, Opaque, encode};
+use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite, encode};
 
 use crate::device::{chained, sealed};
 use crate::support::{GROUP, Peer, snapshot};
@@ -134,7 +134,14 @@ impl Observe for Plain {
         let epoch = u64::from_be_bytes(bytes[32..40].try_into().unwrap());
         let member = |m: &[u8]| (DeviceId::from_slice(&m[..16]).unwrap(), m[16..].try_into().unwrap());
         let members = bytes[40..].chunks(48).map(member).collect();
-        Ok(Observed { snapshot: bytes.to_vec(), group, epoch, members, settings: Settings::default() })
+        Ok(Observed {
+            snapshot: bytes.to_vec(),
+            group,
+            suite: Suite::FOUNDED,
+            epoch,
+            members,
+            settings: Settings::default(),
+        })
     }
 
     fn process(&self, state: &[u8], commit: &[u8], _: &[u8]) -> Result<Step, ObserveError> {

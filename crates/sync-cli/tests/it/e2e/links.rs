@@ -261,3 +261,10 @@ fn a_newcomer_whose_member_dies_says_what_it_waits_for_and_can_give_up() {
     }
     panic!("the member never died at the right time");
 }
+
+#[cfg(feature = "fips")]
+#[test]
+fn a_build_of_fips_approved_algorithms_has_no_short_codes() {
+    let world = world();
+    world.member.run(&["invite", "--code"]).fails("CODE_NOT_APPROVED", 2);
+}

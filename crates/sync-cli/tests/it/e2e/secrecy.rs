@@ -199,7 +199,7 @@ async fn with_encryption_switched_off_the_same_search_finds_it() {
     body.resize(sync_types::limits::PADDED_MIN_BYTES + 16, b' ');
     let header = Header {
         version: VERSION,
-        suite: Suite::XWing as u8,
+        suite: Suite::FOUNDED as u8,
         class: Class::Data,
         epoch: sender.epoch,
         epoch_tag: [0; 8],

@@ -172,7 +172,7 @@ fn who_answers_without_the_showers_keys_learns_nothing_of_the_scanner() {
     for shows in BOTH {
         let link = show(shows).link().unwrap().clone();
         let mut hostile = rng(66);
-        let statics = Statics::draw(&mut hostile);
+        let statics = Statics::draw(Suite::FOUNDED, &mut hostile);
         let impostor = Pairing::new(shows, Role::Shows, APP, link.clone(), statics, &mut hostile).unwrap();
         let scanner = Pairing::scan(link, shows.other(), APP, &mut rng(2)).unwrap();
         let mut pipe = Pipe::of(impostor, scanner);
@@ -199,7 +199,7 @@ fn the_relay_can_end_a_pairing_but_not_in_the_peers_name() {
 fn codes_differ_from_pairing_to_pairing() {
     let code = |seed| {
         let mut shower = rng(seed);
-        let shower = Pairing::show(Side::Member, APP, relay(), TTL, &mut shower, NOW).unwrap();
+        let shower = Pairing::show(Side::Member, Suite::FOUNDED, APP, relay(), TTL, &mut shower, NOW).unwrap();
         let scanner = Pairing::scan(shower.link().unwrap().clone(), Side::Newcomer, APP, &mut rng(2)).unwrap();
         let mut pipe = Pipe::of(shower, scanner);
         pipe.carry();

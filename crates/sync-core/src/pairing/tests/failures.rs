@@ -22,8 +22,47 @@ fn a_link_of_another_app_or_the_same_side_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_link_of_a_suite_that_this_build_does_not_take_is_refused_before_anything_is_sent() {
+    for suite in [Suite::XWing, Suite::Fips] {
+        let shower = Pairing::show(Side::Member, suite, APP, relay(), TTL, &mut rng(1), NOW).unwrap();
+        let link = shower.link().unwrap().clone();
+        let refused = Pairing::scan(link, Side::Newcomer, APP, &mut rng(2)).err();
+        assert_eq!(refused, (!suite.is_ours()).then_some(PairingError::Suite(suite as u8)));
+    }
+    assert_eq!(PairingError::Suite(1).code(), Code::Suite);
+}
+
+/// Who changes the suite in a link has changed the prologue, and what the handshake is made of.
+#[test]
+fn a_link_altered_to_another_suite_pairs_with_nobody() {
+    for suite in Suite::OURS {
+        let shower = Pairing::show(Side::Member, *suite, APP, relay(), TTL, &mut rng(1), NOW).unwrap();
+        for other in Suite::OURS.iter().filter(|other| *other != suite) {
+            let mut link = shower.link().unwrap().clone();
+            link.suite = *other;
+            let mut scanner = Pairing::scan(link, Side::Newcomer, APP, &mut rng(2)).unwrap();
+            let Some(Output::Send(first)) = scanner.poll_output() else { panic!("it begins") };
+            let mut shower = Pairing::show(Side::Member, *suite, APP, relay(), TTL, &mut rng(1), NOW).unwrap();
+            assert!(matches!(shower.handle_message(&first, NOW), Err(PairingError::Peer(_))));
+        }
+    }
+}
+
+/// With suite 2 alone there are no short codes, on either side.
+#[cfg(feature = "fips")]
+#[test]
+fn short_codes_are_refused_in_a_build_of_suite_2() {
+    let code = sync_types::ShortCode::new(7, 4711).unwrap();
+    let shown = Pairing::show_code(Side::Member, APP, 7, TTL, &mut rng(1), NOW).err();
+    let typed = Pairing::type_code(code, Side::Newcomer, APP, &mut rng(2)).err();
+    assert_eq!((shown, typed), (Some(PairingError::NoCodes), Some(PairingError::NoCodes)));
+    assert_eq!(PairingError::NoCodes.code(), Code::CodeNotApproved);
+}
+
+#[test]
 fn arguments_beyond_their_bounds_make_no_link() {
-    let show = |app: &str, ttl, now| Pairing::show(Side::Member, app, relay(), ttl, &mut rng(1), now).err();
+    let show =
+        |app: &str, ttl, now| Pairing::show(Side::Member, Suite::FOUNDED, app, relay(), ttl, &mut rng(1), now).err();
     let long = "a".repeat(limits::APP_ID_BYTES + 1);
     for (app, ttl, now) in [
         ("", TTL, NOW),
@@ -35,7 +74,7 @@ fn arguments_beyond_their_bounds_make_no_link() {
         assert!(matches!(show(app, ttl, now), Some(PairingError::Input(_))), "{app} {ttl:?} {now}");
     }
     let bare = RelayHint { hosts: vec![], ..relay() };
-    let error = Pairing::show(Side::Member, APP, bare, TTL, &mut rng(1), NOW).unwrap_err();
+    let error = Pairing::show(Side::Member, Suite::FOUNDED, APP, bare, TTL, &mut rng(1), NOW).unwrap_err();
     assert!(matches!(error, PairingError::Link(LinkError::Malformed(_))));
     assert_eq!(error.code(), Code::LinkInvalid);
 }

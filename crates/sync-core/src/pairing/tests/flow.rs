@@ -174,7 +174,13 @@ fn one_seed_gives_one_pairing() {
     let messages = |shows| {
         let mut pipe = Pipe::new(shows);
         pipe.run();
-        [pipe.member.sent, pipe.newcomer.sent]
+        let mut sent = [pipe.member.sent, pipe.newcomer.sent];
+        if Suite::FOUNDED == Suite::Fips {
+            // What aws-lc encapsulates with it draws itself: only the first message, before all ciphertexts, is ours alone.
+            sent.iter_mut().for_each(|sent| sent.retain(|message| message.starts_with(&[1, 1])));
+            assert_eq!(sent.iter().map(Vec::len).sum::<usize>(), 1);
+        }
+        sent
     };
     for shows in BOTH {
         assert_eq!(messages(shows), messages(shows));

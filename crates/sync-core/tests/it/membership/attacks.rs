@@ -16,7 +16,7 @@ use sync_rules::{
     Observe, ObserveError, SigningKey,
     mls::{self, CommitMessage, Identity, InvalidIdentity, NotACommit, Violation},
 };
-use sync_types::{DeviceId, Opaque, settings::Settings};
+use sync_types::{DeviceId, Opaque, Suite, settings::Settings};
 
 fn time() -> Option<MlsTime> {
     Some(MlsTime::from(NOW / 1000))
@@ -371,7 +371,7 @@ fn other_messages_groups_and_epochs_are_told_apart() {
     assert!(matches!(world.devices[1].apply(info), Err(ApplyError::NotACommit(NotACommit::OtherMessage))));
 
     let elsewhere = sync_types::GroupId([8; 32]);
-    let mut stranger = Device::create(mls::crypto(), &key(2), elsewhere, &settings(), NOW).unwrap();
+    let mut stranger = Device::create(mls::crypto(), Suite::FOUNDED, &key(2), elsewhere, &settings(), NOW).unwrap();
     assert!(matches!(stranger.apply(&prepared.commit), Err(ApplyError::OtherGroup)));
     let found = observer().found(&stranger.group_info().unwrap()).unwrap();
     let error = observer().process(&found.snapshot, &prepared.commit, &prepared.group_info).unwrap_err();
@@ -428,7 +428,7 @@ fn a_group_that_was_founded_with_such_a_leaf_is_neither_kept_nor_joined() {
         let (id, extensions) = (GROUP.as_bytes().to_vec(), mls::context_extensions(&settings()));
         let mut group = founder.create_group_with_id(id, extensions, ExtensionList::new(), time()).unwrap();
         let info = group.group_info_message(true).unwrap().to_bytes().unwrap();
-        let newcomer = key_package(mls::crypto(), &key(2), NOW).unwrap();
+        let newcomer = key_package(mls::crypto(), Suite::FOUNDED, &key(2), NOW).unwrap();
         let package = MlsMessage::from_bytes(&newcomer.message).unwrap();
         // Without a path, so that the founder's leaf stays.
         let output = group.commit_builder().commit_time(time().unwrap()).add_member(package).unwrap().build().unwrap();

@@ -4,7 +4,7 @@ use sync_core::membership::{
 };
 use sync_rules::mls::{self, Violation};
 use sync_types::settings::{HistoryPolicy, Settings};
-use sync_types::{Code, GroupId, Opaque, limits};
+use sync_types::{Code, GroupId, Opaque, Suite, limits};
 
 const SECOND: u64 = 1000;
 const YEAR: u64 = 365 * 24 * 3600 * SECOND;
@@ -13,7 +13,7 @@ const YEAR: u64 = 365 * 24 * 3600 * SECOND;
 fn the_sponsors_time_dates_a_newcomer_whose_clock_is_off() {
     // The world's clock is decades behind the machine's, so no clock but the given one is read.
     let mut world = World::with(1);
-    let dated = |now| Change::Add(vec![key_package(mls::crypto(), &key(2), now).unwrap().message]);
+    let dated = |now| Change::Add(vec![key_package(mls::crypto(), Suite::FOUNDED, &key(2), now).unwrap().message]);
     for good in [NOW, NOW + SECOND, NOW - SECOND] {
         world.prepare(0, dated(good));
         world.devices[0].clear_pending();
@@ -29,7 +29,7 @@ fn the_sponsors_time_dates_a_newcomer_whose_clock_is_off() {
 fn a_receiver_whose_clock_is_off_applies_all_the_same() {
     let mut world = World::with(2);
     // The second member lives a year later than the first, and sponsors in its own time.
-    let package = key_package(mls::crypto(), &key(3), NOW + YEAR).unwrap();
+    let package = key_package(mls::crypto(), Suite::FOUNDED, &key(3), NOW + YEAR).unwrap();
     let add = world.devices[1].prepare(Change::Add(vec![package.message]), vec![], None, NOW + YEAR).unwrap();
     world.order(&add);
     world.assert_agreement();
@@ -38,7 +38,7 @@ fn a_receiver_whose_clock_is_off_applies_all_the_same() {
 #[test]
 fn only_the_group_and_the_sponsor_that_were_promised_are_joined() {
     let mut world = World::with(2);
-    let package = key_package(mls::crypto(), &key(3), NOW).unwrap();
+    let package = key_package(mls::crypto(), Suite::FOUNDED, &key(3), NOW).unwrap();
     let prepared = world.prepare(0, Change::Add(vec![package.message.clone()]));
     let welcome = &prepared.welcomes[0].1;
     let agreed = settings();
@@ -62,7 +62,7 @@ fn only_the_group_and_the_sponsor_that_were_promised_are_joined() {
     }
     assert!(join(good).is_ok());
 
-    let stranger = key_package(mls::crypto(), &key(4), NOW).unwrap();
+    let stranger = key_package(mls::crypto(), Suite::FOUNDED, &key(4), NOW).unwrap();
     let not_for_it = Device::join(mls::crypto(), &stranger.secrets, welcome, good);
     assert!(matches!(not_for_it, Err(JoinError::NotForUs)));
     let mut damaged = welcome.clone();
@@ -74,7 +74,7 @@ fn only_the_group_and_the_sponsor_that_were_promised_are_joined() {
 #[test]
 fn several_newcomers_of_one_commit_each_get_their_own_welcome() {
     let mut world = World::with(1);
-    let packages = [2, 3].map(|n| key_package(mls::crypto(), &key(n), NOW).unwrap());
+    let packages = [2, 3].map(|n| key_package(mls::crypto(), Suite::FOUNDED, &key(n), NOW).unwrap());
     let prepared = world.prepare(0, Change::Add(packages.iter().map(|p| p.message.clone()).collect()));
     world.order(&prepared);
     let agreed = settings();
@@ -91,8 +91,8 @@ fn several_newcomers_of_one_commit_each_get_their_own_welcome() {
 #[test]
 fn a_key_package_names_its_device_and_a_member_is_not_added_twice() {
     let mut world = World::with(2);
-    let package = key_package(mls::crypto(), &key(2), NOW).unwrap();
-    assert_eq!(read_key_package(&package.message).unwrap(), (key(2).device_id(), key(2).public()));
+    let package = key_package(mls::crypto(), Suite::FOUNDED, &key(2), NOW).unwrap();
+    assert_eq!(read_key_package(&package.message).unwrap(), (key(2).device_id(), key(2).public(), Suite::FOUNDED));
     assert!(matches!(read_key_package(b"no key package"), Err(JoinError::Invalid(_) | JoinError::NotForUs)));
     let twice = world.try_prepare(0, Change::Add(vec![package.message]));
     assert!(matches!(twice, Err(PrepareError::Refused(Violation::AlreadyMember(_)))));
@@ -102,7 +102,8 @@ fn a_key_package_names_its_device_and_a_member_is_not_added_twice() {
 fn a_group_has_at_most_so_many_members() {
     let mut world = World::with(1);
     let packages = |count: usize| {
-        let one = |n: usize| key_package(mls::crypto(), &key(u8::try_from(n).unwrap()), NOW).unwrap().message;
+        let one =
+            |n: usize| key_package(mls::crypto(), Suite::FOUNDED, &key(u8::try_from(n).unwrap()), NOW).unwrap().message;
         Change::Add((2..2 + count).map(one).collect())
     };
     let error = world.try_prepare(0, packages(limits::MEMBERS)).unwrap_err();

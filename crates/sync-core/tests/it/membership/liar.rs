@@ -9,7 +9,7 @@ use mls_rs::{CipherSuite, CipherSuiteProvider, CryptoProvider};
 use mls_rs_core::crypto::{
     HpkeCiphertext, HpkePsk, HpkePublicKey, HpkeSecretKey, SignaturePublicKey, SignatureSecretKey,
 };
-use mls_rs_crypto_awslc::{AwsLcCipherSuite, AwsLcCryptoError, AwsLcCryptoProvider};
+use mls_rs_crypto_awslc::{AwsLcCipherSuite, AwsLcCryptoError};
 use sync_rules::mls;
 use zeroize::Zeroizing;
 
@@ -70,7 +70,7 @@ impl CryptoProvider for Liar {
     }
 }
 
-type Real = <AwsLcCryptoProvider as CryptoProvider>::CipherSuiteProvider;
+type Real = <mls::Crypto as CryptoProvider>::CipherSuiteProvider;
 
 impl CipherSuiteProvider for LiarSuite {
     type Error = AwsLcCryptoError;

@@ -1,13 +1,12 @@
 //! A relay that orders commits, and devices that restart between any two steps if told to.
 
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use sync_core::membership::{Applied, Change, Invitation, Membership, PrepareError, Prepared, key_package};
 use sync_rules::{Observe, ObserveError, Observed, Observer, SigningKey, Step, mls};
 use sync_types::body::Reached;
 use sync_types::frame::Cut;
-use sync_types::{DeviceId, EntryHash, GroupId, encode, settings::Settings};
+use sync_types::{DeviceId, EntryHash, GroupId, Suite, encode, settings::Settings};
 
-pub(super) type Device = Membership<AwsLcCryptoProvider>;
+pub(super) type Device = Membership<mls::Crypto>;
 
 /// The time on the members' clocks, in milliseconds. Far from the machine's, so that whatever reads that fails.
 pub(super) const NOW: u64 = 946_684_800_000;
@@ -21,7 +20,7 @@ pub(super) fn settings() -> Settings {
     Settings { app_id: b"com.example.notes".to_vec(), ..Settings::default() }
 }
 
-pub(super) fn observer() -> Observer<AwsLcCryptoProvider> {
+pub(super) fn observer() -> Observer<mls::Crypto> {
     Observer::new(mls::crypto())
 }
 
@@ -40,7 +39,7 @@ pub(super) struct World {
 impl World {
     /// A group of one.
     pub(super) fn found(restarts: bool) -> Self {
-        let founder = Device::create(mls::crypto(), &key(1), GROUP, &settings(), NOW).unwrap();
+        let founder = Device::create(mls::crypto(), Suite::FOUNDED, &key(1), GROUP, &settings(), NOW).unwrap();
         let relay = observer().found(&founder.group_info().unwrap()).unwrap();
         let mut world = Self { relay, devices: vec![founder], restarts };
         world.settle();
@@ -94,7 +93,7 @@ impl World {
     }
 
     pub(super) fn add(&mut self, sponsor: usize, n: u8) -> (Step, Vec<Applied>) {
-        let package = key_package(mls::crypto(), &key(n), NOW).unwrap();
+        let package = key_package(mls::crypto(), Suite::FOUNDED, &key(n), NOW).unwrap();
         let prepared = self.prepare(sponsor, Change::Add(vec![package.message]));
         let outcome = self.order(&prepared);
         let agreed = settings();

@@ -4,5 +4,6 @@
 //! calls. XChaCha20-Poly1305, HKDF and Ed25519 have no function of their own there, since envelopes and signatures add
 //! labels to them: for these the tests make the calls that `seal.rs` and sync-rules' `sign.rs` make.
 
+mod approved;
 mod known_answers;
 mod wycheproof;
