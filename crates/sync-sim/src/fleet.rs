@@ -410,7 +410,14 @@ impl<P: CryptoProvider + Clone + Send + Sync> Fleet<P> {
         let (group, id) = (self.ships[device].device.group(), self.id(device));
         let proof = Signature(attach::prove(&self.key(device), group, &exporter(conn)));
         self.relays[relay].open(conn, exporter(conn));
-        let attach = ToRelay::Attach(Attach { version: VERSION, suite: Suite::FOUNDED as u8, group, device: id, stored: 0, proof });
+        let attach = ToRelay::Attach(Attach {
+            version: VERSION,
+            suite: Suite::FOUNDED as u8,
+            group,
+            device: id,
+            stored: 0,
+            proof,
+        });
         let mut answers = Vec::new();
         for frame in [attach, frame] {
             self.wires.push_back(Wire::Up(relay, conn, frame));

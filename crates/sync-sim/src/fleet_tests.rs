@@ -6,7 +6,7 @@ use sync_types::{Code, RelayAddress};
 
 use crate::fleet::Fleet;
 
-type Real = Fleet<sync_rules::mls::Crypto>;
+type Real = Fleet<mls::Crypto>;
 
 fn real(devices: usize, relays: usize) -> Real {
     Fleet::with(mls::crypto(), devices, relays)

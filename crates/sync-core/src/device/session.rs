@@ -18,7 +18,6 @@ use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
 use crate::event::Event;
-use crate::store::Key;
 
 /// An envelope that was sent and not accepted.
 struct InFlight {

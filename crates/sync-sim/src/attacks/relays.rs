@@ -45,7 +45,7 @@ const fn attack(
     Attack { by, name, expected, defences, scene }
 }
 
-type Real = Fleet<sync_rules::mls::Crypto>;
+type Real = Fleet<mls::Crypto>;
 
 fn left_its_key(fleet: &Real, device: usize) -> bool {
     fleet.ships[device].events.iter().any(|e| matches!(e, Event::KeyReplaced { .. } | Event::Halted { .. }))
