@@ -20,6 +20,7 @@ mod pairing_types;
 mod pairings;
 mod qr;
 mod registry;
+mod relay_types;
 mod state;
 mod subscriptions;
 mod types;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, RecoveryWords, SnapshotReceipt, Status};
 
 use crate::alert_types::{DeviceExit, SyncAlert};
+use crate::relay_types::RelayState;
 
 /// The word that a blob is durable on this device.
 #[derive(Clone, Debug, Serialize)]
@@ -148,43 +149,6 @@ pub(crate) struct SyncStatus {
     pub(crate) joining: bool,
     /// Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`.
     pub(crate) vault: String,
-}
-
-/// How this device stands with one relay.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RelayState {
-    /// Its address, without token.
-    pub(crate) address: String,
-    /// Whether it has this device attached.
-    pub(crate) connected: bool,
-    /// Whether everything that waited there is in the log.
-    pub(crate) caught_up: bool,
-    /// Whether it is the one that this device works through: the first of the list that answers.
-    pub(crate) leads: bool,
-    /// Why it is not connected; null while it is, and before the first try.
-    pub(crate) trouble: Option<Trouble>,
-}
-
-impl From<sync_client::RelayState> for RelayState {
-    fn from(relay: sync_client::RelayState) -> Self {
-        Self {
-            address: relay.address.without_token().to_string(),
-            connected: relay.connected,
-            caught_up: relay.caught_up,
-            leads: relay.leads,
-            trouble: relay.trouble.map(Into::into),
-        }
-    }
-}
-
-impl From<sync_client::SyncTrouble> for Trouble {
-    fn from(trouble: sync_client::SyncTrouble) -> Self {
-        let code = trouble.code;
-        let (message, next_step) = (trouble.message, code.next_step().to_owned());
-        Self { code: code.as_str().to_owned(), message, next_step }
-    }
 }
 
 /// Why it is not syncing.

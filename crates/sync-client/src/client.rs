@@ -1,5 +1,7 @@
 //! The handle that an app holds.
 
+mod relays;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,7 @@ use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::transport::Pending;
 use crate::{
     Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
-    ReceivedBlob, RecoveryWords, RelayState, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind,
-    vault::Passphrase,
+    ReceivedBlob, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -375,36 +376,6 @@ impl SyncClient {
     /// As [`SyncClient::remove_device`].
     pub async fn remove_lost_device(&self, device: DeviceId) -> Result<(), SyncError> {
         self.ask(|reply| Command::Remove { device, lost: true, reply }).await
-    }
-
-    /// The group's relays in their order, and how this device stands with each.
-    ///
-    /// # Errors
-    /// [`Code::Closed`].
-    pub async fn relays(&self) -> Result<Vec<RelayState>, SyncError> {
-        Ok(self.ask(|reply| Command::Status { reply }).await?.relay_states)
-    }
-
-    /// Has the group use these relays, in this order: everything goes to each, and the first orders the changes of the group.
-    /// A token behind an address stays on this device; whoever brings the group to a relay that wants one needs it. Durable
-    /// when this returns; [`ClientEvent::RelaysChanged`] tells when it is done, which takes the relay that is the first now.
-    ///
-    /// # Errors
-    /// [`Code::InvalidArgument`] for an empty list, more than [`limits::RELAYS`], one that names a relay twice, or `embedded`;
-    /// [`Code::NotInGroup`].
-    pub async fn set_relays(&self, relays: Vec<RelayAddress>) -> Result<(), SyncError> {
-        self.ask(|reply| Command::SetRelays { relays, reply }).await
-    }
-
-    /// Takes the first relay off the list, because a person says that it will not come back; the next one takes its place.
-    /// What the first one ordered that no other relay has heard of counts no more: devices that went on with that take a new
-    /// key, and those that were added by it pair again.
-    ///
-    /// # Errors
-    /// [`Code::RelayAnswers`] while this device is connected to it; [`Code::RelayUnreachable`] while no other relay can be
-    /// reached; [`Code::InvalidArgument`] where there is no other.
-    pub async fn give_up_first_relay(&self) -> Result<(), SyncError> {
-        self.ask(|reply| Command::GiveUpFirstRelay { reply }).await
     }
 
     /// Tells the devices that are connected now something that is never stored, at most [`limits::PRESENCE_BYTES`];

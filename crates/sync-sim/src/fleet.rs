@@ -334,6 +334,16 @@ impl<P: CryptoProvider + Clone + Send + Sync> Fleet<P> {
         self.reconnect();
     }
 
+    /// What is on a device's disk, in another device. Gives its place.
+    pub(crate) fn copy(&mut self, device: usize) -> usize {
+        let (disk, rng) = (self.ships[device].disk.clone(), self.rng());
+        let device = Device::load(disk.rows(), self.crypto.clone()).expect("the disk can be read");
+        let device = device.expect("a device is on it");
+        self.ships.push(Ship { device, disk, events: Vec::new(), rng, conns: BTreeMap::new() });
+        self.reconnect();
+        self.ships.len() - 1
+    }
+
     /// Time passes, timers and reconnecting with it.
     pub(crate) fn pass(&mut self, millis: u64) {
         let until = self.now + millis;

@@ -359,3 +359,32 @@ fn the_branch_that_gave_up_the_other_ones_relay_counts() {
     assert_eq!((replaced(0), replaced(1)), (true, false));
     assert_eq!(fleet.ships[0].device.epoch(), fleet.ships[1].device.epoch());
 }
+
+#[test]
+fn what_a_copy_brought_to_another_relay_is_not_taken_for_the_devices_own() {
+    let mut fleet = real(2, 2);
+    // A disk runs twice. Each reaches a relay that the other does not, and the third device is away.
+    [(0, 1), (1, 0), (1, 1)].into_iter().for_each(|(device, relay)| fleet.line(device, relay, false));
+    fleet.cut.insert((2, 0));
+    let copy = fleet.copy(0);
+    ["one", "two", "three"].into_iter().for_each(|text| fleet.push(0, text));
+    fleet.push(copy, "by the copy");
+    fleet.pass(2_000);
+    fleet.line(copy, 1, false);
+    let copy = fleet.ships.pop().expect("it is the last one");
+    assert!(copy.device.relays()[1].accepted_seq > fleet.ships[0].device.relays()[1].accepted_seq);
+    assert!(copy.device.status().sealed_seq < fleet.ships[0].device.status().accepted_seq);
+    fleet.line(0, 1, true);
+    fleet.pass(60_000);
+    let replaced = |e: &Event| matches!(e, Event::KeyReplaced { code: Code::RolledBack, .. });
+    assert!(fleet.ships[0].events.iter().any(replaced), "{:?}", fleet.ships[0].events);
+    fleet.cut.clear();
+    fleet.pass(60_000);
+    for device in 0..2 {
+        assert!(["one", "two", "three"].iter().all(|text| fleet.has(device, text)), "device {device}");
+    }
+    at_rest(&fleet);
+    for relay in fleet.ships[0].device.relays() {
+        assert_eq!(relay.accepted_seq, fleet.ships[0].device.status().sealed_seq, "{relay:?}");
+    }
+}

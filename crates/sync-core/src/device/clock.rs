@@ -6,8 +6,8 @@ use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_types::limits;
 
-use super::ADD_PATIENCE_MS;
 use super::Device;
+use super::members::ADD_PATIENCE_MS;
 use super::patience::LONGEST_WAIT_MS;
 use super::records::Intent;
 use crate::store::Key;
