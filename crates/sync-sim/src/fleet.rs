@@ -335,6 +335,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Fleet<P> {
     }
 
     /// What is on a device's disk, in another device. Gives its place.
+    #[cfg(test)]
     pub(crate) fn copy(&mut self, device: usize) -> usize {
         let (disk, rng) = (self.ships[device].disk.clone(), self.rng());
         let device = Device::load(disk.rows(), self.crypto.clone()).expect("the disk can be read");

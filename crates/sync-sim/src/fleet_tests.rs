@@ -380,8 +380,10 @@ fn what_a_copy_brought_to_another_relay_is_not_taken_for_the_devices_own() {
     assert!(fleet.ships[0].events.iter().any(replaced), "{:?}", fleet.ships[0].events);
     fleet.cut.clear();
     fleet.pass(60_000);
+    fleet.push(0, "four");
+    fleet.pass(60_000);
     for device in 0..2 {
-        assert!(["one", "two", "three"].iter().all(|text| fleet.has(device, text)), "device {device}");
+        assert!(["one", "two", "three", "four"].iter().all(|text| fleet.has(device, text)), "device {device}");
     }
     at_rest(&fleet);
     for relay in fleet.ships[0].device.relays() {
