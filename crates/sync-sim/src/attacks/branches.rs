@@ -91,7 +91,7 @@ fn halted(lab: &Lab, party: usize) -> bool {
     lab.parties[party].events.iter().any(|e| matches!(e, Event::Halted { .. }))
 }
 
-fn members(lab: &Lab, party: usize) -> Vec<DeviceId> {
+pub(super) fn members(lab: &Lab, party: usize) -> Vec<DeviceId> {
     lab.parties[party].device.members().into_iter().map(|m| m.device).collect()
 }
 

@@ -39,7 +39,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
 ];
 
-const fn attack(
+pub(super) const fn attack(
     name: &'static str,
     expected: &'static str,
     defences: &'static [Defence],
@@ -49,10 +49,10 @@ const fn attack(
 }
 
 /// Who attacks: the last of three.
-const MALLORY: usize = 2;
+pub(super) const MALLORY: usize = 2;
 
 /// Three devices, of which the last has been removed. It never hears of it, so that it keeps all that it has.
-fn removed() -> Lab {
+pub(super) fn removed() -> Lab {
     let mut lab = Lab::with(3);
     lab.push(0, "before");
     lab.disconnect(MALLORY);

@@ -9,9 +9,11 @@ use sync_types::body::{Body, Control, HistoryRequest, Nack, Reached, Span};
 use sync_types::frame::{Commit, Cut, Entry, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
+use super::branches::members;
+use super::former::{MALLORY, attack, removed};
 use super::keys::forge_id;
 use super::lab::Lab;
-use super::{Attack, By, MINUTE, SECOND, Seen, harm, has_all};
+use super::{Attack, MINUTE, SECOND, Seen, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("commit after removal", "refused by the relay", &[Defence::CurrentMember], commit),
@@ -26,37 +28,12 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("ask for history and repair after removal", "not answered", &[Defence::Cut], requests),
 ];
 
-const fn attack(
-    name: &'static str,
-    expected: &'static str,
-    defences: &'static [Defence],
-    scene: fn() -> Seen,
-) -> Attack {
-    Attack { by: By::FormerMember, name, expected, defences, scene }
-}
-
-/// Who attacks: the last of three.
-const MALLORY: usize = 2;
-
 /// A commit that Mallory makes of the state that it has.
 fn own_commit(lab: &Lab) -> Result<Vec<u8>, String> {
     let state = &lab.parties[MALLORY].disk.state[&Key::Membership];
     let mut own = Membership::load(mls::crypto(), state).map_err(|e| e.to_string())?;
     let made = own.prepare(Change::SelfUpdate, encode(&Cut::default()), None, lab.now);
     Ok(made.map_err(|e| e.to_string())?.commit)
-}
-
-/// Three devices, of which the last has been removed. It never hears of it, so that it keeps all that it has.
-fn removed() -> Lab {
-    let mut lab = Lab::with(3);
-    lab.push(0, "before");
-    lab.disconnect(MALLORY);
-    lab.remove(MALLORY);
-    lab
-}
-
-fn members(lab: &Lab, party: usize) -> Vec<DeviceId> {
-    lab.parties[party].device.members().into_iter().map(|m| m.device).collect()
 }
 
 fn commit() -> Seen {
