@@ -8,7 +8,7 @@ use std::fmt;
 use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
-use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize, VarInt};
 use sync_rules::defence::{Defence, stands};
 use sync_types::settings::HistoryPolicy;
 use sync_types::{BlobId, DeviceId, LABEL_PREFIX, Opaque, decode, encode, limits};
@@ -308,15 +308,13 @@ type FirstRecord<'a> = (&'a [u8], &'a [u8]);
 
 /// The first record; `None` if it is not whole yet.
 fn split_record(bytes: &[u8]) -> Result<Option<FirstRecord<'_>>, VaultError> {
-    let Some(first) = bytes.first() else { return Ok(None) };
-    let size = 1_usize << (first >> 6);
-    if size == 8 {
-        return Err(DAMAGED);
-    }
-    let Some((length, rest)) = bytes.split_at_checked(size) else { return Ok(None) };
-    let length = length.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)) & ((1 << (8 * size - 2)) - 1);
-    let shortest = if length < 1 << 6 { 1 } else { 1 << (usize::from(length >= 1 << 14) + 1) };
-    if length > RECORD_BYTES || size != shortest {
+    let mut rest = bytes;
+    let length = match VarInt::mls_decode(&mut rest) {
+        Ok(length) => u32::from(length) as usize,
+        Err(mls_rs_codec::Error::UnexpectedEOF) => return Ok(None),
+        Err(_) => return Err(DAMAGED),
+    };
+    if length > RECORD_BYTES {
         return Err(DAMAGED);
     }
     Ok(rest.split_at_checked(length))
