@@ -80,7 +80,7 @@ impl Engine {
         match self.found_with(from.settings.history, None, now).await {
             Ok(device) => {
                 self.device = Some(device);
-                self.reconnect.nudge();
+                self.nudge();
                 work.before_import = Some(before);
                 Ok(())
             }

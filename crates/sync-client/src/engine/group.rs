@@ -23,7 +23,7 @@ impl Engine {
             Some(_) => Ok(()),
             None => {
                 self.device = Some(self.found(now).await?);
-                self.reconnect.nudge();
+                self.nudge();
                 Ok(())
             }
         }
@@ -82,7 +82,7 @@ impl Engine {
         self.ensure_device(now).await?;
         let suite = self.sponsor()?.suite();
         let relay = self.relay_now().await?;
-        self.reconnect.nudge();
+        self.nudge();
         let codes = match self.relay {
             _ if suite == Suite::Fips => Codes::NotApproved,
             _ if self.hosting.is(&relay) => Codes::Never,

@@ -97,8 +97,8 @@ impl World {
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
             Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed || self.lapses,
-            // Nobody in these worlds lies about what it holds.
-            Outcome::SplitView | Outcome::FalseClaim => false,
+            // Nobody in these worlds lies about what it holds, and there is one relay.
+            Outcome::SplitView | Outcome::FalseClaim | Outcome::PastCut => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
         };
         if !fits {
