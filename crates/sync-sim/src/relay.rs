@@ -281,6 +281,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         };
         match result {
             Ok(attachment) => {
+                self.replace_former(conn, group, request.device);
                 if let Some(client) = self.clients.get_mut(&conn) {
                     (client.group, client.device) = (Some(group), Some(request.device));
                     client.shown = attachment.view.after;
@@ -292,6 +293,17 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 self.saw(group, request.device, now);
             }
             Err(refusal) => self.refused(Some(conn), group, refusal),
+        }
+    }
+
+    /// As in the hub: a relay hears nothing more of a session once its device has attached anew.
+    fn replace_former(&mut self, conn: ConnId, group: GroupId, device: DeviceId) {
+        let former = |(id, c): (&ConnId, &Client)| {
+            (*id != conn && c.group == Some(group) && c.device == Some(device)).then_some(*id)
+        };
+        for former in self.clients.iter().filter_map(former).collect::<Vec<_>>() {
+            self.clients.remove(&former);
+            self.out.push(Out::Close(former));
         }
     }
 

@@ -91,7 +91,8 @@ impl World {
             Outcome::Forged => self.weather.hostile || lies,
             // Who was set back hears of things that it had and has no more, and so does whom it takes in.
             Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed || self.lapses,
-            Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged),
+            // Who was set back may meet a thief's envelope before the one that it had.
+            Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged) || (self.weather.hostile && set_back),
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
