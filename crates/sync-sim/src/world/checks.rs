@@ -91,15 +91,16 @@ impl World {
             Outcome::Forged => self.weather.hostile || lies,
             // Who was set back hears of things that it had and has no more, and so does whom it takes in.
             Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed || self.lapses,
-            // Who was set back may meet a thief's envelope before the one that it had.
+            // Who was set back may meet a thief's envelope before the one that it had, and then has another than the others.
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged) || (self.weather.hostile && set_back),
+            Outcome::SplitView => self.weather.hostile && set_back,
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
             Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed || self.lapses,
             // Nobody in these worlds lies about what it holds, and there is one relay.
-            Outcome::SplitView | Outcome::FalseClaim | Outcome::PastCut => false,
+            Outcome::FalseClaim | Outcome::PastCut => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
         };
         if !fits {
