@@ -17,10 +17,7 @@ impl Engine {
     /// Founds a group of its own unless there is a group.
     pub(super) async fn ensure_device(&mut self, now: u64) -> Result<(), SyncError> {
         match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device was removed from its group"))
-            }
-            Some(_) => Ok(()),
+            Some(device) => device.check_in_group().map_err(setup::failed),
             None => {
                 self.device = Some(self.found(now).await?);
                 self.nudge();

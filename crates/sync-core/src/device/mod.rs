@@ -442,7 +442,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.outbox_waits = true;
     }
 
-    fn check_in_group(&self) -> Result<(), DeviceError> {
+    /// Whether this device is in its group still: it was not removed, and no copy of it has taken its place.
+    pub fn check_in_group(&self) -> Result<(), DeviceError> {
         match self.identity.halted() {
             Some(Code::Cloned) => Err(DeviceError::Halted(Code::Cloned)),
             _ if self.is_removed() => Err(DeviceError::Removed),
