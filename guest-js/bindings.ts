@@ -33,6 +33,10 @@ export const commands = {
 	 *  connects.
 	 */
 	removeDevice: (id: string, lost: boolean) => __TAURI_INVOKE<null>("plugin:0ksync|remove_device", { id, lost }),
+	/**  Has the group use these relays, in this order. The event `relays` tells when it is done. */
+	setRelays: (relays: string[]) => __TAURI_INVOKE<null>("plugin:0ksync|set_relays", { relays }),
+	/**  Takes the first relay off the list, because a person says that it will not come back. */
+	giveUpFirstRelay: () => __TAURI_INVOKE<null>("plugin:0ksync|give_up_first_relay"),
 	/**  Leaves the group, and deletes its keys and blobs here. */
 	leave: () => __TAURI_INVOKE<null>("plugin:0ksync|leave"),
 	/**  Deletes this device. The others still list it until one of them removes it. */
@@ -258,6 +262,20 @@ export type RecoveryKit = {
 	relay: string,
 };
 
+/**  How this device stands with one relay. */
+export type RelayState = {
+	/**  Its address, without token. */
+	address: string,
+	/**  Whether it has this device attached. */
+	connected: boolean,
+	/**  Whether everything that waited there is in the log. */
+	caughtUp: boolean,
+	/**  Whether it is the one that this device works through: the first of the list that answers. */
+	leads: boolean,
+	/**  Why it is not connected; null while it is, and before the first try. */
+	trouble: Trouble | null,
+};
+
 /**  What a snapshot stands for. */
 export type SnapshotInfo = {
 	/**  The snapshot's id. */
@@ -473,6 +491,12 @@ id: string;
 attempts: number; 
 /**  When it is handed out again. */
 retryAfterMs: number } | 
+/**  The group uses other relays now, or in another order. */
+{ type: "relays"; 
+/**  Who changed the list. */
+by: Device; 
+/**  The relays, without tokens; the first orders the changes of the group. */
+relays: string[] } | 
 /**  The database could not be written. */
 { type: "storeFailed"; 
 /**  Why. */
@@ -516,6 +540,8 @@ export type SyncStatus = {
 	caughtUp: boolean,
 	/**  The relays of the group, without tokens. */
 	relays: string[],
+	/**  How this device stands with each of them, in the same order. */
+	relayStates: RelayState[],
 	/**  Whether this device hosts its group's relay and runs it now. */
 	hosting: boolean,
 	/**  How many blobs no relay has accepted yet. */

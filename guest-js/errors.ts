@@ -102,6 +102,8 @@ const ADMIN: ReadonlySet<string> = new Set([
   "backup_cancel",
   "make_recovery_kit",
   "recover",
+  "set_relays",
+  "give_up_first_relay",
 ]);
 
 function notPermitted(command: string, thrown: unknown): SyncError {

@@ -194,6 +194,28 @@ export class Sync {
   }
 
   /**
+   * Has the group use these relays, in this order: everything goes to each, and the first orders the changes of the group.
+   * Durable when it resolves; the event `relays` tells when it is done. Needs the permission `0ksync:admin`.
+   *
+   * @param relays `ksync://ENDPOINT@host:port` or `https://host`, with `#TOKEN` if one wants it: that stays on this device.
+   * @throws SyncError `ADDRESS_INVALID`, `INVALID_ARGUMENT`, `NOT_IN_GROUP`, `NOT_PERMITTED`.
+   */
+  async setRelays(relays: string[]): Promise<void> {
+    await call("setRelays", relays);
+  }
+
+  /**
+   * Takes the first relay off the list, because a person says that it will not come back: the next one takes its place. What
+   * only the dead one had ordered counts no more. Needs the permission `0ksync:admin`.
+   *
+   * @throws SyncError `RELAY_ANSWERS` while this device is connected to it; `RELAY_UNREACHABLE` while no other one can be
+   * reached; `INVALID_ARGUMENT` where there is no other; `NOT_IN_GROUP`, `NOT_PERMITTED`.
+   */
+  async giveUpFirstRelay(): Promise<void> {
+    await call("giveUpFirstRelay");
+  }
+
+  /**
    * Leaves the group, and deletes its keys and blobs here.
    *
    * @throws SyncError `RELAY_UNREACHABLE` if the others cannot be told: then nothing was deleted. `NOT_IN_GROUP`.

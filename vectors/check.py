@@ -135,6 +135,7 @@ def control_messages():
     assert heads == [(5, b"\x06" * 32, b"a header", b"\x07" * 32, b"\x08" * 64)]
     assert control.number(1) == 7 and each(control.vector(), head) == heads
     assert control.number(1) == 8
+    assert control.number(1) == 11 and each(control.vector(), head) == heads
     control.end()
 
 
@@ -229,6 +230,9 @@ def frames():
     assert bare["going_away"] == b"\x09" + (1500).to_bytes(4, "big")
     assert bare["ask_group_info"] == b"\x0c\x01" + b"\x01" * 16
     assert bare["group_info"] == b"\x0e" + vector(b"\x06" * 3)
+    welcome = b"\x05" * 16 + vector(b"\x06")
+    commits = vector(vector(b"\x01\x02") + vector(b"\x03"))
+    assert bare["copy_commits"] == b"\x12" + commits + vector(b"\x04" * 3) + vector(welcome)
     assert bare["open_nameplate"] == b"\x14\x01" + (600).to_bytes(4, "big")
     assert bare["join_nameplate"] == b"\x15\x01" + (7).to_bytes(4, "big")
     assert bare["nameplate"] == b"\x14" + (7).to_bytes(4, "big")

@@ -11,6 +11,7 @@ const synced: SyncStatus = {
   connected: true,
   caughtUp: true,
   relays: ["ksync://9f@sync.example.org:4433"],
+  relayStates: [],
   hosting: false,
   outbox: 0,
   unacknowledged: 0,

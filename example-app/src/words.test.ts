@@ -14,6 +14,7 @@ const synced: SyncStatus = {
   connected: true,
   caughtUp: true,
   relays: ["ksync://relay@127.0.0.1:1"],
+  relayStates: [],
   hosting: false,
   outbox: 0,
   unacknowledged: 0,

@@ -173,6 +173,7 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     connected: true,
     caughtUp: true,
     relays: [],
+    relayStates: [],
     hosting: false,
     outbox: 0,
     unacknowledged: 0,

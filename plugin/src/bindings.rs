@@ -25,6 +25,8 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             group::alerts,
             group::alerts_seen,
             group::remove_device,
+            group::set_relays,
+            group::give_up_first_relay,
             group::leave,
             group::reset,
             pairing::invite::<tauri::Wry>,

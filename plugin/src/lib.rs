@@ -20,6 +20,7 @@ mod pairing_types;
 mod pairings;
 mod qr;
 mod registry;
+mod relay_types;
 mod state;
 mod subscriptions;
 mod types;
@@ -173,6 +174,8 @@ impl Builder {
                 group::alerts,
                 group::alerts_seen,
                 group::remove_device,
+                group::set_relays,
+                group::give_up_first_relay,
                 group::leave,
                 group::reset,
                 pairing::invite,

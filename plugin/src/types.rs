@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, RecoveryWords, SnapshotReceipt, Status};
 
 use crate::alert_types::{DeviceExit, SyncAlert};
+use crate::relay_types::RelayState;
 
 /// The word that a blob is durable on this device.
 #[derive(Clone, Debug, Serialize)]
@@ -120,6 +121,8 @@ pub(crate) struct SyncStatus {
     pub(crate) caught_up: bool,
     /// The relays of the group, without tokens.
     pub(crate) relays: Vec<String>,
+    /// How this device stands with each of them, in the same order.
+    pub(crate) relay_states: Vec<RelayState>,
     /// Whether this device hosts its group's relay and runs it now.
     pub(crate) hosting: bool,
     /// How many blobs no relay has accepted yet.
@@ -165,6 +168,7 @@ impl From<Status> for SyncStatus {
     fn from(status: Status) -> Self {
         let relays = status.relays.iter().map(|relay| relay.without_token().to_string());
         Self {
+            relay_states: status.relay_states.into_iter().map(Into::into).collect(),
             group: status.group.map(|id| id.to_string()),
             device: status.device.map(|id| id.to_string()),
             name: status.name,
@@ -456,6 +460,13 @@ pub(crate) enum SyncEvent {
         /// When it is handed out again.
         retry_after_ms: u32,
     },
+    /// The group uses other relays now, or in another order.
+    Relays {
+        /// Who changed the list.
+        by: Device,
+        /// The relays, without tokens; the first orders the changes of the group.
+        relays: Vec<String>,
+    },
     /// The database could not be written.
     StoreFailed {
         /// Why.
@@ -533,6 +544,10 @@ impl SyncEvent {
             },
             Client::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { was: old.to_string(), device: device.to_string(), code: name(code) }
+            }
+            Client::RelaysChanged { by, relays } => {
+                let relays = relays.iter().map(|relay| relay.without_token().to_string()).collect();
+                Self::Relays { by: by.into(), relays }
             }
             Client::DeviceNamed { device: d } => device(DeviceChange::Named, d, None),
             Client::Joined { group, device } => Self::Joined { group: group.to_string(), device: device.to_string() },

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-    About, Acknowledge, Attach, Commit, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload, OpenNameplate,
-    OpenSlot, Recover, Recovery, ToRelay, Vouch,
+    About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload,
+    OpenNameplate, OpenSlot, Recover, Recovery, ToRelay, Vouch,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -50,6 +50,8 @@ pub enum Ask {
     Acknowledge(Acknowledge),
     /// [`crate::mailbox::GroupState::commit`].
     Commit(Commit),
+    /// [`crate::mailbox::GroupState::copy_commits`].
+    CopyCommits(CopyCommits),
     /// [`crate::mailbox::GroupState::reject`].
     Reject(Opaque),
     /// [`crate::mailbox::GroupState::presence`].
@@ -193,6 +195,7 @@ impl Session {
             (Stage::Attached(_), ToRelay::Push(envelopes)) => vec![Action::Ask(Ask::Push(envelopes))],
             (Stage::Attached(_), ToRelay::Acknowledge(request)) => vec![Action::Ask(Ask::Acknowledge(request))],
             (Stage::Attached(_), ToRelay::Commit(request)) => vec![Action::Ask(Ask::Commit(request))],
+            (Stage::Attached(_), ToRelay::CopyCommits(request)) => vec![Action::Ask(Ask::CopyCommits(request))],
             (Stage::Attached(_), ToRelay::Reject(bytes)) => vec![Action::Ask(Ask::Reject(bytes))],
             (Stage::Attached(_), ToRelay::Presence(envelope)) => vec![Action::Ask(Ask::Presence(envelope))],
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
@@ -345,7 +348,7 @@ impl Session {
             ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored | ToRelay::Kit(_) => {
                 About::Acknowledge
             }
-            ToRelay::Commit(_) | ToRelay::Recovery(_) => About::Commit,
+            ToRelay::Commit(_) | ToRelay::CopyCommits(_) | ToRelay::Recovery(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,
             ToRelay::Heads(_) => About::Push,
@@ -360,6 +363,7 @@ impl Session {
             ToRelay::Presence(_) => Some(&mut self.presence),
             // A GroupInfo is as large as a commit, and asked for to make one.
             ToRelay::Commit(_)
+            | ToRelay::CopyCommits(_)
             | ToRelay::Create(_)
             | ToRelay::GroupInfo(_)
             | ToRelay::Heads(_)

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Snapshot(Snapshot),
     /// Lists the devices of the group, or removes one
     Devices(Devices),
+    /// Lists the group's relays, or changes the list
+    Relay(Relay),
     /// Says where the key lies that seals this home, or puts it elsewhere
     Vault(Vault),
     /// Writes what this device has to one file under a passphrase, or takes such a file in
@@ -305,6 +307,34 @@ pub(crate) enum VaultAction {
     },
 }
 
+#[derive(Args)]
+pub(crate) struct Relay {
+    #[command(subcommand)]
+    pub(crate) action: RelayAction,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RelayAction {
+    /// Lists the relays in the group's order, and how this device stands with each
+    List,
+    /// Has the group use these relays, in this order; the first orders the changes of the group
+    Set {
+        /// ksync://ENDPOINT@host:port or https://host, with #TOKEN if it wants one, which stays on this device
+        #[arg(required = true, value_name = "ADDR")]
+        relays: Vec<String>,
+    },
+    /// Takes a relay off the list
+    Drop {
+        /// The relay's address, as the list has it
+        #[arg(value_name = "ADDR")]
+        relay: String,
+        /// It is the first one and will not come back: the next takes its place, and what only the dead one had ordered counts
+        /// no more
+        #[arg(long)]
+        dead: bool,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +367,9 @@ mod tests {
             "ksync snapshot --channel a",
             "ksync file list",
             "ksync backup export",
-            "ksync relay list",
+            "ksync relay",
+            "ksync relay set",
+            "ksync relay drop --dead",
             "ksync init --name a --recovery-kit",
             "ksync recover --relay embedded",
             "ksync recover --name a abandon abandon",

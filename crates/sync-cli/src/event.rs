@@ -2,7 +2,9 @@
 
 use data_encoding::BASE64;
 use serde::Serialize;
-use sync_client::{AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, Status, SyncError};
+use sync_client::{
+    AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayState, Status, SyncError,
+};
 
 use crate::words;
 
@@ -72,6 +74,7 @@ pub(crate) enum Event<'a> {
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
     Alert(Box<Alert<'a>>),
+    Relay(RelayLine<'a>),
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -121,6 +124,10 @@ pub(crate) enum Event<'a> {
         device: String,
         was: String,
         code: &'static str,
+    },
+    RelaysChanged {
+        by: Device<'a>,
+        relays: Vec<String>,
     },
     DeviceNamed {
         device: Device<'a>,
@@ -211,6 +218,7 @@ pub(crate) struct StatusLine<'a> {
     trouble: Option<Trouble<'a>>,
     joining: bool,
     vault: &'static str,
+    relay_states: Vec<RelayLine<'a>>,
 }
 
 #[derive(Serialize)]
@@ -228,6 +236,34 @@ pub(crate) struct Alert<'a> {
     since: Option<u64>,
     text: String,
     next_step: &'static str,
+}
+
+/// A relay, and how this device stands with it.
+#[derive(Serialize)]
+pub(crate) struct RelayLine<'a> {
+    address: String,
+    connected: bool,
+    caught_up: bool,
+    leads: bool,
+    trouble: Option<Trouble<'a>>,
+}
+
+impl<'a> From<&'a RelayState> for RelayLine<'a> {
+    fn from(relay: &'a RelayState) -> Self {
+        Self {
+            address: relay.address.without_token().to_string(),
+            connected: relay.connected,
+            caught_up: relay.caught_up,
+            leads: relay.leads,
+            trouble: relay.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
+        }
+    }
+}
+
+impl<'a> From<&'a RelayState> for Event<'a> {
+    fn from(relay: &'a RelayState) -> Self {
+        Self::Relay(relay.into())
+    }
 }
 
 #[derive(Serialize)]
@@ -300,6 +336,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
             vault: status.vault.as_str(),
+            relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
         }))
     }
 }
@@ -372,6 +409,10 @@ impl<'a> Event<'a> {
             }
             ClientEvent::KeyReplaced { old, device, code } => {
                 Self::KeyReplaced { device: device.to_string(), was: old.to_string(), code: code.as_str() }
+            }
+            ClientEvent::RelaysChanged { by, relays } => {
+                let relays = relays.iter().map(|relay| relay.without_token().to_string()).collect();
+                Self::RelaysChanged { by: by.into(), relays }
             }
             ClientEvent::DeviceNamed { device } => Self::DeviceNamed { device: device.into() },
             ClientEvent::DeviceRecovered { device } => Self::DeviceRecovered { device: device.into() },

@@ -58,7 +58,8 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::WrongPassphrase
         | Code::KeychainLocked
         | Code::KitUnknown
-        | Code::KitReplaced => Exit::Refused,
+        | Code::KitReplaced
+        | Code::RelayAnswers => Exit::Refused,
         Code::Protocol
         | Code::BadSignature
         | Code::BrokenChain
@@ -74,6 +75,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::SplitView
         | Code::PairingForged
         | Code::KitForged
+        | Code::PastCut
         | Code::StoreCorrupt
         | Code::IdConflict
         | Code::VaultDamaged
@@ -126,7 +128,7 @@ mod tests {
             ],
         ),
         (5, &["PAIRING_EXPIRED", "PAIRING_USED", "PAIRING_REFUSED", "WRONG_CODE", "WRONG_APP", "TOO_MANY_TRIES"]),
-        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED"]),
+        (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED", "RELAY_ANSWERS"]),
         (5, &["PASSPHRASE_NEEDED", "WRONG_PASSPHRASE", "KEYCHAIN_LOCKED"]),
         (6, &["VAULT_DAMAGED", "VAULT_PARAMETERS", "KEYCHAIN_ENTRY_GONE", "BACKUP_DAMAGED", "BACKUP_TRUNCATED"]),
         (5, &["KIT_UNKNOWN", "KIT_REPLACED"]),
@@ -143,6 +145,7 @@ mod tests {
                 "STALE_PEER",
                 "SPLIT_VIEW",
                 "PAIRING_FORGED",
+                "PAST_CUT",
                 "STORE_CORRUPT",
                 "ID_CONFLICT",
             ],

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use sync_client::{
-    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, Setting, Status,
-    VaultKind, limits,
+    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, RelayState,
+    Setting, Status, VaultKind, limits,
 };
 
 use crate::clock::now_ms;
@@ -49,13 +49,15 @@ pub(crate) fn status(status: &Status) -> String {
     row("key", vault(status.vault).to_owned());
     let Some(group) = status.group else { return text };
     row("group", format!("{}…, {}", &group.to_string()[..SHORT], count(status.devices.len() as u64, "device")));
-    for relay in &status.relays {
-        let how = match (status.connected, status.hosting) {
-            (true, true) => "connected, hosted here",
-            (true, false) => "connected",
-            (false, _) => "not connected",
+    for state in &status.relay_states {
+        let how = match (state.connected, status.hosting && status.relays.len() == 1) {
+            (true, true) => "connected, hosted here".to_owned(),
+            (true, false) => "connected".to_owned(),
+            // Why a single one is not, the headline says.
+            (false, _) if status.relays.len() == 1 => "not connected".to_owned(),
+            (false, _) => format!("not connected: {}", why_away(state)),
         };
-        row("relay", format!("{relay} ({how})"));
+        row("relay", format!("{} ({how})", state.address));
     }
     row("outbox", format!("{} not at the relay yet", count(status.outbox, "blob")));
     let waiting = status.unacknowledged.saturating_sub(status.outbox);
@@ -117,6 +119,20 @@ fn headline(status: &Status) -> String {
         return format!("All is sent and fetched; {blobs} {wait} at the relay until the other devices fetch {them}.");
     }
     "Everything is synced.".into()
+}
+
+fn why_away(relay: &RelayState) -> &str {
+    relay.trouble.as_ref().map_or("it has not answered yet", |trouble| &trouble.message)
+}
+
+/// One line of the list of relays.
+pub(crate) fn relay(relay: &RelayState) -> String {
+    let how = match (relay.connected, relay.leads) {
+        (true, true) => "connected, in the lead".to_owned(),
+        (true, false) => "connected".to_owned(),
+        (false, _) => format!("not connected: {}", why_away(relay)),
+    };
+    format!("{}  ({how})", relay.address.without_token())
 }
 
 /// One line of the list of devices.
@@ -206,6 +222,10 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
             let lost = if *exit == Exit::Lost { " as lost" } else { "" };
             format!("{} was removed{lost} by {}.", device(gone), device(by))
         }
+        ClientEvent::RelaysChanged { relays, .. } => {
+            let relays: Vec<_> = relays.iter().map(|relay| relay.without_token().to_string()).collect();
+            format!("The group uses these relays now: {}.", relays.join(", "))
+        }
         ClientEvent::DeviceReplaced { device: new, .. } => format!(
             "{} took a new key: it was restored from a copy, or could not follow the group. If you know of no reason, remove it.",
             device(new)
@@ -237,6 +257,12 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Synced => "All that was there before, or was missed, has come.".into(),
         ClientEvent::Unusual { outcome, device: from } => {
             let from = from.as_ref().map_or("an unknown sender".into(), device);
+            if *outcome == Outcome::PastCut {
+                return Some(format!(
+                    "{from} had sent more before it was removed, by another relay. {}",
+                    Code::PastCut.next_step()
+                ));
+            }
             if *outcome == Outcome::HistoryLost {
                 return Some(format!("Some of what {from} pushed is lost: no device of the group has it; see doctor."));
             }
@@ -286,6 +312,7 @@ mod tests {
             connected: true,
             caught_up: true,
             relays: vec!["https://sync.example.org".parse().unwrap()],
+            relay_states: vec![],
             hosting: false,
             outbox: 0,
             unacknowledged: 0,

@@ -1,5 +1,7 @@
 //! The handle that an app holds.
 
+mod relays;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

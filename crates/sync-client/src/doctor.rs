@@ -7,7 +7,7 @@ use sync_core::{Outcome, Setting};
 use sync_types::{Code, DeviceId, limits};
 
 use crate::store::Kept;
-use crate::{Finding, Status, SyncTrouble};
+use crate::{Finding, RelayState, Status, SyncTrouble};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const LAPSED_DAYS: u64 = limits::MAX_LAG.as_secs() / (24 * 3600);
@@ -48,9 +48,11 @@ pub(crate) fn findings(
     if let Some(trouble) = &status.trouble {
         list.push(stopped(trouble));
     } else if status.connected {
-        let relays: Vec<_> = status.relays.iter().map(ToString::to_string).collect();
+        let up = status.relay_states.iter().filter(|relay| relay.connected);
+        let relays: Vec<_> = up.map(|relay| relay.address.to_string()).collect();
         list.push(fine("connected", format!("the relay is {}", relays.join(", "))));
     }
+    list.extend(relays(status));
     if status.devices.len() < 2 {
         let detail = "there is no other device in the group, so nobody receives what is pushed";
         list.push(Finding { next_step: "Invite a device.".into(), ..fine("alone", detail) });
@@ -168,6 +170,10 @@ fn evidence(kept: &Kept, names: &BTreeMap<DeviceId, String>, now: u64) -> Findin
             let detail = format!("{sender} claimed in {count} that another device had sent what it never did");
             step(found(Code::Protocol, "a device claims what is not so", detail), "If it goes on, remove that device.")
         }
+        "past_cut" => {
+            let detail = format!("{sender} had sent more by another relay than the one that ordered its removal");
+            found(Code::PastCut, "a removed device had sent more", detail)
+        }
         "removed_sender" => {
             let detail = format!("{count} of {sender} came after it was removed, and were not taken");
             let next = "It stays out. An honest relay hands out nothing of it: if it goes on, use another relay.";
@@ -222,6 +228,26 @@ fn days_ago(days: u64) -> String {
     }
 }
 
+/// Relays that are away while another one is there.
+fn relays(status: &Status) -> Vec<Finding> {
+    let away = |(place, relay): (usize, &RelayState)| {
+        let why = relay.trouble.as_ref().map_or("it has not answered yet", |trouble| &trouble.message);
+        let what = if place == 0 { "the first relay is away" } else { "a relay is away" };
+        let detail = match place {
+            0 => format!("{}: {why}; pushes go through another one, changes of the group wait", relay.address),
+            _ => format!("{}: {why}; what it should have goes there when it is back", relay.address),
+        };
+        let mut finding = found(Code::RelayUnreachable, what, detail);
+        if place == 0 {
+            finding.next_step =
+                "If it will never come back, give it up: `ksync relay drop ADDR --dead`, or the app's own way.".into();
+        }
+        finding
+    };
+    let states = status.relay_states.iter().enumerate();
+    states.filter(|(_, relay)| status.connected && !relay.connected).map(away).collect()
+}
+
 fn envelopes(count: u64) -> String {
     if count == 1 { "1 envelope".to_owned() } else { format!("{count} envelopes") }
 }
@@ -244,6 +270,7 @@ mod tests {
             connected: false,
             caught_up: false,
             relays: vec![],
+            relay_states: vec![],
             hosting: false,
             outbox: 3,
             unacknowledged: 5,

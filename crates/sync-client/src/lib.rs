@@ -53,6 +53,6 @@ pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-    RecoveryWords, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
+    RecoveryWords, RelayState, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

@@ -174,6 +174,13 @@ pub enum ClientEvent {
         /// Why.
         exit: Exit,
     },
+    /// The group uses other relays now, or in another order.
+    RelaysChanged {
+        /// Who changed the list.
+        by: DeviceRef,
+        /// The relays, without tokens; the first orders the changes of the group.
+        relays: Vec<RelayAddress>,
+    },
     /// A device said its name.
     DeviceNamed {
         /// Which.
@@ -279,7 +286,7 @@ pub enum ClientEvent {
     },
     /// A change of the group that this device wanted was given up.
     ChangeFailed {
-        /// The device that was to be added or removed.
+        /// The device that was to be added or removed; this one, if its keys or the group's relays were to change.
         device: DeviceRef,
         /// Why.
         code: Code,
@@ -355,6 +362,8 @@ pub struct Status {
     pub caught_up: bool,
     /// The relays of the group, without tokens.
     pub relays: Vec<RelayAddress>,
+    /// How this device stands with each of them, in the same order.
+    pub relay_states: Vec<RelayState>,
     /// Whether this device hosts its group's relay and runs it now.
     pub hosting: bool,
     /// Blobs that no relay has accepted yet.
@@ -385,6 +394,23 @@ pub struct Status {
     pub joining: bool,
     /// Where the key lies that seals this home's data.
     pub vault: VaultKind,
+}
+
+/// How this device stands with one relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayState {
+    /// Its address, without token.
+    pub address: RelayAddress,
+    /// Whether it has this device attached.
+    pub connected: bool,
+    /// Whether everything that waited there is in the log.
+    pub caught_up: bool,
+    /// Whether it is the one that this device works through: the first of the list that answers.
+    pub leads: bool,
+    /// Own blobs' envelopes are durable there up to this number.
+    pub accepted: u64,
+    /// Why it is not connected; `None` while it is, and before the first try.
+    pub trouble: Option<SyncTrouble>,
 }
 
 /// Why it is not syncing.

@@ -4,6 +4,8 @@ use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_types::frame::Head;
 use sync_types::{Code, DeviceId, Opaque};
 
+use crate::RelayId;
+
 /// What became of an entry that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
@@ -40,11 +42,13 @@ pub enum Outcome {
     /// Sealed in another branch of the group than this device is in: somebody shows members different groups, or the sender
     /// lies. Nobody here can read it.
     OtherBranch,
+    /// A removed device's, from beyond its cut, that a relay brought before this device knew of the removal: kept, and handed on.
+    PastCut,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Gap,
@@ -61,6 +65,7 @@ impl Outcome {
         Self::Repaired,
         Self::FalseClaim,
         Self::OtherBranch,
+        Self::PastCut,
     ];
 
     /// The outcome's name, as in events and in the store.
@@ -82,6 +87,7 @@ impl Outcome {
             Self::Repaired => "repaired",
             Self::FalseClaim => "false_claim",
             Self::OtherBranch => "other_branch",
+            Self::PastCut => "past_cut",
         }
     }
 }
@@ -179,6 +185,11 @@ pub enum Event {
         /// Why.
         exit: Exit,
     },
+    /// The group uses other relays, or in another order.
+    RelaysChanged {
+        /// Who changed the list.
+        by: DeviceId,
+    },
     /// A device said its name.
     DeviceNamed {
         /// Which.
@@ -267,6 +278,8 @@ pub enum Event {
     },
     /// The session is over: the relay said why. The engine reconnects unless the code says that it is of no use.
     Disconnect {
+        /// Which relay's.
+        relay: RelayId,
         /// Why.
         code: Code,
         /// When to come back, in milliseconds.

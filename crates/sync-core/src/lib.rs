@@ -13,9 +13,13 @@ pub mod event;
 pub mod membership;
 pub mod pairing;
 pub mod recovery;
+mod relay_id;
 pub mod seal;
 pub mod store;
 pub mod vault;
 
-pub use device::{Away, Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, SettingChange};
+pub use device::{
+    Away, Device, DeviceError, DeviceStatus, Joining, KitState, MemberInfo, NewDevice, RelayStatus, SettingChange,
+};
 pub use event::{Event, Outcome, Setting};
+pub use relay_id::{RelayId, relays_of};

@@ -20,6 +20,8 @@ use sync_types::body::{Blob, Span};
 use sync_types::{DeviceId, Opaque};
 use zeroize::Zeroizing;
 
+use crate::relay_id::RelayId;
+
 /// A row of the small state. Its bytes are [`Key::to_bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -31,8 +33,8 @@ pub enum Key {
     Before,
     /// The own chain.
     Chain,
-    /// Where the relay stands.
-    Relay,
+    /// Where a relay stands.
+    Relay(RelayId),
     /// Changes of the group that are still to be made.
     Intents,
     /// The commit that was built and not yet seen in the log.
@@ -53,6 +55,8 @@ pub enum Key {
     Listening,
     /// What this device keeps beside what the group agreed on: the recovery kit's share, and who changed what.
     Agreed,
+    /// The commit that ended an epoch, for relays that have not heard of it.
+    Copy(u64),
 }
 
 impl Key {
@@ -63,7 +67,6 @@ impl Key {
             Self::Membership => (2, vec![]),
             Self::Before => (3, vec![]),
             Self::Chain => (4, vec![]),
-            Self::Relay => (5, vec![]),
             Self::Intents => (6, vec![]),
             Self::Pending => (7, vec![]),
             Self::Wants => (8, vec![]),
@@ -74,6 +77,8 @@ impl Key {
             Self::Replacement => (13, vec![]),
             Self::Listening => (19, vec![]),
             Self::Agreed => (16, vec![]),
+            Self::Relay(relay) => (14, relay.0.to_vec()),
+            Self::Copy(epoch) => (15, epoch.to_be_bytes().to_vec()),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -89,7 +94,6 @@ impl Key {
             2 => plain(Self::Membership),
             3 => plain(Self::Before),
             4 => plain(Self::Chain),
-            5 => plain(Self::Relay),
             6 => plain(Self::Intents),
             7 => plain(Self::Pending),
             8 => plain(Self::Wants),
@@ -103,6 +107,8 @@ impl Key {
             13 => plain(Self::Replacement),
             19 => plain(Self::Listening),
             16 => plain(Self::Agreed),
+            14 => RelayId::from_slice(rest).map(Self::Relay),
+            15 => rest.try_into().ok().map(|b| Self::Copy(u64::from_be_bytes(b))),
             _ => None,
         }
     }
@@ -360,7 +366,8 @@ mod tests {
             Key::Membership,
             Key::Before,
             Key::Chain,
-            Key::Relay,
+            Key::Relay(RelayId([3; 16])),
+            Key::Copy(5),
             Key::Intents,
             Key::Pending,
             Key::Wants,

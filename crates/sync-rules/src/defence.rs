@@ -72,6 +72,13 @@ pub enum Defence {
     Cut,
     /// Whoever has more of a removed device than the cut says so.
     CutFork,
+    /// A change of the group counts as the group's first relay orders it, whatever another one shows, as long as that one
+    /// answers.
+    OneOrder,
+    /// A device that is shown another order of changes than its own looks which of the two is the group's.
+    ShownOrders,
+    /// A first relay counts as given up only by a state of the group from behind its becoming the first, signed by a member.
+    GivenUp,
     /// Presence is for members.
     PresenceMember,
     /// Each epoch has a key of its own, from secrets that a removed device does not have.
@@ -188,6 +195,9 @@ impl Defence {
         Self::Branch,
         Self::Cut,
         Self::CutFork,
+        Self::OneOrder,
+        Self::ShownOrders,
+        Self::GivenUp,
         Self::PresenceMember,
         Self::FreshEpochKey,
         Self::CurrentMember,

@@ -30,6 +30,10 @@ pub trait Observe: Send + Sync {
     /// Checks a commit and the GroupInfo that belongs to it against the group's state before it. Nothing is kept: the
     /// state after it is in the answer.
     fn process(&self, snapshot: &[u8], commit: &[u8], group_info: &[u8]) -> Result<Step, ObserveError>;
+
+    /// The same for a commit that was ordered elsewhere. A GroupInfo comes with the last of several, and any member may have
+    /// signed it.
+    fn copy(&self, snapshot: &[u8], commit: &[u8], group_info: Option<&[u8]>) -> Result<Step, ObserveError>;
 }
 
 /// A group at one epoch.
@@ -250,6 +254,22 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
     }
 
     fn process(&self, snapshot: &[u8], commit: &[u8], group_info: &[u8]) -> Result<Step, ObserveError> {
+        self.step(snapshot, commit, Some(group_info), true)
+    }
+
+    fn copy(&self, snapshot: &[u8], commit: &[u8], group_info: Option<&[u8]>) -> Result<Step, ObserveError> {
+        self.step(snapshot, commit, group_info, false)
+    }
+}
+
+impl<P: CryptoProvider + Clone> Observer<P> {
+    fn step(
+        &self,
+        snapshot: &[u8],
+        commit: &[u8],
+        group_info: Option<&[u8]>,
+        by_committer: bool,
+    ) -> Result<Step, ObserveError> {
         let damaged = |e| ObserveError::Snapshot(Box::new(e));
         let state = ExternalSnapshot::from_bytes(snapshot).map_err(damaged)?;
         let mut group = self.client().load_group(state).map_err(damaged)?;
@@ -260,13 +280,15 @@ impl<P: CryptoProvider + Clone> Observe for Observer<P> {
         let (external, commit_hash) = (commit.sender.is_none(), commit.hash);
         // A commit that has come too late is told so, whatever comes with it.
         check_place(&commit, &before)?;
-        let info = group_info_message(group_info)?;
+        let info = group_info.map(group_info_message).transpose()?;
         let done = apply(&mut group, commit, &before)?;
-        let signer = info.as_group_info().map(|i| i.sender());
-        // Compares signature, tree, context and confirmation tag with those that the commit led to.
-        let same = group.process_incoming_message(info).is_ok();
-        if !same || signer != Some(done.committer) {
-            return Err(ObserveError::GroupInfo);
+        if let Some(info) = info {
+            let signer = info.as_group_info().map(|i| i.sender());
+            // Compares signature, tree, context and confirmation tag with those that the commit led to.
+            let same = group.process_incoming_message(info).is_ok();
+            if !same || (by_committer && signer != Some(done.committer)) {
+                return Err(ObserveError::GroupInfo);
+            }
         }
 
         self.check_keys(tree_before.nodes(), &group)?;

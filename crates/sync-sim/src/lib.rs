@@ -10,6 +10,10 @@ mod counters;
 pub mod crypto;
 mod dice;
 mod disk;
+mod fleet;
+mod fleet_stress;
+#[cfg(test)]
+mod fleet_tests;
 pub mod fuzz;
 pub mod memory;
 mod model;
@@ -18,9 +22,11 @@ mod relay;
 mod runner;
 #[cfg(test)]
 mod secrecy_tests;
+mod watching;
 mod world;
 
 pub use counters::{Counters, REQUIRED};
+pub use fleet_stress::{Voyage, voyage};
 pub use mutation::Mutation;
 pub use runner::{Run, Summary, run, run_seed};
 pub use world::{Failure, Outcome, Trace};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use sync_sim::{Mutation, Run, Trace, attacks, fuzz, run, run_seed};
+use sync_sim::{Mutation, Run, Trace, attacks, fuzz, run, run_seed, voyage};
 
 /// Simulated devices and a relay: every seed is a world of its own.
 #[derive(Parser)]
@@ -33,12 +33,12 @@ struct Args {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Play worlds with several relays instead.
+    #[arg(long)]
+    voyages: bool,
     /// Play the named attacks instead, each with its defences and without, and print the table.
     #[arg(long)]
     attacks: bool,
-    /// Print the names of the fuzzer's targets instead.
-    #[arg(long)]
-    fuzz_targets: bool,
     /// Write the first inputs of the fuzzer's targets into its corpus instead.
     #[arg(long)]
     fuzz_seeds: bool,
@@ -49,9 +49,8 @@ fn main() -> ExitCode {
     if args.attacks {
         return attacks();
     }
-    if args.fuzz_targets {
-        fuzz::TARGETS.iter().for_each(|target| println!("{}", target.name));
-        return ExitCode::SUCCESS;
+    if args.voyages {
+        return voyages(&args);
     }
     if args.fuzz_seeds {
         return fuzz_seeds();
@@ -90,6 +89,26 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn voyages(args: &Args) -> ExitCode {
+    let (from, seeds) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
+    let begun = Instant::now();
+    let (mut good, mut sum) = (true, sync_sim::Voyage::default());
+    for seed in from..from + seeds {
+        match voyage(seed) {
+            Ok(one) => sum.add(one),
+            Err(wrong) => {
+                good = false;
+                eprintln!("{wrong}");
+                if !args.keep_going {
+                    break;
+                }
+            }
+        }
+    }
+    println!("{sum:?} in {seeds} worlds, {:.1} s", begun.elapsed().as_secs_f64());
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn attacks() -> ExitCode {

@@ -5,7 +5,7 @@ mod kits;
 mod lapse;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use mls_rs::CryptoProvider;
@@ -14,13 +14,14 @@ use sync_relay::mailbox::{
 };
 use sync_relay::session::{Action, Ask, Rates, Session};
 use sync_relay::store::{EntriesQuery, EntryRow, GroupRows, MemoryStore, Store, StoreError, StoreFuture, Write};
-use sync_rules::{Observe, ObserveError, Observed, Observer, Step};
+use sync_rules::Observer;
 use sync_types::frame::{About, Attach, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, DeviceId, GroupId, Opaque};
 
 use crate::crypto::InsecureCrypto;
 use crate::model::{self, Op};
 use crate::mutation::Mutation;
+use crate::watching::Watching;
 
 pub(crate) type ConnId = u64;
 
@@ -48,21 +49,6 @@ pub(crate) enum Synced {
     Died {
         deleted: bool,
     },
-}
-
-/// Remembers what the observer saw in the last commit, for the model.
-struct Watching<P>(Observer<P>, Mutex<Option<Step>>);
-
-impl<P: CryptoProvider + Clone + Send + Sync> Observe for Watching<P> {
-    fn found(&self, group_info: &[u8]) -> Result<Observed, ObserveError> {
-        self.0.found(group_info)
-    }
-
-    fn process(&self, snapshot: &[u8], commit: &[u8], group_info: &[u8]) -> Result<Step, ObserveError> {
-        let step = self.0.process(snapshot, commit, group_info)?;
-        *self.1.lock().expect("nothing panics while it holds this lock") = Some(step.clone());
-        Ok(step)
-    }
 }
 
 struct Client {
@@ -122,7 +108,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             groups: BTreeMap::new(),
             clients: BTreeMap::new(),
             pending: Vec::new(),
-            observer: Watching(Observer::new(crypto), Mutex::new(None)),
+            observer: Watching::new(Observer::new(crypto)),
             model: BTreeMap::new(),
             out: Vec::new(),
             faults: Vec::new(),
@@ -225,7 +211,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                     CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
                 let result = state.commit(device, &request, context);
                 let ordered = result.as_ref().is_ok_and(|d| !d.writes.is_empty());
-                let step = self.observer.1.lock().expect("nothing panics while it holds this lock").take();
+                let step = self.observer.take();
                 let step = step.filter(|_| ordered).map(|step| Box::new(model::Change::from(&step)));
                 if step.is_some()
                     && let Some(model) = self.model.get_mut(&group)
@@ -233,6 +219,12 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                     model.commits.push(request.commit.clone());
                 }
                 (About::Commit, result, step.map(|step| Op::Committed { step, attached, now }))
+            }
+            // The model follows one relay's order; worlds with several have checks of their own.
+            Ask::CopyCommits(request) => {
+                let context =
+                    CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
+                (About::Commit, state.copy_commits(device, &request, context), None)
             }
             Ask::Reject(bytes) => (About::Acknowledge, state.reject(device, &bytes), Some(Op::Rejected { by: device })),
             Ask::Presence(envelope) => (About::Presence, state.presence(device, envelope), None),
@@ -289,6 +281,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         };
         match result {
             Ok(attachment) => {
+                self.replace_former(conn, group, request.device);
                 if let Some(client) = self.clients.get_mut(&conn) {
                     (client.group, client.device) = (Some(group), Some(request.device));
                     client.shown = attachment.view.after;
@@ -300,6 +293,17 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 self.saw(group, request.device, now);
             }
             Err(refusal) => self.refused(Some(conn), group, refusal),
+        }
+    }
+
+    /// As in the hub: a relay hears nothing more of a session once its device has attached anew.
+    fn replace_former(&mut self, conn: ConnId, group: GroupId, device: DeviceId) {
+        let former = |(id, c): (&ConnId, &Client)| {
+            (*id != conn && c.group == Some(group) && c.device == Some(device)).then_some(*id)
+        };
+        for former in self.clients.iter().filter_map(former).collect::<Vec<_>>() {
+            self.clients.remove(&former);
+            self.out.push(Out::Close(former));
         }
     }
 

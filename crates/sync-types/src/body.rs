@@ -76,7 +76,7 @@ impl Body {
                 }
                 Control::Nack(nack) => nack.number < limits::NUMBER && spans(&nack.spans),
                 Control::Repair(repair) => repair.number < limits::NUMBER && heads(&repair.heads),
-                Control::Heads(list) => heads(list),
+                Control::Heads(list) | Control::PastCut(list) => heads(list),
             })
     }
 }
@@ -132,6 +132,9 @@ pub enum Control {
     Kit(KitShare) = 9u8,
     /// "I lack what members hold of the recovery kit."
     KitWanted = 10u8,
+    /// The ends of chains of removed devices of which the sender had more than the cut says before it knew of the removal: one
+    /// relay had brought it. It hands that on as history.
+    PastCut(Vec<Head>) = 11u8,
 }
 
 /// What members hold of the recovery kit: enough to vouch for the group towards whoever comes with it, and to seal for it.

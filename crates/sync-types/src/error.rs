@@ -169,6 +169,10 @@ codes! {
     AddressInvalid = 71, "ADDRESS_INVALID", Caller, "A relay address is 'embedded', ksync://ENDPOINT@host:port or https://host.";
     /// A call that waits for something took too long.
     Timeout = 72, "TIMEOUT", Relay, "It may still happen later; see status.";
+    /// A removed device had sent more, by another relay than the one that ordered its removal.
+    PastCut = 75, "PAST_CUT", Peer, "It is kept, and handed on to the other devices. Look at it if the removed device was not to be trusted.";
+    /// The first relay is to be given up as dead, and answers.
+    RelayAnswers = 76, "RELAY_ANSWERS", Caller, "It is not dead: set another list of relays, which goes through it.";
 
     /// There is no group here yet.
     NotInGroup = 80, "NOT_IN_GROUP", Caller, "Push something, invite a device or join a group first.";

@@ -53,6 +53,9 @@ pub enum ToRelay {
     /// Come back into the group by its recovery key, and put everybody else out: both commits or none. Answered by
     /// [`FromRelay::Confirmed`] or [`FromRelay::Refused`].
     Recovery(Box<Recovery>) = 17u8,
+    /// Commits that the group's first relay has ordered, for one that has not. Repeating it is harmless. The answer is the
+    /// commits as entries, or [`FromRelay::Refused`].
+    CopyCommits(CopyCommits) = 18u8,
     /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].
@@ -223,6 +226,18 @@ pub struct Commit {
     /// The GroupInfo of the epoch that it starts, ratchet tree included.
     pub group_info: Opaque,
     /// A Welcome for each device that it adds.
+    pub welcomes: Vec<WelcomeFor>,
+}
+
+/// Changes of the group that were ordered elsewhere. Any member may bring them.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct CopyCommits {
+    /// The commits, one epoch after the other; at most [`limits::COPIED_COMMITS`].
+    #[mls_codec(with = "copied")]
+    pub commits: Vec<Opaque>,
+    /// The GroupInfo of the epoch that the last one starts, ratchet tree included, signed by any member.
+    pub group_info: Opaque,
+    /// Welcomes of devices that they add, as far as whoever brings them has some.
     pub welcomes: Vec<WelcomeFor>,
 }
 
@@ -421,6 +436,7 @@ pub enum About {
 }
 
 counted!(pushed, Opaque, limits::PUSH_ENVELOPES);
+counted!(copied, Opaque, limits::COPIED_COMMITS);
 
 /// Writes a frame behind its length, ready for the stream.
 pub fn write<T: MlsEncode>(frame: &T) -> Vec<u8> {

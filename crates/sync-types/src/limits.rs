@@ -39,6 +39,8 @@ pub const DELIVER_BYTES: usize = MIB;
 pub const STATEMENT_BYTES: usize = 64 * KIB;
 /// How many members a group may have.
 pub const MEMBERS: usize = 128;
+/// How many commits one device tells a relay of at once that has not ordered them.
+pub const COPIED_COMMITS: usize = 32;
 /// How many relays a group's settings may name.
 pub const RELAYS: usize = 8;
 /// The largest HPKE public key of a recovery kit, in bytes. One of X-Wing has 1,216.

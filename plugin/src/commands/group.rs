@@ -1,6 +1,6 @@
 //! The group and this device in it: status, members, leaving.
 
-use sync_client::{Code, DeviceId, SyncError};
+use sync_client::{Code, DeviceId, RelayAddress, SyncError};
 
 use super::data::parse;
 use super::{App, Done};
@@ -58,6 +58,23 @@ pub(crate) async fn remove_device(app: App<'_>, id: String, lost: bool) -> Done 
         client.remove_device(id).await?;
     }
     Ok(())
+}
+
+/// Has the group use these relays, in this order. The event `relays` tells when it is done.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn set_relays(app: App<'_>, relays: Vec<String>) -> Done {
+    let read = |text: &String| text.parse::<RelayAddress>();
+    let relays: Result<Vec<_>, _> = relays.iter().map(read).collect();
+    let relays = relays.map_err(|e| SyncError::new(Code::AddressInvalid, e.to_string()))?;
+    Ok(app.client().await?.set_relays(relays).await?)
+}
+
+/// Takes the first relay off the list, because a person says that it will not come back.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn give_up_first_relay(app: App<'_>) -> Done {
+    Ok(app.client().await?.give_up_first_relay().await?)
 }
 
 /// Leaves the group, and deletes its keys and blobs here.

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
 use sync_sqlite::Forward;
-use sync_types::frame::{Attach, Commit, Head, Recovery, Vouch};
+use sync_types::frame::{Attach, Commit, CopyCommits, Head, Recovery, Vouch};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -57,6 +57,8 @@ pub(crate) enum Request {
     Acknowledge(Stated),
     /// To order a commit.
     Commit(Box<Commit>),
+    /// To follow commits that were ordered elsewhere.
+    CopyCommits(Box<CopyCommits>),
     /// To undo the provisional commit.
     Reject(Opaque),
     /// To hand on its presence.
@@ -188,6 +190,11 @@ impl Request {
             Self::Create { group_info, .. } => group_info.len(),
             Self::Commit(commit) => commit_weight(commit),
             Self::Recovery { recovery, .. } => commit_weight(&recovery.join) + commit_weight(&recovery.removal),
+            Self::CopyCommits(copied) => {
+                copied.commits.iter().map(|c| c.len()).sum::<usize>()
+                    + copied.group_info.len()
+                    + copied.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
+            }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
             Self::Acknowledge(request) => request.weight(),
             Self::Attach { .. }

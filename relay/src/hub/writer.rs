@@ -253,6 +253,10 @@ impl Writer {
                 let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };
                 state.commit(device, request, context).into()
             }
+            (Request::CopyCommits(request), Some(state), Some(device)) => {
+                let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };
+                state.copy_commits(device, request, context).into()
+            }
             (Request::Reject(bytes), Some(state), Some(device)) => state.reject(device, bytes).into(),
             (Request::Presence(envelope), Some(state), Some(device)) => state.presence(device, envelope.clone()).into(),
             (Request::WelcomeStored, Some(state), Some(device)) => state.welcome_stored(device).into(),
@@ -282,8 +286,11 @@ impl Writer {
         let mut tally = tally(&outcome);
         let after = state.counters();
         tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
-        let commits = matches!(op.request, Request::Commit(_) | Request::Recovery { .. });
-        tally.commits = u64::from(commits && tally.appended > 0);
+        tally.commits = match op.request {
+            Request::Commit(_) | Request::Recovery { .. } => tally.appended.min(1),
+            Request::CopyCommits(_) => tally.appended,
+            _ => 0,
+        };
         let due = self.due(state);
         self.groups.set_due(group, due);
         if tally.commits > 0 {

@@ -120,7 +120,7 @@ impl GroupState {
         }
     }
 
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         device: DeviceId,
         request: &Commit,

@@ -22,6 +22,7 @@ use crate::store::{Bytes, StoreError, Write};
 mod acknowledge;
 mod attach;
 mod commit;
+mod copy;
 mod lapse;
 mod presence;
 mod provisional;

@@ -228,6 +228,7 @@ impl Stream<'_> {
                 Request::Acknowledge(self.shared.verifier.acknowledgement(group, &request, &inbox.keys()).await)
             }
             Ask::Commit(request) => Request::Commit(Box::new(request)),
+            Ask::CopyCommits(request) => Request::CopyCommits(Box::new(request)),
             Ask::Reject(bytes) => Request::Reject(bytes),
             Ask::Presence(envelope) => Request::Presence(envelope),
             Ask::WelcomeStored => Request::WelcomeStored,

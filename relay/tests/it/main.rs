@@ -4,6 +4,7 @@
 mod batches;
 mod commits;
 mod contract;
+mod copies;
 mod device;
 mod faults;
 mod gate;

@@ -16,7 +16,7 @@ use sync_rules::statement::sign_reject;
 use sync_rules::{Observe, ObserveError, Observed, SigningKey, Step, envelope};
 use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Envelope, Header};
-use sync_types::frame::{Acknowledge, Attach, Commit, Cut, FromRelay, Reject, Signature, WelcomeFor};
+use sync_types::frame::{Acknowledge, Attach, Commit, CopyCommits, Cut, FromRelay, Reject, Signature, WelcomeFor};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, Suite, encode};
 
@@ -182,6 +182,10 @@ impl Observe for FakeObserve {
             commit_hash: CommitMessage::hash(commit),
         })
     }
+
+    fn copy(&self, state: &[u8], commit: &[u8], group_info: Option<&[u8]>) -> Result<Step, ObserveError> {
+        self.process(state, commit, group_info.unwrap_or_default())
+    }
 }
 
 /// A group at a relay.
@@ -255,6 +259,13 @@ impl World {
         let (observe, limits, attached) = (&self.observe, &self.limits, &self.attached);
         let context = CommitContext { observe, limits, attached, now_ms: self.now };
         let result = self.state.commit(peer.id, commit, context);
+        self.settle(result)
+    }
+
+    pub(crate) fn copy(&mut self, peer: &Peer, copies: &CopyCommits) -> Result<Decision, Refusal> {
+        let (observe, limits, attached) = (&self.observe, &self.limits, &self.attached);
+        let context = CommitContext { observe, limits, attached, now_ms: self.now };
+        let result = self.state.copy_commits(peer.id, copies, context);
         self.settle(result)
     }
 

@@ -7,6 +7,7 @@ mod pair;
 mod pull;
 mod push;
 mod recovery;
+mod relay;
 mod snapshot;
 mod vault;
 mod watch;
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Backup(arguments) => backup::backup(&context, arguments).await,
         Command::Vault(arguments) => vault::vault(&context, arguments).await,
         Command::Alerts(arguments) => alerts::alerts(&context, arguments).await,
+        Command::Relay(arguments) => relay::relay(&context, arguments).await,
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 26] = [
     "init",
     "join",
     "recover",
@@ -25,6 +25,10 @@ const COMMANDS: [&str; 22] = [
     "vault show",
     "vault set",
     "alerts",
+    "relay",
+    "relay list",
+    "relay set",
+    "relay drop",
     "status",
     "doctor",
 ];

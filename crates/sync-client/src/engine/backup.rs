@@ -49,12 +49,7 @@ impl Engine {
         if self.leaving.is_some() {
             return Err(SyncError::new(Code::NotInGroup, "this device is leaving its group"));
         }
-        match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device was removed from its group"))
-            }
-            _ => Ok(()),
-        }
+        self.device.as_ref().map_or(Ok(()), |device| device.check_in_group().map_err(setup::failed))
     }
 
     /// Sees that there is a group for what comes in. One that is founded for it is where and what the backup says, as far as the
@@ -80,7 +75,7 @@ impl Engine {
         match self.found_with(from.settings.history, None, now).await {
             Ok(device) => {
                 self.device = Some(device);
-                self.reconnect.nudge();
+                self.nudge();
                 work.before_import = Some(before);
                 Ok(())
             }

@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Found { reply: Reply<(GroupId, DeviceId)> },
     /// Put a device out of the group.
     Remove { device: DeviceId, lost: bool, reply: Reply<()> },
+    /// Have the group use these relays.
+    SetRelays { relays: Vec<RelayAddress>, reply: Reply<()> },
+    /// Give up the first relay as dead.
+    GiveUpFirstRelay { reply: Reply<()> },
     /// Tell who is connected something.
     Presence { channel: String, data: Vec<u8>, reply: Reply<()> },
     /// How things stand, but for what the log knows.
@@ -81,6 +85,8 @@ impl Command {
             Self::Advance { reply, .. }
             | Self::AlertsSeen { reply, .. }
             | Self::Remove { reply, .. }
+            | Self::SetRelays { reply, .. }
+            | Self::GiveUpFirstRelay { reply }
             | Self::Presence { reply, .. }
             | Self::ConnectNow { reply }
             | Self::MayImport { reply }

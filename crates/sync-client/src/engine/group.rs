@@ -17,13 +17,10 @@ impl Engine {
     /// Founds a group of its own unless there is a group.
     pub(super) async fn ensure_device(&mut self, now: u64) -> Result<(), SyncError> {
         match &self.device {
-            Some(device) if device.is_removed() => {
-                Err(SyncError::new(Code::Removed, "this device was removed from its group"))
-            }
-            Some(_) => Ok(()),
+            Some(device) => device.check_in_group().map_err(setup::failed),
             None => {
                 self.device = Some(self.found(now).await?);
-                self.reconnect.nudge();
+                self.nudge();
                 Ok(())
             }
         }
@@ -82,7 +79,7 @@ impl Engine {
         self.ensure_device(now).await?;
         let suite = self.sponsor()?.suite();
         let relay = self.relay_now().await?;
-        self.reconnect.nudge();
+        self.nudge();
         let codes = match self.relay {
             _ if suite == Suite::Fips => Codes::NotApproved,
             _ if self.hosting.is(&relay) => Codes::Never,

@@ -46,7 +46,7 @@ impl Engine {
         let kit = RecoveryKit::generate(&mut SystemRng);
         if self.device.is_none() {
             self.device = Some(self.found_with(HistoryPolicy::default(), Some(&kit), now).await?);
-            self.reconnect.nudge();
+            self.nudge();
             let words = RecoveryWords { words: kit.words(), relay: self.relay.without_token() };
             return Ok((kit, words, false));
         }

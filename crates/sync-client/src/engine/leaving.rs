@@ -33,7 +33,7 @@ impl Engine {
         }
         // Asked in this turn if the relay is there. If it is not, and does not come, nothing will have changed.
         self.leaving.get_or_insert_with(Leaving::begin).replies.push(reply);
-        self.reconnect.nudge();
+        self.nudge();
     }
 
     /// Somebody has this device who should not: what it holds goes.

@@ -1,4 +1,4 @@
-//! The engine: one task that owns the device, the writer of the database and the connection to the relay.
+//! The engine: one task that owns the device, the writer of the database and the connections to the relays.
 //!
 //! It works in turns. A turn takes every input that waits (calls, frames, timeouts), hands them to the core, makes what
 //! the core wants written durable in one transaction, and only then answers the callers, sends frames and tells events.
@@ -23,12 +23,11 @@ mod reconnect;
 mod setup;
 mod turn;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sync_core::{Device, Joining};
+use sync_core::{Device, Joining, RelayId};
 use sync_sqlite::Forward;
-use sync_types::frame::ToRelay;
 use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -44,9 +43,8 @@ use crate::store::Store;
 use crate::transport::SharedDialer;
 use crate::vault::Vault;
 use crate::{ClientEvent, SyncError};
-use connection::{Link, Net};
+use connection::{Net, Wire};
 use hosting::Hosting;
-use reconnect::{Next, Reconnect};
 
 /// The cryptography of real groups.
 pub(crate) type Crypto = sync_rules::mls::Crypto;
@@ -132,11 +130,10 @@ struct Engine {
     device: Option<Device<Crypto>>,
     newcomer: Option<Newcomer>,
     hosting: Hosting,
-    reconnect: Reconnect,
-    link: Option<Link>,
-    /// The number of the present connection: what comes from an earlier one is not heard.
+    /// The ways to the group's relays.
+    wires: BTreeMap<RelayId, Wire>,
+    /// The number of the newest connection.
     generation: u64,
-    outgoing: VecDeque<ToRelay>,
     offering: Offering,
     adding: BTreeMap<DeviceId, Reply<DeviceId>>,
     leaving: Option<Leaving>,
@@ -177,14 +174,6 @@ impl Engine {
 
     /// Waits for whatever comes first. `None`: something was sent.
     async fn next_input(&mut self) -> Option<Input> {
-        let writer = self.link.as_ref().and_then(|link| link.writer.clone());
-        let wants_to_send = writer.is_some() && !self.outgoing.is_empty();
-        let room = async {
-            match &writer {
-                Some(writer) => writer.reserve().await.ok(),
-                None => None,
-            }
-        };
         let timer = self.next_deadline();
         let mut forwarded = self.start.forward.watch();
         let ahead = *forwarded.borrow_and_update();
@@ -199,27 +188,9 @@ impl Engine {
                 }
             }),
             Some((generation, net)) = self.net.recv() => Some(Input::Net(generation, net)),
-            permit = room, if wants_to_send => {
-                match (permit, self.outgoing.pop_front()) {
-                    (Some(permit), Some(frame)) => permit.send(frame),
-                    // The connection's task has ended and says so itself.
-                    _ => self.outgoing.clear(),
-                }
-                None
-            }
             Ok(_) = forwarded.wait_for(|now| *now != ahead) => Some(Input::Time),
+            () = Self::send_one(&mut self.wires) => None,
             () = async { sleep_until(timer.unwrap_or_else(Instant::now)).await }, if timer.is_some() => Some(Input::Time),
-        }
-    }
-
-    /// Hands frames over as long as there is room.
-    fn send(&mut self) {
-        let Some(writer) = self.link.as_ref().and_then(|link| link.writer.as_ref()) else { return };
-        while !self.outgoing.is_empty()
-            && let Ok(permit) = writer.try_reserve()
-            && let Some(frame) = self.outgoing.pop_front()
-        {
-            permit.send(frame);
         }
     }
 
@@ -249,17 +220,15 @@ impl Engine {
 
     fn next_deadline(&self) -> Option<Instant> {
         let core = self.device.as_ref().and_then(Device::next_timeout).map(|at| self.start.instant_of(at));
-        let reconnect = match self.reconnect.next(Instant::now()) {
-            Next::Wait(until) if self.wants_connection() => Some(until),
-            _ => None,
-        };
+        let reconnect = self.dial_at();
+        let patience = self.patience_ends_at();
         let newcomer = self.newcomer.as_ref().map(|n| n.deadline);
         let leaving = self.leaving.as_ref().map(|l| l.deadline);
         let closing = self.closing.as_ref().map(|c| c.deadline);
         let broken = self.broken.as_ref().map(|b| b.retry);
         // One that is lost wipes itself in the turn behind the one that tells of it.
         let lost = self.device.as_ref().filter(|device| device.is_lost()).map(|_| Instant::now());
-        [core, reconnect, newcomer, leaving, closing, broken, lost].into_iter().flatten().min()
+        [core, reconnect, patience, newcomer, leaving, closing, broken, lost].into_iter().flatten().min()
     }
 
     fn begin_closing(&mut self, reply: Option<Reply<()>>) {
@@ -282,7 +251,14 @@ impl Engine {
             // What it holds goes first.
             return false;
         }
-        let Some(link) = &mut self.link else { return true };
+        let is_up = |wire: &Wire| wire.link.as_ref().is_some_and(|link| link.writer.is_some());
+        if !closing.finishing && self.wires.values().any(is_up) {
+            // What one relay has, the others need not have before the end.
+            self.wires.values_mut().filter(|wire| !is_up(wire)).for_each(|wire| wire.link = None);
+        }
+        if self.wires.values().all(|wire| wire.link.is_none()) {
+            return true;
+        }
         let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());
         let waits = match status {
             None => false,
@@ -290,16 +266,16 @@ impl Engine {
             // What was never sealed is in the outbox alone. If that cannot be read, nothing can be sent.
             Some(s) => self.store.reader().counts(s.accepted_seq, 0).await.is_ok_and(|c| c.outbox > 0),
         };
-        if !waits && self.outgoing.is_empty() && !closing.finishing {
+        if !waits && self.wires.values().all(|wire| wire.outgoing.is_empty()) && !closing.finishing {
             // The relay ends its side once it has taken everything, and that ends the link.
             closing.finishing = true;
-            link.writer = None;
+            self.wires.values_mut().filter_map(|wire| wire.link.as_mut()).for_each(|link| link.writer = None);
         }
         false
     }
 
     async fn stop(mut self) {
-        self.link = None;
+        self.wires.values_mut().for_each(|wire| wire.link = None);
         self.put_down(self.start.now_ms()).await;
         while let Ok(command) = self.commands.try_recv() {
             command.refuse(SyncError::closed());

@@ -6,7 +6,7 @@ use sync_core::store::IdConflict;
 use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
-use crate::{ClientEvent, DeviceInfo, DeviceRef, SettingChange, Status, SyncError, SyncTrouble, VaultKind};
+use crate::{ClientEvent, DeviceInfo, DeviceRef, RelayState, SettingChange, Status, SyncError, SyncTrouble, VaultKind};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const EXPIRE_DAYS: u64 = limits::EXPIRE_PEER.as_secs() / (24 * 3600);
@@ -59,6 +59,11 @@ impl Engine {
                 let device = device.id();
                 self.reconnect_now();
                 ClientEvent::KeyReplaced { old, device, code }
+            }
+            Event::RelaysChanged { by } => {
+                let Some(device) = &self.device else { return };
+                let relays = device.relay_addresses().into_iter().filter_map(|(_, address)| address).collect();
+                ClientEvent::RelaysChanged { by: self.named(by), relays }
             }
             Event::DeviceNamed { device } => ClientEvent::DeviceNamed { device: self.named(device) },
             Event::Joined => {
@@ -151,7 +156,7 @@ impl Engine {
             wants: status.map_or(0, |s| s.wants.max(usize::from(s.away.is_some()))),
             arrivals: self.arrivals,
             trouble: self.why_not(),
-            stopped: self.broken.is_some() || self.reconnect.is_stopped() || status.is_some_and(|s| s.removed),
+            stopped: self.broken.is_some() || self.is_stopped() || status.is_some_and(|s| s.removed),
             closed: false,
         };
         self.snapshot.send_if_modified(|now| {
@@ -165,10 +170,27 @@ impl Engine {
     pub(super) fn status(&self) -> Status {
         let device = self.device.as_ref();
         let status = device.map(Device::status);
-        let settings = device.map(Device::settings).unwrap_or_default();
         let members = device.map(Device::members).unwrap_or_default();
-        let relays = settings.relays.iter().filter_map(|r| std::str::from_utf8(r).ok()?.parse().ok());
-        let relays: Vec<RelayAddress> = relays.collect();
+        let relays = device.map(Device::relay_addresses).unwrap_or_default();
+        let stands = device.map(Device::relays).unwrap_or_default();
+        let relay_states: Vec<RelayState> = relays
+            .into_iter()
+            .zip(stands)
+            .filter_map(|((relay, address), stands)| {
+                let trouble = self.wires.get(&relay).and_then(|wire| wire.trouble.clone());
+                Some(RelayState {
+                    address: address?,
+                    connected: stands.attached,
+                    caught_up: stands.caught_up,
+                    leads: stands.leads,
+                    accepted: stands.accepted_seq,
+                    trouble: trouble
+                        .filter(|_| !stands.attached)
+                        .map(|e| SyncTrouble { code: e.code, message: e.message }),
+                })
+            })
+            .collect();
+        let relays: Vec<RelayAddress> = relay_states.iter().map(|relay| relay.address.clone()).collect();
         Status {
             group: device.map(Device::group),
             device: device.map(Device::id),
@@ -177,6 +199,7 @@ impl Engine {
             caught_up: status.as_ref().is_some_and(|s| s.caught_up),
             hosting: self.hosting.is_running() && relays.iter().any(|r| self.hosting.is(r)),
             relays,
+            relay_states,
             outbox: 0,
             unacknowledged: 0,
             devices: members

@@ -9,7 +9,6 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::hosting::Hosting;
-use super::reconnect::Reconnect;
 use super::{Configured, Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
@@ -96,10 +95,8 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         device,
         newcomer: joining.map(Newcomer::again),
         hosting,
-        reconnect: Reconnect::new(),
-        link: None,
+        wires: Default::default(),
         generation: 0,
-        outgoing: Default::default(),
         offering: Default::default(),
         adding: Default::default(),
         leaving,

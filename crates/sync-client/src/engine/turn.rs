@@ -5,9 +5,9 @@ mod undo;
 use std::collections::VecDeque;
 
 use futures_util::future::join;
-use sync_core::Device;
 use sync_core::store::{IdConflict, Key, Read, Write};
 use sync_core::vault::backup::Entry;
+use sync_core::{Device, RelayId};
 use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
@@ -59,7 +59,7 @@ pub(super) enum FromBackup {
 pub(super) struct Work {
     writes: Vec<Write>,
     /// What came from the relay for the device, and was not handled yet: most of it is while the writes are applied.
-    frames: VecDeque<FromRelay>,
+    frames: VecDeque<(RelayId, FromRelay)>,
     pushes: Vec<Push>,
     advances: Vec<(String, Option<String>, u64)>,
     snapshots: Vec<Snapshot>,
@@ -104,13 +104,13 @@ impl Work {
 
     /// Lets a frame wait for the device. A full one in parts, as if the relay had sent smaller ones: what is stored beside the
     /// opening of a part is about as long in coming.
-    fn queue(&mut self, frame: FromRelay) {
-        let FromRelay::Deliver(mut entries) = frame else { return self.frames.push_back(frame) };
+    fn queue(&mut self, relay: RelayId, frame: FromRelay) {
+        let FromRelay::Deliver(mut entries) = frame else { return self.frames.push_back((relay, frame)) };
         while entries.len() > PART {
             let rest = entries.split_off(PART);
-            self.frames.push_back(FromRelay::Deliver(std::mem::replace(&mut entries, rest)));
+            self.frames.push_back((relay, FromRelay::Deliver(std::mem::replace(&mut entries, rest))));
         }
-        self.frames.push_back(FromRelay::Deliver(entries));
+        self.frames.push_back((relay, FromRelay::Deliver(entries)));
     }
 
     /// Stores the pushed blobs. Their ids follow one another from one random draw, so that an envelope names them with a
@@ -160,8 +160,8 @@ impl Engine {
                     if !matches!(net, Net::Frame(_)) {
                         self.handle_frames(usize::MAX, &mut work, now);
                     }
-                    if let Some(frame) = self.handle_net(generation, net) {
-                        self.frame(frame, &mut work, now);
+                    if let Some((relay, frame)) = self.handle_net(generation, net) {
+                        self.frame(relay, frame, &mut work, now);
                     }
                 }
                 Input::Time => {}
@@ -243,13 +243,22 @@ impl Engine {
                     false => device.remove(id, now, &mut SystemRng),
                 });
             }
+            Command::SetRelays { relays, reply } => {
+                if let Err(error) = self.keep_tokens(&relays).await {
+                    return drop(reply.send(Err(error)));
+                }
+                self.on_device(work, reply, |device| device.set_relays(&relays, now, &mut SystemRng));
+            }
+            Command::GiveUpFirstRelay { reply } => {
+                self.on_device(work, reply, |device| device.give_up_first_relay(now, &mut SystemRng));
+            }
             Command::Presence { channel, data, reply } => {
                 self.on_device(work, reply, |device| device.set_presence(&channel, &data, &mut SystemRng));
             }
             Command::Status { reply } => drop(reply.send(Ok(self.status()))),
             Command::ConnectNow { reply } => {
                 let known = self.device.is_some() || self.newcomer.is_some();
-                self.reconnect.nudge();
+                self.nudge();
                 let _ = reply.send(if known { Ok(()) } else { Err(not_in_group()) });
             }
             Command::Meet { reply } => match self.meeting_place(now).await {
@@ -322,14 +331,14 @@ impl Engine {
     fn handle_frames(&mut self, most: usize, work: &mut Work, now: u64) {
         let frames = work.frames.drain(..most.min(work.frames.len()));
         if let Some(device) = &mut self.device {
-            frames.for_each(|frame| device.handle_frame(frame, now, &mut SystemRng));
+            frames.for_each(|(relay, frame)| device.handle_frame_at(relay, frame, now, &mut SystemRng));
         }
     }
 
-    fn frame(&mut self, frame: FromRelay, work: &mut Work, now: u64) {
-        if !self.link.as_ref().is_some_and(|link| link.newcomer) {
+    fn frame(&mut self, relay: RelayId, frame: FromRelay, work: &mut Work, now: u64) {
+        if !self.is_newcomers(relay) {
             if self.device.is_some() {
-                work.queue(frame);
+                work.queue(relay, frame);
             }
             return;
         }
@@ -348,9 +357,9 @@ impl Engine {
             // The sponsor's commit is still on its way.
             Err(error) if matches!(error.code(), Code::NotMember | Code::UnknownGroup | Code::Provisional) => {
                 let waiting = SyncError::new(error.code(), "the other device has not added this one yet");
-                self.lost(SyncError { retry_after_ms: Some(NOT_ADDED_YET_MS), ..waiting });
+                self.lost(relay, SyncError { retry_after_ms: Some(NOT_ADDED_YET_MS), ..waiting });
             }
-            Err(error) if matches!(error, sync_core::DeviceError::Refused(_)) => self.lost(setup::failed(error)),
+            Err(error) if matches!(error, sync_core::DeviceError::Refused(_)) => self.lost(relay, setup::failed(error)),
             Err(error) => self.give_up_joining(setup::failed(error), work),
         }
     }
@@ -365,6 +374,7 @@ impl Engine {
     }
 
     fn timeouts(&mut self, work: &mut Work, now: u64) {
+        self.end_patience();
         // There is nothing yet beside which the first one could be handled.
         self.handle_frames(1, work, now);
         let is_due = |device: &Device<_>| device.is_due(now);
@@ -390,9 +400,9 @@ impl Engine {
             // Most turns of a device that only pushes have nothing to write for what came.
             while work.is_empty()
                 && writes.is_empty()
-                && let Some(frame) = work.frames.pop_front()
+                && let Some((relay, frame)) = work.frames.pop_front()
             {
-                device.handle_frame(frame, now, &mut SystemRng);
+                device.handle_frame_at(relay, frame, now, &mut SystemRng);
                 writes = device.take_writes();
             }
         }
@@ -412,10 +422,10 @@ impl Engine {
         // What is asked from here goes before what the core said: it may be about to clear the group.
         turn.apply(std::mem::take(&mut work.writes)).await?;
         if let Some(device) = device {
-            for frame in std::mem::take(&mut work.frames) {
+            for (relay, frame) in std::mem::take(&mut work.frames) {
                 // SQLite has a thread of its own: it stores what one frame brought while the next one is opened here.
                 let open = async {
-                    device.handle_frame(frame, now, &mut SystemRng);
+                    device.handle_frame_at(relay, frame, now, &mut SystemRng);
                     device.take_writes()
                 };
                 let (applied, opened) = join(turn.apply(writes), open).await;
@@ -496,7 +506,9 @@ impl Engine {
     /// the relay says the same at the next attach.
     pub(super) async fn put_down(&mut self, now: u64) {
         if let Some(device) = &mut self.device {
-            device.handle_disconnected();
+            for relay in device.relays() {
+                device.handle_disconnected_at(relay.relay);
+            }
         }
         if let Err(error) = self.transact(&mut Work::default(), now).await {
             tracing::warn!(code = %error.code, "the last transaction failed: {}", error.message);
@@ -506,9 +518,6 @@ impl Engine {
     /// The turn is durable: answers, sends and tells.
     fn done(&mut self, work: Work, conflicts: Vec<IdConflict>) {
         // Before anybody is told: the way to the relay is the longest.
-        if let Some(device) = &mut self.device {
-            self.outgoing.extend(device.take_sends());
-        }
         self.send();
         let left = work.forget.then(|| SyncError::new(Code::NotInGroup, "this device has just left its group"));
         let outcome = left.as_ref().map_or(Ok(()), Err);

@@ -1,3 +1,4 @@
+use sync_core::RelayId;
 use sync_core::store::{Answer, LogBlob, LogPlace, Read, Write};
 use sync_types::body::{Blob, Span};
 use sync_types::{BlobId, DeviceId};
@@ -431,11 +432,13 @@ async fn what_a_turn_says_twice_is_written_once_and_the_last_word_counts() {
         Answer::Sealed(sealed) => sealed.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>(),
         _ => panic!(),
     };
-    apply(&mut store, vec![put(Key::Relay, 1), put(Key::Wants, 1), seal(1), seal(2), seal(3)]).await;
+    apply(&mut store, vec![put(Key::Relay(RelayId([1; 16])), 1), put(Key::Wants, 1), seal(1), seal(2), seal(3)]).await;
     let mut turn = store.begin().await;
     let before = turn.script.waiting();
-    turn.apply(vec![put(Key::Relay, 2), put(Key::Chain, 1), Write::DropSealed { up_to_seq: 1 }]).await.unwrap();
-    turn.apply(vec![put(Key::Relay, 3), Write::DropSealed { up_to_seq: 2 }]).await.unwrap();
+    turn.apply(vec![put(Key::Relay(RelayId([1; 16])), 2), put(Key::Chain, 1), Write::DropSealed { up_to_seq: 1 }])
+        .await
+        .unwrap();
+    turn.apply(vec![put(Key::Relay(RelayId([1; 16])), 3), Write::DropSealed { up_to_seq: 2 }]).await.unwrap();
     assert_eq!(turn.script.waiting(), before, "nothing is a statement yet");
     assert_eq!(sealed(&mut turn).await, [3]);
     turn.apply(vec![put(Key::Wants, 2), put(Key::Chain, 2), Write::Delete(Key::Wants)]).await.unwrap();
@@ -446,19 +449,22 @@ async fn what_a_turn_says_twice_is_written_once_and_the_last_word_counts() {
     turn.commit().await.unwrap();
     let mut state = store.load().await.unwrap();
     state.sort_by_key(|(key, _)| *key);
-    let mut expected = vec![(Key::Chain, Zeroizing::new(vec![3])), (Key::Relay, Zeroizing::new(vec![3]))];
+    let mut expected =
+        vec![(Key::Chain, Zeroizing::new(vec![3])), (Key::Relay(RelayId([1; 16])), Zeroizing::new(vec![3]))];
     expected.extend((0..9).map(|n| (Key::Epoch(n), Zeroizing::new(vec![n as u8]))));
     assert_eq!(state, expected);
     let mut turn = store.begin().await;
     assert_eq!(sealed(&mut turn).await, [4, 5]);
     // Another group's state and envelopes come behind the end of this one's.
-    turn.apply(vec![put(Key::Relay, 4), Write::DropSealed { up_to_seq: 9 }, Write::ClearGroup]).await.unwrap();
+    turn.apply(vec![put(Key::Relay(RelayId([1; 16])), 4), Write::DropSealed { up_to_seq: 9 }, Write::ClearGroup])
+        .await
+        .unwrap();
     turn.apply(vec![seal(1), put(Key::Chain, 4)]).await.unwrap();
     turn.commit().await.unwrap();
     assert_eq!(store.load().await.unwrap(), [(Key::Chain, Zeroizing::new(vec![4]))]);
     assert_eq!(sealed(&mut store.begin().await).await, [1]);
     let mut turn = store.begin().await;
-    turn.apply(vec![put(Key::Relay, 5), Write::DropSealed { up_to_seq: 9 }]).await.unwrap();
+    turn.apply(vec![put(Key::Relay(RelayId([1; 16])), 5), Write::DropSealed { up_to_seq: 9 }]).await.unwrap();
     turn.forget_all();
     turn.commit().await.unwrap();
     assert!(store.load().await.unwrap().is_empty());

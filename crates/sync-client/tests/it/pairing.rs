@@ -174,25 +174,6 @@ async fn a_newcomer_that_stops_before_its_welcome_joins_at_its_next_start() {
     assert_eq!(receive_texts(&b, 1).await, ["kept"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_has_stopped_for_good_invites_nobody() {
-    let world = World::memory().await;
-    let a = world.device("a").await;
-    a.ensure_group().await.unwrap();
-    a.close().await;
-    // Its home is put back to how it was before the push.
-    let copy = std::fs::read(world.home("a").join("device.db")).unwrap();
-    let a = world.device("a").await;
-    let receipt = a.push("after the copy").await.unwrap();
-    a.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
-    a.close().await;
-    std::fs::write(world.home("a").join("device.db"), copy).unwrap();
-    let a = world.device("a").await;
-    a.catch_up(SOON).await.unwrap();
-    assert_eq!(a.status().await.unwrap().trouble.unwrap().code, Code::RolledBack);
-    assert_eq!(a.invite(InviteOptions::default()).await.unwrap_err().code, Code::RolledBack);
-}
-
 /// How a pairing ends: well, or with a code.
 async fn end(pairing: &mut Pairing) -> Result<(), Code> {
     loop {

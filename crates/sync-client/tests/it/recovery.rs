@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sync_client::{AlertKind, ClientEvent, Code, DeviceId, ReceiptState, Status, SyncClient};
+use sync_client::{AlertKind, ClientEvent, Code, DeviceId, InviteOptions, ReceiptState, Status, SyncClient};
 
 use crate::support::*;
 
@@ -141,6 +141,7 @@ async fn of_two_copies_of_a_device_one_goes_on_and_the_other_is_told() {
         until_status("word of the copy", &a, |s| s.trouble.as_ref().is_some_and(|t| t.code == Code::Cloned)).await;
     assert_eq!(told.device, Some(was));
     assert_eq!(a.remove_device(id(&b).await).await.unwrap_err().code, Code::Cloned);
+    assert_eq!(a.invite(InviteOptions::default()).await.unwrap_err().code, Code::Cloned);
     event("word of it at b", &mut at_b, |e| matches!(e, ClientEvent::DeviceReplaced { .. }).then_some(())).await;
     delivered(&twin, "by the second").await;
     assert_eq!(receive_texts(&b, 3).await, ["before", "by the first", "by the second"]);

@@ -72,6 +72,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn came_back(&mut self, now: u64) {
         let before = self.listening.at;
         self.listen(now);
+        if self.is_online_elsewhere() {
+            return;
+        }
         self.session_mut().roll_call.before = before;
         if before > 0 && now.saturating_sub(before) >= millis(limits::MAX_LAG) {
             self.was_away(now);

@@ -6,8 +6,8 @@ use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_types::limits;
 
-use super::ADD_PATIENCE_MS;
 use super::Device;
+use super::members::ADD_PATIENCE_MS;
 use super::patience::LONGEST_WAIT_MS;
 use super::records::Intent;
 use crate::store::Key;
@@ -31,6 +31,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         if set_back {
+            self.parted = None;
             self.forget_future(now);
         }
         self.bound_waits(now);
@@ -78,11 +79,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// However long a relay has a device wait, it asks again within a minute.
-    fn bound_waits(&mut self, now: u64) {
+    pub(super) fn bound_waits(&mut self, now: u64) {
         let Some(session) = &mut self.session else { return };
         let waits = [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after];
         for at in waits.into_iter().chain([&mut session.replacing.after]) {
             *at = (*at).min(now.saturating_add(LONGEST_WAIT_MS));
         }
+        for at in [&mut session.copy_at, &mut session.replacing.ask_here_at] {
+            *at = (*at).min(now.saturating_add(LONGEST_WAIT_MS));
+        }
+        session.progress_at = session.progress_at.min(now);
     }
 }

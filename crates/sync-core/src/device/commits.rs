@@ -4,22 +4,19 @@ use mls_rs::CryptoProvider;
 use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
-use sync_rules::statement::{sign_reject, verify_reject};
 use sync_types::body::{Baseline, Reached};
-use sync_types::frame::{Commit, Cut, Reject, Signature, ToRelay, WelcomeFor};
-use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
+use sync_types::frame::{Commit, Cut, ToRelay, WelcomeFor};
+use sync_types::settings::Settings;
+use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
 
 use super::Device;
-use super::records::{Before, Intent, Peer, Pending, RefusedCommit};
+use super::records::{Before, Intent, Peer, Pending, RelaysIntent};
 use crate::event::{Event, Exit, Outcome};
-use crate::membership::{Applied, ApplyError, Change, Membership, PrepareError};
+use crate::membership::{Applied, ApplyError, Change, PrepareError};
 use crate::store::{Key, Write};
 
 /// How long a refused change waits when the relay names no time, in milliseconds.
 const RETRY_MS: u64 = 100;
-
-/// How many rejected commits are remembered, as a relay does.
-const REJECTED: usize = 64;
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// Makes the change that is due, if the group is quiet: removals first.
@@ -29,6 +26,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let Some(session) = self.session.as_ref() else { return };
         let quiet = session.attached
+            && self.may_commit()
             && session.caught_up
             && self.before.is_none()
             && self.relay.refused.is_none()
@@ -102,11 +100,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.intents.list.retain(|intent| match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
-            Intent::SelfUpdate => true,
+            Intent::SelfUpdate | Intent::Relays(_) => true,
             Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
+        let (relays, first) = (self.membership.settings().relays, self.first());
+        // What was given up is the first no more.
+        let moot = |wanted: &RelaysIntent| wanted.list == relays || wanted.gives_up.is_some_and(|relay| relay != first);
+        self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(wanted) if moot(wanted)));
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
+        }
+        if self.lead != self.first() {
+            return self.intents.list.iter().find(|intent| self.gives_up_first(intent)).cloned();
         }
         let removal = self.intents.list.iter().find(|i| i.removes().is_some());
         removal.or_else(|| self.intents.list.first()).cloned()
@@ -118,6 +123,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 let lost = matches!(intent, Intent::RemoveLost(_));
                 let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
                 let last = vec![Reached { sender: *device, seq: peer.seq, hash: peer.hash }];
+                if self.has_several()
+                    && let Some(head) = peer.head.clone()
+                {
+                    // Another relay may have brought more of its chain than this one has.
+                    self.sends.push(ToRelay::Heads(vec![head]));
+                }
                 (Change::Remove(vec![*device]), encode(&Cut { last, lost }), None)
             }
             Intent::Add(add) => {
@@ -126,6 +137,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             Intent::SelfUpdate => (Change::SelfUpdate, encode(&Cut::default()), None),
             Intent::Kit(key) => (Change::Settings(self.with_recovery_key(key)), encode(&Cut::default()), None),
+            Intent::Relays(relays) => {
+                let settings = Settings { relays: relays.list.clone(), ..self.membership.settings() };
+                (Change::Settings(settings), encode(&Cut::default()), None)
+            }
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
         let welcomes = prepared.welcomes.into_iter();
@@ -154,12 +169,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    fn give_up(&mut self, intent: &Intent, code: Code) {
+    pub(super) fn give_up(&mut self, intent: &Intent, code: Code) {
         self.finish(intent);
         let device = match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
-            Intent::SelfUpdate | Intent::Kit(_) => self.me,
+            Intent::SelfUpdate | Intent::Kit(_) | Intent::Relays(_) => self.me,
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -169,7 +184,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Intents);
     }
 
-    fn drop_pending(&mut self) -> Option<Pending> {
+    pub(super) fn drop_pending(&mut self) -> Option<Pending> {
         let pending = self.pending.take()?;
         self.dirty.insert(Key::Pending);
         if let Some(session) = &mut self.session {
@@ -225,13 +240,27 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
         };
         match self.membership.apply(bytes) {
-            Ok(applied) => self.applied(applied, &state, now),
-            Err(ApplyError::Stale { .. } | ApplyError::Removed) => self.count(Outcome::StaleCommit),
+            Ok(applied) => {
+                self.keep_copy(&applied, bytes);
+                self.applied(applied, &state, now);
+            }
+            Err(ApplyError::Stale { .. }) => {
+                self.count(Outcome::StaleCommit);
+                if self.follows() {
+                    self.compare_order(bytes);
+                }
+            }
+            Err(ApplyError::Removed) => self.count(Outcome::StaleCommit),
             // What it does not know the keys for is behind its next ones.
             Err(_) if self.replaces_key().is_some() => self.count(Outcome::StaleCommit),
             // No member's doing: to reject it, or to believe that others applied it, would be the relay's gain.
             Err(error) if error.deserves_reject() && self.is_relays_doing(bytes) => {
-                self.refuse(Outcome::Forged, cursor, None, bytes, now);
+                // With several relays it may be honest, and of the branch of those who have given one up.
+                let outcome = if self.has_several() { Outcome::OtherBranch } else { Outcome::Forged };
+                self.refuse(outcome, cursor, None, bytes, now);
+                if self.has_several() {
+                    self.doubt_order();
+                }
             }
             Err(ApplyError::OwnUnknown) => {
                 self.refuse(Outcome::BadCommit, cursor, Some(self.me), bytes, now);
@@ -250,6 +279,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     fn applied(&mut self, applied: Applied, state: &[u8], now: u64) {
         self.count(Outcome::Accepted);
+        self.followed(applied.epoch);
+        if applied.settings_before.is_some() {
+            self.relays_unsettled = Some(applied.committer);
+        }
         let sent = self.session.as_ref().is_some_and(|s| s.commit_sent);
         let (own, lost) = match self.drop_pending() {
             Some(pending) if applied.own => (Some(pending.intent), None),
@@ -276,6 +309,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             removed: applied.removed.clone(),
             replaced: applied.replaced,
             own: own.clone(),
+            relay: self.at,
             lost,
             state: state.to_vec(),
         });
@@ -297,7 +331,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // Whoever read it may be gone, and who came later has not.
             session.leaving_due |= self.chain.leaving;
         }
-        self.cut_off(&applied);
+        self.cut_off(&applied, now);
         let ended = applied.epoch - 1;
         if let Some(key) = self.epochs.get_mut(&ended) {
             key.ended_at = Some(now);
@@ -336,7 +370,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// Puts the removed devices' last envelopes on record: nothing beyond counts.
-    fn cut_off(&mut self, applied: &Applied) {
+    fn cut_off(&mut self, applied: &Applied, now: u64) {
         for device in &applied.removed {
             self.drop_jobs_of(*device);
             let Some(peer) = self.peers.get_mut(device) else { continue };
@@ -349,32 +383,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let beyond = peer.gaps.split_off(peer.gaps.partition_point(|gap| *gap <= seq));
             self.counts[Outcome::RemovedSender as usize] += beyond.len() as u64;
             self.writes.extend(beyond.into_iter().map(|seq| Write::DropGap { sender: *device, seq }));
-            let forked = peer.seq > seq || last.is_some_and(|r| r.seq == peer.seq && r.hash != peer.hash);
+            let more = peer.seq > seq;
+            let forked = more || last.is_some_and(|r| r.seq == peer.seq && r.hash != peer.hash);
             self.dirty.insert(Key::Peer(*device));
-            if forked && stands(Defence::CutFork) {
+            if more && self.has_several() {
+                self.keep_past_cut(*device, seq, now);
+            } else if forked && stands(Defence::CutFork) {
                 self.halt(Code::Forked);
             }
         }
-    }
-
-    /// Says to all that this device cannot apply a commit, so that the relay takes it back.
-    fn reject(&mut self, error: &ApplyError, cursor: u64, bytes: &[u8]) {
-        let Ok(commit) = CommitMessage::parse(bytes) else { return };
-        if !error.deserves_reject() || !stands(Defence::Reject) {
-            return;
-        }
-        let mut reject = Reject {
-            device: self.me,
-            epoch: commit.epoch + 1,
-            commit_hash: commit.hash,
-            signature: Signature([0; 64]),
-        };
-        sign_reject(&self.key, &self.group, &mut reject);
-        let bytes = Opaque(encode(&reject));
-        let after = cursor.saturating_sub(1);
-        self.relay.refused = Some(RefusedCommit { epoch: reject.epoch, after, reject: bytes.clone() });
-        self.dirty.insert(Key::Relay);
-        self.sends.push(ToRelay::Reject(bytes));
     }
 
     pub(super) fn confirmed(&mut self, epoch: u64) {
@@ -395,7 +412,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Before);
         if !self.relay.rejected.is_empty() {
             self.relay.rejected.clear();
-            self.dirty.insert(Key::Relay);
+            self.decision_changed();
         }
         match self.identity.removed_by {
             // Whoever had this key had all that this device has: it is a copy of it, or this one is a copy.
@@ -407,122 +424,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             None => {}
         }
         self.count_delivered();
-    }
-
-    pub(super) fn reject_arrived(&mut self, cursor: u64, bytes: &[u8], now: u64) {
-        let reject = decode::<Reject>(bytes).ok();
-        let concerns = |b: &Before, r: &Reject| b.epoch == r.epoch && b.commit_hash == r.commit_hash;
-        let applied = reject.as_ref().is_some_and(|r| self.before.as_ref().is_some_and(|b| concerns(b, r)));
-        if !applied && reject.as_ref().is_some_and(|r| r.epoch <= self.membership.epoch()) {
-            // Of a time before this device joined.
-            self.count(Outcome::StaleCommit);
-            return;
-        }
-        let Some(reject) = reject.filter(|r| self.reject_holds(r)) else {
-            self.refuse(Outcome::Forged, cursor, None, bytes, now);
-            return;
-        };
-        self.count(Outcome::Undone);
-        let refused_this = |r: &mut RefusedCommit| {
-            let own = decode::<Reject>(&r.reject).ok();
-            let same = |own: Reject| own.commit_hash == reject.commit_hash || !stands(Defence::RejectCommit);
-            r.epoch == reject.epoch && own.is_some_and(same)
-        };
-        if self.relay.refused.take_if(refused_this).is_some() || applied {
-            self.note_rejected(reject.commit_hash);
-        }
-        if let Some(session) = &mut self.session {
-            // The epoch that was there when the session began may be this one.
-            session.relay_epoch = session.relay_epoch.min(reject.epoch - 1);
-        }
-        let Some(before) = self.before.take_if(|b| concerns(b, &reject)) else { return };
-        self.dirty.insert(Key::Before);
-        match Membership::load(self.crypto.clone(), &before.state) {
-            Ok(membership) => self.membership = membership,
-            Err(error) => {
-                self.halt(error.code());
-                return;
-            }
-        }
-        self.dirty.insert(Key::Membership);
-        self.undo(&before);
-        self.take_up_lost(before.lost.clone());
-        self.events.push(Event::CommitRejected { by: reject.device, committer: before.committer });
-        if let Some(intent) = &before.own {
-            self.give_up(intent, Code::CommitRejected);
-        }
-    }
-
-    /// The group has decided on this commit: whoever could apply it is not to do so again.
-    fn note_rejected(&mut self, commit: EntryHash) {
-        if !self.relay.rejected.contains(&commit) {
-            self.relay.rejected.push(commit);
-            let surplus = self.relay.rejected.len().saturating_sub(REJECTED);
-            self.relay.rejected.drain(..surplus);
-        }
-        self.dirty.insert(Key::Relay);
-    }
-
-    /// A reject is good if a member signed it that the commit found in the group and kept, and that did not make it. A
-    /// device that could not apply the commit does not know what it did, and has nothing to undo.
-    fn reject_holds(&self, reject: &Reject) -> bool {
-        let concerned = |b: &Before| {
-            let of = |list: &[DeviceId]| list.contains(&reject.device);
-            b.epoch == reject.epoch && (b.committer == reject.device || of(&b.added) || of(&b.removed))
-        };
-        if self.before.as_ref().is_some_and(concerned) {
-            return false;
-        }
-        let key = if reject.device == self.me {
-            Some(self.key.public())
-        } else {
-            // A key that was in the group once has no say any more.
-            self.peers.get(&reject.device).filter(|p| p.member || !stands(Defence::RejectMember)).map(|p| p.key)
-        };
-        key.is_some_and(|key| verify_reject(&self.group, reject, &key).is_ok())
-    }
-
-    /// A commit that lost to one that is undone fits again, and may be on its way to the relay: it is as if it had been
-    /// sent just now. If its refusal has been heard already, or the connection is another one, it goes again as it was.
-    fn take_up_lost(&mut self, lost: Option<Pending>) {
-        if lost.is_none() {
-            return self.membership.clear_pending();
-        }
-        self.pending = lost;
-        self.dirty.insert(Key::Pending);
-        if let Some(session) = self.session.as_mut().filter(|s| s.commits_lost > 0) {
-            // Refusals come in the order of the commits, so the one that is owed last is this one's.
-            session.commits_lost -= 1;
-            session.commit_sent = true;
-        }
-    }
-
-    fn undo(&mut self, before: &Before) {
-        self.settings_restored(before.commit_hash);
-        if let Some(old) = before.replaced {
-            self.rename_intents(before.committer, old);
-        }
-        if self.identity.removed_by.take().is_some() {
-            self.dirty.insert(Key::Identity);
-        }
-        if self.epochs.remove(&before.epoch).is_some() {
-            self.dirty.insert(Key::Epoch(before.epoch));
-        }
-        if let Some(key) = self.epochs.get_mut(&(before.epoch - 1)) {
-            key.ended_at = None;
-            self.dirty.insert(Key::Epoch(before.epoch - 1));
-        }
-        for device in &before.added {
-            self.peers.remove(device);
-            self.dirty.insert(Key::Peer(*device));
-        }
-        for device in &before.removed {
-            if let Some(peer) = self.peers.get_mut(device) {
-                peer.member = true;
-                peer.cut = None;
-                self.dirty.insert(Key::Peer(*device));
-            }
-        }
     }
 
     /// Erases the keys of epochs that every member's chain has passed, or that ended long ago.

@@ -10,6 +10,37 @@ use crate::pairing::check_name;
 use crate::store::Key;
 
 impl<P: CryptoProvider + Clone> Device<P> {
+    /// Messages to the other engines that are due.
+    pub(super) fn due_control(&mut self, now: u64) -> Vec<Control> {
+        let mut control = Vec::new();
+        let beacon = self.due_beacon(now);
+        control.extend(self.due_kit_control(beacon.is_some()));
+        control.extend(self.due_past_cut(beacon.is_some()));
+        if let Some(beacon) = beacon {
+            control.push(beacon);
+            control.push(self.heads());
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        control.extend(self.due_roll_call());
+        if !self.chain.announced {
+            control.push(Control::Name(self.identity.name.clone()));
+            self.chain.announced = true;
+            self.dirty.insert(Key::Chain);
+        }
+        // What cannot be repaired becomes history in the course of it.
+        control.extend(self.due_nack(now).map(Control::Nack));
+        if let Some(request) = self.due_history_request(now) {
+            control.push(Control::HistoryRequest(request));
+        }
+        // One at a time, so that it fits.
+        control.extend(self.answers.pop().map(Control::Repair));
+        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
+            control.push(Control::Leaving);
+        }
+        control
+    }
+
     pub(super) fn control(&mut self, sender: DeviceId, control: Control, now: u64) {
         match control {
             Control::Name(name) => {
@@ -38,6 +69,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Control::RollCall => {
                 if let Some(session) = &mut self.session {
                     session.roll_call.heard = true;
+                }
+            }
+            Control::PastCut(heads) => {
+                for head in heads.iter().take(limits::MEMBERS) {
+                    self.past_cut_told(sender, head);
                 }
             }
         }

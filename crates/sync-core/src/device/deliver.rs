@@ -79,7 +79,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
         }
         self.relay.cursor = last;
-        self.dirty.insert(Key::Relay);
+        if let Some(session) = &mut self.session {
+            session.progress_at = now;
+        }
+        self.relay_changed();
     }
 
     pub(super) fn envelopes(&mut self, entries: &[Entry], now: u64) {
@@ -92,10 +95,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.verify_runs(&mut run);
         for read in run {
-            let outcome = self.envelope(&read, now);
-            let sender = read.envelope.header.sender;
+            let (sender, seq) = (read.envelope.header.sender, read.envelope.header.seq);
+            let known = self.has_several() && self.is_buffered(sender, seq);
+            let outcome = match self.envelope(&read, now) {
+                // Another relay has brought it.
+                Outcome::Gap if known => Outcome::Duplicate,
+                outcome => outcome,
+            };
             match outcome {
                 Outcome::Accepted | Outcome::Duplicate => self.count(outcome),
+                // What one relay has not brought yet, another one has: one is ahead of the other.
+                Outcome::Gap if self.has_several() => self.count(outcome),
                 // A buffered envelope is not refused; it waits.
                 Outcome::Gap | Outcome::Unreadable => {
                     self.count(outcome);
@@ -155,7 +165,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         // Whom this device only knows by hearsay, or will hear of, it cannot verify: what belongs to the group comes as history.
         let Some(peer) = self.peers.get(&header.sender) else {
-            return if self.chain.replaced_at > 0 { Outcome::Gap } else { Outcome::Forged };
+            let ahead = self.has_several() && header.epoch > self.membership.epoch();
+            return if self.chain.replaced_at > 0 || ahead { Outcome::Gap } else { Outcome::Forged };
         };
         if peer.cut_is_open && !peer.may_be_verified() {
             return Outcome::Gap;
@@ -185,6 +196,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Outcome::Gap;
         }
         self.next_in_chain(read, now)
+    }
+
+    fn is_buffered(&self, sender: DeviceId, seq: u64) -> bool {
+        self.peers.get(&sender).is_some_and(|peer| peer.gaps.binary_search(&seq).is_ok())
     }
 
     fn buffer_gap(&mut self, read: &Read<'_>) {
@@ -242,6 +257,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             // If its sender comes back, it has what it sealed there.
             self.want(header.sender, header.seq, now);
+            self.note_parted(now);
             self.doubt_branch();
             return Outcome::OtherBranch;
         }
@@ -289,7 +305,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.writes.push(Write::DropGap { sender: header.sender, seq: header.seq });
         }
         self.dirty.insert(Key::Peer(header.sender));
-        self.unstated.insert(header.sender);
+        self.now_unstated(header.sender);
         self.unseen.insert(header.sender);
     }
 

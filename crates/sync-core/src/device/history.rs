@@ -17,6 +17,9 @@ use super::send::fitting;
 use crate::event::{Event, Outcome};
 use crate::store::{Key, LogBlob, LogPlace, Read, Write};
 
+/// How long nothing more is asked for after a member was seen in another branch, in milliseconds.
+const PARTED_REST_MS: u64 = 30_000;
+
 /// How many spans one request may hold.
 const SPANS: usize = 256;
 
@@ -91,7 +94,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     pub(super) fn due_history_request(&mut self, now: u64) -> Option<HistoryRequest> {
-        if self.wants.list.iter().all(|w| w.asked) {
+        if self.wants.list.iter().all(|w| w.asked) || self.parted_ask_at().is_some_and(|at| at > now) {
             return None;
         }
         if !self.peers.get(&self.wants.holder).is_some_and(|p| p.member) {
@@ -109,6 +112,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.history_total = session.history_total.max(left);
         session.history_at = now;
         Some(HistoryRequest { holder: self.wants.holder, number: self.wants.number, spans })
+    }
+
+    /// A member has sealed in another branch. With several relays, which of the two is the group's may take a while to show, and
+    /// until then neither can read what the other asks for.
+    pub(super) fn note_parted(&mut self, now: u64) {
+        let epoch = self.membership.epoch();
+        if self.has_several() && self.parted.is_none_or(|(at, until)| at != epoch || until <= now) {
+            self.parted = Some((epoch, now + PARTED_REST_MS));
+        }
+    }
+
+    /// When history may be asked for again while the group is parted.
+    pub(super) fn parted_ask_at(&self) -> Option<u64> {
+        let (epoch, until) = self.parted?;
+        let waits = epoch == self.membership.epoch() && until > self.clock && self.wants.list.iter().any(|w| !w.asked);
+        waits.then_some(until)
     }
 
     /// The member after the present holder, in the order of ids.
@@ -268,7 +287,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.jobs[&(asker, number)].spans.is_empty() {
             self.drop_job((asker, number));
         }
-        self.seal_control(vec![Control::History(History { asker, number, runs, complete })], rng);
+        self.seal_control(vec![Control::History(History { asker, number, runs, complete })], now, rng);
     }
 
     pub(super) fn history_arrived(&mut self, holder: DeviceId, history: History, now: u64) {
@@ -428,7 +447,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.wants.list.remove(index);
         }
         self.dirty.insert(Key::Wants);
-        self.unstated.insert(filled.sender);
+        self.now_unstated(filled.sender);
         let reached = self.peers.get(&filled.sender).map_or(0, |p| p.seq);
         let up_to_seq = self.first_hole(filled.sender).map_or(reached, |hole| hole.from - 1);
         self.writes.push(Write::Release { sender: filled.sender, up_to_seq });

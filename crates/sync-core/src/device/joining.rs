@@ -260,7 +260,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         let membership = Membership::load(self.crypto.clone(), &record.state)?;
         let name = String::from_utf8_lossy(&record.name).into_owned();
         let mut device = Device::assemble(self.key.clone(), &name, membership, self.crypto.clone(), now)?;
-        device.identity.at_relay = true;
+        device.all_have_group();
         device.chain.announced = true;
         device.agreed.share = Some(record.share.clone());
         let mut lost = Vec::new();
@@ -294,7 +294,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         }
         let name = String::from_utf8_lossy(&record.name).into_owned();
         let mut device = Device::assemble(self.key.clone(), &name, joined.membership, self.crypto.clone(), now)?;
-        device.identity.at_relay = true;
+        device.all_have_group();
         device.wants.holder = offered.sponsor;
         let all = joined.settings.history == HistoryPolicy::All && stands(Defence::Baseline);
         for reached in baseline.frontier.iter().filter(|r| r.sender != device.me) {

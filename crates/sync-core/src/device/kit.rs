@@ -198,7 +198,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         else {
             return;
         };
-        if !quiet || session.relay_epoch > epoch {
+        // One that has not heard of the epoch yet keeps no word for it.
+        if !quiet || session.relay_epoch != epoch {
             return;
         }
         let Some(share) = &self.agreed.share else { return };

@@ -18,10 +18,17 @@ mod early;
 mod history;
 mod joining;
 mod kit;
+mod lines;
+mod members;
+mod mirror;
+mod own;
+mod past_cut;
 mod patience;
 mod queries;
 mod receipts;
 mod records;
+mod rejects;
+mod relays;
 mod repair;
 mod replace;
 mod send;
@@ -33,25 +40,31 @@ use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey};
-use sync_types::body::{Control, Repair, Span};
+use sync_types::body::{Repair, Span};
 use sync_types::frame::ToRelay;
-use sync_types::{Code, DecodeError, DeviceId, GroupId, Opaque, Suite, encode, limits, settings::Settings};
+use sync_types::{Code, DecodeError, DeviceId, GroupId, Opaque, RelayAddress, Suite, encode, settings::Settings};
 use zeroize::Zeroizing;
 
+use crate::RelayId;
 use crate::event::{Event, Outcome};
 use crate::membership::{ApplyError, JoinError, Membership, MembershipError, PrepareError};
 use crate::pairing::check_name;
 use crate::recovery::RecoveryKit;
+use crate::relay_id::relays_of;
 use crate::store::{Key, Write};
 
 pub use absence::Away;
 pub use joining::Joining;
 pub use kit::{KitState, SettingChange};
+pub use lines::RelayStatus;
 pub use queries::{DeviceStatus, MemberInfo};
 
 use absence::Listening;
 use history::Pause;
-use records::{Before, Chain, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants};
+use lines::Line;
+use records::{
+    Before, Chain, Copied, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants,
+};
 use repair::Repaired;
 use replace::Replacement;
 use session::Session;
@@ -122,9 +135,6 @@ impl DeviceError {
     }
 }
 
-/// How long a newcomer is still added after its pairing, in milliseconds: half of what it waits for.
-const ADD_PATIENCE_MS: u64 = limits::PAIRING_TTL.as_millis() as u64 / 2;
-
 /// What a device that founds a group of its own is made from.
 #[derive(Clone, Debug)]
 pub struct NewDevice {
@@ -146,6 +156,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     membership: Membership<P>,
     epochs: BTreeMap<u64, EpochKey>,
     chain: Chain,
+    /// Where the relay stands whose line is looked at.
     relay: RelayRecord,
     peers: BTreeMap<DeviceId, Peer>,
     intents: Intents,
@@ -158,6 +169,28 @@ pub struct Device<P: CryptoProvider + Clone> {
     jobs: BTreeMap<(DeviceId, u64), Job>,
     /// Jobs that wait because the store could not be read.
     paused: BTreeMap<(DeviceId, u64), Pause>,
+    /// The last commits, by the epochs that they ended.
+    copies: BTreeMap<u64, Copied>,
+
+    /// The group's relays, in its order; one at least.
+    order: Vec<RelayId>,
+    addresses: Vec<Option<RelayAddress>>,
+    /// Whose line is looked at, and whose the device works through.
+    at: RelayId,
+    lead: RelayId,
+    lines: BTreeMap<RelayId, Line>,
+    /// The relay that leads because the group has given up its first one there.
+    through: Option<RelayId>,
+    /// Who has had the group use other relays than `order` has, once that is final.
+    relays_unsettled: Option<DeviceId>,
+    told_caught_up: bool,
+    /// Whether the branch of this device has to be compared with the first relay's, once that is there.
+    doubts: bool,
+    past_cut_due: bool,
+    /// The epoch in which a member was seen in another branch, and until when nothing is asked for because of that.
+    parted: Option<(u64, u64)>,
+    /// Presence that was told lately, which may come by several relays.
+    presence_told: VecDeque<[u8; 24]>,
 
     session: Option<Session>,
     /// Own envelopes that are to be sent again: to whom, by which number of the asker's, and which.
@@ -237,7 +270,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             seed: *key.seed(),
             group: membership.group_id(),
             name: Opaque(name.as_bytes().to_vec()),
-            at_relay: false,
             halted: 0,
             removed_by: None,
             lost: false,
@@ -246,14 +278,29 @@ impl<P: CryptoProvider + Clone> Device<P> {
         device.chain.updated_at = now;
         device.chain.beacon_at = now;
         device.begin_epoch(now)?;
-        for key in [Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Intents, Key::Wants] {
+        for key in [Key::Identity, Key::Membership, Key::Chain, Key::Intents, Key::Wants] {
             device.dirty.insert(key);
         }
+        device.dirty.extend(device.order.iter().map(|relay| Key::Relay(*relay)));
         Ok(device)
     }
 
     fn bare(key: SigningKey, identity: Identity, membership: Membership<P>, crypto: P) -> Self {
+        let (order, addresses): (Vec<RelayId>, Vec<_>) = relays_of(&membership.settings()).into_iter().unzip();
         Self {
+            at: order[0],
+            lead: order[0],
+            lines: order.iter().map(|relay| (*relay, Line::default())).collect(),
+            order,
+            addresses,
+            copies: BTreeMap::new(),
+            through: None,
+            relays_unsettled: None,
+            told_caught_up: false,
+            doubts: false,
+            past_cut_due: false,
+            parted: None,
+            presence_told: VecDeque::new(),
             me: key.device_id(),
             group: identity.group,
             key,
@@ -310,14 +357,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for (key, bytes) in rows {
             device.take_row(key, &bytes)?;
         }
-        device.unstated = device.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+        device.state_anew();
         Ok(Some(device))
     }
 
     fn take_row(&mut self, key: Key, bytes: &[u8]) -> Result<(), DecodeError> {
         match key {
             Key::Chain => self.chain = sync_types::decode(bytes)?,
-            Key::Relay => self.relay = sync_types::decode(bytes)?,
+            Key::Relay(relay) => self.take_record(relay, sync_types::decode(bytes)?),
+            Key::Copy(epoch) => drop(self.copies.insert(epoch, sync_types::decode(bytes)?)),
             Key::Intents => self.intents = sync_types::decode(bytes)?,
             Key::Pending => self.pending = Some(sync_types::decode(bytes)?),
             Key::Before => self.before = Some(sync_types::decode(bytes)?),
@@ -341,7 +389,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Before => encode(self.before.as_ref()?),
             Key::Replacement => encode(self.replacement.as_ref()?),
             Key::Chain => encode(&self.chain),
-            Key::Relay => encode(&self.relay),
+            Key::Relay(relay) => encode(self.record_of(relay)?),
+            Key::Copy(epoch) => encode(self.copies.get(&epoch)?),
             Key::Intents => encode(&self.intents),
             Key::Pending => encode(self.pending.as_ref()?),
             Key::Wants => encode(&self.wants),
@@ -372,7 +421,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         writes
     }
 
-    /// Frames for the relay, in order, once the writes are durable.
+    /// Frames for the relay that the device works through, in order, once the writes are durable.
     pub fn take_sends(&mut self) -> Vec<ToRelay> {
         self.state_acknowledgement();
         std::mem::take(&mut self.sends)
@@ -393,104 +442,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.outbox_waits = true;
     }
 
-    /// Whether a device can be taken in now, so that nobody is led here in vain.
-    pub fn may_add(&self) -> Result<(), DeviceError> {
-        self.check_may_change()?;
-        if self.membership.members().len() >= limits::MEMBERS {
-            return Err(DeviceError::Invalid("the group has as many members as it can have"));
-        }
-        Ok(())
-    }
-
-    /// Takes a device in that pairing has led here. [`Event::DeviceAdded`] tells when it is done.
-    pub fn add(
-        &mut self,
-        key_package: Vec<u8>,
-        name: &str,
-        now: u64,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<DeviceId, DeviceError> {
-        self.may_add()?;
-        check_name(name).map_err(DeviceError::Invalid)?;
-        let (device, _, suite) = crate::membership::read_key_package(&key_package)?;
-        if suite != self.suite() {
-            return Err(PrepareError::Suite.into());
-        }
-        self.want_change(records::Intent::Add(records::AddIntent {
-            device,
-            name: Opaque(name.as_bytes().to_vec()),
-            key_package: Opaque(key_package),
-            expires_at: now + ADD_PATIENCE_MS,
-        }));
-        self.pump(now, rng);
-        Ok(device)
-    }
-
-    /// Puts a device out of the group. [`Event::DeviceRemoved`] tells when it is done.
-    pub fn remove(&mut self, device: DeviceId, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
-        self.put_out(records::Intent::Remove(device), device, now, rng)
-    }
-
-    /// The same for a device that is lost: when it hears of that, it deletes what it holds.
-    pub fn remove_lost(&mut self, device: DeviceId, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
-        self.put_out(records::Intent::RemoveLost(device), device, now, rng)
-    }
-
-    fn put_out(
-        &mut self,
-        intent: records::Intent,
-        device: DeviceId,
-        now: u64,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(), DeviceError> {
-        self.check_may_change()?;
-        if device == self.me {
-            return Err(DeviceError::Invalid("a device cannot remove itself; it can leave"));
-        }
-        if !self.peers.get(&device).is_some_and(|p| p.member) {
-            return Err(DeviceError::UnknownDevice(device));
-        }
-        // What is decided last holds.
-        self.intents.list.retain(|other| other.removes().is_none_or(|(other, _)| other != device));
-        self.want_change(intent);
-        self.pump(now, rng);
-        Ok(())
-    }
-
-    /// Renews this device's keys in the group, as it does by itself every [`limits::SELF_UPDATE_EVERY`].
-    pub fn self_update(&mut self, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
-        self.check_may_change()?;
-        self.want_change(records::Intent::SelfUpdate);
-        self.pump(now, rng);
-        Ok(())
-    }
-
-    /// Asks the other members to remove this device; [`Event::Removed`] tells when one has. Alone in the group there is
-    /// nobody to ask and nothing to wait for.
-    pub fn leave(&mut self, now: u64, rng: &mut dyn CryptoRng) -> Result<(), DeviceError> {
-        self.check_in_group()?;
-        if !self.is_alone() && !self.chain.leaving {
-            self.chain.leaving = true;
-            self.dirty.insert(Key::Chain);
-            if let Some(session) = &mut self.session {
-                session.leaving_due = true;
-            }
-            self.pump(now, rng);
-        }
-        Ok(())
-    }
-
-    /// Asks no more to be removed. What was asked already may still be done.
-    pub fn stay(&mut self) {
-        if std::mem::take(&mut self.chain.leaving) {
-            self.dirty.insert(Key::Chain);
-            if let Some(session) = &mut self.session {
-                session.leaving_due = false;
-            }
-        }
-    }
-
-    fn check_in_group(&self) -> Result<(), DeviceError> {
+    /// Whether this device is in its group still: it was not removed, and no copy of it has taken its place.
+    pub fn check_in_group(&self) -> Result<(), DeviceError> {
         match self.identity.halted() {
             Some(Code::Cloned) => Err(DeviceError::Halted(Code::Cloned)),
             _ if self.is_removed() => Err(DeviceError::Removed),
@@ -547,36 +500,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
         }
         Ok(())
-    }
-
-    /// Messages to the other engines that are due.
-    fn due_control(&mut self, now: u64) -> Vec<Control> {
-        let mut control = Vec::new();
-        let beacon = self.due_beacon(now);
-        control.extend(self.due_kit_control(beacon.is_some()));
-        if let Some(beacon) = beacon {
-            control.push(beacon);
-            control.push(self.heads());
-            self.chain.announced = true;
-            self.dirty.insert(Key::Chain);
-        }
-        control.extend(self.due_roll_call());
-        if !self.chain.announced {
-            control.push(Control::Name(self.identity.name.clone()));
-            self.chain.announced = true;
-            self.dirty.insert(Key::Chain);
-        }
-        // What cannot be repaired becomes history in the course of it.
-        control.extend(self.due_nack(now).map(Control::Nack));
-        if let Some(request) = self.due_history_request(now) {
-            control.push(Control::HistoryRequest(request));
-        }
-        // One at a time, so that it fits.
-        control.extend(self.answers.pop().map(Control::Repair));
-        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.leaving_due)) {
-            control.push(Control::Leaving);
-        }
-        control
     }
 }
 

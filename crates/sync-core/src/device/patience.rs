@@ -8,6 +8,7 @@ use sync_rules::defence::stands;
 use sync_types::{Code, limits};
 
 use super::Device;
+use super::session::Session;
 use crate::event::Event;
 
 /// How long each kind of answer may take, beside the time that its bytes need on a slow line, in milliseconds.
@@ -54,15 +55,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// pushed, and a change of the group; that it says what became of a provisional change.
     fn owed(&self) -> [Option<Owed>; 4] {
         let Some(session) = &self.session else { return [None; 4] };
-        let log = (!session.caught_up).then(|| {
+        // What waits behind a change that the lead has yet to bring has come.
+        let log = (!session.caught_up && !self.waits_for_lead(self.at)).then(|| {
             let portion = if session.attached { limits::ENVELOPE_BYTES } else { limits::COMMIT_BYTES / 4 };
             Owed { mark: u64::from(session.attached) + self.come_so_far(), ms: on_a_slow_line(portion) }
         });
         let pushes = session.first_in_flight();
         let pushes = pushes.map(|mark| Owed { mark, ms: on_a_slow_line(session.in_flight_bytes()) });
-        let changes = session.caught_up && (session.commit_sent || session.replacing.waits());
+        let changes = session.caught_up && (session.commit_sent || session.copying || session.replacing.waits());
         let changes = changes.then(|| Owed { mark: self.membership.epoch(), ms: on_a_slow_line(limits::COMMIT_BYTES) });
-        let provisional = self.before.as_ref().map(|b| b.epoch).or(self.relay.refused.as_ref().map(|r| r.epoch));
+        let before = self.before.as_ref().filter(|b| b.relay == self.at).map(|b| b.epoch);
+        let provisional = before.or(self.relay.refused.as_ref().filter(|r| r.relay == self.at).map(|r| r.epoch));
         let end = provisional.filter(|_| session.caught_up && !self.is_removed());
         let end = end.map(|mark| Owed { mark, ms: ANSWER_MS + limits::PROVISIONAL.as_millis() as u64 });
         [log, pushes, changes, end]
@@ -93,20 +96,26 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// Leaves a relay that owes an answer for too long.
+    /// Leaves relays that owe an answer for too long.
     pub(super) fn end_patience(&mut self, now: u64) {
+        self.end_patience_here(now);
+        self.on_others(|device| device.end_patience_here(now));
+    }
+
+    fn end_patience_here(&mut self, now: u64) {
         self.watch_patience(now);
         let late = self.session.as_ref().and_then(|s| s.patience.ends_at()).is_some_and(|at| at <= now);
         if late && stands(Defence::Patience) {
             // Said once: the connection ends by it.
             self.session_mut().patience = Patience::default();
-            self.events.push(Event::Disconnect { code: Code::Timeout, retry_after_ms: 0 });
+            self.events.push(Event::Disconnect { relay: self.at, code: Code::Timeout, retry_after_ms: 0 });
         }
     }
 
     /// When a relay that says nothing is left. One to which nothing was said yet begins to count at once.
     pub(super) fn patience_ends_at(&self) -> Option<u64> {
-        let session = self.session.as_ref().filter(|_| stands(Defence::Patience))?;
-        session.patience.ends_at().or((!session.attached).then_some(0))
+        let ends = |session: &Session| session.patience.ends_at().or((!session.attached).then_some(0));
+        let sessions = self.order.iter().filter_map(|relay| self.session_of(*relay));
+        sessions.filter(|_| stands(Defence::Patience)).filter_map(ends).min()
     }
 }

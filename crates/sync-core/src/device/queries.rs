@@ -166,8 +166,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn status(&self) -> DeviceStatus {
         let session = self.session.as_ref().filter(|s| s.attached);
         DeviceStatus {
-            online: session.is_some(),
-            caught_up: session.is_some_and(|s| s.caught_up),
+            online: self.relays().iter().any(|relay| relay.attached),
+            caught_up: self.is_caught_up(),
             epoch: self.membership.epoch(),
             sealed_seq: self.chain.seq,
             accepted_seq: self.chain.accepted,

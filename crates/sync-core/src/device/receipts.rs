@@ -30,6 +30,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.identity.halted != 0 || self.relay.refused.is_some() {
             return;
         }
+        // It refuses to hear of whom it does not know yet.
+        if self.follows() && !self.is_removed() && !self.knows_epoch() {
+            return;
+        }
         let cursor = self.relay.cursor;
         let Some(session) = self.session.as_mut().filter(|s| s.attached && s.acknowledge_after == 0) else {
             return;
@@ -41,11 +45,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         session.acknowledged = cursor;
         let senders = if out { Default::default() } else { std::mem::take(&mut self.unstated) };
+        // Nobody waits for what is said of a former member, and a relay may never have known it.
+        let counts = |id: &&DeviceId| self.is_member_yet(**id);
         let frontier: Vec<Reached> = senders
             .iter()
+            .filter(counts)
             .filter_map(|id| self.peers.get(id).map(|p| Reached { sender: *id, seq: p.seq, hash: p.hash }))
             .filter(|r| r.seq > 0)
             .collect();
+        let senders: BTreeSet<DeviceId> = senders.into_iter().filter(|id| self.is_member_yet(*id)).collect();
         let holes = self.holes(&senders);
         let statement = if frontier.is_empty() {
             Opaque::default()
@@ -55,6 +63,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Opaque(encode(&statement))
         };
         self.sends.push(ToRelay::Acknowledge(Acknowledge { cursor, statement }));
+    }
+
+    /// Something of this sender's came: every relay is told with the next acknowledgement.
+    pub(super) fn now_unstated(&mut self, sender: DeviceId) {
+        self.unstated.insert(sender);
+        self.unstated_elsewhere(sender);
     }
 
     /// One span for each sender, over all that is missing of it: so a statement stays small, and claims too little at most.
@@ -117,6 +131,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// How many bytes of acknowledgements this device keeps in memory whose signers it does not know yet.
     pub fn early_receipt_bytes(&self) -> usize {
         self.session.as_ref().map_or(0, |session| session.early_receipts.bytes())
+    }
+
+    /// Whether this is a member, or one whose removal may be undone yet.
+    fn is_member_yet(&self, device: DeviceId) -> bool {
+        self.peers.get(&device).is_some_and(|peer| peer.member)
+            || self.before.as_ref().is_some_and(|before| before.removed.contains(&device))
     }
 
     /// Moves the mark up to which every member has signed that has not lapsed, and at least one other. Who has lapsed this

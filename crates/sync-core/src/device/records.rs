@@ -2,10 +2,11 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_types::body::Span;
-use sync_types::frame::Head;
+use sync_types::frame::{Head, WelcomeFor};
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque};
 use zeroize::Zeroize;
 
+use crate::RelayId;
 use crate::store::LogPlace;
 
 /// Who this device is. Holds the signing key's seed.
@@ -15,8 +16,6 @@ pub(super) struct Identity {
     pub(super) seed: [u8; 32],
     pub(super) group: GroupId,
     pub(super) name: Opaque,
-    /// Whether a relay has the group.
-    pub(super) at_relay: bool,
     /// Why sending stopped for good; 0 = it did not.
     pub(super) halted: u16,
     pub(super) removed_by: Option<DeviceId>,
@@ -45,7 +44,7 @@ pub(super) struct Chain {
     pub(super) hash: EntryHash,
     /// The epoch of the last envelope.
     pub(super) epoch: u64,
-    /// Durable at the relay. Written with whatever is written next: the relay states it at each attach.
+    /// Durable at a relay. Written with whatever is written next: the relay states it at each attach.
     pub(super) accepted: u64,
     /// The hash of that envelope.
     pub(super) accepted_hash: EntryHash,
@@ -65,11 +64,23 @@ pub(super) struct Chain {
     pub(super) replaced_at: u64,
 }
 
-/// Where the relay stands.
+/// Where a relay stands.
 #[derive(Clone, Default, MlsSize, MlsEncode, MlsDecode)]
 pub(super) struct RelayRecord {
     /// Entries are stored up to here.
     pub(super) cursor: u64,
+    /// Whether it has the group, as far as this device knows.
+    pub(super) has_group: bool,
+    /// Own envelopes are durable there up to this number. Written with whatever is written next: the relay states it at each
+    /// attach.
+    pub(super) accepted: u64,
+    /// Whether it came onto the list after this device into the group, and has not had this device attached since. What it
+    /// remembers of this device then may be from an earlier time on the list, which this device has forgotten.
+    pub(super) new: bool,
+    /// The first epoch in which it has ordered another change than this device went on with, if it has.
+    pub(super) strayed_from: Option<u64>,
+    /// The epoch in which it became the group's first relay; 0 if it has been since the beginning.
+    pub(super) first_since: u64,
     /// A commit that could not be applied, while the group decides.
     pub(super) refused: Option<RefusedCommit>,
     /// Commits for the next epoch that a member rejected. No relay orders them again.
@@ -82,8 +93,9 @@ pub(super) struct RelayRecord {
 pub(super) struct RefusedCommit {
     /// The epoch that it would have begun.
     pub(super) epoch: u64,
-    /// Everything before it has a cursor up to this.
+    /// Everything before it has a cursor up to this, at this relay.
     pub(super) after: u64,
+    pub(super) relay: RelayId,
     /// The signed reject, sent again on each connection.
     pub(super) reject: Opaque,
 }
@@ -120,6 +132,8 @@ pub(super) struct Peer {
     pub(super) gap_bytes: u64,
     /// How long this device had listened then, in milliseconds.
     pub(super) alive_heard: u64,
+    /// Whether this device had more of it than its cut says.
+    pub(super) past_cut: bool,
 }
 
 impl Peer {
@@ -166,6 +180,17 @@ pub(super) enum Intent {
     Leave(DeviceId) = 5u8,
     /// Put the key of a new recovery kit into the settings.
     Kit([u8; 32]) = 6u8,
+    /// Use these relays, in this order.
+    Relays(RelaysIntent) = 11u8,
+}
+
+/// Another list of relays.
+#[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct RelaysIntent {
+    /// The addresses, as the settings will name them.
+    pub(super) list: Vec<Opaque>,
+    /// The first relay, where a person says that it is dead: the change goes through another one, as long as that one is first.
+    pub(super) gives_up: Option<RelayId>,
 }
 
 impl Intent {
@@ -174,7 +199,7 @@ impl Intent {
         match self {
             Self::Remove(device) | Self::Leave(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
-            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) => None,
+            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) | Self::Relays(_) => None,
         }
     }
 }
@@ -201,6 +226,22 @@ pub(super) struct Pending {
     pub(super) frame: Opaque,
 }
 
+/// A commit that was applied, as it is copied to the relays that it did not go through.
+#[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
+pub(super) struct Copied {
+    pub(super) hash: EntryHash,
+    pub(super) commit: Opaque,
+    /// Only who made the commit has them.
+    pub(super) welcomes: Vec<WelcomeFor>,
+    pub(super) own: bool,
+    /// The relay that was the first before it.
+    pub(super) first: RelayId,
+    /// Whether it gave that one up.
+    pub(super) gave_up: bool,
+    /// The confirmed transcript hash behind it.
+    pub(super) transcript: Opaque,
+}
+
 /// How to undo a provisional commit.
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
 pub(super) struct Before {
@@ -214,6 +255,8 @@ pub(super) struct Before {
     pub(super) replaced: Option<DeviceId>,
     /// The change, if it was this device's own.
     pub(super) own: Option<Intent>,
+    /// Which relay brought it, and so says when it is final.
+    pub(super) relay: RelayId,
     /// This device's commit that lost to this one. If this one is undone, the relay may yet order it.
     pub(super) lost: Option<Pending>,
     /// The MLS state before.

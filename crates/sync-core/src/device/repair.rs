@@ -215,7 +215,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let Some(peer) = self.peers.get_mut(&span.sender) else { return };
         (peer.seq, peer.hash, peer.head) = (span.to, hash, None);
         self.dirty.insert(Key::Peer(span.sender));
-        self.unstated.insert(span.sender);
+        self.now_unstated(span.sender);
         self.unseen.insert(span.sender);
         if self.membership.settings().history == HistoryPolicy::None {
             self.refuse(Outcome::HistoryLost, self.relay.cursor, Some(span.sender), &encode(&span), now);
@@ -249,7 +249,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         Some(Read::Repair { from_seq: span.from, to_seq: span.to, max_bytes: limits::PACK_BYTES })
     }
 
-    pub(super) fn answer_nack(&mut self, found: Vec<(u64, Opaque)>, rng: &mut dyn CryptoRng) {
+    pub(super) fn answer_nack(&mut self, found: Vec<(u64, Opaque)>, now: u64, rng: &mut dyn CryptoRng) {
         let Some((asker, (number, span))) = self.repairing.pop_first() else { return };
         let mut answer = Repair { asker, number, envelopes: Vec::new(), heads: Vec::new() };
         match found.last() {
@@ -261,7 +261,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             None => answer.heads.extend(self.chain.head.clone()),
         }
         answer.envelopes = found.into_iter().map(|(_, envelope)| envelope).collect();
-        self.seal_control(vec![Control::Repair(answer)], rng);
+        self.seal_control(vec![Control::Repair(answer)], now, rng);
     }
 
     /// Somebody answers: what is in it waits until what is being delivered is through.

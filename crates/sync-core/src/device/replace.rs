@@ -22,6 +22,7 @@ use super::Device;
 use super::records::{Chain, Intent, Peer};
 use crate::event::Event;
 use crate::membership::{self, Membership};
+use crate::relay_id::relays_of;
 use crate::store::{Key, Write};
 
 /// How long to wait before a replacement that was refused for a lasting reason is tried again, in milliseconds.
@@ -64,6 +65,12 @@ impl Drop for Replacement {
 pub(super) struct Replacing {
     /// Whether the group's state was asked for.
     asked: bool,
+    /// Whether it was asked for at a relay that is not the first, to see whether the group has given up the first one.
+    pub(super) asked_here: bool,
+    /// When it is asked for there again, in milliseconds; 0 when it is not.
+    pub(super) ask_here_at: u64,
+    /// Whether it is brought the group's state if the group has not given up its first relay there.
+    pub(super) bring_here: bool,
     /// The last epoch in which it was asked for to compare.
     doubted: Option<u64>,
     /// Whether the commit was sent.
@@ -80,7 +87,7 @@ pub(super) struct Replacing {
 impl Replacing {
     /// Whether the relay owes an answer to what was asked or sent.
     pub(super) fn waits(&self) -> bool {
-        self.after == 0 && (self.asked || self.sent)
+        self.after == 0 && (self.asked || self.sent || self.asked_here)
     }
 
     fn head_seq(&self) -> u64 {
@@ -152,11 +159,21 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The group's newest state, as the relay gives it.
     pub(super) fn group_info_arrived(&mut self, group_info: &[u8], now: u64, rng: &mut dyn CryptoRng) {
+        if self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked_here)) {
+            return self.state_elsewhere(group_info);
+        }
         let asked = self.session.as_mut().is_some_and(|s| std::mem::take(&mut s.replacing.asked));
+        if self.through.is_some_and(|relay| relay != self.at) {
+            // It was given up, and says what no longer counts.
+            return;
+        }
         if asked && self.identity.halted == 0 {
             return self.compare_branch(group_info);
         }
         if !asked || self.replacement.is_some() || self.replaces_key().is_none() {
+            return;
+        }
+        if self.goes_on_elsewhere(group_info) {
             return;
         }
         match self.make_replacement(group_info, rng) {
@@ -188,14 +205,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
     fn is_in_step(&mut self) {
         self.identity.halted = 0;
         self.relay.refused = None;
-        self.dirty.extend([Key::Identity, Key::Relay]);
+        self.dirty.insert(Key::Identity);
+        self.decision_changed();
         // What came meanwhile was not looked at.
-        self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
+        self.end_all(Code::Protocol);
     }
 
     /// Reads the group's state as somebody signed it whom this device knows as a member. Anybody can put this device's own
     /// leaf, which is public, into a tree of theirs.
-    fn inspect(&self, group_info: &[u8]) -> Result<Inspected, Code> {
+    pub(super) fn inspect(&self, group_info: &[u8]) -> Result<Inspected, Code> {
         let state = Observer::new(self.crypto.clone()).inspect(group_info, self.me).map_err(|e| e.code())?;
         let observed = &state.observed;
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
@@ -214,6 +232,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// A member has sealed in another branch of the group than this device is in, or says so. Which of the two went astray is
     /// seen from the group's state, once for each epoch.
     pub(super) fn doubt_branch(&mut self) {
+        if self.at != self.first() {
+            // The first one says what the group is; this is done where its line is looked at.
+            self.doubts = true;
+            let epoch = self.membership.epoch();
+            if let Some(session) = self.session.as_mut().filter(|s| s.replacing.doubted != Some(epoch)) {
+                session.replacing.doubted = Some(epoch);
+                self.ask_here();
+            }
+            return;
+        }
         let epoch = self.membership.epoch();
         let Some(session) = self.session.as_mut().filter(|s| s.attached) else { return };
         if self.identity.halted == 0 && session.replacing.doubted != Some(epoch) {
@@ -246,6 +274,20 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
+    /// Whether the group has another first relay by now than the one that is looked at, which says so. The new key goes through
+    /// that one, or it would be another branch's.
+    fn goes_on_elsewhere(&mut self, group_info: &[u8]) -> bool {
+        let Ok(state) = self.inspect(group_info) else { return false };
+        let observed = &state.observed;
+        let order = relays_of(&observed.settings);
+        let moved = order.first().is_some_and(|(relay, address)| *relay != self.at && address.is_some());
+        let said = self.at == self.first() || self.has_given_up_first(&state);
+        moved
+            && said
+            && observed.epoch >= self.membership.epoch()
+            && self.take_list(&observed.settings, observed.epoch, true)
+    }
+
     /// Nothing if the group's newest state is this device's own.
     fn make_replacement(&mut self, group_info: &[u8], rng: &mut dyn CryptoRng) -> Result<Option<Replacement>, Code> {
         let state = self.inspect(group_info)?;
@@ -258,7 +300,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return Err(Code::NotMember);
         }
         let back = observed.members.iter().any(|(id, _)| self.peers.get(id).is_some_and(|peer| peer.cut.is_some()));
-        if (observed.epoch < self.membership.epoch() || back) && stands(Defence::SeenRemovals) {
+        let elsewhere = self.at != self.first();
+        if elsewhere && !self.has_given_up_first(&state) {
+            // A key that only a later relay knows would part this device from the group.
+            return Err(Code::RelayUnreachable);
+        }
+        let older = observed.epoch < self.membership.epoch() && !elsewhere;
+        if (older || back) && stands(Defence::SeenRemovals) {
             return Err(Code::Forked);
         }
         let head = self.session.as_ref().and_then(|s| s.replacing.head.as_ref());
@@ -281,7 +329,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The relay refused the commit, or to give the group's state.
     pub(super) fn replacement_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+        let again = self.identity.halted == 0 && code == Code::Provisional && self.has_several();
         let session = self.session_mut();
+        if again {
+            // Where the branches part is seen once that is final.
+            (session.replacing.asked, session.replacing.doubted) = (false, None);
+            session.replacing.ask_here_at = now + retry_ms.max(AGAIN_MS / 120);
+            return;
+        }
         // Whoever is out has nothing to ask for, as far as this relay goes.
         session.replacing.asked = matches!(code, Code::Removed | Code::NotMember);
         session.replacing.sent = false;
@@ -337,8 +392,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.chain = Chain { updated_at: now, replaced_at: now, leaving: before.leaving, ..Chain::default() };
         if let Some(refused) = self.relay.refused.take() {
             // Behind it came senders and epochs that this device did not know.
-            self.relay.cursor = self.relay.cursor.min(refused.after);
+            self.go_back_at(refused.relay, refused.after);
         }
+        for epoch in std::mem::take(&mut self.copies).into_keys() {
+            self.dirty.insert(Key::Copy(epoch));
+        }
+        self.through = None;
+        self.relays_unsettled = Some(self.me);
 
         // What the old key sealed and not everybody is known to have goes out again, under its ids.
         let had = before.accepted.min(replacement.cut.seq);
@@ -368,13 +428,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return self.halt(error.code());
         }
         self.unseen = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
-        self.unstated = self.unseen.clone();
         self.outbox_waits = true;
-        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Relay, Key::Replacement]);
+        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Replacement]);
         self.dirty.extend(self.peers.keys().map(|id| Key::Peer(*id)));
         self.dirty.extend(self.epochs.keys().map(|epoch| Key::Epoch(*epoch)));
-        self.session = None;
-        self.sends.clear();
+        self.forget_sessions();
         self.events.push(Event::KeyReplaced { old, code });
     }
 

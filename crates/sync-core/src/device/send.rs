@@ -18,6 +18,9 @@ use crate::store::{Answer, Key, LogBlob, Read, Write};
 /// How many senders one envelope speaks of as newly seen. More wait for the next.
 const SEEN: usize = limits::MEMBERS;
 
+/// How many presences are remembered that came by one relay and may come by another.
+const PRESENCE_TOLD: usize = 64;
+
 /// What a blob costs in an envelope besides its bytes and its channel: id, lengths, and in history the run that it is in.
 const BLOB_OVERHEAD: usize = 64;
 
@@ -39,22 +42,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some((sender, seq)) = self.ready_gap() {
             return Some(Read::Gap { sender, seq });
         }
-        if let Some(from_seq) = self.unproven_seq() {
+        if let Some((_, from_seq)) = self.unproven() {
             return Some(Read::Sealed { from_seq, max_bytes: 1 });
         }
         if self.own_end_unknown() {
+            // Asked for on the line that leads.
             return Some(Read::Sealed { from_seq: self.chain.accepted, max_bytes: 1 });
         }
-        let session = self.session.as_ref()?;
-        if session.attached
-            && now >= session.push_after
-            && session.next_send <= self.chain.seq
-            && session.in_flight_bytes() < limits::IN_FLIGHT_BYTES
-            && self.identity.halted == 0
-            && !self.is_removed()
-        {
-            let room = limits::IN_FLIGHT_BYTES - session.in_flight_bytes();
-            return Some(Read::Sealed { from_seq: session.next_send, max_bytes: room.min(limits::DELIVER_BYTES) });
+        if let Some((_, read)) = self.sealed_reader(now) {
+            return Some(read);
         }
         if !self.may_seal(now) {
             return None;
@@ -72,30 +68,36 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn handle_read(&mut self, answer: Answer, now: u64, rng: &mut dyn CryptoRng) {
         match answer {
             Answer::Gap(envelope) => self.gap_read(envelope, now),
-            Answer::Sealed(envelopes) if self.unproven_seq().is_some() => self.prove_own(envelopes.first(), now),
-            Answer::Sealed(envelopes) => self.resend(envelopes),
-            Answer::Repair(found) => self.answer_nack(found, rng),
+            Answer::Sealed(envelopes) => self.sealed_read(envelopes, now),
+            Answer::Repair(found) => self.answer_nack(found, now, rng),
             Answer::History(rows) => self.answer_history(&rows, now, rng),
-            Answer::Outbox(rows) => self.seal_outbox(&rows, rng),
+            Answer::Outbox(rows) => self.seal_outbox(&rows, now, rng),
         }
         self.pump(now, rng);
     }
 
-    fn seal_outbox(&mut self, rows: &[LogBlob], rng: &mut dyn CryptoRng) {
+    fn seal_outbox(&mut self, rows: &[LogBlob], now: u64, rng: &mut dyn CryptoRng) {
         let rows = fitting(rows);
         let Some(last) = rows.last() else {
             self.outbox_waits = false;
             return;
         };
         let blobs = pack(rows.iter().map(|row| &row.blob));
-        self.seal_body(Class::Data, Body { blobs, ..Body::default() }, Some(last.position), rng);
+        self.seal_body(Class::Data, Body { blobs, ..Body::default() }, Some(last.position), now, rng);
     }
 
-    pub(super) fn seal_control(&mut self, control: Vec<Control>, rng: &mut dyn CryptoRng) {
-        self.seal_body(Class::Control, Body { control, ..Body::default() }, None, rng);
+    pub(super) fn seal_control(&mut self, control: Vec<Control>, now: u64, rng: &mut dyn CryptoRng) {
+        self.seal_body(Class::Control, Body { control, ..Body::default() }, None, now, rng);
     }
 
-    fn seal_body(&mut self, class: Class, mut body: Body, up_to_position: Option<u64>, rng: &mut dyn CryptoRng) {
+    fn seal_body(
+        &mut self,
+        class: Class,
+        mut body: Body,
+        up_to_position: Option<u64>,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) {
         body.seen = self.newly_seen();
         let header = self.header(class, self.chain.seq + 1, self.chain.hash, rng);
         let key = &self.epochs[&header.epoch];
@@ -108,7 +110,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.dirty.insert(Key::Chain);
         let envelope = Opaque(sealed.bytes);
         self.writes.push(Write::Sealed { seq: header.seq, envelope: envelope.clone(), up_to_position });
-        self.send_sealed(vec![(header.seq, self.chain.hash, envelope)]);
+        self.send_sealed(vec![(header.seq, self.chain.hash, envelope.clone())]);
+        self.fan_out(header.seq, &envelope, now);
     }
 
     fn header(&self, class: Class, seq: u64, previous: EntryHash, rng: &mut dyn CryptoRng) -> Header {
@@ -137,6 +140,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
         seen
     }
 
+    /// Own envelopes were read, for the line that needed them.
+    fn sealed_read(&mut self, envelopes: Vec<(u64, Opaque)>, now: u64) {
+        let reader = || self.sealed_reader(now).filter(|_| !self.own_end_unknown()).map(|(relay, _)| relay);
+        let unproven = self.unproven().map(|(relay, _)| relay);
+        self.enter(unproven.or_else(reader).unwrap_or(self.lead));
+        match unproven {
+            Some(_) => self.prove_own(envelopes.first(), now),
+            None => self.resend(envelopes),
+        }
+        self.enter(self.lead);
+    }
+
     fn resend(&mut self, envelopes: Vec<(u64, Opaque)>) {
         if self.replaces_key().is_some() {
             return self.show_own_end(envelopes.first());
@@ -159,7 +174,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    fn send_sealed(&mut self, envelopes: Vec<(u64, EntryHash, Opaque)>) {
+    pub(super) fn send_sealed(&mut self, envelopes: Vec<(u64, EntryHash, Opaque)>) {
         let session = self.session_mut();
         let mut list = Vec::with_capacity(envelopes.len());
         for (seq, hash, envelope) in envelopes {
@@ -193,7 +208,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let presence = Presence { channel: Opaque(channel.into()), data: Opaque(data.to_vec()) };
         let key = &self.epochs[&header.epoch];
         let sealed = seal(self.group, &header, &encode(&presence), &key.secret, &self.key);
-        self.sends.push(ToRelay::Presence(Opaque(sealed.bytes)));
+        let frame = ToRelay::Presence(Opaque(sealed.bytes));
+        self.sends.push(frame.clone());
+        self.on_others(|device| {
+            if device.knows_epoch() {
+                device.sends.push(frame.clone());
+            }
+        });
         Ok(())
     }
 
@@ -201,9 +222,27 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn presence_arrived(&mut self, bytes: &[u8]) {
         let Some((device, presence)) = self.open_presence(bytes) else { return };
         let Ok(channel) = String::from_utf8(presence.channel.0) else { return };
+        if self.was_presence_told(bytes) {
+            return;
+        }
         if channel.len() <= limits::CHANNEL_BYTES && presence.data.len() <= limits::PRESENCE_BYTES {
             self.events.push(Event::Presence { device, channel, data: presence.data.0 });
         }
+    }
+
+    /// With several relays it comes by each.
+    fn was_presence_told(&mut self, bytes: &[u8]) -> bool {
+        let Some(nonce) = Envelope::parse(bytes).ok().map(|e| e.header.nonce).filter(|_| self.has_several()) else {
+            return false;
+        };
+        if self.presence_told.contains(&nonce) {
+            return true;
+        }
+        self.presence_told.push_back(nonce);
+        if self.presence_told.len() > PRESENCE_TOLD {
+            self.presence_told.pop_front();
+        }
+        false
     }
 
     fn open_presence(&self, bytes: &[u8]) -> Option<(sync_types::DeviceId, Presence)> {

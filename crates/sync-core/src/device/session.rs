@@ -7,19 +7,17 @@ use rand_core::CryptoRng;
 use sync_rules::Defence;
 use sync_rules::attach;
 use sync_rules::defence::stands;
-use sync_rules::envelope::{head_of, verify_head};
-use sync_types::envelope::Envelope;
-use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Head, Refused, Signature, ToRelay};
+use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Refused, Signature, ToRelay};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, VERSION, limits};
 
 use super::absence::RollCall;
 use super::early::EarlyReceipts;
+use super::own::Shown;
 use super::patience::{LONGEST_WAIT_MS, Patience};
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
 use crate::event::Event;
-use crate::store::Key;
 
 /// An envelope that was sent and not accepted.
 struct InFlight {
@@ -35,7 +33,9 @@ pub(super) struct Session {
     /// Whether the group's state went with the first frame.
     created: bool,
     pub(super) caught_up: bool,
-    /// The newest epoch at the relay when the session began.
+    /// When it last brought what waited there, in milliseconds; counts until all has come.
+    pub(super) progress_at: u64,
+    /// The newest epoch at the relay, as far as this device has heard.
     pub(super) relay_epoch: u64,
     /// The newest epoch that was confirmed when the session began.
     pub(super) confirmed_epoch: u64,
@@ -64,12 +64,14 @@ pub(super) struct Session {
     pub(super) history_total: u64,
     /// Up to which number history has come, of each sender.
     pub(super) history_reached: BTreeMap<DeviceId, u64>,
+    /// When the relay is told of changes that it did not order, in milliseconds, and whether it was and has not answered.
+    pub(super) copy_at: u64,
+    pub(super) copying: bool,
     pub(super) leaving_due: bool,
     pub(super) repairs: Repairs,
     pub(super) replacing: Replacing,
-    /// An envelope under one of this device's numbers that others have and that was not known to be accepted: it has to be
-    /// this device's own and not that of a copy of it.
-    pub(super) unproven: Option<Head>,
+    /// An own envelope, or one of a copy of this device, that has to be looked up.
+    pub(super) unproven: Option<Shown>,
     pub(super) beacon_due: bool,
     pub(super) roll_call: RollCall,
     /// The epoch that this device last vouched for, for whoever comes with the recovery kit.
@@ -82,6 +84,20 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// What belongs to the device goes to where it is at work.
+    pub(super) fn exchange(&mut self, other: &mut Self) {
+        use std::mem::swap;
+        swap(&mut self.history_at, &mut other.history_at);
+        swap(&mut self.history_silences, &mut other.history_silences);
+        swap(&mut self.history_total, &mut other.history_total);
+        swap(&mut self.history_reached, &mut other.history_reached);
+        swap(&mut self.leaving_due, &mut other.leaving_due);
+        swap(&mut self.repairs, &mut other.repairs);
+        swap(&mut self.beacon_due, &mut other.beacon_due);
+        swap(&mut self.roll_call, &mut other.roll_call);
+        swap(&mut self.early_receipts, &mut other.early_receipts);
+    }
+
     pub(super) fn in_flight_bytes(&self) -> usize {
         self.in_flight_bytes
     }
@@ -99,7 +115,7 @@ impl Session {
     }
 
     /// The relay has everything up to this number. The last of it that was on its way.
-    fn arrived_up_to(&mut self, seq: u64) -> Option<(u64, EntryHash)> {
+    pub(super) fn arrived_up_to(&mut self, seq: u64) -> Option<(u64, EntryHash)> {
         let mut last = None;
         while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.seq <= seq) {
             self.in_flight_bytes -= sent.bytes;
@@ -130,8 +146,13 @@ const RETRY_MS: u64 = 250;
 
 impl<P: CryptoProvider + Clone> Device<P> {
     /// A connection stands. `exporter` is its TLS exporter value under the label and context of [`sync_rules::attach`];
-    /// `token` opens the relay for a new group.
+    /// `token` opens the relay for a new group. Without a relay's name, this and its siblings are about the relay that the
+    /// device works through.
     pub fn handle_connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
+        self.handle_connected_at(self.lead, exporter, token)
+    }
+
+    pub(super) fn connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
         let attach = Attach {
             version: VERSION,
             suite: self.suite() as u8,
@@ -140,8 +161,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             stored: self.relay.cursor,
             proof: Signature(attach::prove(&self.key, self.group, exporter)),
         };
-        let created = !self.identity.at_relay;
-        let frame = if self.identity.at_relay {
+        let created = !self.relay.has_group;
+        let frame = if self.relay.has_group {
             ToRelay::Attach(attach)
         } else {
             ToRelay::Create(Create {
@@ -150,30 +171,46 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 token: Opaque(token.unwrap_or_default().as_bytes().to_vec()),
             })
         };
+        self.state_anew();
         self.session = Some(Session { created, leaving_due: self.chain.leaving, ..Session::default() });
+        self.exchange_with_lead();
         self.sends = vec![frame];
         Ok(())
     }
 
     /// The connection is gone. What was sent and not answered is sent again on the next.
     pub fn handle_disconnected(&mut self) {
+        self.handle_disconnected_at(self.lead);
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.exchange_with_lead();
         self.session = None;
         self.sends.clear();
-        // Whoever lacks something asks again.
-        self.repairing.clear();
-        self.answers.clear();
+        if self.is_lead() {
+            // Whoever lacks something asks again.
+            self.repairing.clear();
+            self.answers.clear();
+        }
         // What waited for another write to go along with has its last chance now.
         self.dirty.append(&mut self.lazy);
+        self.state_anew();
+    }
+
+    /// The relay that is looked at is told of every sender.
+    pub(super) fn state_anew(&mut self) {
         self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
     }
 
     /// A frame came from the relay.
     pub fn handle_frame(&mut self, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
-        if self.session.is_none() {
-            return;
-        }
+        self.handle_frame_at(self.lead, frame, now, rng);
+    }
+
+    pub(super) fn frame(&mut self, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
         match frame {
             FromRelay::Attached(attached) => self.attached(&attached, now),
+            FromRelay::Deliver(entries) if self.has_several() => self.deliver_apart(entries, now),
             FromRelay::Deliver(entries) => self.deliver(entries, now),
             FromRelay::Accepted(seq) => self.accepted(seq, now),
             FromRelay::Receipt(statement) => self.receipt(&statement, now),
@@ -181,7 +218,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::Presence(bytes) => self.presence_arrived(&bytes),
             FromRelay::Refused(refused) => self.refused(&refused, now),
             FromRelay::GoingAway(retry_after_ms) => {
-                self.events.push(Event::Disconnect { code: Code::Draining, retry_after_ms });
+                self.events.push(Event::Disconnect { relay: self.at, code: Code::Draining, retry_after_ms });
             }
             FromRelay::CaughtUp(cursor) => self.caught_up(cursor, now),
             // A member has its Welcome behind it, and pairing has streams of its own.
@@ -195,7 +232,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             | FromRelay::SlotMessage(_)
             | FromRelay::SlotClosed => self.protocol_broken(),
         }
-        self.pump(now, rng);
     }
 
     /// The time of [`Device::next_timeout`] has come.
@@ -204,7 +240,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.self_update_due_at().is_some_and(|at| at <= now) {
             self.want_change(super::records::Intent::SelfUpdate);
         }
-        if self.session.as_ref().is_some_and(|s| s.attached) {
+        if self.is_online() {
             self.listen(now);
         }
         self.tell_stale();
@@ -215,6 +251,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.rotate_history_holder(now);
         self.end_pauses(now);
         self.give_up_late_adds(now);
+        self.elect();
+        self.take_held(now, rng);
+        self.tell_caught_up();
         self.pump(now, rng);
         self.end_patience(now);
     }
@@ -223,10 +262,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub fn next_timeout(&self) -> Option<u64> {
         let Some(session) = self.session.as_ref().filter(|s| s.attached) else {
             // Old keys are erased in time, whoever keeps this device from the others.
-            return [self.epoch_expiry_at(), self.patience_ends_at(), self.late_add_at()].into_iter().flatten().min();
+            let lines = [self.patience_ends_at(), self.lines_due_at(), self.stall_at()];
+            return lines.into_iter().chain([self.epoch_expiry_at(), self.late_add_at()]).flatten().min();
         };
         let mut times =
             vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
+        times.extend([self.lines_due_at(), self.stall_at(), self.parted_ask_at()]);
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits = [session.commit_after, session.push_after, session.acknowledge_after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
@@ -237,9 +278,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     fn attached(&mut self, attached: &Attached, now: u64) {
-        if !self.identity.at_relay {
-            self.identity.at_relay = true;
-            self.dirty.insert(Key::Identity);
+        if !self.relay.has_group {
+            self.relay.has_group = true;
+            self.relay_changed();
         }
         let head = attached.head.as_ref().map_or((0, Default::default()), |h| (h.seq, h.hash));
         if [attached.epoch, attached.newest, attached.acknowledged].into_iter().any(|n| n >= limits::NUMBER) {
@@ -250,46 +291,54 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         let confirmed = self.membership.epoch() - u64::from(self.before.is_some());
-        if attached.epoch < confirmed && self.may_bring_state() {
+        let first = self.at == self.first();
+        if first && attached.epoch < confirmed && self.may_bring_state() && !self.has_copies_from(attached.epoch) {
             // It has been set back to before a change that others have seen.
             return self.bring_state();
         }
-        if attached.acknowledged > self.relay.cursor && stands(Defence::OwnRecords) {
+        if std::mem::take(&mut self.relay.new) {
+            self.relay_changed();
+        } else if attached.acknowledged > self.relay.cursor && stands(Defence::OwnRecords) {
             // It was signed for by this device, or so the relay says.
             self.doubted(now);
         }
         self.came_back(now);
+        self.is_up();
         let chain_seq = self.chain.seq;
+        let accepted = self.relay.accepted;
         let session = self.session_mut();
         session.attached = true;
+        session.progress_at = now;
         session.replacing.head.clone_from(&attached.head);
         session.relay_epoch = attached.epoch;
         session.confirmed_epoch = attached.epoch - u64::from(attached.provisional).min(attached.epoch);
         session.acknowledged = attached.acknowledged;
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;
-        let lacks = head.0 < self.chain.accepted || attached.acknowledged < self.relay.cursor;
-        if lacks || (self.session_mut().created && !self.is_alone()) {
+        let lacks = head.0 < accepted || attached.acknowledged < self.relay.cursor;
+        if lacks || (self.session_mut().created && !self.is_alone() && self.at == self.first()) {
             // It has lost what it had, or may have. How far the others are it has to know before it orders that one of them goes.
             let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
             self.sends.push(ToRelay::Heads(heads));
         }
-        if let Some(refused) = &self.relay.refused {
+        if let Some(refused) = self.relay.refused.as_ref().filter(|refused| refused.relay == self.at) {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
-        self.events.push(Event::Online);
+        if !self.is_online_elsewhere() {
+            self.events.push(Event::Online);
+        }
     }
 
     /// Whether this device may tell a relay what the group is.
-    fn may_bring_state(&self) -> bool {
-        self.identity.at_relay && self.identity.halted == 0 && !self.is_removed()
+    pub(super) fn may_bring_state(&self) -> bool {
+        self.relay.has_group && self.identity.halted == 0 && !self.is_removed()
     }
 
     /// The relay has lost the group, or changes of it: the next connection begins with the group's state.
-    fn bring_state(&mut self) {
-        self.identity.at_relay = false;
-        self.dirty.insert(Key::Identity);
-        self.events.push(Event::Disconnect { code: Code::UnknownGroup, retry_after_ms: 0 });
+    pub(super) fn bring_state(&mut self) {
+        (self.relay.has_group, self.relay.strayed_from) = (false, None);
+        self.relay_changed();
+        self.events.push(Event::Disconnect { relay: self.at, code: Code::UnknownGroup, retry_after_ms: 0 });
     }
 
     fn caught_up(&mut self, cursor: u64, now: u64) {
@@ -299,63 +348,50 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let session = self.session_mut();
         session.caught_up = true;
         let confirmed = session.confirmed_epoch;
-        if self.before.as_ref().is_some_and(|b| b.epoch <= confirmed) {
+        let says = |b: &super::records::Before| b.epoch <= confirmed && (self.is_lead() || b.relay == self.at);
+        if self.before.as_ref().is_some_and(says) {
             self.drop_before();
         }
         if cursor > self.relay.cursor && self.replaces_key().is_none() {
             // Whatever lies between was this device's own, or deleted.
             self.relay.cursor = cursor;
-            self.dirty.insert(Key::Relay);
+            self.relay_changed();
         }
-        if confirmed > self.membership.epoch() && !self.is_removed() {
+        if self.is_lead() && confirmed > self.membership.epoch() && !self.is_removed() {
             match &self.relay.refused {
                 // One that is final could not be applied.
                 Some(_) => self.halt(Code::OutOfStep),
                 None if self.replaces_key().is_some() => {}
                 // The relay tells of an epoch without the commit that begins it: it has lost that, or keeps it back.
-                None => self.doubt_branch(),
+                None => self.doubt_order(),
             }
         }
-        self.events.push(Event::CaughtUp);
         self.watch_beacon(now, limits::BEACON_REST);
         self.tell_stale();
         self.watch_lapses();
         self.watch_expiry();
     }
 
-    /// Only what was sent on this connection: under further numbers a copy of this device may have sent.
-    fn accepted(&mut self, seq: u64, now: u64) {
-        if let Some((seq, hash)) = self.session_mut().arrived_up_to(seq) {
-            self.own_accepted(seq, hash, now);
-        }
-    }
-
-    /// Others have this device's own envelope of this number, and all before it.
-    pub(super) fn own_accepted(&mut self, seq: u64, hash: EntryHash, now: u64) {
-        if seq > self.chain.accepted {
-            (self.chain.accepted, self.chain.accepted_hash) = (seq, hash);
-            self.lazy.insert(Key::Chain);
-            self.events.push(Event::Accepted { seq });
-            self.retry_receipts(now);
-        }
-    }
-
-    fn refused(&mut self, refused: &Refused, now: u64) {
+    pub(super) fn refused(&mut self, refused: &Refused, now: u64) {
         let code = refused.code();
         let retry = u64::from(refused.retry_after_ms);
         match refused.about {
             About::Session => {
                 if code == Code::UnknownGroup && self.may_bring_state() {
                     self.bring_state();
+                } else if code == Code::AccessDenied && self.has_several() {
+                    // Somebody who may bring the group there.
+                    self.relay.has_group = true;
                 }
-                self.events.push(Event::Disconnect { code, retry_after_ms: refused.retry_after_ms });
+                let (relay, retry_after_ms) = (self.at, refused.retry_after_ms);
+                self.events.push(Event::Disconnect { relay, code, retry_after_ms });
                 return;
             }
             About::Push => {
                 if refused.head.is_some() && !self.head_holds(refused.head.as_ref(), now) {
                     return;
                 }
-                let head = refused.head.as_ref().map_or(self.chain.accepted, |h| h.seq);
+                let head = refused.head.as_ref().map_or(self.relay.accepted, |h| h.seq);
                 let next = head.min(self.chain.seq) + 1;
                 let wait = match code {
                     // What cannot become better by itself is tried rarely; the app is told each time.
@@ -369,7 +405,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.push_after = session.push_after.max(now + wait);
             }
             About::Commit => {
-                if self.is_replacing() {
+                if self.session_mut().copying {
+                    self.copy_refused(code, now, retry);
+                } else if self.is_replacing() {
                     if refused.head.is_some() && self.head_holds(refused.head.as_ref(), now) {
                         self.session_mut().replacing.head.clone_from(&refused.head);
                     }
@@ -385,81 +423,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 let session = self.session_mut();
                 session.acknowledge_after = now + retry;
                 session.acknowledged = 0;
-                self.unstated = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
+                self.state_anew();
             }
-            About::Acknowledge if code == Code::StaleEpoch && self.relay.refused.is_some() => {
+            About::Acknowledge if code == Code::StaleEpoch && self.is_lead() && self.relay.refused.is_some() => {
                 // The reject came too late: the others went on with what this device cannot apply.
                 self.halt(Code::OutOfStep);
             }
+            About::GroupInfo if self.session_mut().replacing.asked_here => self.state_refused(code, now, retry),
             About::GroupInfo => self.replacement_refused(code, now, retry),
             About::Acknowledge | About::Presence | About::Slot => {}
         }
         self.events.push(Event::Refused { code, retry_after_ms: refused.retry_after_ms });
     }
 
-    /// Whether the relay's word on this device's last envelope is true. The envelope's own signature shows it, so the
-    /// relay cannot make this device believe that it was rolled back.
-    fn head_holds(&mut self, head: Option<&Head>, now: u64) -> bool {
-        let Some(head) = head else { return true };
-        if verify_head(&self.group, head, &self.key.public()).is_none_or(|header| header.sender != self.me) {
-            self.protocol_broken();
-            return false;
-        }
-        self.compare_own(head, now);
-        true
-    }
-
-    /// A member shows the end of this device's chain.
-    pub(super) fn own_head_shown(&mut self, head: &Head, now: u64) {
-        if verify_head(&self.group, head, &self.key.public()).is_some() {
-            self.compare_own(head, now);
-        }
-    }
-
-    /// What this device has signed and does not know, it signed before it was set back, or a copy of it did.
-    fn compare_own(&mut self, head: &Head, now: u64) {
-        let chain = &self.chain;
-        if head.seq > chain.accepted && head.seq < chain.seq && self.identity.halted == 0 {
-            // Only the envelope itself can tell.
-            self.session_mut().unproven = Some(head.clone());
-            return;
-        }
-        let own = match head.seq {
-            seq if seq == chain.seq => chain.hash,
-            seq if seq == chain.accepted => chain.accepted_hash,
-            seq if seq < chain.accepted => return,
-            _ => EntryHash::default(),
-        };
-        self.own_is(head, own, now);
-    }
-
-    /// The envelope whose head was shown, as this device sealed it.
-    pub(super) fn prove_own(&mut self, envelope: Option<&(u64, Opaque)>, now: u64) {
-        let Some(head) = self.session_mut().unproven.take() else { return };
-        match envelope.and_then(|(_, bytes)| Envelope::parse(bytes).ok()).map(|envelope| head_of(&envelope)) {
-            Some(own) if own.seq == head.seq => self.own_is(&head, own.hash, now),
-            _ => self.protocol_broken(),
-        }
-    }
-
-    fn own_is(&mut self, shown: &Head, own: EntryHash, now: u64) {
-        if shown.hash == own || !stands(Defence::OwnRecords) {
-            self.session_mut().arrived_up_to(shown.seq);
-            self.own_accepted(shown.seq.min(self.chain.seq), own, now);
-        } else {
-            self.halt(Code::RolledBack);
-        }
-    }
-
-    /// Whether it has to be looked up what this device sealed under a number.
-    pub(super) fn unproven_seq(&self) -> Option<u64> {
-        let session = self.session.as_ref().filter(|_| self.identity.halted == 0)?;
-        session.unproven.as_ref().map(|head| head.seq)
-    }
-
     /// The relay does not keep to the protocol: the session is over.
     pub(super) fn protocol_broken(&mut self) {
-        self.events.push(Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 });
+        self.events.push(Event::Disconnect { relay: self.at, code: Code::Protocol, retry_after_ms: 0 });
     }
 
     /// The session; only called where there is one.
@@ -487,24 +466,23 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Does whatever is due: changes of the group first, then messages between engines. Blobs go through reads.
     pub(super) fn pump(&mut self, now: u64, rng: &mut dyn CryptoRng) {
         self.watch_clock(now);
-        if let Some(session) = &mut self.session {
-            if (1..=now).contains(&session.acknowledge_after)
-                && let Some(refused) = &self.relay.refused
-            {
-                self.sends.push(ToRelay::Reject(refused.reject.clone()));
-            }
-            let waits = [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after];
-            for at in waits.into_iter().chain([&mut session.replacing.after]) {
-                if *at <= now {
-                    *at = 0;
-                }
-            }
+        if let Some(session) = &self.session
+            && (1..=now).contains(&session.acknowledge_after)
+            && let Some(refused) = &self.relay.refused
+        {
+            self.sends.push(ToRelay::Reject(refused.reject.clone()));
         }
+        self.end_waits(now);
         self.take_repaired(now);
         self.watch_repairs(now);
         self.watch_roll_call(now);
         self.give_up_lost_history(now);
+        if self.doubts && self.lead == self.first() && self.session.as_ref().is_some_and(|s| s.attached) {
+            self.doubts = false;
+            self.doubt_branch();
+        }
         self.make_change(now);
+        self.pump_lines(now);
         self.pump_replacement();
         self.vouch_for_state();
         while self.may_seal(now) && !self.is_alone() {
@@ -512,8 +490,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
             if control.is_empty() {
                 break;
             }
-            self.seal_control(control, rng);
+            self.seal_control(control, now, rng);
         }
         self.watch_patience(now);
+        if self.has_several() {
+            self.on_others(|device| device.watch_patience(now));
+        }
+    }
+
+    /// Times of the line that is looked at which have come.
+    pub(super) fn end_waits(&mut self, now: u64) {
+        let Some(session) = &mut self.session else { return };
+        let waits = [&mut session.push_after, &mut session.commit_after, &mut session.acknowledge_after];
+        for at in waits.into_iter().chain([&mut session.replacing.after]) {
+            if *at <= now {
+                *at = 0;
+            }
+        }
     }
 }

@@ -9,6 +9,9 @@ use sync_rules::Observer;
 use sync_rules::mls::{self, BASELINE, CommitMessage, NotACommit, Violation};
 use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
 
+use crate::RelayId;
+use crate::relay_id::relays_of;
+
 use super::{ApplyError, Member, Membership, PrepareError, mls_time, read_key_package};
 
 /// A change of a group.
@@ -249,6 +252,21 @@ impl<P: CryptoProvider + Clone> Membership<P> {
     pub fn may_be_ordered(&self, commit: &[u8]) -> bool {
         let info = self.group.group_info_message_allowing_ext_commit(true).and_then(|info| info.to_bytes());
         info.is_ok_and(|info| Observer::new(self.crypto.clone()).may_be_ordered(&info, commit).is_ok())
+    }
+
+    /// Which relays a commit of this epoch finds and leaves, if it changes nothing else.
+    pub fn relays_after(&self, commit: &[u8]) -> Option<(Vec<RelayId>, Vec<RelayId>)> {
+        let commit = CommitMessage::parse(commit).ok().filter(|commit| commit.epoch == self.epoch())?;
+        let mut group = self.group.clone();
+        let ReceivedMessage::Commit(done) = group.process_incoming_message(commit.message).ok()? else { return None };
+        let (epoch, _) = effect(&done).ok()?;
+        let before = self.settings();
+        let after = mls::settings(&group.context().extensions).ok()?;
+        let same = Settings { relays: before.relays.clone(), ..after.clone() } == before;
+        let ids = |settings: &Settings| relays_of(settings).into_iter().map(|(relay, _)| relay).collect();
+        let mut proposals = epoch.applied_proposals().iter().map(|info| &info.proposal);
+        let settings_alone = proposals.all(|proposal| matches!(proposal, Proposal::GroupContextExtensions(_)));
+        (same && settings_alone).then(|| (ids(&before), ids(&after)))
     }
 
     fn changes(&self, epoch: &NewEpoch) -> Result<(Vec<DeviceId>, Vec<DeviceId>), ApplyError> {

@@ -178,6 +178,11 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         context.epoch == epoch && **context.confirmed_transcript_hash == *transcript
     }
 
+    /// The confirmed transcript hash.
+    pub fn transcript(&self) -> &[u8] {
+        &self.group.context().confirmed_transcript_hash
+    }
+
     /// This device.
     pub fn device(&self) -> DeviceId {
         self.member_at(self.group.current_member_index()).device

@@ -179,11 +179,11 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
         Ok((joining, Recovery { join, removal }))
     }
 
-    /// The settings, if they have to name the relay that this device came by.
+    /// The settings, if they have to name the relay that this device came by, and no other: another one knows nothing of these
+    /// commits, and lets nobody in who could tell it.
     fn settings(&self, agreed: &Settings) -> Option<Settings> {
-        let named = agreed.relays.iter().any(|relay| **relay == *self.relay.as_bytes());
         let relays = vec![Opaque(self.relay.clone().into_bytes())];
-        (!named).then(|| Settings { relays, ..agreed.clone() })
+        (agreed.relays != relays).then(|| Settings { relays, ..agreed.clone() })
     }
 }
 

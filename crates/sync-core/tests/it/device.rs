@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sync_core::store::{Answer, Key, LogBlob, Read, Write};
-use sync_core::{Device, Event, Joining, NewDevice, Outcome};
+use sync_core::{Device, Event, Joining, NewDevice, Outcome, RelayId};
 use sync_rules::mls::CommitMessage;
 use sync_rules::{SigningKey, statement::sign_reject};
 use sync_types::body::Blob;
@@ -20,6 +20,11 @@ use sync_types::{BlobId, Code, DeviceId, Envelope, Opaque, Suite, encode, limits
 use zeroize::Zeroizing;
 
 const NOW: u64 = 1_800_000_000_000;
+
+/// The device is to end its connection to the only relay.
+fn leaves(code: Code) -> Event {
+    Event::Disconnect { relay: RelayId::default(), code, retry_after_ms: 0 }
+}
 
 struct Lone {
     device: Device<sync_rules::mls::Crypto>,
@@ -226,7 +231,7 @@ fn a_relay_cannot_make_a_device_believe_that_it_was_rolled_back() {
     lone.device.take_events();
     lone.hear_refusal(About::Push, Code::Equivocation, Some(lie));
     assert_eq!(lone.device.status().halted, None);
-    assert!(lone.device.take_events().contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }));
+    assert!(lone.device.take_events().contains(&leaves(Code::Protocol)));
     // What is true changes nothing either.
     let truth = lone.head_of(&envelope);
     lone.hear_refusal(About::Push, Code::BrokenChain, Some(truth));
@@ -312,8 +317,7 @@ fn a_relay_that_lost_the_group_or_changes_of_it_is_given_its_state() {
     let mut laptop = Lone::online();
     laptop.add_phone();
     let lost = |laptop: &mut Lone| {
-        let gone = Event::Disconnect { code: Code::UnknownGroup, retry_after_ms: 0 };
-        assert!(laptop.device.take_events().contains(&gone));
+        assert!(laptop.device.take_events().contains(&leaves(Code::UnknownGroup)));
         laptop.device.handle_disconnected();
         laptop.device.handle_connected(&[1; 32], None).unwrap();
         assert!(matches!(&laptop.device.take_sends()[..], [ToRelay::Create(_)]));
@@ -566,7 +570,7 @@ fn a_relay_that_has_forgotten_what_all_have_is_left_and_stops_nobody() {
     assert!(matches!(laptop.device.next_read(later), Some(Read::Sealed { from_seq: 1, .. })));
     laptop.device.handle_read(Answer::Sealed(vec![]), later, &mut laptop.rng);
     let events = laptop.device.take_events();
-    assert!(events.contains(&Event::Disconnect { code: Code::Protocol, retry_after_ms: 0 }), "{events:?}");
+    assert!(events.contains(&leaves(Code::Protocol)), "{events:?}");
     assert_eq!(laptop.device.status().halted, None);
 }
 

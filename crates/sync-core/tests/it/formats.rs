@@ -11,8 +11,8 @@ use sync_types::body::{
 };
 use sync_types::envelope::{Class, Header, padded_len};
 use sync_types::frame::{
-    self, Acknowledge, Acknowledgement, Attach, Entry, EntryKind, ExternalProof, FromRelay, Head, JoinNameplate,
-    OpenNameplate, Reject, Signature, ToRelay,
+    self, Acknowledge, Acknowledgement, Attach, CopyCommits, Entry, EntryKind, ExternalProof, FromRelay, Head,
+    JoinNameplate, OpenNameplate, Reject, Signature, ToRelay, WelcomeFor,
 };
 use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, VERSION, decode, encode};
 
@@ -99,8 +99,9 @@ fn golden_bodies() {
             envelopes: vec![Opaque(b"an envelope".to_vec())],
             heads: heads.clone(),
         }),
-        Control::Heads(heads),
+        Control::Heads(heads.clone()),
         Control::RollCall,
+        Control::PastCut(heads),
     ];
     let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
     let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();
@@ -212,6 +213,14 @@ fn golden_frames() {
         ("acknowledge", ToRelay::Acknowledge(Acknowledge { cursor: 9, statement: Opaque::default() })),
         ("welcome_stored", ToRelay::WelcomeStored),
         ("ask_group_info", ToRelay::GroupInfo(Some(DeviceId([1; 16])))),
+        (
+            "copy_commits",
+            ToRelay::CopyCommits(CopyCommits {
+                commits: vec![Opaque(vec![1, 2]), Opaque(vec![3])],
+                group_info: Opaque(vec![4; 3]),
+                welcomes: vec![WelcomeFor { device: DeviceId([5; 16]), welcome: Opaque(vec![6]) }],
+            }),
+        ),
         ("open_nameplate", ToRelay::OpenNameplate(OpenNameplate { version: VERSION, ttl_seconds: 600 })),
         ("join_nameplate", ToRelay::JoinNameplate(JoinNameplate { version: VERSION, nameplate: 7 })),
     ];

@@ -20,6 +20,7 @@ mod outside;
 mod pairing;
 mod recovery;
 mod relay;
+mod relays;
 mod stalls;
 mod suites;
 mod vault;
@@ -107,6 +108,7 @@ impl Report {
 pub fn all() -> Vec<Attack> {
     let mut tables = vec![
         relay::ATTACKS,
+        relays::ATTACKS,
         absence::ATTACKS,
         fields::ATTACKS,
         kept_back::ATTACKS,

@@ -8,9 +8,9 @@ use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey}
 use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
-    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, Cut, Entry, EntryKind, ExternalProof, FromRelay,
-    Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature, SlotSide,
-    ToRelay, Vouch, WelcomeFor,
+    About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
+    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature,
+    SlotSide, ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -174,6 +174,7 @@ fn bodies(head: &Head) -> Vec<Body> {
         Control::RollCall,
         Control::Kit(share()),
         Control::KitWanted,
+        Control::PastCut(vec![head.clone()]),
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -192,6 +193,11 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
     vec![
         ToRelay::Push(vec![Opaque(envelope.to_vec())]),
         ToRelay::Acknowledge(Acknowledge { cursor: 1, statement: Opaque(encode(&acknowledgement())) }),
+        ToRelay::CopyCommits(CopyCommits {
+            commits: vec![Opaque(vec![1]), Opaque(vec![2])],
+            group_info: Opaque(vec![3]),
+            welcomes: welcomes.clone(),
+        }),
         ToRelay::Commit(Commit { commit: Opaque(vec![1]), group_info: Opaque(vec![2]), welcomes }),
         ToRelay::Reject(Opaque(encode(&reject()))),
         ToRelay::Presence(Opaque(envelope.to_vec())),

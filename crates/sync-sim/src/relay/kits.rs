@@ -40,7 +40,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
         let context = CommitContext { observe: &self.observer, limits: &limits, attached: &attached, now_ms: now };
         let result = state.recover(kit, request, context);
         let epoch = state.epoch();
-        let step = self.observer.1.lock().expect("nothing panics while it holds this lock").take();
+        let step = self.observer.take();
         match result {
             Ok(decision) => {
                 let ordered = !decision.writes.is_empty();

@@ -25,7 +25,7 @@ impl World {
             1 => self.stranger(host),
             2 => self.false_reject(host),
             3 => self.weather.tells_to_wait = true,
-            _ => self.former_content(host),
+            _ => self.former_content(),
         }
     }
 
@@ -123,8 +123,11 @@ impl World {
 
     /// A former member in league with the relay: a true envelope with a blob, under the last key that it had, or a change of the
     /// group as it knew it.
-    fn former_content(&mut self, host: usize) {
-        let Some(device) = self.hosts[host].device().filter(|d| d.is_removed()) else { return };
+    fn former_content(&mut self) {
+        let is_removed = |host: &usize| self.hosts[*host].device().is_some_and(sync_core::Device::is_removed);
+        let former: Vec<usize> = (0..self.hosts.len()).filter(is_removed).collect();
+        let Some(host) = self.dice.pick(&former).copied() else { return };
+        let Some(device) = self.hosts[host].device() else { return };
         let (group, id, epoch) = (device.group(), device.id(), device.epoch());
         if !self.weather.hostile || self.relay.has_pending() || !self.relay.model.contains_key(&group) {
             return;

@@ -382,7 +382,7 @@ impl World {
         }
         self.note_patience(host, &event);
         match event {
-            Event::Disconnect { code, retry_after_ms } => {
+            Event::Disconnect { code, retry_after_ms, .. } => {
                 let former = matches!(code, Code::NotMember | Code::Removed);
                 if former && self.hosts[host].active().is_some() && !self.quiet_split(host) {
                     self.fail("I3 agreement", format!("device {host} is told {code} and knows of no removal"));
@@ -556,5 +556,6 @@ fn outcome_counter(outcome: Outcome) -> &'static str {
         Outcome::Repaired => "outcome repaired",
         Outcome::FalseClaim => "outcome false_claim",
         Outcome::OtherBranch => "outcome other_branch",
+        Outcome::PastCut => "outcome past_cut",
     }
 }

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod fuzz;
+mod voyages;
 
 use sync_sim::{Mutation, Run, Trace, run, run_seed};
 

@@ -31,6 +31,8 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("pairing-consent", "await invoke('plugin:0ksync|pairing_consent', { pairing: 999, yes: true })", Some("PAIRING_USED")),
     ("pairing-cancel", "await invoke('plugin:0ksync|pairing_cancel', { pairing: 999 })", None),
     ("remove-device", "await ksync.removeDevice('0'.repeat(32))", Some("UNKNOWN_DEVICE")),
+    ("set-relays", "await ksync.setRelays(['nowhere'])", Some("ADDRESS_INVALID")),
+    ("give-up-first-relay", "await ksync.giveUpFirstRelay()", Some("INVALID_ARGUMENT")),
     ("unlock", "await ksync.unlock('')", Some("INVALID_ARGUMENT")),
     ("set-vault", "await ksync.setVault('file')", None),
     ("backup-export", "await ksync.backup.export('/nonexistent/backup', 'short')", Some("INVALID_ARGUMENT")),
@@ -43,8 +45,10 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
 ];
 
 /// Commands that only windows with `admin` may call.
-const ADMIN: [&str; 8] = [
+const ADMIN: [&str; 10] = [
     "remove-device",
+    "set-relays",
+    "give-up-first-relay",
     "reset",
     "set-vault",
     "backup-export",

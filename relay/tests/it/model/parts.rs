@@ -167,4 +167,8 @@ impl Observe for Plain {
             commit_hash: CommitMessage::hash(commit),
         })
     }
+
+    fn copy(&self, state: &[u8], commit: &[u8], group_info: Option<&[u8]>) -> Result<Step, ObserveError> {
+        self.process(state, commit, group_info.unwrap_or_default())
+    }
 }

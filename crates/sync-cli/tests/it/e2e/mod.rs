@@ -21,6 +21,7 @@ mod network;
 mod output;
 mod power_cut;
 mod recovery;
+mod relays;
 mod secrecy;
 mod terminal;
 mod vault;

@@ -48,7 +48,7 @@ impl Engine {
         if let Some(reply) = reply {
             let _ = reply.send(Err(error.clone()));
         }
-        self.lost(error);
+        self.lost_all(&error);
     }
 
     /// Goes on with what the database holds. Gives the reply back if nobody is joining.
