@@ -180,7 +180,10 @@ fn forge_state() -> Seen {
     let answer = Recoverable { group_info: Opaque(info), macs: vec![guess, Mac([7; 32])], heads: vec![] };
     let mut recovering = Recovering::new(mls::crypto(), kit(1), "back", "attacks", "https://relay.example".into());
     for _ in 0..limits::KIT_GROUPS {
-        match recovering.handle(&answer, &[3; 32], 1_800_000_000_000, &mut rng) {
+        match recovering.handle(answer.clone(), &[3; 32], &mut rng) {
+            Ok(Arrival::Next(ToRelay::KitSnapshot(_))) => {
+                return Err("the kit leads into a group of the relay's own".into());
+            }
             Ok(Arrival::Next(_)) => {}
             Ok(Arrival::Made(..)) => return Err("the kit leads into a group of the relay's own".into()),
             Err(RecoveryError::Forged) => return Ok("nobody vouches for it, and nothing was sent"),
