@@ -224,8 +224,10 @@ function recover(before: readonly string[], relay: string, ways: Ways): View {
     const field = fields[at];
     if (!field || field.value.trim() === "") return true;
     const word = wordOf(field.value);
-    if (word !== undefined) field.value = word;
-    else {
+    if (word !== undefined) {
+      field.value = word;
+      field.removeAttribute("aria-invalid");
+    } else {
       field.setAttribute("aria-invalid", "true");
       problem.textContent = `Word ${at + 1} is not a word that recovery kits are made of.`;
     }

@@ -131,11 +131,13 @@ button.small { min-height: 40px; padding: .35rem .8rem; font-size: .9375rem; }
 .gone h3 { margin: 0 0 .25rem; font-size: 1rem; font-weight: 650; }
 
 .kit { list-style: none; margin: 1rem 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .5rem; }
-.kit li { display: flex; gap: .5rem; align-items: baseline; min-width: 0; padding: .4rem .6rem; border-radius: 10px; background: var(--_raised); }
-.kit li > span:first-child, .kit label { color: var(--_muted); font-variant-numeric: tabular-nums; font-weight: 400; font-size: .875rem; min-width: 1.5rem; text-align: end; margin: 0; }
-.kit li > b { font-weight: 650; color: var(--_text); }
+.kit li { display: flex; gap: .375rem; align-items: baseline; min-width: 0; padding: .4rem .45rem; border-radius: 10px; background: var(--_raised); font-size: .9375rem; }
+.kit li > span:first-child, .kit label { color: var(--_muted); font-variant-numeric: tabular-nums; font-weight: 400; font-size: .8125rem; flex: none; min-width: 1.375rem; text-align: end; margin: 0; }
+.kit li > b { font-weight: 650; color: var(--_text); overflow-wrap: normal; }
 .kit.entry li { padding: 0; background: none; align-items: center; }
-.kit input { min-height: 40px; padding: .3rem .5rem; }
+.kit input { min-height: 40px; padding: .3rem .35rem; font-size: .9375rem; }
+.kit ~ label { margin-top: 1rem; }
+:is(.actions, .note) + p { margin-top: .75rem; }
 .relay { margin: 0 0 1rem; }
 .asked { display: grid; gap: .75rem; margin-top: 1rem; }
 

@@ -343,7 +343,10 @@ async fn a_relay_that_has_lost_them_gets_the_snapshots_again() {
     snapshot(&a, "notes", position, "all of the notes").await;
     let mut events = a.events();
     world.stop_relay().await;
-    world.lose_relay().await;
+    for file in ["relay.db", "relay.db-wal", "relay.db-shm"] {
+        let _ = std::fs::remove_file(world.relay_folder().join(file));
+    }
+    world.start_relay().await;
     assert_eq!(event("the relay's word, again", &mut events, left).await, ("notes".to_owned(), None));
     settled(&a).await;
     for device in [a, b] {

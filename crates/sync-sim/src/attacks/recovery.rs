@@ -178,7 +178,7 @@ fn old_kit() -> Seen {
     let key = kit(1).signing_key().public();
     let answers = lab.raw(conn, ToRelay::Recover(Recover { version: VERSION, key, skip: 0, proof }));
     let replaced =
-        |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == sync_types::Code::KitReplaced);
+        |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == Code::KitReplaced);
     harm(answers.iter().any(replaced), "the relay does not say that there is a newer kit")?;
     // The relay in league shows it the state all the same.
     let state = state(&mut lab, 1, &fresh)?;
