@@ -143,6 +143,8 @@ pub(crate) struct SyncStatus {
     pub(crate) withheld: u32,
     /// Whether the group has a recovery kit.
     pub(crate) recovery_kit: bool,
+    /// Whether this device leaves its snapshots at the relay, sealed for that kit.
+    pub(crate) kit_snapshots: bool,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
@@ -185,6 +187,7 @@ impl From<Status> for SyncStatus {
             behind: count(status.behind),
             withheld: count(status.withheld),
             recovery_kit: status.recovery_kit,
+            kit_snapshots: status.kit_snapshots,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
@@ -213,15 +216,42 @@ impl From<RecoveryWords> for RecoveryKit {
     }
 }
 
-/// The group that this device is in now.
+/// What a recovery kit brought back.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct JoinedGroup {
+pub(crate) struct RecoveredGroup {
     /// The group.
     pub(crate) group: String,
     /// What this device is in it.
     pub(crate) device: String,
+    /// The snapshots that subscribers get. What was pushed after them is lost.
+    pub(crate) snapshots: Vec<RestoredSnapshot>,
+    /// How many more the relay showed that no device of the group vouches for, or that cannot be read.
+    pub(crate) left_out: u32,
+}
+
+/// A snapshot that came back.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RestoredSnapshot {
+    /// Its channel.
+    pub(crate) channel: String,
+    /// When it was left, in milliseconds since the Unix epoch, as a decimal number.
+    pub(crate) at: String,
+}
+
+impl From<sync_client::Recovered> for RecoveredGroup {
+    fn from(back: sync_client::Recovered) -> Self {
+        let restored = |s: sync_client::RestoredSnapshot| RestoredSnapshot { channel: s.channel, at: s.at.to_string() };
+        Self {
+            group: back.group.to_string(),
+            device: back.device.to_string(),
+            snapshots: back.snapshots.into_iter().map(restored).collect(),
+            left_out: u32::try_from(back.left_out).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// One thing to know about why it is or is not syncing.
@@ -372,6 +402,13 @@ pub(crate) enum SyncEvent {
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    KitSnapshot {
+        /// The channel.
+        channel: String,
+        /// Why it will not: `QUOTA`, say.
+        refused: Option<String>,
+    },
     /// This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through.
     Lapsed {
         /// When it was connected before, in milliseconds since the Unix epoch, as a decimal number.
@@ -556,6 +593,9 @@ impl SyncEvent {
             Client::DeviceRecovered { device: d } => device(DeviceChange::Recovered, d, None),
             Client::SettingsChanged { setting, by } => {
                 Self::Settings { setting: setting.as_str().to_owned(), by: by.into() }
+            }
+            Client::LeftForKit { channel, refused } => {
+                Self::KitSnapshot { channel, refused: refused.map(|code| code.as_str().to_owned()) }
             }
             Client::Lapsed { since } => Self::Lapsed { since: since.to_string() },
             Client::Synced => Self::Synced,
