@@ -15,6 +15,7 @@ mod commands;
 mod config;
 mod consent;
 mod error;
+mod kit_types;
 mod pages;
 mod pairing_types;
 mod pairings;

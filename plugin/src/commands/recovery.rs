@@ -6,7 +6,7 @@ use sync_client::{Code, RelayAddress, SyncError};
 
 use super::{App, Done};
 use crate::consent::ConsentRequest;
-use crate::types::{RecoveredGroup, RecoveryKit};
+use crate::kit_types::{RecoveredGroup, RecoveryKit};
 
 /// How long a recovery is tried.
 const TIMEOUT: Duration = Duration::from_secs(60);

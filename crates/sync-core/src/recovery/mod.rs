@@ -180,7 +180,7 @@ pub fn state_mac(mac_key: &[u8; 32], unsigned: &[u8]) -> Mac {
 
 /// HMAC-SHA-256 of a label and what follows it.
 fn mac(mac_key: &[u8; 32], label: &str, content: &[u8]) -> Mac {
-    let label = Opaque(format!("{LABEL_PREFIX}{label}").into_bytes());
+    let label = Opaque([LABEL_PREFIX, label].concat().into_bytes());
     let message = [&encode(&label), content].concat();
     // RFC 5869 §2.2: Extract is HMAC of the salt and the input.
     let (tag, _) = Hkdf::<Sha256>::extract(Some(mac_key), &message);

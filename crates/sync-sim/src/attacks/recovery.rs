@@ -4,16 +4,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use sync_core::membership::{PrepareError, Replaced, come_in, recover};
-use sync_core::recovery::{
-    Arrival, KitSnapshot, Recovering, RecoveryError, RecoveryKit, seal_snapshot, state_mac,
-};
+use sync_core::recovery::{Arrival, KitSnapshot, Recovering, RecoveryError, RecoveryKit, seal_snapshot, state_mac};
 use sync_core::{Device, Event, NewDevice, Outcome};
 use sync_rules::defence::without;
 use sync_rules::statement::{Place, sign_recovery};
 use sync_rules::{Defence, Inspected, Observer, SigningKey, attach, mls, unsigned_group_info};
 use sync_types::body::{Body, Control, KitShare};
 use sync_types::frame::{
-    Cut, ExternalProof, FromRelay, KitUpload, Mac, Recover, Recoverable, SealedSnapshot, Signature, SnapshotSlot, ToRelay,
+    Cut, ExternalProof, FromRelay, KitUpload, Mac, Recover, Recoverable, SealedSnapshot, Signature, SnapshotSlot,
+    ToRelay,
 };
 use sync_types::settings::Settings;
 use sync_types::{BlobId, Code, Opaque, Suite, VERSION, encode, limits};
@@ -177,8 +176,7 @@ fn old_kit() -> Seen {
     let proof = Signature(attach::prove_recovery(&kit(1).signing_key(), &exporter(conn)));
     let key = kit(1).signing_key().public();
     let answers = lab.raw(conn, ToRelay::Recover(Recover { version: VERSION, key, skip: 0, proof }));
-    let replaced =
-        |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == Code::KitReplaced);
+    let replaced = |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == Code::KitReplaced);
     harm(answers.iter().any(replaced), "the relay does not say that there is a newer kit")?;
     // The relay in league shows it the state all the same.
     let state = state(&mut lab, 1, &fresh)?;

@@ -9,8 +9,8 @@ use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
-    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, SealedSnapshot,
-    Signature, SlotSide, SnapshotSlot, ToRelay, Vouch, WelcomeFor,
+    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey,
+    SealedSnapshot, Signature, SlotSide, SnapshotSlot, ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -331,12 +331,7 @@ fn recovery_words() -> Vec<Vec<u8>> {
 }
 
 fn sealed_snapshot() -> SealedSnapshot {
-    SealedSnapshot {
-        key: [9; 32],
-        slot: SnapshotSlot([3; 16]),
-        sealed: Opaque(vec![4; 300]),
-        mac: Mac([8; 32]),
-    }
+    SealedSnapshot { key: [9; 32], slot: SnapshotSlot([3; 16]), sealed: Opaque(vec![4; 300]), mac: Mac([8; 32]) }
 }
 
 fn share() -> KitShare {
