@@ -266,14 +266,6 @@ export type RecoveryKit = {
 	relay: string,
 };
 
-/**  A snapshot that came back. */
-export type RestoredSnapshot = {
-	/**  Its channel. */
-	channel: string,
-	/**  When it was left, in milliseconds since the Unix epoch, as a decimal number. */
-	at: string,
-};
-
 /**  How this device stands with one relay. */
 export type RelayState = {
 	/**  Its address, without token. */
@@ -286,6 +278,14 @@ export type RelayState = {
 	leads: boolean,
 	/**  Why it is not connected; null while it is, and before the first try. */
 	trouble: Trouble | null,
+};
+
+/**  A snapshot that came back. */
+export type RestoredSnapshot = {
+	/**  Its channel. */
+	channel: string,
+	/**  When it was left, in milliseconds since the Unix epoch, as a decimal number. */
+	at: string,
 };
 
 /**  What a snapshot stands for. */
