@@ -15,5 +15,5 @@ pub mod statement;
 
 pub use defence::Defence;
 pub use hash::{device_id, labelled};
-pub use observer::{Inspected, Observe, ObserveError, Observed, Observer, Step, unsigned_group_info};
+pub use observer::{Inspected, Moved, Observe, ObserveError, Observed, Observer, Step, unsigned_group_info};
 pub use sign::{BadSignature, SigningKey, check_key, sign, verify};

@@ -15,7 +15,7 @@ pub use cut::cut;
 pub use identity::{Identity, InvalidIdentity, member, seated};
 pub use keys::check_keys;
 pub use provider::{Crypto, crypto};
-pub use rules::{Rules, Violation, judges, violation};
+pub use rules::{Rules, Violation, judges, judges_of_move, violation};
 
 use mls_rs::{
     CipherSuite, Extension, ExtensionList,

@@ -3,6 +3,10 @@
 //! What an observer cannot check are the two tags that need the group's secrets: the membership tag and the confirmation
 //! tag. A commit is therefore provisional until a member has confirmed it.
 
+mod successor;
+
+pub use successor::Moved;
+
 use mls_rs::{
     CryptoProvider, MlsMessage,
     error::MlsError,
@@ -124,6 +128,9 @@ pub enum ObserveError {
     /// The GroupInfo is not the one of the epoch that the commit begins, or not signed by the committer.
     #[error("the GroupInfo does not belong to the commit")]
     GroupInfo,
+    /// The group that a last commit names, and the one that comes with it, are not one; says in what.
+    #[error("the successor's {0} is not what the group's last commit says")]
+    Successor(&'static str),
     /// The snapshot is not one of this observer's.
     #[error("the group's snapshot is damaged: {0}")]
     Snapshot(#[source] Box<MlsError>),
@@ -139,7 +146,7 @@ impl ObserveError {
             Self::NotACommit(_) | Self::NotAGroupInfo | Self::OtherGroup | Self::Future { .. } => Code::Protocol,
             Self::Suite => Code::Suite,
             Self::Stale { .. } => Code::StaleEpoch,
-            Self::Refused(_) | Self::Invalid(_) | Self::GroupInfo => Code::CommitRefused,
+            Self::Refused(_) | Self::Invalid(_) | Self::GroupInfo | Self::Successor(_) => Code::CommitRefused,
             Self::Snapshot(_) => Code::Internal,
         }
     }
@@ -166,7 +173,10 @@ impl<P: CryptoProvider + Clone> Observer<P> {
     }
 
     fn client(&self) -> ExternalClient<Config<P>> {
-        let (rules, identity) = judges();
+        self.client_by(judges())
+    }
+
+    fn client_by(&self, (rules, identity): (Rules, Identity)) -> ExternalClient<Config<P>> {
         ExternalClient::builder()
             .crypto_provider(self.crypto.clone())
             .identity_provider(identity)

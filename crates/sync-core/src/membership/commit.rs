@@ -1,9 +1,9 @@
 //! Making and applying commits.
 
 use mls_rs::{
-    CryptoProvider, Extension, ExtensionList, MlsMessage,
+    CryptoProvider, Extension, ExtensionList, KeyPackageRef, MlsMessage,
     error::MlsError,
-    group::{CommitEffect, CommitMessageDescription, NewEpoch, ReceivedMessage, proposal::Proposal},
+    group::{CommitEffect, CommitMessageDescription, CommitOutput, NewEpoch, ReceivedMessage, proposal::Proposal},
 };
 use sync_rules::Observer;
 use sync_rules::mls::{self, BASELINE, CommitMessage, NotACommit, Violation};
@@ -137,13 +137,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         let adding = !newcomers.is_empty();
         let output = builder.build().map_err(|e| if adding { PrepareError::key_package(e) } else { e.into() })?;
 
-        let mut welcomes = Vec::with_capacity(newcomers.len());
-        for welcome in &output.welcome_messages {
-            let wanted = welcome.welcome_key_package_references();
-            let to = newcomers.iter().find(|(reference, _)| reference.as_ref() == wanted.first().copied());
-            let (_, device) = to.expect("each welcome is for one of the key packages");
-            welcomes.push((*device, welcome.to_bytes()?));
-        }
+        let welcomes = welcomes(&output, &newcomers)?;
         let mut after = group.clone();
         after.apply_pending_commit()?;
         self.check_keys(&after)?;
@@ -286,6 +280,21 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         let unsupported = || PrepareError::Mls(Box::new(MlsError::UnsupportedCipherSuite(suite)));
         self.crypto.cipher_suite_provider(suite).ok_or_else(unsupported)
     }
+}
+
+/// A commit's welcomes, each with who it is for, of those whose key packages these are.
+pub(super) fn welcomes(
+    output: &CommitOutput,
+    newcomers: &[(Option<KeyPackageRef>, DeviceId)],
+) -> Result<Vec<(DeviceId, Vec<u8>)>, MlsError> {
+    let mut welcomes = Vec::with_capacity(newcomers.len());
+    for welcome in &output.welcome_messages {
+        let wanted = welcome.welcome_key_package_references();
+        let to = newcomers.iter().find(|(reference, _)| reference.as_ref() == wanted.first().copied());
+        let (_, device) = to.expect("each welcome is for one of the key packages");
+        welcomes.push((*device, welcome.to_bytes()?));
+    }
+    Ok(welcomes)
 }
 
 /// The places in the tree of those who are to go.

@@ -12,11 +12,13 @@ mod error;
 mod join;
 mod replace;
 mod storage;
+mod successor;
 
 pub use commit::{Applied, Change, Prepared};
 pub use error::{ApplyError, JoinError, MembershipError, PrepareError};
 pub use join::{Invitation, Joined, KeyPackage, key_package, read_key_package};
 pub use replace::{Replaced, come_in, recover, replace};
+pub use successor::{Ended, PreparedMove};
 
 use std::time::Duration;
 
@@ -277,7 +279,16 @@ fn client<P: CryptoProvider + Clone>(
     key_packages: KeyPackageShelf,
     key: Option<(Suite, &SigningKey)>,
 ) -> Client<Config<P>> {
-    let (rules, identity) = mls::judges();
+    client_by(crypto, group, key_packages, key, mls::judges())
+}
+
+fn client_by<P: CryptoProvider + Clone>(
+    crypto: P,
+    group: GroupShelf,
+    key_packages: KeyPackageShelf,
+    key: Option<(Suite, &SigningKey)>,
+    (rules, identity): (Rules, Identity),
+) -> Client<Config<P>> {
     let builder = ClientBuilder::new()
         .key_package_repo(key_packages)
         .group_state_storage(group)

@@ -11,9 +11,9 @@ use sync_types::frame::ExternalProof;
 use sync_types::{DecodeError, DeviceId, GroupId, decode, limits};
 
 use super::{
-    EXTERNAL_PROOF, Identity, InvalidIdentity,
+    EXTERNAL_PROOF, Identity, InvalidIdentity, PROTOCOL_VERSION,
     identity::{Proven, Replacement, member, seated},
-    settings,
+    settings, suite_of,
 };
 use crate::Defence;
 use crate::defence::stands;
@@ -26,7 +26,7 @@ pub enum Violation {
     /// it, nor a recovery, with that of the group's recovery key.
     #[error("an external commit without the word of a member or of the recovery key is refused")]
     External,
-    /// A kind of proposal that groups do not use: ReInit, ExternalInit, PreSharedKey or a custom one.
+    /// A kind of proposal that groups do not use: ExternalInit, PreSharedKey or a custom one; or ReInit where no move is looked for.
     #[error("a commit holds a proposal that groups do not use")]
     Proposal,
     /// More members than [`limits::MEMBERS`].
@@ -53,6 +53,9 @@ pub enum Violation {
     /// What the commit says of the ends of chains is not what [`super::cut`] reads.
     #[error("a commit states the end of the chain of each device that it removes, and of no other")]
     Cut,
+    /// A move changes more than the suite, or not even that.
+    #[error("a move leads into one new group of another suite, and changes nothing else")]
+    Move,
     /// A newcomer's identity is no device's.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
@@ -80,12 +83,20 @@ pub fn violation(error: &MlsError) -> Option<Violation> {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     proven: Proven,
+    moves: bool,
 }
 
 /// Rules and identities that belong together: one pair for each MLS client.
 pub fn judges() -> (Rules, Identity) {
     let identity = Identity::default();
-    (Rules { proven: identity.proven.clone() }, identity)
+    (Rules { proven: identity.proven.clone(), moves: false }, identity)
+}
+
+/// The same for a group that moves to its successor (RFC 9420 §11.2). The rules let in the one commit that ends the old group,
+/// and the one that fills the new one, and no other; so neither can pass as a change among others.
+pub fn judges_of_move() -> (Rules, Identity) {
+    let (rules, identity) = judges();
+    (Rules { moves: true, ..rules }, identity)
 }
 
 impl Rules {
@@ -126,6 +137,25 @@ impl Rules {
             }
         }
         Ok(None)
+    }
+
+    /// The last commit of a group is one ReInit and nothing else: to another suite, at the same version and with the same
+    /// settings. The first of its successor takes in newcomers, under a secret of the group before.
+    fn check_move(source: &CommitSource, context: &GroupContext, p: &ProposalBundle) -> Result<(), Violation> {
+        if matches!(source, CommitSource::NewMember(_)) {
+            return Err(Violation::External);
+        }
+        if context.epoch == 0 && p.reinit_proposals().is_empty() {
+            let [psk] = p.psk_proposals() else { return Err(Violation::Move) };
+            let fills = psk.proposal.external_psk_id().is_some() && p.length() == 1 + p.add_proposals().len();
+            return if fills { Ok(()) } else { Err(Violation::Move) };
+        }
+        let ([reinit], 1) = (p.reinit_proposals(), p.length()) else { return Err(Violation::Move) };
+        let to = &reinit.proposal;
+        let other = suite_of(to.new_cipher_suite()).is_some() && to.new_cipher_suite() != context.cipher_suite;
+        let new = GroupId::from_slice(to.group_id()).is_some() && to.group_id() != context.group_id;
+        let same = to.new_version() == PROTOCOL_VERSION && *to.new_group_context_extensions() == context.extensions;
+        if (other && new && same) || !stands(Defence::Successor) { Ok(()) } else { Err(Violation::Move) }
     }
 
     /// An external commit replaces one member's key by another, with the old key's word for it, or lets one device in, with the
@@ -187,6 +217,9 @@ impl MlsRules for Rules {
     ) -> Result<ProposalBundle, Violation> {
         // Whatever an earlier commit proved is over.
         self.proven.set(None);
+        if self.moves {
+            return Self::check_move(&source, context, &proposals).map(|()| proposals);
+        }
         self.proven.set(Self::check(&source, roster, context, &proposals)?);
         Ok(proposals)
     }
