@@ -261,8 +261,8 @@ fn programs() -> &'static Path {
     FOLDER.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // With `--workspace` the features are those of the tests' own build, so nothing is built a second time.
-        cargo.args(["build", "--quiet", "--workspace", "--bin", "ksync-testbed", "--bin", "ksync-notes"]);
+        // With `--workspace` and a test the features are those of the tests' own build, so nothing is built a second time.
+        cargo.args("build --quiet --workspace --bin ksync-testbed --bin ksync-notes --test it".split(' '));
         assert!(cargo.current_dir(&root).status().is_ok_and(|s| s.success()), "the apps do not build");
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         target.join("debug")

@@ -39,9 +39,6 @@ struct Args {
     /// Play the named attacks instead, each with its defences and without, and print the table.
     #[arg(long)]
     attacks: bool,
-    /// Print the names of the fuzzer's targets instead.
-    #[arg(long)]
-    fuzz_targets: bool,
     /// Write the first inputs of the fuzzer's targets into its corpus instead.
     #[arg(long)]
     fuzz_seeds: bool,
@@ -54,10 +51,6 @@ fn main() -> ExitCode {
     }
     if args.voyages {
         return voyages(&args);
-    }
-    if args.fuzz_targets {
-        fuzz::TARGETS.iter().for_each(|target| println!("{}", target.name));
-        return ExitCode::SUCCESS;
     }
     if args.fuzz_seeds {
         return fuzz_seeds();

@@ -91,15 +91,16 @@ impl World {
             Outcome::Forged => self.weather.hostile || lies,
             // Who was set back hears of things that it had and has no more, and so does whom it takes in.
             Outcome::Gap => self.weather.hostile || lies || set_back || self.hosts[host].rekeyed || self.lapses,
-            // Who was set back may meet a thief's envelope before the one that it had.
+            // Who was set back may meet a thief's envelope before the one that it had, and then has another than the others.
             Outcome::Undecodable => self.hosts.iter().any(|h| h.sabotaged) || (self.weather.hostile && set_back),
+            Outcome::SplitView => self.weather.hostile && set_back,
             Outcome::HistoryLost => self.counts_as_lost(host),
             Outcome::OtherBranch => lies,
             Outcome::BadCommit => lies || self.hosts[host].set_back,
             Outcome::Undone => lies,
             Outcome::Repaired => self.weather.drops || set_back || self.hosts[host].rekeyed || self.lapses,
             // Nobody in these worlds lies about what it holds, and there is one relay.
-            Outcome::SplitView | Outcome::FalseClaim | Outcome::PastCut => false,
+            Outcome::FalseClaim | Outcome::PastCut => false,
             Outcome::Accepted | Outcome::Duplicate | Outcome::Unreadable | Outcome::StaleCommit => true,
         };
         if !fits {
@@ -145,14 +146,12 @@ impl World {
                 Life::Member(device) => device,
             };
             let status = device.status();
+            // Copies of a device that was removed put each other off the relay, which neither can mend.
+            if status.removed || self.is_out(host) {
+                continue;
+            }
             if !status.online || !status.caught_up {
                 list.push(format!("device {host} is not online"));
-            }
-            if status.removed {
-                continue;
-            }
-            if self.is_out(host) {
-                continue;
             }
             if let Some(code) = status.halted {
                 list.push(format!("device {host} has stopped with {code}"));
@@ -299,7 +298,7 @@ impl World {
                     fault = Some(format!("the blob {:?} of device {source} never came into the group", row.blob.id));
                 }
                 due += 1;
-                let lacks = |to: &&usize| !self.hosts[**to].sabotaged && !self.hosts[**to].disk.has(row.blob.id);
+                let lacks = |to: &&usize| !self.is_misled(**to) && !self.hosts[**to].disk.has(row.blob.id);
                 // Who was set back is told so, and cannot know what it has no more.
                 let told = |to: &usize| {
                     let h = &self.hosts[*to];
@@ -323,11 +322,17 @@ impl World {
         }
     }
 
+    /// Whether a device's keys are not the group's, or it was set back and then took what a thief had made of a member's key for
+    /// the envelope that it had lost. That is on its record.
+    fn is_misled(&self, host: usize) -> bool {
+        let h = &self.hosts[host];
+        h.sabotaged || (self.weather.hostile && h.set_back && h.disk.refused.contains_key(&Outcome::Undecodable))
+    }
+
     /// I10: what one member has, every member has, whatever became of who pushed it.
     fn check_same(&mut self, group: GroupId) {
         let members = self.members_of(group);
-        let whole =
-            |h: &usize| !self.hosts[*h].sabotaged && !self.hosts[*h].disk.refused.contains_key(&Outcome::HistoryLost);
+        let whole = |h: &usize| !self.is_misled(*h) && !self.hosts[*h].disk.refused.contains_key(&Outcome::HistoryLost);
         if !self.weather.restores || !members.iter().all(whole) {
             return;
         }

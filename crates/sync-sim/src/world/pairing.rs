@@ -220,13 +220,14 @@ impl World {
         }
     }
 
-    /// Whether a device waits for a key in a group of which it knows nobody: its disk is of before any of them came. It cannot
-    /// tell the group from one that a relay made up.
+    /// Whether a device waits for a key in a group of which it knows nobody: its disk is of before any of them came, or a lie
+    /// has kept it from following while all others took new keys. It cannot tell the group from one that a relay made up.
     fn knows_nobody(&self, host: usize) -> bool {
         let Life::Member(device) = &self.hosts[host].life else { return false };
         let Some(model) = self.relay.model.get(&device.group()) else { return false };
         let known = || device.members().iter().any(|m| !m.own && model.is_member(m.device));
-        device.status().halted.is_some() && self.hosts[host].set_back && model.is_member(device.id()) && !known()
+        let may_be = self.hosts[host].set_back || self.lied.contains(&device.group());
+        device.status().halted.is_some() && may_be && model.is_member(device.id()) && !known()
     }
 
     /// A person takes the device out by another one, to pair it again.

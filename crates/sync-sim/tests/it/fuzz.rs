@@ -32,6 +32,17 @@ fn the_seeds_of_today_are_taken_too() {
     }
 }
 
+#[test]
+fn each_folder_is_a_target() {
+    let corpus = TARGETS[0].corpus();
+    let folders = fs::read_dir(corpus.parent().unwrap()).unwrap();
+    let mut folders: Vec<_> = folders.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+    folders.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(folders, names);
+}
+
 fn read(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(entries) = fs::read_dir(folder) else { return BTreeMap::new() };
     entries
