@@ -1,9 +1,9 @@
 //! A group moves to another suite (RFC 9420 §11.2): its last commit names a new group, and every member goes there.
 //!
 //! What binds the two is a secret of the old group's last epoch, which the new group's first commit is made under. RFC 9420 has a
-//! resumption secret for that; mls-rs hands it to nobody, and its own way to a successor compares the lengths of two trees, so that no
-//! group could move that a member has left whose place is still empty. So the secret is one that the old epoch exports, and a
-//! PreSharedKey of the external kind. Every other check of §11.2 is made here.
+//! resumption secret for that. mls-rs hands it to nobody but its own way to a successor, and that one takes no group with an empty
+//! place in its tree, judges key packages by the machine's clock, and puts no baseline into welcomes. So the secret is one that the old epoch
+//! exports, and a PreSharedKey of the external kind. Every other check of §11.2 is made here.
 
 use mls_rs::{
     CryptoProvider, Extension, ExtensionList, Group, MlsMessage,

@@ -226,22 +226,16 @@ fn a_move_passes_for_no_other_change_and_nothing_follows_on_it() {
 
     // At its end the group takes no second move, and no change that goes on as if there had been none.
     let end = fleet.moves(&prepared).unwrap().end;
-    let again =
-        fleet.devices[1].1.clone_by_state().prepare_move(&key(2), (GroupId([6; 32]), Suite::Fips), &[], None, NOW);
-    assert!(again.is_err());
+    let another = key_package(Crypto::every(), Suite::Fips, &key(1), NOW).unwrap().message;
+    fleet.devices[1].1.clear_pending();
+    let second =
+        fleet.devices[1].1.prepare_move(&key(2), (GroupId([6; 32]), Suite::Fips), &[another], None, NOW).unwrap();
+    observer().moves(&fleet.relay.snapshot, &second.commit, &second.group_info).unwrap();
+    let second = observer().moves(&end.snapshot, &second.commit, &second.group_info).unwrap_err();
+    assert!(matches!(second, ObserveError::Stale { .. }), "{second:?}");
     let stale = observer().process(&end.snapshot, &update.commit, &update.group_info).unwrap_err();
     assert!(matches!(stale, ObserveError::Stale { .. }), "{stale:?}");
     assert!(matches!(observer().moves(&end.snapshot, &prepared.commit, info), Err(ObserveError::Stale { .. })));
-}
-
-trait CloneByState {
-    fn clone_by_state(&mut self) -> Device;
-}
-
-impl CloneByState for Device {
-    fn clone_by_state(&mut self) -> Device {
-        Device::load(Crypto::every(), &self.state().unwrap()).unwrap()
-    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use mls_rs::{
     CipherSuite, Client, ExtensionList, Group, MlsMessage,
     client_builder::MlsConfig,
+    error::MlsError,
     identity::{SigningIdentity, basic::BasicCredential, basic::BasicIdentityProvider},
     mls_rules::{CommitOptions, DefaultMlsRules},
     psk::{ExternalPskId, PreSharedKey},
@@ -237,4 +238,37 @@ fn no_member_follows_another_than_who_ended_the_group_nor_without_its_secret() {
     // A member that saw another end of the group, on another branch, has another secret.
     let branch = follow(&Wanted { psk: another, ..honest() });
     assert!(matches!(branch, Err(JoinError::Invalid(_))), "{branch:?}");
+}
+
+/// Why the secret is an exported one: once this fails, RFC 9420's own way is open.
+#[test]
+fn the_library_lets_no_group_go_that_has_an_empty_leaf() {
+    for leaves in [false, true] {
+        let clients = [1, 2, 3].map(|n| lax(&key(n), Suite::XWing, None));
+        let context = mls::context_extensions(&settings());
+        let id = GROUP.as_bytes().to_vec();
+        let mut old = clients[0].create_group_with_id(id, context.clone(), ExtensionList::new(), time()).unwrap();
+        let adds = old.commit_builder().commit_time(time().unwrap());
+        let adds = adds.add_member(package(&clients[1])).unwrap().add_member(package(&clients[2])).unwrap();
+        adds.build().unwrap();
+        old.apply_pending_commit().unwrap();
+        if leaves {
+            old.commit_builder().remove_member(1).unwrap().build().unwrap();
+            old.apply_pending_commit().unwrap();
+        }
+        let (to, new) = (mls::cipher_suite(Suite::Fips), Some(NEW.as_bytes().to_vec()));
+        old.commit_builder().reinit(new, mls::PROTOCOL_VERSION, to, context).unwrap().build().unwrap();
+        old.apply_pending_commit().unwrap();
+        let identity = old.current_member_signing_identity().unwrap().clone();
+        let successor = old.get_reinit_client(Some(mls::secret_key(&key(1))), Some(identity)).unwrap();
+        let others: &[u8] = if leaves { &[3] } else { &[2, 3] };
+        // It judges them by the machine's clock, whatever time it is told.
+        let package = |n: &u8| {
+            let client = lax(&key(*n), Suite::Fips, None);
+            client.generate_key_package_message(ExtensionList::new(), ExtensionList::new(), None).unwrap()
+        };
+        let went = successor.commit(others.iter().map(package).collect(), ExtensionList::new(), time());
+        let refused = matches!(went, Err(MlsError::NotASubgroup));
+        assert_eq!(refused, leaves, "{:?}", went.map(drop));
+    }
 }
