@@ -17,7 +17,7 @@ use sync_types::frame::{Cut, Entry, EntryKind, FromRelay, Reject, Signature, ToR
 use sync_types::{Code, DeviceId, Opaque, Suite, encode};
 
 use super::lab::Lab;
-use super::{Attack, By, MINUTE, SECOND, Seen, harm, has_all};
+use super::{Attack, By, MINUTE, SECOND, Seen, attack, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack(By::Relay, "a commit in a device's name", "passed over", &[Defence::RelayOrders], in_its_name),
@@ -40,16 +40,6 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack(By::Member, "a removal with an endless cut, relay in league", "rejected", &[Defence::CutForm], endless_cut),
     attack(By::Member, "claim to be in another branch", "told, and nobody stops", &[Defence::Branch], claim_branch),
 ];
-
-const fn attack(
-    by: By,
-    name: &'static str,
-    expected: &'static str,
-    defences: &'static [Defence],
-    scene: fn() -> Seen,
-) -> Attack {
-    Attack { by, name, expected, defences, scene }
-}
 
 /// Who attacks: the last of three, if it is a member.
 const MALLORY: usize = 2;

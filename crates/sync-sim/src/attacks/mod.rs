@@ -79,6 +79,17 @@ pub struct Attack {
     scene: fn() -> Seen,
 }
 
+/// An attack; files whose attacks are all by one hand have a shorter one of their own.
+const fn attack(
+    by: By,
+    name: &'static str,
+    expected: &'static str,
+    defences: &'static [Defence],
+    scene: fn() -> Seen,
+) -> Attack {
+    Attack { by, name, expected, defences, scene }
+}
+
 /// What became of an attack.
 #[derive(Clone, Debug)]
 pub struct Report {

@@ -15,7 +15,7 @@ use sync_types::settings::Settings;
 use sync_types::{Opaque, Suite, VERSION, encode, limits};
 
 use super::lab::{Lab, exporter};
-use super::{Attack, By, MINUTE, Seen, harm, has_all};
+use super::{Attack, By, MINUTE, Seen, attack, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack(
@@ -55,16 +55,6 @@ pub(super) const ATTACKS: &[Attack] = &[
         lie_about_share,
     ),
 ];
-
-const fn attack(
-    by: By,
-    name: &'static str,
-    expected: &'static str,
-    defences: &'static [Defence],
-    scene: fn() -> Seen,
-) -> Attack {
-    Attack { by, name, expected, defences, scene }
-}
 
 fn kit(n: u8) -> RecoveryKit {
     RecoveryKit::from_entropy(&[n; 32])

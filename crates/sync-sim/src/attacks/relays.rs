@@ -7,7 +7,7 @@ use sync_rules::{Defence, mls};
 use sync_types::frame::{Commit, CopyCommits, Cut, Entry, EntryKind, FromRelay, ToRelay};
 use sync_types::{Opaque, encode};
 
-use super::{Attack, By, MINUTE, SECOND, Seen, harm};
+use super::{Attack, By, MINUTE, SECOND, Seen, attack, harm};
 use crate::fleet::Fleet;
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -34,16 +34,6 @@ pub(super) const ATTACKS: &[Attack] = &[
         given_up,
     ),
 ];
-
-const fn attack(
-    by: By,
-    name: &'static str,
-    expected: &'static str,
-    defences: &'static [Defence],
-    scene: fn() -> Seen,
-) -> Attack {
-    Attack { by, name, expected, defences, scene }
-}
 
 type Real = Fleet<mls::Crypto>;
 

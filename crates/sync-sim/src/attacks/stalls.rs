@@ -10,7 +10,7 @@ use sync_types::{Code, Opaque};
 
 use super::lab::Lab;
 use super::pairing::{Meeting, NOW, scan, show};
-use super::{Attack, By, HOUR, MINUTE, SECOND, Seen, harm, has_all};
+use super::{Attack, By, HOUR, MINUTE, SECOND, Seen, attack, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack(By::Relay, "stall at attaching", LEFT, &[Defence::Patience], attaching),
@@ -38,16 +38,6 @@ pub(super) const ATTACKS: &[Attack] = &[
 ];
 
 const LEFT: &str = "left with TIMEOUT, then all is well";
-
-const fn attack(
-    by: By,
-    name: &'static str,
-    expected: &'static str,
-    defences: &'static [Defence],
-    scene: fn() -> Seen,
-) -> Attack {
-    Attack { by, name, expected, defences, scene }
-}
 
 /// The longest that any of these may hold a device up.
 const LONGEST: u64 = 8 * MINUTE;

@@ -7,7 +7,7 @@ use sync_types::frame::{About, Attach, EntryKind, FromRelay, ToRelay};
 use sync_types::{Code, Opaque, Suite, encode};
 
 use super::lab::Lab;
-use super::{Attack, By, MINUTE, Seen, harm, has_all};
+use super::{Attack, By, MINUTE, Seen, attack, harm, has_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack(By::Relay, "strip or raise version or suite", "refused by name", &ALTERED, altered),
@@ -16,16 +16,6 @@ pub(super) const ATTACKS: &[Attack] = &[
 
 /// An envelope of another suite falls twice: it is none of the group's, and its signature does not hold.
 const ALTERED: [Defence; 2] = [Defence::EnvelopeSignature, Defence::GroupSuite];
-
-const fn attack(
-    by: By,
-    name: &'static str,
-    expected: &'static str,
-    defences: &'static [Defence],
-    scene: fn() -> Seen,
-) -> Attack {
-    Attack { by, name, expected, defences, scene }
-}
 
 fn other() -> Suite {
     match Suite::FOUNDED {
