@@ -66,7 +66,7 @@ export const commands = {
 	/**  Makes a recovery kit, in the place of the one that the group may have. It is the answer of this call and told nowhere else. */
 	makeRecoveryKit: () => __TAURI_INVOKE<RecoveryKit>("plugin:0ksync|make_recovery_kit"),
 	/**  Comes back into a group by its recovery kit, at this relay or the one that is set. All other devices are removed. */
-	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<JoinedGroup>("plugin:0ksync|recover", { words, relay, name }),
+	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<RecoveredGroup>("plugin:0ksync|recover", { words, relay, name }),
 };
 
 /* Types */
@@ -169,14 +169,6 @@ export type ImportInfo = {
 	madeAt: string,
 };
 
-/**  The group that this device is in now. */
-export type JoinedGroup = {
-	/**  The group. */
-	group: string,
-	/**  What this device is in it. */
-	device: string,
-};
-
 /**  A member of the group. */
 export type Member = {
 	/**  Its id. */
@@ -254,6 +246,18 @@ export type ReceiptState =
 /**  Signed for by every member. */
 "delivered";
 
+/**  What a recovery kit brought back. */
+export type RecoveredGroup = {
+	/**  The group. */
+	group: string,
+	/**  What this device is in it. */
+	device: string,
+	/**  The snapshots that subscribers get. What was pushed after them is lost. */
+	snapshots: RestoredSnapshot[],
+	/**  How many more the relay showed that no device of the group vouches for, or that cannot be read. */
+	leftOut: number,
+};
+
 /**  A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper. */
 export type RecoveryKit = {
 	/**  The words, with a space between. Whoever has them can take the group over. */
@@ -274,6 +278,14 @@ export type RelayState = {
 	leads: boolean,
 	/**  Why it is not connected; null while it is, and before the first try. */
 	trouble: Trouble | null,
+};
+
+/**  A snapshot that came back. */
+export type RestoredSnapshot = {
+	/**  Its channel. */
+	channel: string,
+	/**  When it was left, in milliseconds since the Unix epoch, as a decimal number. */
+	at: string,
 };
 
 /**  What a snapshot stands for. */
@@ -415,6 +427,12 @@ setting: string;
 by: Device } | 
 /**  The device here was deleted; what runs on is a new one. */
 { type: "reset" } | 
+/**  The relay keeps this device's snapshot of a channel for the recovery kit, or will not. */
+{ type: "kitSnapshot"; 
+/**  The channel. */
+channel: string; 
+/**  Why it will not: `QUOTA`, say. */
+refused: string | null } | 
 /**  This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through. */
 { type: "lapsed"; 
 /**  When it was connected before, in milliseconds since the Unix epoch, as a decimal number. */
@@ -562,6 +580,8 @@ export type SyncStatus = {
 	withheld: number,
 	/**  Whether the group has a recovery kit. */
 	recoveryKit: boolean,
+	/**  Whether this device leaves its snapshots at the relay, sealed for that kit. */
+	kitSnapshots: boolean,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */

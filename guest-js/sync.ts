@@ -1,4 +1,4 @@
-import type { Device, JoinedGroup, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncAlert, SyncFinding, SyncStatus } from "./bindings.js";
+import type { Device, Member, RecoveredGroup, ReceiptInfo, ReceiptState, SnapshotInfo, SyncAlert, SyncFinding, SyncStatus } from "./bindings.js";
 import { BackupApi } from "./backup.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
@@ -267,8 +267,8 @@ export class Sync {
   }
 
   /**
-   * Comes back into a group by its recovery kit, and removes all its other devices. What was pushed here comes along. Needs the
-   * permission `0ksync:admin`.
+   * Comes back into a group by its recovery kit, and removes all its other devices. What was pushed here comes along. Subscribers
+   * get the snapshots that were left for the kit; what came after them is lost. Needs the permission `0ksync:admin`.
    *
    * @param words the 24 words, as a person types them.
    * @param options `relay`: the address beside the words, by default the one that the app is set to; `name`: what this device
@@ -276,7 +276,7 @@ export class Sync {
    * @throws SyncError `KIT_INVALID` for words that are none; `KIT_UNKNOWN`, `KIT_REPLACED`, `KIT_FORGED`, `WRONG_APP`,
    * `ALREADY_IN_GROUP`, `KIT_NEEDS_RELAY`; what keeps from the relay; `TIMEOUT`, after which the same call again is good.
    */
-  recover(words: string, options: { relay?: string; name?: string } = {}): Promise<JoinedGroup> {
+  recover(words: string, options: { relay?: string; name?: string } = {}): Promise<RecoveredGroup> {
     return call("recover", words, options.relay ?? null, options.name ?? null);
   }
 

@@ -25,6 +25,7 @@ const synced: SyncStatus = {
   behind: 0,
   withheld: 0,
   recoveryKit: false,
+  kitSnapshots: false,
   trouble: null,
   joining: false,
   vault: "file",

@@ -184,6 +184,7 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     behind: 0,
     withheld: 0,
     recoveryKit: false,
+    kitSnapshots: false,
     trouble: null,
     joining: false,
     vault: "file",

@@ -15,6 +15,7 @@ mod commands;
 mod config;
 mod consent;
 mod error;
+mod kit_types;
 mod pages;
 mod pairing_types;
 mod pairings;
@@ -109,6 +110,13 @@ impl Builder {
     #[must_use]
     pub fn vault(mut self, kind: sync_client::VaultKind) -> Self {
         self.choices.file.vault = Some(kind.as_str().to_owned());
+        self
+    }
+
+    /// Whether this device leaves its snapshots for the recovery kit, as [`Config::kit_snapshots`].
+    #[must_use]
+    pub fn kit_snapshots(mut self, leave: bool) -> Self {
+        self.choices.file.kit_snapshots = Some(leave);
         self
     }
 

@@ -1,7 +1,7 @@
 //! What crosses to the webview. Numbers that may outgrow 2^53 cross as decimal strings; bytes apart from presence cross raw.
 
 use serde::{Deserialize, Serialize};
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, RecoveryWords, SnapshotReceipt, Status};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
 
 use crate::alert_types::{DeviceExit, SyncAlert};
 use crate::relay_types::RelayState;
@@ -143,6 +143,8 @@ pub(crate) struct SyncStatus {
     pub(crate) withheld: u32,
     /// Whether the group has a recovery kit.
     pub(crate) recovery_kit: bool,
+    /// Whether this device leaves its snapshots at the relay, sealed for that kit.
+    pub(crate) kit_snapshots: bool,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
@@ -185,6 +187,7 @@ impl From<Status> for SyncStatus {
             behind: count(status.behind),
             withheld: count(status.withheld),
             recovery_kit: status.recovery_kit,
+            kit_snapshots: status.kit_snapshots,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
@@ -194,34 +197,6 @@ impl From<Status> for SyncStatus {
             vault: status.vault.as_str().to_owned(),
         }
     }
-}
-
-/// A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper.
-#[derive(Clone, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RecoveryKit {
-    /// The words, with a space between. Whoever has them can take the group over.
-    pub(crate) words: String,
-    /// The relay's address.
-    pub(crate) relay: String,
-}
-
-impl From<RecoveryWords> for RecoveryKit {
-    fn from(kit: RecoveryWords) -> Self {
-        Self { words: kit.words.to_string(), relay: kit.relay.to_string() }
-    }
-}
-
-/// The group that this device is in now.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct JoinedGroup {
-    /// The group.
-    pub(crate) group: String,
-    /// What this device is in it.
-    pub(crate) device: String,
 }
 
 /// One thing to know about why it is or is not syncing.
@@ -372,6 +347,13 @@ pub(crate) enum SyncEvent {
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    KitSnapshot {
+        /// The channel.
+        channel: String,
+        /// Why it will not: `QUOTA`, say.
+        refused: Option<String>,
+    },
     /// This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through.
     Lapsed {
         /// When it was connected before, in milliseconds since the Unix epoch, as a decimal number.
@@ -556,6 +538,9 @@ impl SyncEvent {
             Client::DeviceRecovered { device: d } => device(DeviceChange::Recovered, d, None),
             Client::SettingsChanged { setting, by } => {
                 Self::Settings { setting: setting.as_str().to_owned(), by: by.into() }
+            }
+            Client::LeftForKit { channel, refused } => {
+                Self::KitSnapshot { channel, refused: refused.map(|code| code.as_str().to_owned()) }
             }
             Client::Lapsed { since } => Self::Lapsed { since: since.to_string() },
             Client::Synced => Self::Synced,

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Makes a recovery kit: 24 words that lead back into the group when every device is lost. An earlier kit is worth
     /// nothing then
-    RecoveryKit,
+    RecoveryKit(MakeKit),
     /// Leaves the group, and deletes its keys and blobs here
     Leave,
     /// Deletes the device in this home, also where its data is damaged
@@ -92,6 +92,16 @@ pub(crate) struct Setup {
     /// Where the key lies that seals a new home [default: the keychain if one answers, else a file]
     #[arg(long, env = "KSYNC_VAULT", hide_env_values = true, value_name = "KIND")]
     pub(crate) vault: Option<VaultName>,
+    /// Leaves each snapshot of this device at the relay too, sealed for the group's recovery kit
+    #[arg(long)]
+    pub(crate) kit_snapshots: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct MakeKit {
+    /// Whether this device leaves its snapshots at the relay from now on, sealed for the kit [default: as it was]
+    #[arg(long, value_name = "yes|no", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) snapshots: Option<bool>,
 }
 
 /// Where the key lies that seals a home.

@@ -44,6 +44,12 @@ pub(crate) enum Event<'a> {
     Recovered {
         group: String,
         device: String,
+        snapshots: Vec<RestoredSnapshot<'a>>,
+        left_out: usize,
+    },
+    LeftForKit {
+        channel: &'a str,
+        code: Option<&'a str>,
     },
     Left {
         group: String,
@@ -215,6 +221,7 @@ pub(crate) struct StatusLine<'a> {
     behind: u64,
     withheld: u64,
     recovery_kit: bool,
+    kit_snapshots: bool,
     trouble: Option<Trouble<'a>>,
     joining: bool,
     vault: &'static str,
@@ -270,6 +277,14 @@ impl<'a> From<&'a RelayState> for Event<'a> {
 struct Trouble<'a> {
     code: &'static str,
     message: &'a str,
+}
+
+/// A snapshot that came back by a recovery kit.
+#[derive(Serialize)]
+pub(crate) struct RestoredSnapshot<'a> {
+    pub(crate) channel: &'a str,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) at: u64,
 }
 
 #[derive(Serialize)]
@@ -333,6 +348,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             behind: status.behind,
             withheld: status.withheld,
             recovery_kit: status.recovery_kit,
+            kit_snapshots: status.kit_snapshots,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
             vault: status.vault.as_str(),
@@ -397,6 +413,9 @@ impl<'a> Event<'a> {
             ClientEvent::Arrived => Self::Arrived,
             ClientEvent::Accepted => Self::Accepted,
             ClientEvent::Delivered => Self::Delivered,
+            ClientEvent::LeftForKit { channel, refused } => {
+                Self::LeftForKit { channel, code: refused.map(|code| code.as_str()) }
+            }
             ClientEvent::Lapsed { since } => Self::Lapsed { since: *since },
             ClientEvent::Synced => Self::Synced,
             ClientEvent::HistoryProgress { done, total } => Self::HistoryProgress { done: *done, total: *total },

@@ -149,7 +149,7 @@ pub(crate) fn member(device: &DeviceInfo) -> String {
 }
 
 /// How long ago that was, as people say it.
-fn ago(at: u64, now: u64) -> String {
+pub(crate) fn ago(at: u64, now: u64) -> String {
     let minutes = now.saturating_sub(at) / 60_000;
     match minutes {
         0 => "just now".into(),
@@ -242,6 +242,12 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
             Setting::Relays => format!("{} changed the group's relays.", device(by)),
             Setting::History => format!("{} changed what newcomers get to see.", device(by)),
         },
+        ClientEvent::LeftForKit { channel, refused: None } => {
+            format!("The relay keeps the snapshot of «{channel}» for the recovery kit.")
+        }
+        ClientEvent::LeftForKit { channel, refused: Some(code) } => {
+            format!("The relay does not keep the snapshot of «{channel}» for the recovery kit: {code}.")
+        }
         ClientEvent::KeyReplaced { .. } => {
             "This device has taken a new key, and fetches from the others what it lacks.".into()
         }
@@ -323,6 +329,7 @@ mod tests {
             behind: 0,
             withheld: 0,
             recovery_kit: false,
+            kit_snapshots: false,
             vouches: false,
             setting_changes: vec![],
             trouble: None,

@@ -281,6 +281,7 @@ mod tests {
             behind: 2,
             withheld: 2,
             recovery_kit: true,
+            kit_snapshots: true,
             vouches: false,
             setting_changes: vec![],
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),

@@ -53,6 +53,7 @@ pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-    RecoveryWords, RelayState, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
+    Recovered, RecoveryWords, RelayState, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt, Status,
+    SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

@@ -59,6 +59,28 @@ pub struct ReceivedBlob {
     pub snapshot: bool,
 }
 
+/// What a recovery kit brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The group.
+    pub group: GroupId,
+    /// This device in it.
+    pub device: DeviceId,
+    /// The snapshots that are in the log again, for consumers to read. What was pushed after them is lost.
+    pub snapshots: Vec<RestoredSnapshot>,
+    /// How many more the relay showed that no device of the group vouches for, or that cannot be read.
+    pub left_out: usize,
+}
+
+/// A snapshot that came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredSnapshot {
+    /// Its channel.
+    pub channel: String,
+    /// When it was left, in milliseconds since the Unix epoch, by the clock of the device that left it.
+    pub at: u64,
+}
+
 /// What became of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotReceipt {
@@ -246,6 +268,13 @@ pub enum ClientEvent {
         /// When it was connected before, in milliseconds since the Unix epoch.
         since: u64,
     },
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    LeftForKit {
+        /// The channel.
+        channel: String,
+        /// Why it will not: [`Code::Quota`], say.
+        refused: Option<Code>,
+    },
     /// All history that this device asked for has come: what was there before it joined, or what it missed in a long absence.
     Synced,
     /// History is coming: so many envelopes of so many, as far as their numbers tell. What of them is no app's takes no time,
@@ -384,6 +413,8 @@ pub struct Status {
     pub withheld: u64,
     /// Whether the group has a recovery kit.
     pub recovery_kit: bool,
+    /// Whether this device leaves its snapshots for that ([`crate::SyncConfig::kit_snapshots`]).
+    pub kit_snapshots: bool,
     /// Whether this device can vouch for the group towards whoever comes with the kit: it was told what members hold of it.
     pub vouches: bool,
     /// The newest changes of what the group agreed on, oldest first.

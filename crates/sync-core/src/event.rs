@@ -218,6 +218,13 @@ pub enum Event {
         /// Who; this device too.
         by: DeviceId,
     },
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    LeftForKit {
+        /// The channel.
+        channel: String,
+        /// Why it will not: [`Code::Quota`], say.
+        refused: Option<Code>,
+    },
     /// This device was away for so long that the relay kept nothing for it but changes of the group, or may not have. It
     /// fetches what it missed from the others; [`Event::Synced`] says when that is through.
     Lapsed {

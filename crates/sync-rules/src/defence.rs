@@ -101,6 +101,12 @@ pub enum Defence {
     RecoveryState,
     /// What a member is told of the recovery kit, the kit's own key has signed.
     RecoveryShare,
+    /// What was left for the recovery kit counts where a member vouched for it, in its place.
+    RecoverySnapshot,
+    /// What a group may leave for its recovery kit is bounded.
+    KitQuota,
+    /// What a relay shows as left for a kit has an end.
+    SnapshotCount,
     /// A device takes no new key again and again on somebody's bare word.
     ReplaceKeyRest,
     /// Whoever has seen a removal is led to no state of the group in which it has not happened.
@@ -209,6 +215,9 @@ impl Defence {
         Self::RecoveryAttach,
         Self::RecoveryState,
         Self::RecoveryShare,
+        Self::RecoverySnapshot,
+        Self::KitQuota,
+        Self::SnapshotCount,
         Self::ReplaceKeyRest,
         Self::SeenRemovals,
         Self::OwnRecords,

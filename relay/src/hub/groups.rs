@@ -214,6 +214,7 @@ mod tests {
             index: vec![],
             kits: vec![],
             vouches: vec![],
+            snapshots: vec![],
         })))
     }
 

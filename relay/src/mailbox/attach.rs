@@ -93,6 +93,7 @@ impl GroupState {
             index: Vec::new(),
             kits: Vec::new(),
             vouches: Vec::new(),
+            snapshots: Vec::new(),
         });
         let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
         writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));

@@ -116,6 +116,7 @@ impl GroupState {
             decision.notices.push(Notice::Removed { device });
         }
         decision.notices.extend(added.into_iter().map(|device| Notice::WelcomeReady { device }));
+        self.drop_snapshots(&mut decision.writes);
         self.collect(0, &mut decision.writes);
         self.put_counters(&mut decision.writes);
     }

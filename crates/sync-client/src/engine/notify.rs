@@ -73,6 +73,7 @@ impl Engine {
             Event::Removed { by, lost, recovered } => ClientEvent::Removed { by: self.named(by), lost, recovered },
             Event::DeviceRecovered { device } => ClientEvent::DeviceRecovered { device: self.named(device) },
             Event::SettingsChanged { setting, by } => ClientEvent::SettingsChanged { setting, by: self.named(by) },
+            Event::LeftForKit { channel, refused } => ClientEvent::LeftForKit { channel, refused },
             Event::Lapsed { since } => ClientEvent::Lapsed { since },
             Event::Synced => ClientEvent::Synced,
             Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
@@ -211,6 +212,7 @@ impl Engine {
             withheld: status.as_ref().map_or(0, |s| s.withheld),
             away_days: status.as_ref().and_then(|s| s.away).map(|away| (away.until - away.since) / DAY_MS),
             recovery_kit: device.is_some_and(Device::has_recovery_kit),
+            kit_snapshots: self.kit_snapshots,
             vouches: device.is_some_and(Device::can_vouch),
             setting_changes: device
                 .map(Device::setting_changes)

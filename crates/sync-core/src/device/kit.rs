@@ -143,6 +143,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let own = self.agreed.next.take_if(|next| Some(next.key) == key);
         self.agreed.share_due = own.is_some();
         self.agreed.share = own.map(|next| next.share.clone());
+        self.look_for_kit();
     }
 
     /// A commit that changed them is undone. The share of the kit before comes from those who have it.
@@ -164,6 +165,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.agreed.share.is_none() && self.is_share(&share, &key) {
             self.agreed.share = Some(share);
             self.dirty.insert(Key::Agreed);
+            self.look_for_kit();
         }
     }
 

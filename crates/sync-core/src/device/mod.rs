@@ -18,6 +18,7 @@ mod early;
 mod history;
 mod joining;
 mod kit;
+mod kit_snapshots;
 mod lines;
 mod members;
 mod mirror;
@@ -164,6 +165,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     before: Option<Before>,
     replacement: Option<Replacement>,
     agreed: kit::Agreed,
+    /// Whether this device leaves its snapshots for the recovery kit.
+    leaves_snapshots: bool,
     wants: Wants,
     listening: Listening,
     jobs: BTreeMap<(DeviceId, u64), Job>,
@@ -316,6 +319,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             before: None,
             replacement: None,
             agreed: kit::Agreed::default(),
+            leaves_snapshots: false,
             wants: Wants::default(),
             listening: Listening::default(),
             jobs: BTreeMap::new(),

@@ -9,8 +9,8 @@ use sync_types::body::{Baseline, Blob, KitShare, Repair};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
-    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature,
-    SlotSide, ToRelay, Vouch, WelcomeFor,
+    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey,
+    SealedSnapshot, Signature, SlotSide, SnapshotSlot, ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -210,6 +210,9 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
         ToRelay::Attach(attach),
         ToRelay::Push(vec![Opaque::default(); 5_000]),
         ToRelay::Kit(KitUpload::Vouch(Vouch { epoch: 1, mac: Mac([8; 32]) })),
+        ToRelay::Kit(KitUpload::Snapshot(sealed_snapshot())),
+        ToRelay::KitSnapshot(None),
+        ToRelay::KitSnapshot(Some(SnapshotSlot([3; 16]))),
         ToRelay::Recover(Recover { version: VERSION, key: [9; 32], skip: 0, proof: SIGNATURE }),
         ToRelay::Recovery(Box::new(Recovery { join: commit(), removal: commit() })),
     ]
@@ -251,9 +254,13 @@ fn from_relay(envelope: &[u8], head: &Head) -> Vec<FromRelay> {
         FromRelay::Presence(Opaque(envelope.to_vec())),
         refused(About::Push),
         refused(About::Commit),
+        refused(About::Kit),
         FromRelay::CaughtUp(9),
         FromRelay::GroupInfo(Opaque(vec![1])),
         FromRelay::GoingAway(1500),
+        FromRelay::KitSnapshot(None),
+        FromRelay::KitSnapshot(Some(sealed_snapshot())),
+        FromRelay::KitKept(Mac([8; 32])),
         FromRelay::Recoverable(Recoverable {
             group_info: Opaque(vec![1]),
             macs: vec![Mac([8; 32])],
@@ -321,6 +328,10 @@ fn recovery_words() -> Vec<Vec<u8>> {
     let words = RecoveryKit::from_entropy(&[7; 32]).words().to_string();
     let numbered: String = words.split(' ').zip(1..).map(|(word, at)| format!("{at}. {}\n", &word[..3])).collect();
     vec![words.to_uppercase().into_bytes(), words.into_bytes(), numbered.into_bytes()]
+}
+
+fn sealed_snapshot() -> SealedSnapshot {
+    SealedSnapshot { key: [9; 32], slot: SnapshotSlot([3; 16]), sealed: Opaque(vec![4; 300]), mac: Mac([8; 32]) }
 }
 
 fn share() -> KitShare {

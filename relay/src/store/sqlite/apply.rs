@@ -140,6 +140,16 @@ impl Transaction<'_> {
                 let text = "DELETE FROM vouches WHERE grp = ? AND device = ?";
                 self.script.statement(text).bind(of(group)).bind(&device.0[..]);
             }
+            Step::PutSnapshot(group, row, snapshot) => {
+                let text = "INSERT OR REPLACE INTO kit_snapshots VALUES (?, ?, ?, ?, ?, ?, ?)";
+                let to = self.script.statement(text).bind(of(group)).bind(&row.slot.0[..]).bind(&row.key[..]);
+                to.bind(&row.device.0[..]).bind(i64::from(row.size));
+                to.bind(&snapshot.mac.0[..]).bind(&snapshot.sealed[..]);
+            }
+            Step::DeleteSnapshot(group, slot) => {
+                let text = "DELETE FROM kit_snapshots WHERE grp = ? AND slot = ?";
+                self.script.statement(text).bind(of(group)).bind(&slot.0[..]);
+            }
             Step::DeleteCommit(group, cursor) => {
                 let text = "DELETE FROM entries WHERE grp = ? AND cursor = ? AND kind <> 1";
                 self.script.statement(text).bind(of(group)).bind(number(*cursor));

@@ -3,13 +3,13 @@
 
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sync_types::frame::{EntryKind, Head, Mac, Signature};
+use sync_types::frame::{EntryKind, Head, Mac, Signature, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
 use super::error;
 use crate::store::{
-    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, Removal, StatementRow,
-    StoreError, VouchRow, WelcomeRow, tail,
+    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, Removal, SnapshotRow,
+    StatementRow, StoreError, VouchRow, WelcomeRow, tail,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -32,7 +32,7 @@ fn blob(row: &SqliteRow, column: usize) -> Read<&[u8]> {
     row.try_get(column).map_err(|e| error(&e))
 }
 
-fn fixed<const N: usize>(row: &SqliteRow, column: usize) -> Read<[u8; N]> {
+pub(super) fn fixed<const N: usize>(row: &SqliteRow, column: usize) -> Read<[u8; N]> {
     blob(row, column)?.try_into().map_err(|_| corrupt("id, hash, key or signature"))
 }
 
@@ -78,6 +78,7 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
     let index = "SELECT cursor, kind, sender, size FROM entries WHERE grp = ? ORDER BY cursor";
     let kits = "SELECT key, from_cursor, until_cursor FROM kits WHERE grp = ? ORDER BY key";
     let vouches = "SELECT device, epoch, mac FROM vouches WHERE grp = ? ORDER BY device";
+    let snapshots = "SELECT slot, key, device, size FROM kit_snapshots WHERE grp = ? ORDER BY slot";
     let mut rows = GroupRows {
         group: group_row(&row, group)?,
         counters,
@@ -102,6 +103,16 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
             .map(|row| {
                 let (device, mac) = (DeviceId(fixed(row, 0)?), Mac(fixed(row, 2)?));
                 Ok(VouchRow { device, epoch: unsigned(row, 1)?, mac })
+            })
+            .collect::<Read<_>>()?,
+        snapshots: all(from, snapshots, number)
+            .await?
+            .iter()
+            .map(|row| {
+                let (slot, device) = (SnapshotSlot(fixed(row, 0)?), DeviceId(fixed(row, 2)?));
+                let size = u32::try_from(unsigned(row, 3)?);
+                let size = size.map_err(|_| StoreError::Corrupt("a snapshot's size".into()))?;
+                Ok(SnapshotRow { slot, key: fixed(row, 1)?, device, size })
             })
             .collect::<Read<_>>()?,
     };
