@@ -26,6 +26,7 @@ from parts import (
     Noise,
     Party,
     Reader,
+    agree,
     bare,
     each,
     handshake,
@@ -471,23 +472,50 @@ def backup():
         reader.end()
 
 
+CLASSICAL = {False: b"KEM\x00\x20", True: b"KEM\x00\x10"}
+
+
+def extract(salt, suite, label, material):
+    """LabeledExtract of RFC 9180, section 4."""
+    return hmac.new(salt or bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
+
+
+def expand(prk, suite, label, info, length):
+    """LabeledExpand of the same."""
+    return hkdf_expand(prk, length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info, length)
+
+
 def kem_derive(ikm, is_fips):
-    """RFC 9180, section 4 and 7.1.3, and the tables of protocol.md, section 5: the public key."""
-    def extract(suite, label, material):
-        return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
+    """RFC 9180, section 4 and 7.1.3, and the tables of protocol.md, section 5: a seed of ML-KEM and a classical key."""
+    seed = hashlib.shake_128(extract(b"", b"KEM\x00\x0f", b"dkp_prk", ikm)).digest(96)
+    # P-256: the first candidate that is below the order; here that is always the first.
+    label, info = (b"candidate", b"\0") if is_fips else (b"sk", b"")
+    scalar = expand(seed[64:], CLASSICAL[is_fips], label, info, 32)
+    return seed[:64], p256(scalar) if is_fips else X25519PrivateKey.from_private_bytes(scalar)
 
-    prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
-    seed = hashlib.shake_128(prk).digest(96)
 
-    def expand(suite, label):
-        return hkdf_expand(seed[64:], (32).to_bytes(2, "big") + b"HPKE-v1" + suite + label, 32)
+def kem_public(seed, classical):
+    return mlkem768.public_key(seed) + bare(classical)
 
-    if is_fips:
-        # The first candidate that is below the order: here that is always the first.
-        classical = p256(expand(b"KEM\x00\x10", b"candidate\x00"))
-    else:
-        classical = X25519PrivateKey.from_private_bytes(expand(b"KEM\x00\x20", b"sk"))
-    return mlkem768.public_key(seed[:64]) + bare(classical)
+
+def hpke_open(keys, is_fips, info, aad, sealed):
+    """Mode base of RFC 9180, with the KEM of protocol.md, section 5."""
+    (seed, classical), reader = keys, Reader(sealed)
+    encapsulated, ciphertext = reader.vector(), reader.vector()
+    reader.end()
+    ephemeral, own = encapsulated[1088:], bare(classical)
+    # DHKEM, section 4.1.
+    suite = CLASSICAL[is_fips]
+    prk = extract(b"", suite, b"eae_prk", agree(classical, ephemeral))
+    ss_x = expand(prk, suite, b"shared_secret", ephemeral + own, 32)
+    ss_m = mlkem768.decapsulate(encapsulated[:1088], seed)
+    shared = hashlib.sha3_256(bytes.fromhex("5c2e2f0a2f5e5c") + ss_m + ss_x + ephemeral + own).digest()
+    # The key schedule, section 5.1.
+    suite, length = b"HPKE\x00\x0f\x00\x01\x00" + bytes([1 + is_fips]), 32 if is_fips else 16
+    context = b"\0" + extract(b"", suite, b"psk_id_hash", b"") + extract(b"", suite, b"info_hash", info)
+    secret = extract(shared, suite, b"secret", b"")
+    key, base = expand(secret, suite, b"key", context, length), expand(secret, suite, b"base_nonce", context, 12)
+    return AESGCM(key).decrypt(base, ciphertext, aad)
 
 
 @check
@@ -507,7 +535,7 @@ def recovery_kits():
         assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
         for held, is_fips in ((kit, False), (kit["fips"], True)):
             seal_key = bytes.fromhex(held["seal_key"])
-            assert seal_key == kem_derive(ikm, is_fips)
+            assert seal_key == kem_public(*kem_derive(ikm, is_fips))
             share = Reader(bytes.fromhex(held["share"]))
             assert (share.take(32), share.vector()) == (mac_key, seal_key)
             assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
@@ -526,6 +554,36 @@ def recovery_kits():
     assert (vouch.number(1), vouch.number(1), vouch.number(8)) == (16, 1, 6)
     content = bytes.fromhex(data["vouch"]["content"])
     assert hmac.new(mac_key, under_label("recovery state", content), hashlib.sha256).digest() == vouch.rest()
+
+
+@check
+def snapshots_for_a_kit():
+    data = load("kit-snapshot")
+    group, entropy = bytes.fromhex(data["group"]), bytes.fromhex(data["entropy"])
+    seed, mac_key, ikm = (
+        hkdf_expand(entropy, (PREFIX + label).encode(), 32)
+        for label in ("recovery signing", "recovery mac", "recovery sealing")
+    )
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    plain = bytes.fromhex(data["plain"])
+    reader = Reader(plain)
+    device, maker, at, blob = reader.take(16), reader.take(16), reader.number(8), reader.take(16)
+    channel, covers, text = reader.vector(), each(reader.vector(), span), reader.vector()
+    reader.end()
+    assert (channel, at, text.decode()) == (b"notes", 1790000000000, "all of it: ü") and len({device, maker, blob}) == 3
+    assert covers == [(maker, 1, 300)]
+
+    def mac(label, content):
+        return hmac.new(mac_key, vector((PREFIX + label).encode()) + content, hashlib.sha256).digest()
+
+    for suite, is_fips in (("XWing", False), ("Fips", True)):
+        frame = Reader(bytes.fromhex(data[suite]["frame"])[4:])
+        assert (frame.number(1), frame.number(1), frame.take(32)) == (16, 2, public)
+        slot, sealed, said = frame.take(16), frame.vector(), frame.rest()
+        assert slot == mac("recovery slot", group + device + vector(channel))[:16]
+        assert said == mac("recovery snapshot mac", group + public + slot + vector(sealed))
+        info = vector((PREFIX + "recovery snapshot").encode()) + group + public
+        assert unpad(hpke_open(kem_derive(ikm, is_fips), is_fips, info, slot, sealed)) == plain
 
 
 def main():

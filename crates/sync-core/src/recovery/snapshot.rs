@@ -36,6 +36,17 @@ pub struct KitSnapshot {
     pub data: Opaque,
 }
 
+impl KitSnapshot {
+    /// Whether everything in it is within its limits.
+    pub fn is_bounded(&self) -> bool {
+        self.covers.len() <= limits::COVERS
+            && self.covers.iter().all(|span| span.from >= 1 && span.from <= span.to && span.to < limits::NUMBER)
+            && (1..=limits::BLOB_BYTES).contains(&self.data.len())
+            && self.channel.len() <= limits::CHANNEL_BYTES
+            && std::str::from_utf8(&self.channel).is_ok()
+    }
+}
+
 impl Drop for KitSnapshot {
     fn drop(&mut self) {
         self.data.0.zeroize();
@@ -131,13 +142,9 @@ impl RecoveryKit {
         let opened = suite.hpke_open(&ciphertext, &secret, &public, &info(group, &key), Some(&sealed.slot.0));
         let padded = opened.map_err(|_| unreadable)?;
         let snapshot: KitSnapshot = unpad(&padded).and_then(decode).map_err(|_| unreadable)?;
-        let sound = snapshot.covers.len() <= limits::COVERS
-            && snapshot.covers.iter().all(|span| span.from >= 1 && span.from <= span.to && span.to < limits::NUMBER)
-            && (1..=limits::BLOB_BYTES).contains(&snapshot.data.len())
-            && snapshot.channel.len() <= limits::CHANNEL_BYTES
-            && std::str::from_utf8(&snapshot.channel).is_ok();
         let placed = slot(&mac_key, group, &snapshot.device, &snapshot.channel) == sealed.slot;
-        if sound && (placed || !stands(Defence::RecoverySnapshot)) { Ok(snapshot) } else { Err(unreadable) }
+        let good = snapshot.is_bounded() && (placed || !stands(Defence::RecoverySnapshot));
+        if good { Ok(snapshot) } else { Err(unreadable) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sync_core::recovery::RecoveryKit;
+use sync_core::recovery::{KitSnapshot, RecoveryKit};
 use sync_core::vault::backup::{self, Record};
 use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey};
 use sync_types::body::{Baseline, Blob, KitShare, Repair};
@@ -53,6 +53,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ("link", links()),
         ("short_code", short_codes()),
         ("recovery_words", recovery_words()),
+        ("kit_snapshot", kit_snapshots()),
         (
             "relay_config",
             [
@@ -84,6 +85,21 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ),
         ("relay_session", vec![to_relay(&envelope).iter().flat_map(|frame| step(0, &encode(frame))).collect()]),
     ])
+}
+
+fn kit_snapshots() -> Vec<Vec<u8>> {
+    let snapshot = KitSnapshot {
+        device: DEVICE,
+        maker: DeviceId([6; 16]),
+        at: 1,
+        id: BlobId([1; 16]),
+        channel: Opaque(b"notes".to_vec()),
+        covers: vec![span()],
+        data: Opaque(b"all of it".to_vec()),
+    };
+    // Above the limits of what it stands for.
+    let reversed = KitSnapshot { covers: vec![Span { from: 5, to: 1, ..span() }], ..snapshot.clone() };
+    vec![encode(&snapshot), encode(&reversed)]
 }
 
 fn locked_keys() -> Vec<Vec<u8>> {
