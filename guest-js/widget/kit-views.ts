@@ -250,6 +250,8 @@ function recover(before: readonly string[], relay: string, ways: Ways): View {
       calm(field, problem);
       if (/[^\p{L}]/u.test(field.value.trim())) return spread(at, field.value);
       if (/\s$/u.test(field.value)) {
+        // A list of words stays on the screen until there is nothing in it.
+        choices.replaceChildren();
         if (finish(at)) fields[at + 1]?.focus();
         return;
       }
@@ -263,15 +265,18 @@ function recover(before: readonly string[], relay: string, ways: Ways): View {
     });
     field.addEventListener("blur", () => void finish(at));
     field.addEventListener("keydown", (event) => {
-      // Enter goes on as a person does on paper, and sends at the end.
-      if (event.key !== "Enter" || event.isComposing || at === WORDS - 1) return;
+      // Enter goes on as a person does on paper, and sends at the end. Left to the webview it may do no more than close its list.
+      if (event.key !== "Enter" || event.isComposing) return;
       event.preventDefault();
+      if (at === WORDS - 1) return submit();
+      choices.replaceChildren();
       if (finish(at)) fields[at + 1]?.focus();
     });
   }
   const address = h("input", { id: "relay", type: "text", class: "mono", "data-testid": "relay", autocomplete: "off", spellcheck: "false" });
   address.value = relay;
   const submit = (): void => {
+    choices.replaceChildren();
     for (const [at, field] of fields.entries()) {
       if (field.value.trim() === "") return complain(field, problem, `Word ${at + 1} is missing.`, ways.say);
       if (!finish(at)) return complain(field, problem, `Word ${at + 1} is not a word that recovery kits are made of.`, ways.say);

@@ -88,7 +88,10 @@ export class KsyncKit extends Base {
   }
 
   #go(step: Step): void {
-    const inside = this.shadowRoot?.activeElement !== null || this.#step.at !== step.at;
+    const at = this.shadowRoot?.activeElement;
+    const inside = at !== null || this.#step.at !== step.at;
+    // A webview leaves a field's list of words on the screen where the field goes with the keyboard in it.
+    if (at instanceof HTMLElement) at.blur();
     const first = this.#card.childElementCount === 0;
     this.#round += this.#step.at === step.at ? 0 : 1;
     this.#step = step;

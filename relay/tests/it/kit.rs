@@ -54,6 +54,7 @@ fn only_members_leave_snapshots_and_only_for_the_kit_that_the_group_has() {
     world.refused("there is no kit", Code::KitReplaced, |w| w.keep(&a, &one));
 
     let commit = kit(&mut world, &a, Some(KIT), &[]);
+    world.attached.insert(b.id);
     world.commit(&a, &commit).unwrap();
     world.refused("the kit may be undone", Code::Provisional, |w| w.keep(&a, &one));
     world.ack_all(&b);

@@ -394,10 +394,10 @@ impl Engine {
         match event {
             Event::Online => self.trouble = None,
             // Once for each connection.
-            Event::Disconnect { relay, code, retry_after_ms } => {
-                if self.wires.get(relay).is_some_and(|wire| wire.link.is_some()) {
-                    self.lost(*relay, ended(*code, *retry_after_ms));
-                }
+            Event::Disconnect { relay, code, retry_after_ms }
+                if self.wires.get(relay).is_some_and(|wire| wire.link.is_some()) =>
+            {
+                self.lost(*relay, ended(*code, *retry_after_ms));
             }
             // Final, so that no connection is wanted any more.
             Event::Removed { .. } => self.reconnect_now(),

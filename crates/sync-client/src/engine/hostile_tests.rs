@@ -165,7 +165,7 @@ async fn the_end_of_a_connection_is_told_once_and_with_the_reason_that_the_relay
     let connected = async {
         loop {
             match events.next().await.unwrap() {
-                ClientEvent::Connected { .. } => break,
+                ClientEvent::Connected => break,
                 ClientEvent::Disconnected { code, .. } => told.push(code),
                 _ => {}
             }
