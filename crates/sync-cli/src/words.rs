@@ -330,6 +330,7 @@ mod tests {
             withheld: 0,
             recovery_kit: false,
             kit_snapshots: false,
+            kit_snapshot_refused: None,
             vouches: false,
             setting_changes: vec![],
             trouble: None,

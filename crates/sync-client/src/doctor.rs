@@ -93,6 +93,11 @@ pub(crate) fn findings(
         let next_step = "Bring another device online. If this stays, make a new recovery kit.";
         list.push(Finding { next_step: next_step.into(), ..fine("the recovery kit is incomplete here", detail) });
     }
+    if let Some(code) = status.kit_snapshot_refused {
+        let detail = "the relay did not take a snapshot that this device left for the recovery kit: whoever comes with the kit finds an \
+                      older one, or none";
+        list.push(found(code, "a snapshot is not with the recovery kit", detail));
+    }
     for change in status.setting_changes.iter().rev().filter(|c| now.saturating_sub(c.at) < CHANGES_DAYS * DAY_MS) {
         if Some(change.by.id) == status.device {
             continue;
@@ -282,6 +287,7 @@ mod tests {
             withheld: 2,
             recovery_kit: true,
             kit_snapshots: true,
+            kit_snapshot_refused: None,
             vouches: false,
             setting_changes: vec![],
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
@@ -311,6 +317,10 @@ mod tests {
         for words in ["3 changes are on this device", "2 changes are at the relay", "before this device joined"] {
             assert!(all.contains(words), "{words}: {all}");
         }
+        let list = with(&Status { kit_snapshot_refused: Some(Code::Quota), ..status() }, &[]);
+        assert!(
+            list.iter().any(|f| f.code == Some(Code::Quota) && f.title == "a snapshot is not with the recovery kit")
+        );
         let one: String = with(&Status { outbox: 1, ..status() }, &[]).into_iter().map(|f| f.detail).collect();
         assert!(one.contains("1 change is on this device"), "{one}");
         let last = list.last().unwrap();

@@ -415,6 +415,8 @@ pub struct Status {
     pub recovery_kit: bool,
     /// Whether this device leaves its snapshots for that ([`crate::SyncConfig::kit_snapshots`]).
     pub kit_snapshots: bool,
+    /// Why the relay did not take the last of them.
+    pub kit_snapshot_refused: Option<Code>,
     /// Whether this device can vouch for the group towards whoever comes with the kit: it was told what members hold of it.
     pub vouches: bool,
     /// The newest changes of what the group agreed on, oldest first.

@@ -213,6 +213,7 @@ impl Engine {
             away_days: status.as_ref().and_then(|s| s.away).map(|away| (away.until - away.since) / DAY_MS),
             recovery_kit: device.is_some_and(Device::has_recovery_kit),
             kit_snapshots: self.kit_snapshots,
+            kit_snapshot_refused: device.and_then(Device::kit_snapshot_refused),
             vouches: device.is_some_and(Device::can_vouch),
             setting_changes: device
                 .map(Device::setting_changes)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sync_client::{ClientEvent, Code, ReceiptState, RecoveryWords, Setting, StartAt, SyncClient};
+use sync_types::limits;
 
 use crate::support::*;
 
@@ -354,4 +355,25 @@ async fn a_relay_that_has_lost_them_gets_the_snapshots_again() {
     }
     let c = recover(&world, "c", &kit).await.unwrap();
     assert_eq!(found(&c).await, [("notes".to_owned(), "all of the notes".to_owned(), true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_the_relay_does_not_take_is_told_and_the_doctor_finds_it() {
+    let world = World::memory().await;
+    let a = leaving(&world, "a").await;
+    a.make_recovery_kit().await.unwrap();
+    for n in 0..limits::KIT_SNAPSHOTS {
+        let all = push(&a, &format!("{n}"), "something").await;
+        snapshot(&a, &format!("{n}"), all, "all of it").await;
+    }
+    let titles = async || a.doctor().await.unwrap().into_iter().map(|f| (f.code, f.title)).collect::<Vec<_>>();
+    let finding = (Some(Code::Quota), "a snapshot is not with the recovery kit".to_owned());
+    assert!(!titles().await.contains(&finding));
+
+    let one_more = push(&a, "one more", "something").await;
+    let mut events = a.events();
+    a.snapshot("one more", b"all of it".to_vec(), one_more).await.unwrap();
+    assert_eq!(event("the relay's word", &mut events, left).await, ("one more".to_owned(), Some(Code::Quota)));
+    assert!(titles().await.contains(&finding));
+    assert_eq!(a.status().await.unwrap().kit_snapshot_refused, Some(Code::Quota));
 }

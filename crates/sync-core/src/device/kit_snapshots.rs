@@ -19,6 +19,8 @@ pub(super) struct LeavingForKit {
     sent: Option<Sent>,
     /// Nothing is sent until then, in milliseconds.
     pub(super) after: u64,
+    /// Why the last one was not taken.
+    refused: Option<Code>,
 }
 
 struct Sent {
@@ -42,6 +44,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.leaves_snapshots
     }
 
+    /// Why the relay did not take the last snapshot that was left, until it takes one, another is to be left, or the connection is
+    /// another.
+    pub fn kit_snapshot_refused(&self) -> Option<Code> {
+        self.session.as_ref().and_then(|session| session.leaving_for_kit.refused)
+    }
+
     /// The app has made a snapshot, which is in the log.
     pub fn handle_snapshot(&mut self) {
         self.look_for_kit();
@@ -50,7 +58,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// There may be something to leave.
     pub(super) fn look_for_kit(&mut self) {
         if let Some(session) = &mut self.session {
-            session.leaving_for_kit.done = false;
+            (session.leaving_for_kit.done, session.leaving_for_kit.refused) = (false, None);
         }
     }
 
@@ -86,13 +94,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         };
         let sealed = seal_snapshot(&self.crypto, self.suite(), &self.group, &kit, &share, &snapshot);
         let leaving = &mut self.session_mut().leaving_for_kit;
+        leaving.refused = None;
         match sealed {
             Ok(sealed) => {
                 leaving.sent = Some(Sent { id, channel, kit, mac: sealed.mac });
                 self.sends.push(ToRelay::Kit(KitUpload::Snapshot(sealed)));
             }
             Err(_) => {
-                leaving.done = true;
+                (leaving.done, leaving.refused) = (true, Some(Code::Suite));
                 self.events.push(Event::LeftForKit { channel, refused: Some(Code::Suite) });
             }
         }
@@ -111,7 +120,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         match retry {
             // Once a connection, and when there is another snapshot or kit.
             0 => {
-                leaving.done = true;
+                (leaving.done, leaving.refused) = (true, Some(code));
                 self.events.push(Event::LeftForKit { channel: sent.channel, refused: Some(code) });
             }
             _ => leaving.after = now + retry,
