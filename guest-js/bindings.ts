@@ -37,6 +37,8 @@ export const commands = {
 	setRelays: (relays: string[]) => __TAURI_INVOKE<null>("plugin:0ksync|set_relays", { relays }),
 	/**  Takes the first relay off the list, because a person says that it will not come back. */
 	giveUpFirstRelay: () => __TAURI_INVOKE<null>("plugin:0ksync|give_up_first_relay"),
+	/**  Moves the group to another suite, 1 or 2. The event `settings` tells when it is done. */
+	moveToSuite: (suite: number) => __TAURI_INVOKE<null>("plugin:0ksync|move_to_suite", { suite }),
 	/**  Leaves the group, and deletes its keys and blobs here. */
 	leave: () => __TAURI_INVOKE<null>("plugin:0ksync|leave"),
 	/**  Deletes this device. The others still list it until one of them removes it. */
@@ -184,6 +186,14 @@ export type Member = {
 	lastSeen: string | null,
 };
 
+/**  A move of the group to another suite, on its way. */
+export type Moving = {
+	/**  Where to: 1 or 2. */
+	to: number,
+	/**  The devices that have not answered yet. Each is waited for until it comes online, or is removed. */
+	waitsFor: Device[],
+};
+
 /**  What happens in a pairing. Goes to the window that began it, and to no other. */
 export type PairingStep = 
 /**  Show this link, as the QR or as text, and the short code beside it. */
@@ -329,7 +339,7 @@ export type SyncAlert = {
 	number: string,
 	/**
 	 *  `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`, `recovered`, `kit_changed`, `relays_changed`,
-	 *  `history_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
+	 *  `history_changed`, `suite_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
 	 *  `history_lost`. More may follow.
 	 */
 	kind: string,
@@ -421,7 +431,7 @@ lost: boolean;
 recovered: boolean } | 
 /**  Somebody changed what the group agreed on. */
 { type: "settings"; 
-/**  What: `recovery_kit`, `relays` or `history`. */
+/**  What: `recovery_kit`, `relays`, `history` or `suite`. */
 setting: string; 
 /**  By whom; this device too. */
 by: Device } | 
@@ -570,6 +580,10 @@ export type SyncStatus = {
 	devices: Member[],
 	/**  The version of membership and keys, as a decimal number. */
 	epoch: string,
+	/**  What the group's cryptography is made of, 1 or 2; null without a group. */
+	suite: number | null,
+	/**  The move to another suite that this device was asked for and that is not done; else null. */
+	moving: Moving | null,
 	/**  Whether history is still on its way. */
 	wantsHistory: boolean,
 	/**  For how many days this device was away, as long as it fetches what it missed from the others; else null. */

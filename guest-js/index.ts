@@ -23,6 +23,7 @@ export type {
   RecoveredGroup,
   RestoredSnapshot,
   Member,
+  Moving,
   RecoveryKit,
   SnapshotInfo,
   StartAt,

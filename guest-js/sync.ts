@@ -216,6 +216,19 @@ export class Sync {
   }
 
   /**
+   * Moves the group to another suite. Each device has to come online once for that: `status().moving` says who has not.
+   * Durable when it resolves; the event `settings` tells on every device when it is done, and who did it. The group's recovery
+   * kit, if it has one, ends with the suite that it was made for: make a new one then. Needs the permission `0ksync:admin`.
+   *
+   * @param suite 1 is ML-KEM-768 with X25519, and XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM. The one that
+   * the group has changes nothing, and takes back a move that waits.
+   * @throws SyncError `SUITE` if this build takes part in no groups of that suite; `NOT_IN_GROUP`, `NOT_PERMITTED`.
+   */
+  async moveToSuite(suite: 1 | 2): Promise<void> {
+    await call("moveToSuite", suite);
+  }
+
+  /**
    * Leaves the group, and deletes its keys and blobs here.
    *
    * @throws SyncError `RELAY_UNREACHABLE` if the others cannot be told: then nothing was deleted. `NOT_IN_GROUP`.

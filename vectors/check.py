@@ -137,6 +137,10 @@ def control_messages():
     assert control.number(1) == 7 and each(control.vector(), head) == heads
     assert control.number(1) == 8
     assert control.number(1) == 11 and each(control.vector(), head) == heads
+    assert [control.number(size) for size in (1, 8, 1, 8)] == [12, 6, 2, 7]
+    assert each(control.vector(), lambda r: r.take(16)) == [b"\x03" * 16]
+    assert (control.number(1), control.take(16), control.number(8)) == (13, b"\x01" * 16, 6)
+    assert control.vector() == b"a key package"
     control.end()
 
 
@@ -204,6 +208,13 @@ def statements():
     reject = bytes.fromhex(data["reject"])
     assert signed(public, "reject", group + reject[:-64], reject[-64:])
     assert reject[16:24] == (5).to_bytes(8, "big") and reject[24:56] == b"\xbb" * 32
+    moved = bytes.fromhex(data["move"])
+    assert signed(public, "move", group + moved[:-64], moved[-64:])
+    reader = Reader(moved[:-64])
+    assert reader.number(2) == 0xF0C8
+    assert [reader.vector() for _ in range(3)] == [b"a commit", b"a GroupInfo", b"a Welcome"]
+    reader.end()
+    assert bytes.fromhex(data["successor"]) == group + (6).to_bytes(8, "big") + b"\x99" * 16
     exporter, proof = bytes.fromhex(data["attach"]["exporter"]), bytes.fromhex(data["attach"]["proof"])
     assert signed(public, "attach", group + labelled("device id", public)[:16] + exporter, proof)
     replace = data["replace_key"]

@@ -17,6 +17,8 @@ const synced: SyncStatus = {
   unacknowledged: 0,
   devices: [desk, laptop, phone],
   epoch: "4",
+  suite: 1,
+  moving: null,
   wantsHistory: false,
   awayDays: null,
   behind: 0,

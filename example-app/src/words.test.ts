@@ -20,6 +20,8 @@ const synced: SyncStatus = {
   unacknowledged: 0,
   devices: [here, laptop],
   epoch: "2",
+  suite: 1,
+  moving: null,
   wantsHistory: false,
   awayDays: null,
   behind: 0,

@@ -179,6 +179,8 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     unacknowledged: 0,
     devices: [],
     epoch: "1",
+    suite: 1,
+    moving: null,
     wantsHistory: false,
     awayDays: null,
     behind: 0,

@@ -184,6 +184,7 @@ impl Builder {
                 group::remove_device,
                 group::set_relays,
                 group::give_up_first_relay,
+                group::move_to_suite,
                 group::leave,
                 group::reset,
                 pairing::invite,

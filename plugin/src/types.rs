@@ -133,6 +133,10 @@ pub(crate) struct SyncStatus {
     pub(crate) devices: Vec<Member>,
     /// The version of membership and keys, as a decimal number.
     pub(crate) epoch: String,
+    /// What the group's cryptography is made of, 1 or 2; null without a group.
+    pub(crate) suite: Option<u8>,
+    /// The move to another suite that this device was asked for and that is not done; else null.
+    pub(crate) moving: Option<Moving>,
     /// Whether history is still on its way.
     pub(crate) wants_history: bool,
     /// For how many days this device was away, as long as it fetches what it missed from the others; else null.
@@ -151,6 +155,17 @@ pub(crate) struct SyncStatus {
     pub(crate) joining: bool,
     /// Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`.
     pub(crate) vault: String,
+}
+
+/// A move of the group to another suite, on its way.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Moving {
+    /// Where to: 1 or 2.
+    pub(crate) to: u8,
+    /// The devices that have not answered yet. Each is waited for until it comes online, or is removed.
+    pub(crate) waits_for: Vec<Device>,
 }
 
 /// Why it is not syncing.
@@ -182,6 +197,11 @@ impl From<Status> for SyncStatus {
             unacknowledged: count(status.unacknowledged),
             devices: status.devices.into_iter().map(Into::into).collect(),
             epoch: status.epoch.to_string(),
+            suite: status.suite.map(|suite| suite as u8),
+            moving: status.moving.map(|moving| Moving {
+                to: moving.to as u8,
+                waits_for: moving.waits_for.into_iter().map(Into::into).collect(),
+            }),
             wants_history: status.wants_history,
             away_days: status.away_days.map(count),
             behind: count(status.behind),
@@ -340,7 +360,7 @@ pub(crate) enum SyncEvent {
     },
     /// Somebody changed what the group agreed on.
     Settings {
-        /// What: `recovery_kit`, `relays` or `history`.
+        /// What: `recovery_kit`, `relays`, `history` or `suite`.
         setting: String,
         /// By whom; this device too.
         by: Device,

@@ -81,6 +81,11 @@ pub(crate) enum Event<'a> {
     Device(Device<'a>),
     Alert(Box<Alert<'a>>),
     Relay(RelayLine<'a>),
+    /// `suite` is 1 or 2.
+    Suite {
+        suite: u8,
+        moving: Option<Moving<'a>>,
+    },
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -226,6 +231,21 @@ pub(crate) struct StatusLine<'a> {
     joining: bool,
     vault: &'static str,
     relay_states: Vec<RelayLine<'a>>,
+    suite: Option<u8>,
+    moving: Option<Moving<'a>>,
+}
+
+/// A move of the group to another suite that waits for these devices.
+#[derive(Serialize)]
+pub(crate) struct Moving<'a> {
+    to: u8,
+    waits_for: Vec<Device<'a>>,
+}
+
+impl<'a> From<&'a sync_client::Moving> for Moving<'a> {
+    fn from(moving: &'a sync_client::Moving) -> Self {
+        Self { to: moving.to as u8, waits_for: moving.waits_for.iter().map(Device::from).collect() }
+    }
 }
 
 #[derive(Serialize)]
@@ -353,6 +373,8 @@ impl<'a> From<&'a Status> for Event<'a> {
             joining: status.joining,
             vault: status.vault.as_str(),
             relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
+            suite: status.suite.map(|suite| suite as u8),
+            moving: status.moving.as_ref().map(Moving::from),
         }))
     }
 }
@@ -402,6 +424,11 @@ impl From<&SyncError> for Event<'_> {
 }
 
 impl<'a> Event<'a> {
+    /// What the group's cryptography is made of; `None` without a group.
+    pub(crate) fn suite(status: &'a Status) -> Option<Self> {
+        Some(Self::Suite { suite: status.suite? as u8, moving: status.moving.as_ref().map(Moving::from) })
+    }
+
     /// What happened to the client; `None` for what this build knows no words for.
     pub(crate) fn of(event: &'a ClientEvent) -> Option<Self> {
         Some(match event {

@@ -1,6 +1,7 @@
 //! The handle that an app holds.
 
 mod relays;
+mod suite;
 
 use std::path::Path;
 use std::sync::Arc;

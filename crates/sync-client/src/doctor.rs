@@ -93,6 +93,14 @@ pub(crate) fn findings(
         let next_step = "Bring another device online. If this stays, make a new recovery kit.";
         list.push(Finding { next_step: next_step.into(), ..fine("the recovery kit is incomplete here", detail) });
     }
+    if let Some(moving) = status.moving.as_ref().filter(|moving| !moving.waits_for.is_empty()) {
+        let name = |device: &crate::DeviceRef| device.name.clone().unwrap_or_else(|| device.id.to_string());
+        let detail = format!("it waits for {}", moving.waits_for.iter().map(name).collect::<Vec<_>>().join(", "));
+        list.push(Finding {
+            next_step: "Bring these devices online once, or remove those that will not come back.".into(),
+            ..fine("the group moves to another suite", detail)
+        });
+    }
     if let Some(code) = status.kit_snapshot_refused {
         let detail = "the relay did not take a snapshot that this device left for the recovery kit: whoever comes with the kit finds an \
                       older one, or none";
@@ -110,6 +118,7 @@ pub(crate) fn findings(
             ),
             Setting::Relays => ("the group's relays", "If nobody whom you trust did that, remove that device."),
             Setting::History => ("what newcomers get to see", "If nobody whom you trust did that, remove that device."),
+            Setting::Suite => ("the group's suite", "If nobody whom you trust did that, remove that device."),
         };
         let days = now.saturating_sub(change.at) / DAY_MS;
         let detail = format!("{name} changed {what} ({})", days_ago(days));
@@ -281,6 +290,8 @@ mod tests {
             unacknowledged: 5,
             devices: vec![],
             epoch: 1,
+            suite: None,
+            moving: None,
             wants_history: true,
             away_days: None,
             behind: 2,

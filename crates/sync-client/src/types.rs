@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sync_core::event::{Exit, Outcome, Setting};
-use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, Suite};
 use zeroize::Zeroizing;
 
 use crate::VaultKind;
@@ -403,6 +403,10 @@ pub struct Status {
     pub devices: Vec<DeviceInfo>,
     /// The version of membership and keys.
     pub epoch: u64,
+    /// What the group's cryptography is made of; `None` without a group.
+    pub suite: Option<Suite>,
+    /// The move to another suite that this device was asked for and that is not done.
+    pub moving: Option<Moving>,
     /// Whether history is still on its way.
     pub wants_history: bool,
     /// For how many days this device was away, as long as it fetches what it missed from the others.
@@ -427,6 +431,15 @@ pub struct Status {
     pub joining: bool,
     /// Where the key lies that seals this home's data.
     pub vault: VaultKind,
+}
+
+/// A move of the group to another suite, on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Where to.
+    pub to: Suite,
+    /// The devices that have not answered yet. Each is waited for until it comes online, or is removed.
+    pub waits_for: Vec<DeviceRef>,
 }
 
 /// How this device stands with one relay.

@@ -123,6 +123,8 @@ pub enum Setting {
     Relays = 2u8,
     /// Whether newcomers get what was pushed before.
     History = 3u8,
+    /// The suite: what the group's cryptography is made of.
+    Suite = 4u8,
 }
 
 impl Setting {
@@ -132,6 +134,7 @@ impl Setting {
             Self::RecoveryKit => "recovery_kit",
             Self::Relays => "relays",
             Self::History => "history",
+            Self::Suite => "suite",
         }
     }
 }

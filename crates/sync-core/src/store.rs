@@ -57,6 +57,8 @@ pub enum Key {
     Agreed,
     /// The commit that ended an epoch, for relays that have not heard of it.
     Copy(u64),
+    /// Key packages of another suite, and the secrets of those that this device gave.
+    Moving,
 }
 
 impl Key {
@@ -79,6 +81,7 @@ impl Key {
             Self::Agreed => (16, vec![]),
             Self::Relay(relay) => (14, relay.0.to_vec()),
             Self::Copy(epoch) => (15, epoch.to_be_bytes().to_vec()),
+            Self::Moving => (20, vec![]),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -109,6 +112,7 @@ impl Key {
             16 => plain(Self::Agreed),
             14 => RelayId::from_slice(rest).map(Self::Relay),
             15 => rest.try_into().ok().map(|b| Self::Copy(u64::from_be_bytes(b))),
+            20 => plain(Self::Moving),
             _ => None,
         }
     }
@@ -421,6 +425,7 @@ mod tests {
             Key::Replacement,
             Key::Listening,
             Key::Agreed,
+            Key::Moving,
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }

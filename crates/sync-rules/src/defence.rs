@@ -153,6 +153,8 @@ pub enum Defence {
     Baseline,
     /// An envelope is sealed by the suite of its group.
     GroupSuite,
+    /// A group moves to the one successor that its last commit names, with the same members, and changes its suite alone.
+    Successor,
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
     /// The head of a vault file or a backup is authenticated with the key that it locks.
@@ -241,6 +243,7 @@ impl Defence {
         Self::ExpirePeer,
         Self::Baseline,
         Self::GroupSuite,
+        Self::Successor,
         Self::Counting,
         Self::LockedHead,
         Self::KdfBounds,

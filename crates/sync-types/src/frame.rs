@@ -188,7 +188,7 @@ pub struct Entry {
     pub cursor: u64,
     /// What it is.
     pub kind: EntryKind,
-    /// The envelope, the MLS commit, or the signed [`Reject`].
+    /// The envelope, the MLS commit or [`Move`], or the signed [`Reject`].
     pub bytes: Opaque,
 }
 
@@ -198,7 +198,7 @@ pub struct Entry {
 pub enum EntryKind {
     /// An envelope.
     Envelope = 1u8,
-    /// An MLS commit.
+    /// An MLS commit, or a [`Move`].
     Commit = 2u8,
     /// A [`Reject`] that undid the commit before it.
     Reject = 3u8,
@@ -229,12 +229,30 @@ pub struct Acknowledgement {
 /// A change of the group.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Commit {
-    /// The MLS commit, a PublicMessage.
+    /// The MLS commit, a PublicMessage; or a [`Move`].
     pub commit: Opaque,
     /// The GroupInfo of the epoch that it starts, ratchet tree included.
     pub group_info: Opaque,
     /// A Welcome for each device that it adds.
     pub welcomes: Vec<WelcomeFor>,
+}
+
+/// What a [`Move`] begins with, where an MLS message has its version.
+pub const MOVE: u16 = 0xf0c8;
+
+/// The commit that ends a group, with all that leads into the one that takes its place. It stands wherever a commit does.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Move {
+    /// [`MOVE`].
+    pub tag: u16,
+    /// The MLS commit: one ReInit and nothing else.
+    pub commit: Opaque,
+    /// The GroupInfo of the successor's epoch 1, ratchet tree included.
+    pub group_info: Opaque,
+    /// The successor's Welcome, for every other member; empty in a group of one.
+    pub welcome: Opaque,
+    /// The committer's signature over group and all fields above.
+    pub signature: Signature,
 }
 
 /// Changes of the group that were ordered elsewhere. Any member may bring them.

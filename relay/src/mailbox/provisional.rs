@@ -69,6 +69,7 @@ impl GroupState {
         let (added, removed) = (self.newcomers(), self.leavers());
         let Some(before) = self.group.provisional.take() else { return decision };
         self.group.epoch = before.epoch;
+        (self.group.suite, self.group.suite_since) = (before.suite, before.suite_since);
         self.group.snapshot = before.snapshot;
         self.group.group_info = before.group_info;
         self.group.last_commit = before.last_commit;

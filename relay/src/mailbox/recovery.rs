@@ -114,6 +114,8 @@ impl GroupState {
             committer: device,
             deadline_ms: context.now_ms,
             epoch: self.group.epoch,
+            suite: self.group.suite,
+            suite_since: self.group.suite_since,
             snapshot: std::mem::replace(&mut self.group.snapshot, Bytes::from(removal.after.snapshot)),
             group_info: std::mem::replace(&mut self.group.group_info, Bytes::from(&request.removal.group_info[..])),
             last_commit: self.group.last_commit.replace(hash),

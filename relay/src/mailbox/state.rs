@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_types::frame::{EntryKind, SnapshotSlot};
-use sync_types::{DeviceId, EntryHash, GroupId, limits};
+use sync_types::{DeviceId, EntryHash, GroupId, Header, limits};
 
 use super::Keys;
 use super::push::PutOff;
@@ -148,6 +148,12 @@ impl GroupState {
     /// The newest epoch that is final.
     pub fn confirmed_epoch(&self) -> u64 {
         self.group.provisional.as_ref().map_or(self.group.epoch, |p| p.epoch)
+    }
+
+    /// Whether an envelope may be sealed so. Which suite the group had before it moved its members know, and open nothing of
+    /// another.
+    pub(super) fn may_be_of_suite(&self, header: &Header) -> bool {
+        header.epoch < self.group.suite_since || header.suite == self.group.suite as u8
     }
 
     /// The group's counters, with decisions that are not durable yet.

@@ -121,6 +121,8 @@ pub struct GroupRow {
     pub group: GroupId,
     /// Its cipher suite.
     pub suite: Suite,
+    /// The first epoch of that suite: 0 if the group has never moved to another.
+    pub suite_since: u64,
     /// The newest ordered epoch.
     pub epoch: u64,
     /// The MLS observer's snapshot at that epoch.
@@ -150,6 +152,10 @@ pub struct Provisional {
     pub deadline_ms: u64,
     /// The epoch before.
     pub epoch: u64,
+    /// [`GroupRow::suite`] before.
+    pub suite: Suite,
+    /// [`GroupRow::suite_since`] before.
+    pub suite_since: u64,
     /// The snapshot before.
     pub snapshot: Bytes,
     /// The GroupInfo before.

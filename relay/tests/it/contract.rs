@@ -51,6 +51,8 @@ async fn rows_come_back_as_written(store: &impl Store) {
         committer: A,
         deadline_ms: 11_000,
         epoch: 4,
+        suite: Suite::XWing,
+        suite_since: 2,
         snapshot: bytes(4, 500),
         group_info: bytes(5, 600),
         last_commit: None,
@@ -58,6 +60,7 @@ async fn rows_come_back_as_written(store: &impl Store) {
     row.last_commit = Some(EntryHash([1; 32]));
     row.rejected = vec![EntryHash([2; 32]), EntryHash([3; 32])];
     row.epoch = 5;
+    (row.suite, row.suite_since) = (Suite::Fips, 5);
     let removed = Some(Removal { cursor: 3, at_ms: 1_234 });
     store
         .commit(vec![
@@ -396,6 +399,7 @@ fn group_row(group: GroupId) -> GroupRow {
     GroupRow {
         group,
         suite: Suite::FOUNDED,
+        suite_since: 0,
         epoch: 4,
         snapshot: bytes(1, 300),
         group_info: bytes(2, 200),

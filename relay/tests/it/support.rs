@@ -153,6 +153,7 @@ fn observed(bytes: &[u8]) -> Result<Observed, ObserveError> {
         snapshot: bytes.to_vec(),
         group,
         suite: Suite::FOUNDED,
+        suite_since: 0,
         epoch,
         members,
         settings: Settings::default(),

@@ -9,6 +9,7 @@ mod push;
 mod recovery;
 mod relay;
 mod snapshot;
+mod suite;
 mod vault;
 mod watch;
 
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Vault(arguments) => vault::vault(&context, arguments).await,
         Command::Alerts(arguments) => alerts::alerts(&context, arguments).await,
         Command::Relay(arguments) => relay::relay(&context, arguments).await,
+        Command::Suite(arguments) => suite::suite(&context, &arguments).await,
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }

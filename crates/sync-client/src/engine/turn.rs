@@ -252,6 +252,9 @@ impl Engine {
             Command::GiveUpFirstRelay { reply } => {
                 self.on_device(work, reply, |device| device.give_up_first_relay(now, &mut SystemRng));
             }
+            Command::MoveToSuite { suite, reply } => {
+                self.on_device(work, reply, |device| device.move_to_suite(suite, now, &mut SystemRng));
+            }
             Command::Presence { channel, data, reply } => {
                 self.on_device(work, reply, |device| device.set_presence(&channel, &data, &mut SystemRng));
             }

@@ -219,7 +219,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
             return Err(Code::Protocol);
         }
-        if observed.suite != self.membership.suite() {
+        // A move leads to another, which this device may not have followed.
+        let moved = observed.suite_since != self.membership.suite_since();
+        if observed.suite != self.membership.suite() && !moved {
             return Err(Code::Suite);
         }
         let known = state.signer == self.me || self.peers.get(&state.signer).is_some_and(|peer| peer.member);

@@ -158,7 +158,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
         let attach = Attach {
             version: VERSION,
-            suite: self.suite() as u8,
+            suite: if self.relay.has_group { self.final_suite() } else { self.suite() as u8 },
             group: self.group,
             device: self.me,
             stored: self.relay.cursor,
@@ -179,6 +179,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.exchange_with_lead();
         self.sends = vec![frame];
         Ok(())
+    }
+
+    /// The suite that the group had when it was last quiet, as far as this device knows. A relay knows that one, whatever has
+    /// become of the last change meanwhile.
+    fn final_suite(&self) -> u8 {
+        let before = self.before.as_ref().filter(|before| before.moved);
+        let key = before.and_then(|before| self.epochs.get(&(before.epoch - 1)));
+        key.map_or(self.suite() as u8, |key| key.suite)
     }
 
     /// The connection is gone. What was sent and not answered is sent again on the next.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use sync_core::recovery::{KitSnapshot, RecoveryKit};
 use sync_core::vault::backup::{self, Record};
 use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey};
-use sync_types::body::{Baseline, Blob, KitShare, Repair};
+use sync_types::body::{Baseline, Blob, KitShare, Repair, SuitePackage, SuiteWanted};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
-    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey,
+    FromRelay, Head, KitUpload, MOVE, Mac, Move, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey,
     SealedSnapshot, Signature, SlotSide, SnapshotSlot, ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
@@ -69,7 +69,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ),
         ("locked_key", locked_keys()),
         ("backup", backups()),
-        ("commit", vec![commit.clone()]),
+        ("commit", vec![commit.clone(), moved(&commit, &info)]),
         ("group_info", vec![info]),
         ("channel_message", channel_messages(&settings)),
         ("store_rows", vec![lab_rows(&lab)]),
@@ -192,6 +192,8 @@ fn bodies(head: &Head) -> Vec<Body> {
         Control::Kit(share()),
         Control::KitWanted,
         Control::PastCut(vec![head.clone()]),
+        Control::SuiteWanted(SuiteWanted { number: 1, suite: 2, time_ms: 1, of: vec![DEVICE] }),
+        Control::SuitePackage(SuitePackage { asker: DEVICE, number: 1, key_package: Opaque(vec![1; 300]) }),
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -233,6 +235,11 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
         ToRelay::Recover(Recover { version: VERSION, key: [9; 32], skip: 0, proof: SIGNATURE }),
         ToRelay::Recovery(Box::new(Recovery { join: commit(), removal: commit() })),
     ]
+}
+
+fn moved(commit: &[u8], group_info: &[u8]) -> Vec<u8> {
+    let [commit, group_info, welcome] = [commit, group_info, &[1]].map(|part| Opaque(part.to_vec()));
+    encode(&Move { tag: MOVE, commit, group_info, welcome, signature: SIGNATURE })
 }
 
 fn commit() -> Commit {

@@ -218,7 +218,7 @@ impl Transaction<'_> {
     fn put_group(&mut self, row: &GroupRow) {
         let before = row.provisional.as_ref();
         let rejected: Vec<u8> = row.rejected.iter().flat_map(|hash| hash.0).collect();
-        let text = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let text = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         self.script
             .statement(text)
             .bind(self.numbers.of(&row.group))
@@ -236,7 +236,10 @@ impl Transaction<'_> {
             .bind(before.map(|b| number(b.epoch)))
             .bind(before.map(|b| &b.snapshot[..]))
             .bind(before.map(|b| &b.group_info[..]))
-            .bind(before.and_then(|b| b.last_commit.as_ref()).map(|hash| hash.as_bytes()));
+            .bind(before.and_then(|b| b.last_commit.as_ref()).map(|hash| hash.as_bytes()))
+            .bind(number(row.suite_since))
+            .bind(before.map(|b| b.suite as i64))
+            .bind(before.map(|b| number(b.suite_since)));
     }
 
     fn put_member(&mut self, group: i64, row: &MemberRow) {

@@ -131,7 +131,11 @@ async fn all(from: &mut SqliteConnection, text: &'static str, group: i64) -> Rea
 }
 
 fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
-    let suite = u8::try_from(unsigned(row, 1)?).ok().and_then(|n| Suite::from_wire(n).ok());
+    let suite = |number: u64| {
+        let suite = u8::try_from(number).ok().and_then(|n| Suite::from_wire(n).ok());
+        suite.ok_or_else(|| corrupt("known cipher suite"))
+    };
+    let present = suite(unsigned(row, 1)?)?;
     let (rejected, rest) = blob(row, 6)?.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(corrupt("list of hashes"));
@@ -144,6 +148,9 @@ fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
             committer: DeviceId(fixed(row, 10)?),
             deadline_ms: unsigned(row, 11)?,
             epoch: unsigned(row, 12)?,
+            // Without them the commit is from before groups could move.
+            suite: optional_unsigned(row, 17)?.map_or(Ok(present), suite)?,
+            suite_since: optional_unsigned(row, 18)?.unwrap_or_default(),
             snapshot: blob(row, 13)?.into(),
             group_info: blob(row, 14)?.into(),
             last_commit: optional_hash(row, 15)?,
@@ -151,7 +158,8 @@ fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
     };
     Ok(GroupRow {
         group,
-        suite: suite.ok_or_else(|| corrupt("known cipher suite"))?,
+        suite: present,
+        suite_since: unsigned(row, 16)?,
         epoch: unsigned(row, 2)?,
         snapshot: blob(row, 3)?.into(),
         group_info: blob(row, 4)?.into(),
