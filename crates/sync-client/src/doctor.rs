@@ -328,10 +328,9 @@ mod tests {
         for words in ["3 changes are on this device", "2 changes are at the relay", "before this device joined"] {
             assert!(all.contains(words), "{words}: {all}");
         }
-        let list = with(&Status { kit_snapshot_refused: Some(Code::Quota), ..status() }, &[]);
-        assert!(
-            list.iter().any(|f| f.code == Some(Code::Quota) && f.title == "a snapshot is not with the recovery kit")
-        );
+        let refused = with(&Status { kit_snapshot_refused: Some(Code::Quota), ..status() }, &[]);
+        let title = "a snapshot is not with the recovery kit";
+        assert!(refused.iter().any(|f| f.code == Some(Code::Quota) && f.title == title));
         let one: String = with(&Status { outbox: 1, ..status() }, &[]).into_iter().map(|f| f.detail).collect();
         assert!(one.contains("1 change is on this device"), "{one}");
         let last = list.last().unwrap();

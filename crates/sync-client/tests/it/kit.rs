@@ -362,6 +362,8 @@ async fn a_snapshot_that_the_relay_does_not_take_is_told_and_the_doctor_finds_it
     let world = World::memory().await;
     let a = leaving(&world, "a").await;
     a.make_recovery_kit().await.unwrap();
+    let b = world.device("b").await;
+    pair(&a, &b).await;
     for n in 0..limits::KIT_SNAPSHOTS {
         let all = push(&a, &format!("{n}"), "something").await;
         snapshot(&a, &format!("{n}"), all, "all of it").await;
