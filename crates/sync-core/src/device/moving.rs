@@ -36,6 +36,13 @@ impl Moving {
     pub(super) fn secrets(&self) -> Vec<&[u8]> {
         self.given.iter().map(|given| &given.secrets[..]).filter(|secrets| !secrets.is_empty()).collect()
     }
+
+    /// This device has another key: what it gave away was under the one before, and so was its own asking. What it got is good.
+    pub(super) fn rekeyed(&mut self) {
+        self.given.clear();
+        self.owed.clear();
+        self.asked.clear();
+    }
 }
 
 /// Another member's key package.

@@ -426,12 +426,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.repairing.clear();
         self.answers.clear();
         self.waiting_for_epoch.clear();
+        self.moving.rekeyed();
         if let Err(error) = self.begin_epoch(now) {
             return self.halt(error.code());
         }
         self.unseen = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
         self.outbox_waits = true;
-        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Replacement]);
+        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Replacement, Key::Moving]);
         self.dirty.extend(self.peers.keys().map(|id| Key::Peer(*id)));
         self.dirty.extend(self.epochs.keys().map(|epoch| Key::Epoch(*epoch)));
         self.forget_sessions();

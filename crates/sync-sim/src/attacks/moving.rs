@@ -314,6 +314,27 @@ mod tests {
         assert!(lab.has(2, "one") && lab.has(2, "two"));
     }
 
+    /// A device that has answered, or asked, and takes a new key then.
+    #[test]
+    fn who_takes_a_new_key_meanwhile_is_asked_and_asks_anew() {
+        for who in [0, 1] {
+            let mut lab = Lab::of_every_suite(3);
+            lab.disconnect(2);
+            go(&mut lab, 0, Suite::Fips);
+            assert_eq!(lab.parties[0].device.moving().unwrap().waits_for, [lab.id(2)]);
+            let copy = lab.parties[who].disk.clone();
+            lab.push(who, "after the copy");
+            lab.set_back(who, copy);
+            lab.pass(MINUTE);
+            let replaced = |event: &Event| matches!(event, Event::KeyReplaced { code: Code::RolledBack, .. });
+            assert!(lab.parties[who].events.iter().any(replaced), "{who}");
+            lab.connect(2);
+            lab.pass(MINUTE);
+            have_moved(&lab, Suite::Fips).unwrap();
+            assert!(lab.parties[0].device.moving().is_none(), "{who}");
+        }
+    }
+
     /// The kit's share is made for one suite, so that the kit goes with it, and everybody is told.
     #[test]
     fn a_recovery_kit_ends_with_its_suite() {
