@@ -37,6 +37,8 @@ export const commands = {
 	setRelays: (relays: string[]) => __TAURI_INVOKE<null>("plugin:0ksync|set_relays", { relays }),
 	/**  Takes the first relay off the list, because a person says that it will not come back. */
 	giveUpFirstRelay: () => __TAURI_INVOKE<null>("plugin:0ksync|give_up_first_relay"),
+	/**  Moves the group to another suite, 1 or 2. The event `settings` tells when it is done. */
+	moveToSuite: (suite: number) => __TAURI_INVOKE<null>("plugin:0ksync|move_to_suite", { suite }),
 	/**  Leaves the group, and deletes its keys and blobs here. */
 	leave: () => __TAURI_INVOKE<null>("plugin:0ksync|leave"),
 	/**  Deletes this device. The others still list it until one of them removes it. */
@@ -66,7 +68,7 @@ export const commands = {
 	/**  Makes a recovery kit, in the place of the one that the group may have. It is the answer of this call and told nowhere else. */
 	makeRecoveryKit: () => __TAURI_INVOKE<RecoveryKit>("plugin:0ksync|make_recovery_kit"),
 	/**  Comes back into a group by its recovery kit, at this relay or the one that is set. All other devices are removed. */
-	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<JoinedGroup>("plugin:0ksync|recover", { words, relay, name }),
+	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<RecoveredGroup>("plugin:0ksync|recover", { words, relay, name }),
 };
 
 /* Types */
@@ -169,14 +171,6 @@ export type ImportInfo = {
 	madeAt: string,
 };
 
-/**  The group that this device is in now. */
-export type JoinedGroup = {
-	/**  The group. */
-	group: string,
-	/**  What this device is in it. */
-	device: string,
-};
-
 /**  A member of the group. */
 export type Member = {
 	/**  Its id. */
@@ -190,6 +184,14 @@ export type Member = {
 	 *  device.
 	 */
 	lastSeen: string | null,
+};
+
+/**  A move of the group to another suite, on its way. */
+export type Moving = {
+	/**  Where to: 1 or 2. */
+	to: number,
+	/**  The devices that have not answered yet. Each is waited for until it comes online, or is removed. */
+	waitsFor: Device[],
 };
 
 /**  What happens in a pairing. Goes to the window that began it, and to no other. */
@@ -254,6 +256,18 @@ export type ReceiptState =
 /**  Signed for by every member. */
 "delivered";
 
+/**  What a recovery kit brought back. */
+export type RecoveredGroup = {
+	/**  The group. */
+	group: string,
+	/**  What this device is in it. */
+	device: string,
+	/**  The snapshots that subscribers get. What was pushed after them is lost. */
+	snapshots: RestoredSnapshot[],
+	/**  How many more the relay showed that no device of the group vouches for, or that cannot be read. */
+	leftOut: number,
+};
+
 /**  A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper. */
 export type RecoveryKit = {
 	/**  The words, with a space between. Whoever has them can take the group over. */
@@ -274,6 +288,14 @@ export type RelayState = {
 	leads: boolean,
 	/**  Why it is not connected; null while it is, and before the first try. */
 	trouble: Trouble | null,
+};
+
+/**  A snapshot that came back. */
+export type RestoredSnapshot = {
+	/**  Its channel. */
+	channel: string,
+	/**  When it was left, in milliseconds since the Unix epoch, as a decimal number. */
+	at: string,
 };
 
 /**  What a snapshot stands for. */
@@ -317,7 +339,7 @@ export type SyncAlert = {
 	number: string,
 	/**
 	 *  `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`, `recovered`, `kit_changed`, `relays_changed`,
-	 *  `history_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
+	 *  `history_changed`, `suite_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
 	 *  `history_lost`. More may follow.
 	 */
 	kind: string,
@@ -409,12 +431,18 @@ lost: boolean;
 recovered: boolean } | 
 /**  Somebody changed what the group agreed on. */
 { type: "settings"; 
-/**  What: `recovery_kit`, `relays` or `history`. */
+/**  What: `recovery_kit`, `relays`, `history` or `suite`. */
 setting: string; 
 /**  By whom; this device too. */
 by: Device } | 
 /**  The device here was deleted; what runs on is a new one. */
 { type: "reset" } | 
+/**  The relay keeps this device's snapshot of a channel for the recovery kit, or will not. */
+{ type: "kitSnapshot"; 
+/**  The channel. */
+channel: string; 
+/**  Why it will not: `QUOTA`, say. */
+refused: string | null } | 
 /**  This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through. */
 { type: "lapsed"; 
 /**  When it was connected before, in milliseconds since the Unix epoch, as a decimal number. */
@@ -552,6 +580,10 @@ export type SyncStatus = {
 	devices: Member[],
 	/**  The version of membership and keys, as a decimal number. */
 	epoch: string,
+	/**  What the group's cryptography is made of, 1 or 2; null without a group. */
+	suite: number | null,
+	/**  The move to another suite that this device was asked for and that is not done; else null. */
+	moving: Moving | null,
 	/**  Whether history is still on its way. */
 	wantsHistory: boolean,
 	/**  For how many days this device was away, as long as it fetches what it missed from the others; else null. */
@@ -562,6 +594,8 @@ export type SyncStatus = {
 	withheld: number,
 	/**  Whether the group has a recovery kit. */
 	recoveryKit: boolean,
+	/**  Whether this device leaves its snapshots at the relay, sealed for that kit. */
+	kitSnapshots: boolean,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */

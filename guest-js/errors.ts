@@ -104,6 +104,7 @@ const ADMIN: ReadonlySet<string> = new Set([
   "recover",
   "set_relays",
   "give_up_first_relay",
+  "move_to_suite",
 ]);
 
 function notPermitted(command: string, thrown: unknown): SyncError {

@@ -1,4 +1,4 @@
-import type { Device, JoinedGroup, Member, ReceiptInfo, ReceiptState, SnapshotInfo, SyncAlert, SyncFinding, SyncStatus } from "./bindings.js";
+import type { Device, Member, RecoveredGroup, ReceiptInfo, ReceiptState, SnapshotInfo, SyncAlert, SyncFinding, SyncStatus } from "./bindings.js";
 import { BackupApi } from "./backup.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
@@ -216,6 +216,19 @@ export class Sync {
   }
 
   /**
+   * Moves the group to another suite. Each device has to come online once for that: `status().moving` says who has not.
+   * Durable when it resolves; the event `settings` tells on every device when it is done, and who did it. The group's recovery
+   * kit, if it has one, ends with the suite that it was made for: make a new one then. Needs the permission `0ksync:admin`.
+   *
+   * @param suite 1 is ML-KEM-768 with X25519, and XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM. The one that
+   * the group has changes nothing, and takes back a move that waits.
+   * @throws SyncError `SUITE` if this build takes part in no groups of that suite; `NOT_IN_GROUP`, `NOT_PERMITTED`.
+   */
+  async moveToSuite(suite: 1 | 2): Promise<void> {
+    await call("moveToSuite", suite);
+  }
+
+  /**
    * Leaves the group, and deletes its keys and blobs here.
    *
    * @throws SyncError `RELAY_UNREACHABLE` if the others cannot be told: then nothing was deleted. `NOT_IN_GROUP`.
@@ -267,8 +280,8 @@ export class Sync {
   }
 
   /**
-   * Comes back into a group by its recovery kit, and removes all its other devices. What was pushed here comes along. Needs the
-   * permission `0ksync:admin`.
+   * Comes back into a group by its recovery kit, and removes all its other devices. What was pushed here comes along. Subscribers
+   * get the snapshots that were left for the kit; what came after them is lost. Needs the permission `0ksync:admin`.
    *
    * @param words the 24 words, as a person types them.
    * @param options `relay`: the address beside the words, by default the one that the app is set to; `name`: what this device
@@ -276,7 +289,7 @@ export class Sync {
    * @throws SyncError `KIT_INVALID` for words that are none; `KIT_UNKNOWN`, `KIT_REPLACED`, `KIT_FORGED`, `WRONG_APP`,
    * `ALREADY_IN_GROUP`, `KIT_NEEDS_RELAY`; what keeps from the relay; `TIMEOUT`, after which the same call again is good.
    */
-  recover(words: string, options: { relay?: string; name?: string } = {}): Promise<JoinedGroup> {
+  recover(words: string, options: { relay?: string; name?: string } = {}): Promise<RecoveredGroup> {
     return call("recover", words, options.relay ?? null, options.name ?? null);
   }
 

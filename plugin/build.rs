@@ -17,6 +17,7 @@ const COMMANDS: &[&str] = &[
     "leave",
     "listen",
     "make_recovery_kit",
+    "move_to_suite",
     "pairing_cancel",
     "pairing_check",
     "pairing_consent",

@@ -14,12 +14,11 @@ import zlib
 import argon2.low_level
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import edwards25519
-import mlkem768
+import hpke
 from parts import (
     PREFIX,
     ApprovedParty,
@@ -33,7 +32,6 @@ from parts import (
     hkdf_expand,
     labelled,
     nonce,
-    p256,
     padme,
     signed,
     under_label,
@@ -136,6 +134,10 @@ def control_messages():
     assert control.number(1) == 7 and each(control.vector(), head) == heads
     assert control.number(1) == 8
     assert control.number(1) == 11 and each(control.vector(), head) == heads
+    assert [control.number(size) for size in (1, 8, 1, 8)] == [12, 6, 2, 7]
+    assert each(control.vector(), lambda r: r.take(16)) == [b"\x03" * 16]
+    assert (control.number(1), control.take(16), control.number(8)) == (13, b"\x01" * 16, 6)
+    assert control.vector() == b"a key package"
     control.end()
 
 
@@ -203,6 +205,13 @@ def statements():
     reject = bytes.fromhex(data["reject"])
     assert signed(public, "reject", group + reject[:-64], reject[-64:])
     assert reject[16:24] == (5).to_bytes(8, "big") and reject[24:56] == b"\xbb" * 32
+    moved = bytes.fromhex(data["move"])
+    assert signed(public, "move", group + moved[:-64], moved[-64:])
+    reader = Reader(moved[:-64])
+    assert reader.number(2) == 0xF0C8
+    assert [reader.vector() for _ in range(3)] == [b"a commit", b"a GroupInfo", b"a Welcome"]
+    reader.end()
+    assert bytes.fromhex(data["successor"]) == group + (6).to_bytes(8, "big") + b"\x99" * 16
     exporter, proof = bytes.fromhex(data["attach"]["exporter"]), bytes.fromhex(data["attach"]["proof"])
     assert signed(public, "attach", group + labelled("device id", public)[:16] + exporter, proof)
     replace = data["replace_key"]
@@ -471,25 +480,6 @@ def backup():
         reader.end()
 
 
-def kem_derive(ikm, is_fips):
-    """RFC 9180, section 4 and 7.1.3, and the tables of protocol.md, section 5: the public key."""
-    def extract(suite, label, material):
-        return hmac.new(bytes(32), b"HPKE-v1" + suite + label + material, hashlib.sha256).digest()
-
-    prk = extract(b"KEM\x00\x0f", b"dkp_prk", ikm)
-    seed = hashlib.shake_128(prk).digest(96)
-
-    def expand(suite, label):
-        return hkdf_expand(seed[64:], (32).to_bytes(2, "big") + b"HPKE-v1" + suite + label, 32)
-
-    if is_fips:
-        # The first candidate that is below the order: here that is always the first.
-        classical = p256(expand(b"KEM\x00\x10", b"candidate\x00"))
-    else:
-        classical = X25519PrivateKey.from_private_bytes(expand(b"KEM\x00\x20", b"sk"))
-    return mlkem768.public_key(seed[:64]) + bare(classical)
-
-
 @check
 def recovery_kits():
     data = load("recovery")
@@ -507,7 +497,7 @@ def recovery_kits():
         assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
         for held, is_fips in ((kit, False), (kit["fips"], True)):
             seal_key = bytes.fromhex(held["seal_key"])
-            assert seal_key == kem_derive(ikm, is_fips)
+            assert seal_key == hpke.kem_public(*hpke.kem_derive(ikm, is_fips))
             share = Reader(bytes.fromhex(held["share"]))
             assert (share.take(32), share.vector()) == (mac_key, seal_key)
             assert signed(public, "recovery share", group + mac_key + vector(seal_key), share.rest())
@@ -526,6 +516,36 @@ def recovery_kits():
     assert (vouch.number(1), vouch.number(1), vouch.number(8)) == (16, 1, 6)
     content = bytes.fromhex(data["vouch"]["content"])
     assert hmac.new(mac_key, under_label("recovery state", content), hashlib.sha256).digest() == vouch.rest()
+
+
+@check
+def snapshots_for_a_kit():
+    data = load("kit-snapshot")
+    group, entropy = bytes.fromhex(data["group"]), bytes.fromhex(data["entropy"])
+    seed, mac_key, ikm = (
+        hkdf_expand(entropy, (PREFIX + label).encode(), 32)
+        for label in ("recovery signing", "recovery mac", "recovery sealing")
+    )
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    plain = bytes.fromhex(data["plain"])
+    reader = Reader(plain)
+    device, maker, at, blob = reader.take(16), reader.take(16), reader.number(8), reader.take(16)
+    channel, covers, text = reader.vector(), each(reader.vector(), span), reader.vector()
+    reader.end()
+    assert (channel, at, text.decode()) == (b"notes", 1790000000000, "all of it: ü") and len({device, maker, blob}) == 3
+    assert covers == [(maker, 1, 300)]
+
+    def mac(label, content):
+        return hmac.new(mac_key, vector((PREFIX + label).encode()) + content, hashlib.sha256).digest()
+
+    for suite, is_fips in (("XWing", False), ("Fips", True)):
+        frame = Reader(bytes.fromhex(data[suite]["frame"])[4:])
+        assert (frame.number(1), frame.number(1), frame.take(32)) == (16, 2, public)
+        slot, sealed, said = frame.take(16), frame.vector(), frame.rest()
+        assert slot == mac("recovery slot", group + device + vector(channel))[:16]
+        assert said == mac("recovery snapshot mac", group + public + slot + vector(sealed))
+        info = vector((PREFIX + "recovery snapshot").encode()) + group + public
+        assert unpad(hpke.open(hpke.kem_derive(ikm, is_fips), is_fips, info, slot, sealed)) == plain
 
 
 def main():

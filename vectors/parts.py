@@ -203,10 +203,10 @@ def bare(key):
     return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
-def agree(key, other):
+def agree(key, public):
     if isinstance(key, X25519PrivateKey):
-        return key.exchange(X25519PublicKey.from_public_bytes(bare(other)))
-    return key.exchange(ec.ECDH(), other.public_key())
+        return key.exchange(X25519PublicKey.from_public_bytes(public))
+    return key.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public))
 
 
 def handshake(noise, psk, i, r, recorded=None):
@@ -237,12 +237,12 @@ def handshake(noise, psk, i, r, recorded=None):
     noise.mix_hash(ekem)
     noise.mix_key(shared)
     message = ekem + e(r)
-    noise.mix_key(agree(r.ephemeral, i.ephemeral))
+    noise.mix_key(agree(r.ephemeral, bare(i.ephemeral)))
     message += s(r)
-    noise.mix_key(agree(r.static, i.ephemeral))
+    noise.mix_key(agree(r.static, bare(i.ephemeral)))
     yield message + noise.seal(b"")
     message = skem(i, r, 2) + s(i)
-    noise.mix_key(agree(i.static, r.ephemeral))
+    noise.mix_key(agree(i.static, bare(r.ephemeral)))
     yield message + noise.seal(b"")
     yield skem(r, i, 3) + noise.seal(b"")
 

@@ -1,4 +1,4 @@
-//! `<ksync-pair>` and `<ksync-devices>` as a person uses them, and what a page can be told of their accessibility.
+//! `<ksync-pair>`, `<ksync-devices>` and `<ksync-kit>` as a person uses them, and what a page can be told of their accessibility.
 
 use fantoccini::elements::Element;
 use serde_json::{Value, json};
@@ -11,19 +11,38 @@ use crate::{App, until};
 /// # Panics
 /// If the page does not have it.
 pub async fn list_devices(app: &App, theme: &str, width: u32) {
-    let script = "const [theme, width] = args;
-                  const element = document.createElement('ksync-devices');
+    show(app, "ksync-devices", "Devices", theme, width).await;
+    part_of(app, "ksync-devices", &test("device")).await;
+}
+
+/// Fills the page with `<ksync-kit>` alone, as wide as this and in light or dark.
+///
+/// # Panics
+/// If the page does not have it.
+pub async fn show_kit(app: &App, theme: &str, width: u32) {
+    show(app, "ksync-kit", "Recovery kit", theme, width).await;
+    kit_part(app, "choose-make").await;
+}
+
+async fn show(app: &App, element: &str, title: &str, theme: &str, width: u32) {
+    let defined = "return customElements.get(arguments[0]) !== undefined;";
+    // The driver's session begins before the app's page does.
+    until("the element", async || {
+        (app.client().execute(defined, vec![json!(element)]).await.ok()? == true).then_some(())
+    })
+    .await;
+    let script = "const [name, text, theme, width] = args;
+                  const element = document.createElement(name);
                   element.setAttribute('theme', theme);
                   const [main, title] = ['main', 'h1'].map((tag) => document.createElement(tag));
-                  title.textContent = 'Devices';
+                  title.textContent = text;
                   main.append(title, element);
                   document.body.replaceChildren(main);
                   document.body.style.overflow = 'auto';
                   document.body.style.maxWidth = `${width}px`;
                   document.documentElement.style.background = theme === 'dark' ? '#0e1014' : '#f6f7f9';
                   document.documentElement.style.color = theme === 'dark' ? '#eef1f6' : '#161a22';";
-    app.run(script, vec![json!(theme), json!(width)]).await;
-    part_of(app, "ksync-devices", &test("device")).await;
+    app.run(script, vec![json!(element), json!(title), json!(theme), json!(width)]).await;
 }
 
 /// Fills the page with the element alone, in one of its modes or with its first question.
@@ -51,6 +70,34 @@ pub async fn begin(app: &App, mode: Option<&str>) {
 /// If it does not come in time.
 pub async fn part(app: &App, id: &str) -> Element {
     part_of(app, "ksync-pair", &test(id)).await
+}
+
+/// A part of `<ksync-kit>`.
+///
+/// # Panics
+/// If it does not come in time.
+pub async fn kit_part(app: &App, id: &str) -> Element {
+    part_of(app, "ksync-kit", &test(id)).await
+}
+
+/// Presses a button of `<ksync-kit>`.
+///
+/// # Panics
+/// If that cannot be done in time.
+pub async fn press_kit(app: &App, id: &str) {
+    until(&format!("a press on {id}"), async || kit_part(app, id).await.click().await.ok()).await;
+}
+
+/// The words that `<ksync-kit>` shows.
+///
+/// # Panics
+/// If it shows none in time.
+pub async fn kit_words(app: &App) -> Vec<String> {
+    kit_part(app, "kit-words").await;
+    let script = "const kit = document.querySelector('ksync-kit').shadowRoot;
+                  return [...kit.querySelectorAll('[data-testid=kit-words] b')].map((word) => word.textContent);";
+    let Value::Array(words) = app.run(script, vec![]).await else { panic!("a list was to come") };
+    words.iter().map(|word| word.as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// A part of `<ksync-devices>`: one of the row of the device of this name, or any.

@@ -53,7 +53,8 @@ export class Devices {
       "data-testid": "add-device",
     });
     const join = button("Join a device", () => this.pair("join"), { "data-testid": "join-device" });
-    return status.devices.length > 1 ? [add] : [add, join];
+    const kit = button("Recovery kit…", () => this.kit(), { "data-testid": "recovery-kit" });
+    return status.devices.length > 1 ? [add, kit] : [add, join, kit];
   }
 
   private exits(status: SyncStatus | undefined, ended: Out | undefined): HTMLElement[] {
@@ -73,6 +74,17 @@ export class Devices {
       testid: "pair-dialog",
       bare: true,
     });
+    widget.addEventListener("ksync-closed", () => dialog.close());
+    widget.focus();
+  }
+
+  /** A kit for the day when all devices are lost, or back by one; the group says which of them there is a use for. */
+  private kit(): void {
+    const { status } = this.state();
+    const alone = (status?.devices.length ?? 0) < 2 && status?.recoveryKit !== true;
+    const mode = alone ? undefined : "make";
+    const widget = el("ksync-kit" as "div", { class: "widget", mode, name: status?.name, "data-testid": "kit" });
+    const dialog = new Dialog("Recovery kit", widget, { testid: "kit-dialog", bare: true });
     widget.addEventListener("ksync-closed", () => dialog.close());
     widget.focus();
   }

@@ -130,7 +130,19 @@ button.small { min-height: 40px; padding: .35rem .8rem; font-size: .9375rem; }
 .gone { margin-top: 1rem; }
 .gone h3 { margin: 0 0 .25rem; font-size: 1rem; font-weight: 650; }
 
+.kit { list-style: none; margin: 1rem 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .5rem; }
+.kit li { display: flex; gap: .375rem; align-items: baseline; min-width: 0; padding: .4rem .45rem; border-radius: 10px; background: var(--_raised); font-size: .9375rem; }
+.kit li > span:first-child, .kit label { color: var(--_muted); font-variant-numeric: tabular-nums; font-weight: 400; font-size: .8125rem; flex: none; min-width: 1.375rem; text-align: end; margin: 0; }
+.kit li > b { font-weight: 650; color: var(--_text); overflow-wrap: normal; }
+.kit.entry li { padding: 0; background: none; align-items: center; }
+.kit input { min-height: 40px; padding: .3rem .35rem; font-size: .9375rem; }
+.kit ~ label { margin-top: 1rem; }
+:is(.actions, .note) + p { margin-top: .75rem; }
+.relay { margin: 0 0 1rem; }
+.asked { display: grid; gap: .75rem; margin-top: 1rem; }
+
 @container (min-width: 640px) {
+  .card.kits { max-width: 40rem; }
   .card.wide { max-width: 46rem; }
   .card.wide .columns { display: grid; grid-template-columns: 18rem 1fr; gap: 2rem; align-items: start; }
   .card.wide .qr { margin: 0; width: 100%; }

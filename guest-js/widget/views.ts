@@ -320,11 +320,11 @@ function text(words: Words["next"]): HTMLElement {
   return h("p", {}, words);
 }
 
-function actions(...buttons: (HTMLElement | undefined)[]): HTMLElement {
+export function actions(...buttons: (HTMLElement | undefined)[]): HTMLElement {
   return h("div", { class: "actions" }, ...buttons);
 }
 
-function choice(testid: string, icon: string, title: string, words: string, onClick: () => void): HTMLElement {
+export function choice(testid: string, icon: string, title: string, words: string, onClick: () => void): HTMLElement {
   const element = button(testid, "plain", "", onClick);
   element.className = "choice";
   element.append(drawn(icon), h("b", {}, title), h("span", {}, words));
@@ -332,7 +332,7 @@ function choice(testid: string, icon: string, title: string, words: string, onCl
 }
 
 /** Whether a button is at work; the second argument says so. It stays in the tab order, so that the focus is not lost. */
-function busy(element: HTMLElement, now?: boolean): boolean {
+export function busy(element: HTMLElement, now?: boolean): boolean {
   if (now !== undefined) element.setAttribute("aria-disabled", String(now));
   return element.getAttribute("aria-disabled") === "true";
 }
@@ -346,12 +346,12 @@ function refuseButton(flow: Flow): HTMLButtonElement {
 }
 
 /** What was wrong is being put right. */
-function calm(field: HTMLElement, problem: HTMLElement): void {
+export function calm(field: HTMLElement, problem: HTMLElement): void {
   field.removeAttribute("aria-invalid");
   problem.textContent = "";
 }
 
-function complain(field: HTMLElement, problem: HTMLElement, words: string, say: Say): void {
+export function complain(field: HTMLElement, problem: HTMLElement, words: string, say: Say): void {
   field.setAttribute("aria-invalid", "true");
   problem.textContent = words;
   say(words);
@@ -376,7 +376,8 @@ async function copyLink(field: HTMLInputElement, copy: HTMLButtonElement, say: S
 const STROKE = 'fill="none" stroke="currentColor" stroke-width="1.75" stroke-linecap="round" stroke-linejoin="round"';
 const SVG = `xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" ${STROKE}`;
 const PLUS = `<svg ${SVG}><rect x="3" y="3" width="11" height="18" rx="2.5"/><path d="M7.5 18h2M19 9v6M16 12h6"/></svg>`;
-const ARROW = `<svg ${SVG}><rect x="10" y="3" width="11" height="18" rx="2.5"/><path d="M14.5 18h2M2 12h9M8 9l3 3-3 3"/></svg>`;
+export const ARROW = `<svg ${SVG}><rect x="10" y="3" width="11" height="18" rx="2.5"/><path d="M14.5 18h2M2 12h9M8 9l3 3-3 3"/></svg>`;
+export const PAPER = `<svg ${SVG}><path d="M6 3h9l4 4v14H6zM15 3v4h4M9 12h7M9 16h7"/></svg>`;
 const TICK = `<svg ${SVG}><circle cx="12" cy="12" r="9"/><path d="M8 12.3l2.7 2.7L16 9.5"/></svg>`;
 const BANG = `<svg ${SVG}><circle cx="12" cy="12" r="9"/><path d="M12 7.5v5.5M12 16.4v.1"/></svg>`;
 
@@ -386,7 +387,7 @@ function drawn(icon: string): Element {
   return element;
 }
 
-function mark(kind: "good" | "bad"): Node {
+export function mark(kind: "good" | "bad"): Node {
   const element = drawn(kind === "good" ? TICK : BANG);
   element.setAttribute("class", `mark ${kind}`);
   return element;

@@ -113,6 +113,45 @@ const BY_CODE: Readonly<Record<string, Words>> = {
   },
 };
 
+/** What some errors are to whoever makes a recovery kit, or comes with one. */
+const BY_KIT: Readonly<Record<string, Words>> = {
+  KIT_INVALID: {
+    what: "These are not the 24 words",
+    next: "One of them is another than was written down, or stands in another place. Compare each with your paper.",
+  },
+  KIT_UNKNOWN: {
+    what: "The relay knows no such kit",
+    next: "Compare the words and the relay's address with your paper. A group may have moved to another relay since.",
+  },
+  KIT_REPLACED: { what: "These words were replaced", next: "There are newer ones on another paper: use those." },
+  KIT_FORGED: {
+    what: "The relay shows something that none of your devices vouches for",
+    next: "Nothing was taken from it. Ask whoever runs the relay, or try again later.",
+  },
+  KIT_NEEDS_RELAY: {
+    what: "A recovery kit needs a relay of its own",
+    next: "The relay runs on one of your devices, and would be lost with it. Choose another one in the app's settings.",
+  },
+  RELAY_UNREACHABLE: { what: "The relay cannot be reached", next: "Check that this device is online, then try again." },
+  TIMEOUT: { what: "The relay did not answer in time", next: "Check that this device is online, then try again." },
+  WRONG_APP: { what: "These words belong to another app", next: "Use them in the app that made them." },
+  ALREADY_IN_GROUP: {
+    what: "This device already shares its data with others",
+    next: "Come back on a device that is new, or start fresh on this one first.",
+  },
+  ADDRESS_INVALID: { what: "This is no relay's address", next: "Copy it from your paper, or leave it empty for the app's own." },
+  COMMIT_REJECTED: { what: "Your devices did not take the new kit", next: "The one that you had is as good as it was. Try again." },
+  NOT_PERMITTED: {
+    what: "This window of the app may not do that",
+    next: "Use the app's main window. For the developer: its capability lacks “0ksync:admin”.",
+  },
+};
+
+/** The words for an error around a recovery kit. */
+export function kitWords(error: unknown): Words {
+  return (error instanceof SyncError && BY_KIT[error.code]) || wordsFor(error);
+}
+
 /** Whether a text is meant as a short code and not as a link. */
 export function isCode(text: string): boolean {
   return /^\s*\d/.test(text);

@@ -30,7 +30,7 @@ pub(crate) struct SyncAlert {
     /// Rises with each alert of this device: a decimal number.
     pub(crate) number: String,
     /// `linked`, `joined`, `removed`, `lost`, `wiped`, `left`, `replaced`, `recovered`, `kit_changed`, `relays_changed`,
-    /// `history_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
+    /// `history_changed`, `suite_changed`; or a warning: `cloned`, `change_failed`, `change_undone`, `stopped`, `withheld`, `stale_peer`, `equivocation`, `split_view`, `forked`, `forged`, `bad_commit`, `false_claim`, `id_conflict`,
     /// `history_lost`. More may follow.
     pub(crate) kind: String,
     /// Whether it tells that something is wrong.

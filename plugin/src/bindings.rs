@@ -27,6 +27,7 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             group::remove_device,
             group::set_relays,
             group::give_up_first_relay,
+            group::move_to_suite,
             group::leave,
             group::reset,
             pairing::invite::<tauri::Wry>,

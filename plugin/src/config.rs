@@ -17,6 +17,9 @@ pub struct Config {
     /// Where a new device keeps the key that seals its data: `keychain`, `file`, or `passphrase`, for which each start waits until
     /// a page calls `sync.unlock`. By default the system's keychain if one answers, and a file of the device's own if not.
     pub vault: Option<String>,
+    /// Whether this device leaves each snapshot at the relay too, sealed for the group's recovery kit, so that the 24 words bring back
+    /// what is in it. By default not.
+    pub kit_snapshots: Option<bool>,
 }
 
 /// What [`crate::Builder`] was told; it goes before the configuration file.
@@ -43,6 +46,7 @@ impl Choices {
         if let Some(kind) = either(|c| c.vault.as_ref()) {
             config = config.vault(kind.parse()?);
         }
+        config.kit_snapshots = self.file.kit_snapshots.or(file.and_then(|c| c.kit_snapshots));
         config.passphrase.clone_from(&self.passphrase);
         Ok(config)
     }

@@ -15,6 +15,7 @@ mod commands;
 mod config;
 mod consent;
 mod error;
+mod kit_types;
 mod pages;
 mod pairing_types;
 mod pairings;
@@ -112,6 +113,13 @@ impl Builder {
         self
     }
 
+    /// Whether this device leaves its snapshots for the recovery kit, as [`Config::kit_snapshots`].
+    #[must_use]
+    pub fn kit_snapshots(mut self, leave: bool) -> Self {
+        self.choices.file.kit_snapshots = Some(leave);
+        self
+    }
+
     /// What opens a device's data that is locked by a passphrase, and locks a new one's. A page can give it too, by `sync.unlock`.
     #[must_use]
     pub fn passphrase(mut self, passphrase: sync_client::Passphrase) -> Self {
@@ -176,6 +184,7 @@ impl Builder {
                 group::remove_device,
                 group::set_relays,
                 group::give_up_first_relay,
+                group::move_to_suite,
                 group::leave,
                 group::reset,
                 pairing::invite,

@@ -1,7 +1,7 @@
 //! What crosses to the webview. Numbers that may outgrow 2^53 cross as decimal strings; bytes apart from presence cross raw.
 
 use serde::{Deserialize, Serialize};
-use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, RecoveryWords, SnapshotReceipt, Status};
+use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
 
 use crate::alert_types::{DeviceExit, SyncAlert};
 use crate::relay_types::RelayState;
@@ -133,6 +133,10 @@ pub(crate) struct SyncStatus {
     pub(crate) devices: Vec<Member>,
     /// The version of membership and keys, as a decimal number.
     pub(crate) epoch: String,
+    /// What the group's cryptography is made of, 1 or 2; null without a group.
+    pub(crate) suite: Option<u8>,
+    /// The move to another suite that this device was asked for and that is not done; else null.
+    pub(crate) moving: Option<Moving>,
     /// Whether history is still on its way.
     pub(crate) wants_history: bool,
     /// For how many days this device was away, as long as it fetches what it missed from the others; else null.
@@ -143,12 +147,25 @@ pub(crate) struct SyncStatus {
     pub(crate) withheld: u32,
     /// Whether the group has a recovery kit.
     pub(crate) recovery_kit: bool,
+    /// Whether this device leaves its snapshots at the relay, sealed for that kit.
+    pub(crate) kit_snapshots: bool,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub(crate) joining: bool,
     /// Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`.
     pub(crate) vault: String,
+}
+
+/// A move of the group to another suite, on its way.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Moving {
+    /// Where to: 1 or 2.
+    pub(crate) to: u8,
+    /// The devices that have not answered yet. Each is waited for until it comes online, or is removed.
+    pub(crate) waits_for: Vec<Device>,
 }
 
 /// Why it is not syncing.
@@ -180,11 +197,17 @@ impl From<Status> for SyncStatus {
             unacknowledged: count(status.unacknowledged),
             devices: status.devices.into_iter().map(Into::into).collect(),
             epoch: status.epoch.to_string(),
+            suite: status.suite.map(|suite| suite as u8),
+            moving: status.moving.map(|moving| Moving {
+                to: moving.to as u8,
+                waits_for: moving.waits_for.into_iter().map(Into::into).collect(),
+            }),
             wants_history: status.wants_history,
             away_days: status.away_days.map(count),
             behind: count(status.behind),
             withheld: count(status.withheld),
             recovery_kit: status.recovery_kit,
+            kit_snapshots: status.kit_snapshots,
             trouble: status.trouble.map(|trouble| Trouble {
                 code: trouble.code.as_str().to_owned(),
                 message: trouble.message,
@@ -194,34 +217,6 @@ impl From<Status> for SyncStatus {
             vault: status.vault.as_str().to_owned(),
         }
     }
-}
-
-/// A recovery kit: 24 words and the relay that belongs to them. To be shown to the person once, and kept on paper.
-#[derive(Clone, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RecoveryKit {
-    /// The words, with a space between. Whoever has them can take the group over.
-    pub(crate) words: String,
-    /// The relay's address.
-    pub(crate) relay: String,
-}
-
-impl From<RecoveryWords> for RecoveryKit {
-    fn from(kit: RecoveryWords) -> Self {
-        Self { words: kit.words.to_string(), relay: kit.relay.to_string() }
-    }
-}
-
-/// The group that this device is in now.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct JoinedGroup {
-    /// The group.
-    pub(crate) group: String,
-    /// What this device is in it.
-    pub(crate) device: String,
 }
 
 /// One thing to know about why it is or is not syncing.
@@ -365,13 +360,20 @@ pub(crate) enum SyncEvent {
     },
     /// Somebody changed what the group agreed on.
     Settings {
-        /// What: `recovery_kit`, `relays` or `history`.
+        /// What: `recovery_kit`, `relays`, `history` or `suite`.
         setting: String,
         /// By whom; this device too.
         by: Device,
     },
     /// The device here was deleted; what runs on is a new one.
     Reset,
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    KitSnapshot {
+        /// The channel.
+        channel: String,
+        /// Why it will not: `QUOTA`, say.
+        refused: Option<String>,
+    },
     /// This device was away for so long that it fetches what it missed from the other devices; `synced` says when it is through.
     Lapsed {
         /// When it was connected before, in milliseconds since the Unix epoch, as a decimal number.
@@ -556,6 +558,9 @@ impl SyncEvent {
             Client::DeviceRecovered { device: d } => device(DeviceChange::Recovered, d, None),
             Client::SettingsChanged { setting, by } => {
                 Self::Settings { setting: setting.as_str().to_owned(), by: by.into() }
+            }
+            Client::LeftForKit { channel, refused } => {
+                Self::KitSnapshot { channel, refused: refused.map(|code| code.as_str().to_owned()) }
             }
             Client::Lapsed { since } => Self::Lapsed { since: since.to_string() },
             Client::Synced => Self::Synced,

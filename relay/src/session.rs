@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use sync_types::frame::{
     About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload,
-    OpenNameplate, OpenSlot, Recover, Recovery, ToRelay, Vouch,
+    OpenNameplate, OpenSlot, Recover, Recovery, SealedSnapshot, SnapshotSlot, ToRelay, Vouch,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
 
@@ -64,6 +64,10 @@ pub enum Ask {
     Heads(Vec<Head>),
     /// [`crate::mailbox::GroupState::vouch`].
     Vouch(Vouch),
+    /// [`crate::mailbox::GroupState::keep_snapshot`].
+    KeepSnapshot(Box<SealedSnapshot>),
+    /// [`crate::store::Store::kit_snapshot`] of the group that was shown last, and of the kit that it was shown to.
+    KitSnapshot(Option<SnapshotSlot>),
     /// [`crate::mailbox::check_kit`], then [`crate::mailbox::GroupState::recoverable`] of the group that has its key.
     Recover(Box<Recover>, Proof),
     /// [`crate::mailbox::GroupState::recover`] of that group.
@@ -201,6 +205,10 @@ impl Session {
             (Stage::Attached(_), ToRelay::WelcomeStored) => vec![Action::Ask(Ask::WelcomeStored)],
             (Stage::Attached(_), ToRelay::GroupInfo(signer)) => vec![Action::Ask(Ask::GroupInfo(signer))],
             (Stage::Attached(_), ToRelay::Kit(KitUpload::Vouch(vouch))) => vec![Action::Ask(Ask::Vouch(vouch))],
+            (Stage::Attached(_), ToRelay::Kit(KitUpload::Snapshot(snapshot))) => {
+                vec![Action::Ask(Ask::KeepSnapshot(Box::new(snapshot)))]
+            }
+            (Stage::Recovering, ToRelay::KitSnapshot(after)) => vec![Action::Ask(Ask::KitSnapshot(after))],
             (Stage::Attached(_), ToRelay::Heads(heads)) => vec![Action::Ask(Ask::Heads(heads))],
             (_, _) => self.close(&refuse(Code::Protocol, "this frame is not allowed here")),
         }
@@ -345,9 +353,11 @@ impl Session {
         let about = match frame {
             ToRelay::Attach(_) | ToRelay::Create(_) | ToRelay::Recover(_) => About::Session,
             ToRelay::Push(_) => About::Push,
-            ToRelay::Acknowledge(_) | ToRelay::Reject(_) | ToRelay::WelcomeStored | ToRelay::Kit(_) => {
-                About::Acknowledge
-            }
+            ToRelay::Acknowledge(_)
+            | ToRelay::Reject(_)
+            | ToRelay::WelcomeStored
+            | ToRelay::Kit(KitUpload::Vouch(_)) => About::Acknowledge,
+            ToRelay::Kit(KitUpload::Snapshot(_)) | ToRelay::KitSnapshot(_) => About::Kit,
             ToRelay::Commit(_) | ToRelay::CopyCommits(_) | ToRelay::Recovery(_) => About::Commit,
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,

@@ -3,7 +3,7 @@
 //! A golden test has `golden` in its name. It makes the text of a file anew and compares it with the file; with `KSYNC_BLESS=1`
 //! in its environment it writes the file instead.
 
-use crate::process::{cargo, run as run_program};
+use crate::process::{cargo, linted, run as run_program};
 use crate::{Failure, setup, web};
 
 /// Tells golden tests to write.
@@ -38,6 +38,7 @@ fn golden_tests() -> std::process::Command {
     let filter = ["--filterset", "test(golden)", "--status-level", "fail", "--no-fail-fast", "--cargo-quiet"];
     let mut command = cargo(&["nextest", "run", "--workspace"]);
     command.args(filter);
+    linted(&mut command);
     command
 }
 

@@ -73,6 +73,8 @@ fn installed() -> Result<PathBuf, Failure> {
     let mut install = cargo(&["install", "verifpal", "--version", VERSION, "--locked", "--quiet", "--root", &into]);
     // It asks for a newer compiler than ours, and builds with ours all the same once that is let have its features.
     install.arg("--ignore-rust-version").env("RUSTC_BOOTSTRAP", "1");
+    // Its authors' own choice is slow to build, and gains little for models as small as these.
+    install.env("CARGO_PROFILE_RELEASE_LTO", "false").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     run_program(&mut install)?;
     Ok(binary)
 }

@@ -30,6 +30,17 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
 }
 
+/// Has clippy look at the workspace's crates while the command builds them, and each of its warnings be an error. All that the
+/// tests need is built so: `cargo clippy` would first check every dependency, and the tests' build then compile it all the same.
+pub(crate) fn linted(command: &mut Command) -> &mut Command {
+    let beside = std::env::var_os("CARGO").map(|cargo| Path::new(&cargo).with_file_name("clippy-driver"));
+    let clippy = beside.filter(|path| path.exists()).unwrap_or_else(|| "clippy-driver".into());
+    // How `cargo clippy -- --deny warnings` hands this on.
+    command
+        .env("RUSTC_WORKSPACE_WRAPPER", clippy)
+        .env("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")
+}
+
 /// Builds programs of the workspace and gives the folder that they are in.
 ///
 /// `--workspace`, although only these are wanted: cargo chooses the features of dependencies by what is built together, so

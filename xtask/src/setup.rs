@@ -78,9 +78,13 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-deny", version: "^0.20", reason: "licences, bans and sources of dependencies" },
 ];
 
+/// What rustup's smallest profile leaves out.
+const COMPONENTS: [&str; 2] = ["clippy", "fmt"];
+
 /// Everything: packages of the system, then tools, then what comes from npm.
 pub(crate) fn everything() -> Result<(), Failure> {
     packages(PACKAGES)?;
+    components()?;
     tools()?;
     web::install()
 }
@@ -153,6 +157,18 @@ fn packages(wanted: &[Package]) -> Result<(), Failure> {
         None => Ok(()),
         Some(package) => Err(format!("'{}' is installed, but what it is for cannot be found", package.name)),
     }
+}
+
+/// Installs the parts of the toolchain that are missing.
+fn components() -> Result<(), Failure> {
+    for name in COMPONENTS {
+        if !succeeds(&mut cargo(&[name, "--version"])) {
+            println!("missing: {name} (a part of the toolchain)");
+            let component = if name == "fmt" { "rustfmt" } else { name };
+            run(&mut program("rustup", &["component", "add", component]))?;
+        }
+    }
+    Ok(())
 }
 
 /// Installs the cargo tools that are missing.

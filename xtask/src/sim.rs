@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::process::{self, build, build_with, program};
+use crate::process::{self, build, build_with, linted, program};
 use crate::{Failure, no_arguments};
 
 /// `cargo xtask sim …`
@@ -20,7 +20,7 @@ pub(crate) fn attacks(args: &[String]) -> Result<(), Failure> {
 /// features of that build, and are not built again.
 pub(crate) fn after_tests(seeds: &str) -> Result<(), Failure> {
     let folder = build_with(&["sync-sim"], |command| {
-        command.args(["--test", "it"]);
+        linted(command).args(["--test", "it"]);
     })?;
     simulate(&folder, &["--seeds", seeds])
 }

@@ -10,6 +10,9 @@ use crate::process::root;
 /// Longer files want splitting.
 const MAX_LINES: usize = 600;
 
+/// How a file begins that another one is the source of.
+const GENERATED: &str = "// Written by `cargo xtask gen`";
+
 /// Where sources lie.
 const FOLDERS: &[&str] = &[
     "bench",
@@ -52,7 +55,9 @@ impl SourceFile {
         let rust = path.ends_with(".rs");
         let code = if rust { blank(text) } else { text.to_owned() };
         let tests_from = if path.contains("/tests/") { 0 } else { tests_from(&code) };
-        Self { path, lines: text.lines().count(), code, tests_from }
+        // Nobody reads, or can split, what is generated.
+        let lines = if text.starts_with(GENERATED) { 0 } else { text.lines().count() };
+        Self { path, lines, code, tests_from }
     }
 
     /// A finding for each line in which `wanted` sees something.

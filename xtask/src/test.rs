@@ -1,7 +1,7 @@
 //! `test`: set-up, every check, every test. Exits 0 only if all of them passed. `test --fips`: the same tests in a build of
 //! FIPS-approved algorithms, beside CI.
 
-use crate::process::{cargo, program, tee};
+use crate::process::{cargo, linted, program, tee};
 use crate::report::{Report, Tally};
 use crate::{Failure, fuzz, generate, lint, no_arguments, setup, sim, web};
 
@@ -51,12 +51,12 @@ fn fips_tests() -> Result<Tally, Failure> {
 
 fn all_tests() -> Result<Tally, Failure> {
     let mut command = cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--cargo-quiet"]);
-    counted(tee(generate::only_compare(&mut command))?, nextest_tally)
+    counted(tee(generate::only_compare(linted(&mut command)))?, nextest_tally)
 }
 
 fn doc_tests() -> Result<Tally, Failure> {
     // Of all crates, although few have any: choosing one would build its dependencies anew, with other features.
-    counted(tee(&mut cargo(&["test", "--quiet", "--doc", "--workspace"]))?, libtest_tally)
+    counted(tee(linted(&mut cargo(&["test", "--quiet", "--doc", "--workspace"])))?, libtest_tally)
 }
 
 fn vectors() -> Result<Tally, Failure> {

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Makes a recovery kit: 24 words that lead back into the group when every device is lost. An earlier kit is worth
     /// nothing then
-    RecoveryKit,
+    RecoveryKit(MakeKit),
     /// Leaves the group, and deletes its keys and blobs here
     Leave,
     /// Deletes the device in this home, also where its data is damaged
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Devices(Devices),
     /// Lists the group's relays, or changes the list
     Relay(Relay),
+    /// Says what the group's cryptography is made of, or moves the group to another suite
+    Suite(Suite),
     /// Says where the key lies that seals this home, or puts it elsewhere
     Vault(Vault),
     /// Writes what this device has to one file under a passphrase, or takes such a file in
@@ -92,6 +94,16 @@ pub(crate) struct Setup {
     /// Where the key lies that seals a new home [default: the keychain if one answers, else a file]
     #[arg(long, env = "KSYNC_VAULT", hide_env_values = true, value_name = "KIND")]
     pub(crate) vault: Option<VaultName>,
+    /// Leaves each snapshot of this device at the relay too, sealed for the group's recovery kit
+    #[arg(long)]
+    pub(crate) kit_snapshots: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct MakeKit {
+    /// Whether this device leaves its snapshots at the relay from now on, sealed for the kit [default: as it was]
+    #[arg(long, value_name = "yes|no", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) snapshots: Option<bool>,
 }
 
 /// Where the key lies that seals a home.
@@ -308,6 +320,15 @@ pub(crate) enum VaultAction {
 }
 
 #[derive(Args)]
+pub(crate) struct Suite {
+    /// The suite to move to, as soon as every device has been online once: 1 is ML-KEM-768 with X25519, and
+    /// XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM. The one that the group has takes back a move that
+    /// waits. A recovery kit ends with the suite that it was made for
+    #[arg(value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) suite: Option<u8>,
+}
+
+#[derive(Args)]
 pub(crate) struct Relay {
     #[command(subcommand)]
     pub(crate) action: RelayAction,
@@ -369,6 +390,8 @@ mod tests {
             "ksync backup export",
             "ksync relay",
             "ksync relay set",
+            "ksync suite 0",
+            "ksync suite 3",
             "ksync relay drop --dead",
             "ksync init --name a --recovery-kit",
             "ksync recover --relay embedded",

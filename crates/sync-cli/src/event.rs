@@ -44,6 +44,12 @@ pub(crate) enum Event<'a> {
     Recovered {
         group: String,
         device: String,
+        snapshots: Vec<RestoredSnapshot<'a>>,
+        left_out: usize,
+    },
+    LeftForKit {
+        channel: &'a str,
+        code: Option<&'a str>,
     },
     Left {
         group: String,
@@ -75,6 +81,11 @@ pub(crate) enum Event<'a> {
     Device(Device<'a>),
     Alert(Box<Alert<'a>>),
     Relay(RelayLine<'a>),
+    /// `suite` is 1 or 2.
+    Suite {
+        suite: u8,
+        moving: Option<Moving<'a>>,
+    },
     Finding {
         code: Option<&'static str>,
         title: &'a str,
@@ -215,10 +226,26 @@ pub(crate) struct StatusLine<'a> {
     behind: u64,
     withheld: u64,
     recovery_kit: bool,
+    kit_snapshots: bool,
     trouble: Option<Trouble<'a>>,
     joining: bool,
     vault: &'static str,
     relay_states: Vec<RelayLine<'a>>,
+    suite: Option<u8>,
+    moving: Option<Moving<'a>>,
+}
+
+/// A move of the group to another suite that waits for these devices.
+#[derive(Serialize)]
+pub(crate) struct Moving<'a> {
+    to: u8,
+    waits_for: Vec<Device<'a>>,
+}
+
+impl<'a> From<&'a sync_client::Moving> for Moving<'a> {
+    fn from(moving: &'a sync_client::Moving) -> Self {
+        Self { to: moving.to as u8, waits_for: moving.waits_for.iter().map(Device::from).collect() }
+    }
 }
 
 #[derive(Serialize)]
@@ -270,6 +297,14 @@ impl<'a> From<&'a RelayState> for Event<'a> {
 struct Trouble<'a> {
     code: &'static str,
     message: &'a str,
+}
+
+/// A snapshot that came back by a recovery kit.
+#[derive(Serialize)]
+pub(crate) struct RestoredSnapshot<'a> {
+    pub(crate) channel: &'a str,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) at: u64,
 }
 
 #[derive(Serialize)]
@@ -333,10 +368,13 @@ impl<'a> From<&'a Status> for Event<'a> {
             behind: status.behind,
             withheld: status.withheld,
             recovery_kit: status.recovery_kit,
+            kit_snapshots: status.kit_snapshots,
             trouble: status.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),
             joining: status.joining,
             vault: status.vault.as_str(),
             relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
+            suite: status.suite.map(|suite| suite as u8),
+            moving: status.moving.as_ref().map(Moving::from),
         }))
     }
 }
@@ -386,6 +424,11 @@ impl From<&SyncError> for Event<'_> {
 }
 
 impl<'a> Event<'a> {
+    /// What the group's cryptography is made of; `None` without a group.
+    pub(crate) fn suite(status: &'a Status) -> Option<Self> {
+        Some(Self::Suite { suite: status.suite? as u8, moving: status.moving.as_ref().map(Moving::from) })
+    }
+
     /// What happened to the client; `None` for what this build knows no words for.
     pub(crate) fn of(event: &'a ClientEvent) -> Option<Self> {
         Some(match event {
@@ -397,6 +440,9 @@ impl<'a> Event<'a> {
             ClientEvent::Arrived => Self::Arrived,
             ClientEvent::Accepted => Self::Accepted,
             ClientEvent::Delivered => Self::Delivered,
+            ClientEvent::LeftForKit { channel, refused } => {
+                Self::LeftForKit { channel, code: refused.map(|code| code.as_str()) }
+            }
             ClientEvent::Lapsed { since } => Self::Lapsed { since: *since },
             ClientEvent::Synced => Self::Synced,
             ClientEvent::HistoryProgress { done, total } => Self::HistoryProgress { done: *done, total: *total },

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sync_client::{
     Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, RelayState,
-    Setting, Status, VaultKind, limits,
+    Setting, Status, Suite, VaultKind, limits,
 };
 
 use crate::clock::now_ms;
@@ -59,6 +59,9 @@ pub(crate) fn status(status: &Status) -> String {
         };
         row("relay", format!("{} ({how})", state.address));
     }
+    if status.suite.is_some() {
+        row("suite", suite(status));
+    }
     row("outbox", format!("{} not at the relay yet", count(status.outbox, "blob")));
     let waiting = status.unacknowledged.saturating_sub(status.outbox);
     row("waiting", format!("{} at the relay until every device has fetched it", count(waiting, "blob")));
@@ -71,6 +74,22 @@ pub(crate) fn vault(kind: VaultKind) -> &'static str {
         VaultKind::Keychain => "in the system's keychain",
         VaultKind::Passphrase => "under a passphrase",
         VaultKind::KeyFile => "in a file of this home",
+    }
+}
+
+/// What the group's cryptography is made of, and who is waited for to move it elsewhere.
+pub(crate) fn suite(status: &Status) -> String {
+    let parts = match status.suite {
+        Some(Suite::XWing) => "1: ML-KEM-768 with X25519, XChaCha20-Poly1305",
+        Some(Suite::Fips) => "2: ML-KEM-768 with P-256, AES-256-GCM",
+        None => "no group",
+    };
+    let Some(moving) = &status.moving else { return parts.into() };
+    let names: Vec<_> = moving.waits_for.iter().map(device).collect();
+    let to = moving.to as u8;
+    match names.is_empty() {
+        true => format!("{parts} (moves to {to})"),
+        false => format!("{parts} (moves to {to} as soon as it was online: {})", names.join(", ")),
     }
 }
 
@@ -149,7 +168,7 @@ pub(crate) fn member(device: &DeviceInfo) -> String {
 }
 
 /// How long ago that was, as people say it.
-fn ago(at: u64, now: u64) -> String {
+pub(crate) fn ago(at: u64, now: u64) -> String {
     let minutes = now.saturating_sub(at) / 60_000;
     match minutes {
         0 => "just now".into(),
@@ -237,11 +256,18 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ),
         ClientEvent::SettingsChanged { setting, by } => match setting {
             Setting::RecoveryKit => {
-                format!("{} made a new recovery kit: earlier words are worth nothing any more.", device(by))
+                format!("{} changed the recovery kit: earlier words are worth nothing any more.", device(by))
             }
             Setting::Relays => format!("{} changed the group's relays.", device(by)),
             Setting::History => format!("{} changed what newcomers get to see.", device(by)),
+            Setting::Suite => format!("{} moved the group to another suite.", device(by)),
         },
+        ClientEvent::LeftForKit { channel, refused: None } => {
+            format!("The relay keeps the snapshot of «{channel}» for the recovery kit.")
+        }
+        ClientEvent::LeftForKit { channel, refused: Some(code) } => {
+            format!("The relay does not keep the snapshot of «{channel}» for the recovery kit: {code}.")
+        }
         ClientEvent::KeyReplaced { .. } => {
             "This device has taken a new key, and fetches from the others what it lacks.".into()
         }
@@ -318,11 +344,15 @@ mod tests {
             unacknowledged: 0,
             devices: vec![info(1, "laptop", true), info(2, "phone", false)],
             epoch: 2,
+            suite: None,
+            moving: None,
             wants_history: false,
             away_days: None,
             behind: 0,
             withheld: 0,
             recovery_kit: false,
+            kit_snapshots: false,
+            kit_snapshot_refused: None,
             vouches: false,
             setting_changes: vec![],
             trouble: None,

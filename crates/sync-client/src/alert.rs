@@ -30,6 +30,8 @@ pub enum AlertKind {
     RelaysChanged,
     /// Somebody changed whether newcomers get what was pushed before.
     HistoryChanged,
+    /// Somebody moved the group to another suite.
+    SuiteChanged,
     /// A copy of this device runs elsewhere and has taken its place.
     Cloned,
     /// A change of the group that this device wanted was given up; the code says why.
@@ -62,7 +64,7 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Linked,
         Self::Joined,
         Self::Removed,
@@ -74,6 +76,7 @@ impl AlertKind {
         Self::KitChanged,
         Self::RelaysChanged,
         Self::HistoryChanged,
+        Self::SuiteChanged,
         Self::Cloned,
         Self::ChangeFailed,
         Self::ChangeUndone,
@@ -104,6 +107,7 @@ impl AlertKind {
             Self::KitChanged => "kit_changed",
             Self::RelaysChanged => "relays_changed",
             Self::HistoryChanged => "history_changed",
+            Self::SuiteChanged => "suite_changed",
             Self::Cloned => "cloned",
             Self::ChangeFailed => "change_failed",
             Self::ChangeUndone => "change_undone",
@@ -141,6 +145,7 @@ impl AlertKind {
                 | Self::KitChanged
                 | Self::RelaysChanged
                 | Self::HistoryChanged
+                | Self::SuiteChanged
         )
     }
 }
@@ -207,6 +212,7 @@ impl Alert {
             AlertKind::KitChanged => format!("{by} changed the group's recovery kit"),
             AlertKind::RelaysChanged => format!("{by} changed the group's relays"),
             AlertKind::HistoryChanged => format!("{by} changed what newcomers get of the past"),
+            AlertKind::SuiteChanged => format!("{by} moved the group to another suite"),
             AlertKind::Cloned => "a copy of this device runs elsewhere and has taken its place".into(),
             AlertKind::ChangeFailed => format!("the change about {device} was given up"),
             AlertKind::ChangeUndone => format!("a change by {device} was undone, since {by} could not apply it"),
@@ -249,7 +255,7 @@ impl Alert {
             AlertKind::Recovered => {
                 "If nobody of yours did that, somebody else has the words of the kit: start a group anew."
             }
-            AlertKind::KitChanged | AlertKind::RelaysChanged | AlertKind::HistoryChanged => {
+            AlertKind::KitChanged | AlertKind::RelaysChanged | AlertKind::HistoryChanged | AlertKind::SuiteChanged => {
                 "If nobody of yours did that, remove the device that did."
             }
             AlertKind::Replaced if own => "If you restored nothing, ask who has a copy of this device's data.",

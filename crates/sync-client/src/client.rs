@@ -1,6 +1,7 @@
 //! The handle that an app holds.
 
 mod relays;
+mod suite;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::transport::Pending;
 use crate::{
     Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
-    ReceivedBlob, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
+    ReceivedBlob, Recovered, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind,
+    vault::Passphrase,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -496,7 +498,7 @@ impl SyncClient {
         relay: &RelayAddress,
         name: Option<&str>,
         timeout: Duration,
-    ) -> Result<(GroupId, DeviceId), SyncError> {
+    ) -> Result<Recovered, SyncError> {
         let kit = RecoveryKit::from_words(words).map_err(|e| SyncError::new(e.code(), e.to_string()))?;
         if *relay == RelayAddress::Embedded {
             return Err(SyncError::new(Code::KitNeedsRelay, "a relay that a device hosts is lost with that device"));

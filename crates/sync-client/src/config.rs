@@ -50,6 +50,9 @@ pub struct SyncConfig {
     /// How much memory a new passphrase may cost whoever derives it, in MiB; by default what the machine has to spare. It
     /// chooses one of four costs, the highest from 4,096 on.
     pub passphrase_memory_mib: Option<u64>,
+    /// Whether this device leaves each of its snapshots at the relay, sealed for the group's recovery kit, so that the 24 words
+    /// bring back what is in them although every device is lost. By default not.
+    pub kit_snapshots: Option<bool>,
     /// How far this device's time is ahead of the system's clock; for tests of what takes weeks.
     pub(crate) forward: Forward,
     /// Relays in this process, which are reached without a network.
@@ -129,6 +132,13 @@ impl SyncConfig {
     #[must_use]
     pub fn passphrase_memory_mib(mut self, mib: u64) -> Self {
         self.passphrase_memory_mib = Some(mib);
+        self
+    }
+
+    /// Sets [`SyncConfig::kit_snapshots`].
+    #[must_use]
+    pub fn kit_snapshots(mut self, leave: bool) -> Self {
+        self.kit_snapshots = Some(leave);
         self
     }
 

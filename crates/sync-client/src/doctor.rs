@@ -93,6 +93,19 @@ pub(crate) fn findings(
         let next_step = "Bring another device online. If this stays, make a new recovery kit.";
         list.push(Finding { next_step: next_step.into(), ..fine("the recovery kit is incomplete here", detail) });
     }
+    if let Some(moving) = status.moving.as_ref().filter(|moving| !moving.waits_for.is_empty()) {
+        let name = |device: &crate::DeviceRef| device.name.clone().unwrap_or_else(|| device.id.to_string());
+        let detail = format!("it waits for {}", moving.waits_for.iter().map(name).collect::<Vec<_>>().join(", "));
+        list.push(Finding {
+            next_step: "Bring these devices online once, or remove those that will not come back.".into(),
+            ..fine("the group moves to another suite", detail)
+        });
+    }
+    if let Some(code) = status.kit_snapshot_refused {
+        let detail = "the relay did not take a snapshot that this device left for the recovery kit: whoever comes with the kit finds an \
+                      older one, or none";
+        list.push(found(code, "a snapshot is not with the recovery kit", detail));
+    }
     for change in status.setting_changes.iter().rev().filter(|c| now.saturating_sub(c.at) < CHANGES_DAYS * DAY_MS) {
         if Some(change.by.id) == status.device {
             continue;
@@ -105,6 +118,7 @@ pub(crate) fn findings(
             ),
             Setting::Relays => ("the group's relays", "If nobody whom you trust did that, remove that device."),
             Setting::History => ("what newcomers get to see", "If nobody whom you trust did that, remove that device."),
+            Setting::Suite => ("the group's suite", "If nobody whom you trust did that, remove that device."),
         };
         let days = now.saturating_sub(change.at) / DAY_MS;
         let detail = format!("{name} changed {what} ({})", days_ago(days));
@@ -276,11 +290,15 @@ mod tests {
             unacknowledged: 5,
             devices: vec![],
             epoch: 1,
+            suite: None,
+            moving: None,
             wants_history: true,
             away_days: None,
             behind: 2,
             withheld: 2,
             recovery_kit: true,
+            kit_snapshots: true,
+            kit_snapshot_refused: None,
             vouches: false,
             setting_changes: vec![],
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
@@ -310,6 +328,9 @@ mod tests {
         for words in ["3 changes are on this device", "2 changes are at the relay", "before this device joined"] {
             assert!(all.contains(words), "{words}: {all}");
         }
+        let refused = with(&Status { kit_snapshot_refused: Some(Code::Quota), ..status() }, &[]);
+        let title = "a snapshot is not with the recovery kit";
+        assert!(refused.iter().any(|f| f.code == Some(Code::Quota) && f.title == title));
         let one: String = with(&Status { outbox: 1, ..status() }, &[]).into_iter().map(|f| f.detail).collect();
         assert!(one.contains("1 change is on this device"), "{one}");
         let last = list.last().unwrap();

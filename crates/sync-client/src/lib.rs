@@ -50,9 +50,10 @@ pub use pairing::Pairing;
 pub use subscribe::{Subscription, SubscriptionTask};
 pub use sync_core::event::{Exit, Outcome, Setting};
 pub use sync_sqlite::Forward;
-pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, limits};
+pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, limits};
 pub use types::{
-    ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, PairingEvent, Receipt, ReceiptState, ReceivedBlob,
-    RecoveryWords, RelayState, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
+    ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, Moving, PairingEvent, Receipt, ReceiptState,
+    ReceivedBlob, Recovered, RecoveryWords, RelayState, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt,
+    Status, SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::Joining;
-use sync_core::recovery::{Arrival, Recovering, RecoveryKit};
+use sync_core::recovery::{Arrival, KitSnapshot, Recovering, RecoveryKit};
 use sync_types::frame::{About, FromRelay};
 use sync_types::{Code, DeviceId, GroupId, RelayAddress};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::SyncError;
 use crate::client::Inner;
 use crate::clock::{SystemRng, now_ms};
 use crate::engine::{Command, Crypto, Reply};
 use crate::transport::Stream;
+use crate::{Recovered, RestoredSnapshot, SyncError};
 
 /// How long to wait before a relay that could not do it yet is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -47,11 +47,11 @@ impl Recovery {
     }
 
     /// Tries until it is done, fails for good, or the time is over.
-    pub(crate) async fn run(mut self, timeout: Duration) -> Result<Ids, SyncError> {
+    pub(crate) async fn run(mut self, timeout: Duration) -> Result<Recovered, SyncError> {
         let until = Instant::now() + timeout;
         loop {
             let error = match timeout_at(until, self.attempt()).await {
-                Ok(Ok(ids)) => return Ok(ids),
+                Ok(Ok(ids)) => return Ok(self.recovered(ids)),
                 Ok(Err(Failed::For(error))) => return Err(error),
                 Ok(Err(Failed::Again(error))) => error,
                 Err(_) => SyncError::timeout("the recovery"),
@@ -64,16 +64,27 @@ impl Recovery {
         }
     }
 
+    fn recovered(&self, (group, device): Ids) -> Recovered {
+        let restored = |snapshot: &KitSnapshot| RestoredSnapshot {
+            channel: String::from_utf8_lossy(&snapshot.channel).into_owned(),
+            at: snapshot.at,
+        };
+        let snapshots = self.recovering.snapshots().iter().map(restored).collect();
+        let left_out = self.recovering.left_out();
+        left_out.iter().for_each(|reason| tracing::warn!("left out: {reason}"));
+        Recovered { group, device, snapshots, left_out: left_out.len() }
+    }
+
     async fn attempt(&mut self) -> Result<Ids, Failed> {
         let mut stream = self.inner.start.dialer.dial(&self.relay).await.map_err(Failed::Again)?;
         let mut ask = self.recovering.ask(&stream.exporter);
         loop {
             stream.writer.send(&ask).await.map_err(Failed::Again)?;
-            let answer = match stream.reader.next().await.map_err(Failed::Again)? {
-                FromRelay::Recoverable(answer) => answer,
+            let arrival = match stream.reader.next().await.map_err(Failed::Again)? {
+                FromRelay::Recoverable(answer) => self.recovering.handle(answer, &stream.exporter, &mut SystemRng),
+                FromRelay::KitSnapshot(snapshot) => self.recovering.handle_snapshot(snapshot, now_ms(), &mut SystemRng),
                 other => return Err(self.refused(other)),
             };
-            let arrival = self.recovering.handle(&answer, &stream.exporter, now_ms(), &mut SystemRng);
             match arrival.map_err(|e| Failed::For(SyncError::new(e.code(), e.to_string())))? {
                 Arrival::Next(next) => ask = next,
                 Arrival::Made(joining, recovery) => return self.come_in(stream, *joining, recovery).await,

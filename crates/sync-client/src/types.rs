@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sync_core::event::{Exit, Outcome, Setting};
-use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, Suite};
 use zeroize::Zeroizing;
 
 use crate::VaultKind;
@@ -57,6 +57,28 @@ pub struct ReceivedBlob {
     pub data: Vec<u8>,
     /// Whether it is a snapshot: it stands for all that its maker had of the channel, and that this consumer may have missed.
     pub snapshot: bool,
+}
+
+/// What a recovery kit brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The group.
+    pub group: GroupId,
+    /// This device in it.
+    pub device: DeviceId,
+    /// The snapshots that are in the log again, for consumers to read. What was pushed after them is lost.
+    pub snapshots: Vec<RestoredSnapshot>,
+    /// How many more the relay showed that no device of the group vouches for, or that cannot be read.
+    pub left_out: usize,
+}
+
+/// A snapshot that came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredSnapshot {
+    /// Its channel.
+    pub channel: String,
+    /// When it was left, in milliseconds since the Unix epoch, by the clock of the device that left it.
+    pub at: u64,
 }
 
 /// What became of a snapshot.
@@ -246,6 +268,13 @@ pub enum ClientEvent {
         /// When it was connected before, in milliseconds since the Unix epoch.
         since: u64,
     },
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    LeftForKit {
+        /// The channel.
+        channel: String,
+        /// Why it will not: [`Code::Quota`], say.
+        refused: Option<Code>,
+    },
     /// All history that this device asked for has come: what was there before it joined, or what it missed in a long absence.
     Synced,
     /// History is coming: so many envelopes of so many, as far as their numbers tell. What of them is no app's takes no time,
@@ -374,6 +403,10 @@ pub struct Status {
     pub devices: Vec<DeviceInfo>,
     /// The version of membership and keys.
     pub epoch: u64,
+    /// What the group's cryptography is made of; `None` without a group.
+    pub suite: Option<Suite>,
+    /// The move to another suite that this device was asked for and that is not done.
+    pub moving: Option<Moving>,
     /// Whether history is still on its way.
     pub wants_history: bool,
     /// For how many days this device was away, as long as it fetches what it missed from the others.
@@ -384,6 +417,10 @@ pub struct Status {
     pub withheld: u64,
     /// Whether the group has a recovery kit.
     pub recovery_kit: bool,
+    /// Whether this device leaves its snapshots for that ([`crate::SyncConfig::kit_snapshots`]).
+    pub kit_snapshots: bool,
+    /// Why the relay did not take the last of them.
+    pub kit_snapshot_refused: Option<Code>,
     /// Whether this device can vouch for the group towards whoever comes with the kit: it was told what members hold of it.
     pub vouches: bool,
     /// The newest changes of what the group agreed on, oldest first.
@@ -394,6 +431,15 @@ pub struct Status {
     pub joining: bool,
     /// Where the key lies that seals this home's data.
     pub vault: VaultKind,
+}
+
+/// A move of the group to another suite, on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Where to.
+    pub to: Suite,
+    /// The devices that have not answered yet. Each is waited for until it comes online, or is removed.
+    pub waits_for: Vec<DeviceRef>,
 }
 
 /// How this device stands with one relay.

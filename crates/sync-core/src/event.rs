@@ -123,6 +123,8 @@ pub enum Setting {
     Relays = 2u8,
     /// Whether newcomers get what was pushed before.
     History = 3u8,
+    /// The suite: what the group's cryptography is made of.
+    Suite = 4u8,
 }
 
 impl Setting {
@@ -132,6 +134,7 @@ impl Setting {
             Self::RecoveryKit => "recovery_kit",
             Self::Relays => "relays",
             Self::History => "history",
+            Self::Suite => "suite",
         }
     }
 }
@@ -217,6 +220,13 @@ pub enum Event {
         setting: Setting,
         /// Who; this device too.
         by: DeviceId,
+    },
+    /// The relay keeps this device's snapshot of a channel for the recovery kit, or will not.
+    LeftForKit {
+        /// The channel.
+        channel: String,
+        /// Why it will not: [`Code::Quota`], say.
+        refused: Option<Code>,
     },
     /// This device was away for so long that the relay kept nothing for it but changes of the group, or may not have. It
     /// fetches what it missed from the others; [`Event::Synced`] says when that is through.

@@ -17,7 +17,7 @@ use std::fmt;
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_types::body::{Blob, Span};
-use sync_types::{DeviceId, Opaque};
+use sync_types::{BlobId, DeviceId, Opaque};
 use zeroize::Zeroizing;
 
 use crate::relay_id::RelayId;
@@ -57,6 +57,8 @@ pub enum Key {
     Agreed,
     /// The commit that ended an epoch, for relays that have not heard of it.
     Copy(u64),
+    /// Key packages of another suite, and the secrets of those that this device gave.
+    Moving,
 }
 
 impl Key {
@@ -79,6 +81,7 @@ impl Key {
             Self::Agreed => (16, vec![]),
             Self::Relay(relay) => (14, relay.0.to_vec()),
             Self::Copy(epoch) => (15, epoch.to_be_bytes().to_vec()),
+            Self::Moving => (20, vec![]),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -109,6 +112,7 @@ impl Key {
             16 => plain(Self::Agreed),
             14 => RelayId::from_slice(rest).map(Self::Relay),
             15 => rest.try_into().ok().map(|b| Self::Copy(u64::from_be_bytes(b))),
+            20 => plain(Self::Moving),
             _ => None,
         }
     }
@@ -178,6 +182,32 @@ pub enum Write {
         /// What it stands for.
         covers: Vec<Span>,
     },
+    /// A snapshot that came back by the recovery kit. It goes to the log, unless its id is known, as this device's to give to
+    /// the group, and to consumers as of its maker.
+    RestoreSnapshot {
+        /// This device.
+        sender: DeviceId,
+        /// Who made it.
+        maker: DeviceId,
+        /// The snapshot.
+        blob: Blob,
+        /// What it stands for.
+        covers: Vec<Span>,
+    },
+    /// The relay keeps a snapshot for a recovery kit.
+    KitKept {
+        /// The snapshot.
+        id: BlobId,
+        /// The public half of the kit's recovery key.
+        kit: [u8; 32],
+        /// Which relay.
+        relay: RelayId,
+    },
+    /// The relay may have lost what it kept for recovery kits.
+    KitLost {
+        /// Which relay.
+        relay: RelayId,
+    },
     /// Move held blobs of a sender to the log, in the order of their numbers.
     Release {
         /// Whose.
@@ -226,6 +256,11 @@ impl fmt::Debug for Write {
             Self::ReceiveSnapshot { sender, seq, covers, .. } => {
                 write!(f, "ReceiveSnapshot({sender:?}, {seq}, {} spans)", covers.len())
             }
+            Self::RestoreSnapshot { maker, covers, .. } => {
+                write!(f, "RestoreSnapshot({maker:?}, {} spans)", covers.len())
+            }
+            Self::KitKept { id, .. } => write!(f, "KitKept({id:?})"),
+            Self::KitLost { relay } => write!(f, "KitLost({relay:?})"),
             Self::Release { sender, up_to_seq } => write!(f, "Release({sender:?}, {up_to_seq})"),
             Self::BufferGap { sender, seq, envelope } => write!(f, "BufferGap({sender:?}, {seq}, {envelope:?})"),
             Self::DropGap { sender, seq } => write!(f, "DropGap({sender:?}, {seq})"),
@@ -253,7 +288,7 @@ pub struct RefusedEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdConflict {
     /// The id that both carry.
-    pub id: sync_types::BlobId,
+    pub id: BlobId,
     /// Who sent the one that was left out.
     pub sender: DeviceId,
 }
@@ -296,6 +331,16 @@ pub enum Read {
         max_bytes: usize,
         /// How many blobs at the most.
         max_blobs: usize,
+    },
+    /// A snapshot of the log that is to be left for a recovery kit: the newest of a channel that this device made or came back
+    /// with, or whose maker is no member, if the relay does not keep it for this kit.
+    ForKit {
+        /// The public half of the kit's recovery key.
+        kit: [u8; 32],
+        /// Which relay.
+        relay: RelayId,
+        /// The other members, who leave their own.
+        others: Vec<DeviceId>,
     },
     /// One buffered envelope.
     Gap {
@@ -350,6 +395,8 @@ pub enum Answer {
     Repair(Vec<(u64, Opaque)>),
     /// For [`Read::History`].
     History(Vec<LogBlob>),
+    /// For [`Read::ForKit`]: the snapshot with its maker as its sender, and what it stands for.
+    ForKit(Option<Box<LogBlob>>),
     /// For [`Read::Gap`].
     Gap(Option<Opaque>),
 }
@@ -378,6 +425,7 @@ mod tests {
             Key::Replacement,
             Key::Listening,
             Key::Agreed,
+            Key::Moving,
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }

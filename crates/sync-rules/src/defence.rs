@@ -101,6 +101,12 @@ pub enum Defence {
     RecoveryState,
     /// What a member is told of the recovery kit, the kit's own key has signed.
     RecoveryShare,
+    /// What was left for the recovery kit counts where a member vouched for it, in its place.
+    RecoverySnapshot,
+    /// What a group may leave for its recovery kit is bounded.
+    KitQuota,
+    /// What a relay shows as left for a kit has an end.
+    SnapshotCount,
     /// A device takes no new key again and again on somebody's bare word.
     ReplaceKeyRest,
     /// Whoever has seen a removal is led to no state of the group in which it has not happened.
@@ -147,6 +153,8 @@ pub enum Defence {
     Baseline,
     /// An envelope is sealed by the suite of its group.
     GroupSuite,
+    /// A group moves to the one successor that its last commit names, with the same members, and changes its suite alone.
+    Successor,
     /// Lists are counted while they are read, and blobs of history before they are kept.
     Counting,
     /// The head of a vault file or a backup is authenticated with the key that it locks.
@@ -209,6 +217,9 @@ impl Defence {
         Self::RecoveryAttach,
         Self::RecoveryState,
         Self::RecoveryShare,
+        Self::RecoverySnapshot,
+        Self::KitQuota,
+        Self::SnapshotCount,
         Self::ReplaceKeyRest,
         Self::SeenRemovals,
         Self::OwnRecords,
@@ -232,6 +243,7 @@ impl Defence {
         Self::ExpirePeer,
         Self::Baseline,
         Self::GroupSuite,
+        Self::Successor,
         Self::Counting,
         Self::LockedHead,
         Self::KdfBounds,

@@ -5,6 +5,7 @@ mod commit;
 mod cut;
 mod identity;
 mod keys;
+mod lineage;
 mod provider;
 mod rules;
 pub(crate) mod tree;
@@ -14,8 +15,9 @@ pub use commit::{CommitMessage, NotACommit};
 pub use cut::cut;
 pub use identity::{Identity, InvalidIdentity, member, seated};
 pub use keys::check_keys;
+pub use lineage::{Lineage, RANDOM};
 pub use provider::{Crypto, crypto};
-pub use rules::{Rules, Violation, judges, violation};
+pub use rules::{Rules, Violation, judges, judges_of_move, settings_after_move, violation};
 
 use mls_rs::{
     CipherSuite, Extension, ExtensionList,

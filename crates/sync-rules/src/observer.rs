@@ -3,6 +3,8 @@
 //! What an observer cannot check are the two tags that need the group's secrets: the membership tag and the confirmation
 //! tag. A commit is therefore provisional until a member has confirmed it.
 
+mod successor;
+
 use mls_rs::{
     CryptoProvider, MlsMessage,
     error::MlsError,
@@ -18,8 +20,8 @@ use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, limits, settings::Se
 use crate::Defence;
 use crate::defence::stands;
 use crate::mls::{
-    CommitMessage, EXTERNAL_PROOF, Identity, NotACommit, Rules, SETTINGS, Violation, check_keys, cut, judges, seated,
-    settings, suite_of, tree,
+    CommitMessage, EXTERNAL_PROOF, Identity, Lineage, NotACommit, Rules, SETTINGS, Violation, check_keys, cut, judges,
+    judges_of_move, seated, settings, suite_of, tree,
 };
 
 /// Follows groups by their public messages.
@@ -43,8 +45,10 @@ pub struct Observed {
     pub snapshot: Vec<u8>,
     /// The group.
     pub group: GroupId,
-    /// Its cipher suite, which it has for good.
+    /// Its cipher suite.
     pub suite: Suite,
+    /// The first epoch of that suite: 0 if the group has never moved to another.
+    pub suite_since: u64,
     /// The epoch.
     pub epoch: u64,
     /// Who is in the group, with the Ed25519 public keys, in the order of the tree.
@@ -124,6 +128,9 @@ pub enum ObserveError {
     /// The GroupInfo is not the one of the epoch that the commit begins, or not signed by the committer.
     #[error("the GroupInfo does not belong to the commit")]
     GroupInfo,
+    /// The group that a last commit names, and the one that comes with it, are not one; says in what.
+    #[error("the successor's {0} is not what the group's last commit says")]
+    Successor(&'static str),
     /// The snapshot is not one of this observer's.
     #[error("the group's snapshot is damaged: {0}")]
     Snapshot(#[source] Box<MlsError>),
@@ -139,7 +146,7 @@ impl ObserveError {
             Self::NotACommit(_) | Self::NotAGroupInfo | Self::OtherGroup | Self::Future { .. } => Code::Protocol,
             Self::Suite => Code::Suite,
             Self::Stale { .. } => Code::StaleEpoch,
-            Self::Refused(_) | Self::Invalid(_) | Self::GroupInfo => Code::CommitRefused,
+            Self::Refused(_) | Self::Invalid(_) | Self::GroupInfo | Self::Successor(_) => Code::CommitRefused,
             Self::Snapshot(_) => Code::Internal,
         }
     }
@@ -166,7 +173,10 @@ impl<P: CryptoProvider + Clone> Observer<P> {
     }
 
     fn client(&self) -> ExternalClient<Config<P>> {
-        let (rules, identity) = judges();
+        self.client_by(judges())
+    }
+
+    fn client_by(&self, (rules, identity): (Rules, Identity)) -> ExternalClient<Config<P>> {
         ExternalClient::builder()
             .crypto_provider(self.crypto.clone())
             .identity_provider(identity)
@@ -218,9 +228,14 @@ impl<P: CryptoProvider + Clone> Observer<P> {
     /// the group by it that was not before.
     pub fn may_be_ordered(&self, group_info: &[u8], commit: &[u8]) -> Result<Vec<DeviceId>, ObserveError> {
         let message = group_info_message(group_info)?;
+        let commit = CommitMessage::parse(commit)?;
+        if commit.moved.is_some() {
+            let group = self.client_by(judges_of_move()).observe_group(message, None, None);
+            return self.ends(group.map_err(ObserveError::from)?, commit).map(|_| Vec::new());
+        }
         let mut group = self.client().observe_group(message, None, None).map_err(ObserveError::from)?;
         let (before, tree_before) = (observed(&group)?, tree(&group)?);
-        let done = apply(&mut group, CommitMessage::parse(commit)?, &before)?;
+        let done = apply(&mut group, commit, &before)?;
         self.check_keys(tree_before.nodes(), &group)?;
         let after = observed(&group)?;
         let gone: Vec<DeviceId> = before.members.iter().filter(|m| !after.members.contains(m)).map(|m| m.0).collect();
@@ -272,23 +287,22 @@ impl<P: CryptoProvider + Clone> Observer<P> {
     ) -> Result<Step, ObserveError> {
         let damaged = |e| ObserveError::Snapshot(Box::new(e));
         let state = ExternalSnapshot::from_bytes(snapshot).map_err(damaged)?;
+        let commit = CommitMessage::parse(commit)?;
+        if commit.moved.is_some() {
+            let group = self.client_by(judges_of_move()).load_group(state).map_err(damaged)?;
+            return self.moves(group, commit, group_info, by_committer);
+        }
         let mut group = self.client().load_group(state).map_err(damaged)?;
         let before = observed(&group)?;
         let tree_before = tree(&group)?;
 
-        let commit = CommitMessage::parse(commit)?;
         let (external, commit_hash) = (commit.sender.is_none(), commit.hash);
         // A commit that has come too late is told so, whatever comes with it.
         check_place(&commit, &before)?;
         let info = group_info.map(group_info_message).transpose()?;
         let done = apply(&mut group, commit, &before)?;
         if let Some(info) = info {
-            let signer = info.as_group_info().map(|i| i.sender());
-            // Compares signature, tree, context and confirmation tag with those that the commit led to.
-            let same = group.process_incoming_message(info).is_ok();
-            if !same || (by_committer && signer != Some(done.committer)) {
-                return Err(ObserveError::GroupInfo);
-            }
+            compare(&mut group, info, by_committer.then_some(done.committer))?;
         }
 
         self.check_keys(tree_before.nodes(), &group)?;
@@ -310,6 +324,21 @@ impl<P: CryptoProvider + Clone> Observer<P> {
             commit_hash,
         })
     }
+}
+
+/// Compares signature, tree, context and confirmation tag of a GroupInfo with those that a commit has led to; and who signed it
+/// with who should have.
+fn compare<P: CryptoProvider + Clone>(
+    group: &mut ExternalGroup<Config<P>>,
+    info: MlsMessage,
+    signer: Option<u32>,
+) -> Result<(), ObserveError> {
+    let by = info.as_group_info().map(|info| info.sender());
+    let same = group.process_incoming_message(info).is_ok();
+    if !same || (signer.is_some() && by != signer) {
+        return Err(ObserveError::GroupInfo);
+    }
+    Ok(())
 }
 
 /// A GroupInfo without its signer and signature: what is the same whichever member made it. `None` if it is none.
@@ -368,11 +397,13 @@ fn observed<P: CryptoProvider + Clone>(group: &ExternalGroup<Config<P>>) -> Resu
     if members.len() > limits::MEMBERS {
         return Err(Violation::TooManyMembers.into());
     }
+    let lineage = Lineage::of(&context.group_id).ok_or(NotACommit::GroupId)?;
     Ok(Observed {
         snapshot: group.snapshot().to_bytes().map_err(ObserveError::from)?,
-        group: GroupId::from_slice(&context.group_id).ok_or(NotACommit::GroupId)?,
+        group: lineage.group,
         suite: suite_of(context.cipher_suite).ok_or(ObserveError::Suite)?,
-        epoch: context.epoch,
+        suite_since: lineage.suite_since(),
+        epoch: lineage.epoch(context.epoch).ok_or(NotACommit::GroupId)?,
         members,
         settings: settings(&context.extensions)?,
     })

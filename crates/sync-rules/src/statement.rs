@@ -2,7 +2,7 @@
 //! recovery key that one comes in, and what members hold of the kit.
 
 use sync_types::body::KitShare;
-use sync_types::frame::{Acknowledgement, Reject, ReplaceKey, Signature};
+use sync_types::frame::{Acknowledgement, Move, Reject, ReplaceKey, Signature};
 use sync_types::{DeviceId, GroupId, Opaque, encode};
 use zeroize::Zeroizing;
 
@@ -10,6 +10,7 @@ use crate::sign::{BadSignature, SigningKey, sign, verify};
 
 const ACKNOWLEDGEMENT: &str = "acknowledgement";
 const REJECT: &str = "reject";
+const MOVE: &str = "move";
 const REPLACE_KEY: &str = "replace key";
 const RECOVERY: &str = "recovery";
 const RECOVERY_SHARE: &str = "recovery share";
@@ -21,6 +22,11 @@ fn acknowledgement_content(group: &GroupId, statement: &Acknowledgement) -> Vec<
 
 fn reject_content(group: &GroupId, reject: &Reject) -> Vec<u8> {
     [&group.0[..], &encode(&reject.device), &encode(&reject.epoch), &encode(&reject.commit_hash)].concat()
+}
+
+fn move_content(group: &GroupId, moved: &Move) -> Vec<u8> {
+    let parts = [&moved.commit, &moved.group_info, &moved.welcome].map(encode);
+    [&group.0[..], &encode(&moved.tag), &parts[0], &parts[1], &parts[2]].concat()
 }
 
 /// Where in a group's history a key comes in from outside: at no other place is the word for it worth anything.
@@ -115,6 +121,16 @@ pub fn sign_reject(key: &SigningKey, group: &GroupId, reject: &mut Reject) {
 /// Verifies a reject against its device's key.
 pub fn verify_reject(group: &GroupId, reject: &Reject, public_key: &[u8; 32]) -> Result<(), BadSignature> {
     verify(public_key, REJECT, &reject_content(group, reject), &reject.signature.0)
+}
+
+/// Puts the signature into the end of a group.
+pub fn sign_move(key: &SigningKey, group: &GroupId, moved: &mut Move) {
+    moved.signature = Signature(sign(key, MOVE, &move_content(group, moved)));
+}
+
+/// Verifies it against the committer's key.
+pub fn verify_move(group: &GroupId, moved: &Move, public_key: &[u8; 32]) -> Result<(), BadSignature> {
+    verify(public_key, MOVE, &move_content(group, moved), &moved.signature.0)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! It keeps what the protocol relies on to notice mistakes (a wrong key opens nothing, a turned bit fails a tag, a
 //! signature belongs to one key and one message) and drops what keeps secrets: whoever knows a public key can open what
-//! is sealed to it and sign in its name. It answers to the number of the real suite, so that the code under test runs
+//! is sealed to it and sign in its name. It answers to the numbers of the real suites, so that the code under test runs
 //! unchanged. It lives in this crate, which nothing that ships depends on.
 
 use std::sync::{
@@ -22,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use sync_rules::{SigningKey, mls};
+use sync_types::Suite;
 use zeroize::Zeroizing;
 
 const TAG: usize = 16;
@@ -32,12 +33,12 @@ const NONCE: usize = 12;
 /// one does never shifts what another draws. A restarted device goes on with its clone; a second provider from the same
 /// seed would draw the same keys again, which MLS refuses.
 #[derive(Clone, Debug)]
-pub struct InsecureCrypto(Arc<Mutex<ChaCha8Rng>>, Arc<AtomicBool>);
+pub struct InsecureCrypto(Arc<Mutex<ChaCha8Rng>>, Arc<AtomicBool>, CipherSuite);
 
 impl InsecureCrypto {
     /// A provider for this seed.
     pub fn from_seed(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))), Arc::default())
+        Self(Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))), Arc::default(), mls::CIPHER_SUITE)
     }
 
     /// Whether to make wrong confirmation tags from now on: what a hostile member can do, and what only members notice.
@@ -79,11 +80,11 @@ impl CryptoProvider for InsecureCrypto {
     type CipherSuiteProvider = InsecureCrypto;
 
     fn supported_cipher_suites(&self) -> Vec<CipherSuite> {
-        vec![mls::CIPHER_SUITE]
+        [Suite::XWing, Suite::Fips].map(mls::cipher_suite).into()
     }
 
     fn cipher_suite_provider(&self, suite: CipherSuite) -> Option<Self> {
-        (suite == mls::CIPHER_SUITE).then(|| self.clone())
+        mls::suite_of(suite).map(|_| Self(self.0.clone(), self.1.clone(), suite))
     }
 }
 
@@ -196,7 +197,7 @@ impl CipherSuiteProvider for InsecureCrypto {
     type HpkeContextR = InsecureContext;
 
     fn cipher_suite(&self) -> CipherSuite {
-        mls::CIPHER_SUITE
+        self.2
     }
 
     fn hash(&self, data: &[u8]) -> Result<Vec<u8>> {

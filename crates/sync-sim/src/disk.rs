@@ -135,6 +135,9 @@ impl Disk {
             }
             // No app makes one in these worlds.
             Write::ReceiveSnapshot { sender, seq, blob, .. } => self.take(sender, seq, blob),
+            Write::RestoreSnapshot { sender, blob, .. } => self.take(sender, 0, blob),
+            // What a device leaves for a kit is tried in the attacks, which ask for it themselves.
+            Write::KitKept { .. } | Write::KitLost { .. } => {}
             Write::Release { sender, up_to_seq } => self.release(sender, up_to_seq),
             Write::BufferGap { sender, seq, envelope } => drop(self.gap.insert((sender, seq), envelope)),
             Write::DropGap { sender, seq } => drop(self.gap.remove(&(sender, seq))),
@@ -193,6 +196,7 @@ impl Disk {
                 });
                 Answer::History(within(rows, *max_bytes, |row| row.blob.data.len()))
             }
+            Read::ForKit { .. } => Answer::ForKit(None),
             Read::Gap { sender, seq } => Answer::Gap(self.gap.get(&(*sender, *seq)).cloned()),
         }
     }

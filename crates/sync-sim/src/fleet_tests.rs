@@ -390,3 +390,44 @@ fn what_a_copy_brought_to_another_relay_is_not_taken_for_the_devices_own() {
         assert_eq!(relay.accepted_seq, fleet.ships[0].device.status().sealed_seq, "{relay:?}");
     }
 }
+
+/// The first relay orders the move; the other is led there by a copy, also where it was away.
+#[test]
+#[cfg(not(feature = "fips"))]
+fn a_group_of_several_relays_moves_to_another_suite() {
+    use sync_types::Suite;
+    let moved = |fleet: &Real, suite| fleet.ships.iter().all(|ship| ship.device.suite() == suite);
+    let mut fleet = real(3, 2);
+    fleet.push(0, "one");
+    fleet.call(0, |device, now, rng| device.move_to_suite(Suite::Fips, now, rng).unwrap());
+    fleet.push(1, "two");
+    fleet.pass(20_000);
+    assert!(moved(&fleet, Suite::Fips));
+    fleet.push(2, "three");
+    fleet.pass(5_000);
+    all_hold(&fleet, &["one", "two", "three"]);
+    at_rest(&fleet);
+    // Without the first one, the second carries what is sealed since.
+    fleet.power(0, false);
+    fleet.push(0, "four");
+    fleet.pass(5_000);
+    all_hold(&fleet, &["one", "two", "three", "four"]);
+    fleet.power(0, true);
+    fleet.power(1, false);
+    fleet.pass(30_000);
+    fleet.call(1, |device, now, rng| device.move_to_suite(Suite::XWing, now, rng).unwrap());
+    fleet.pass(20_000);
+    assert!(moved(&fleet, Suite::XWing));
+    fleet.push(1, "five");
+    fleet.pass(5_000);
+    fleet.power(1, true);
+    fleet.pass(60_000);
+    fleet.push(2, "six");
+    fleet.pass(5_000);
+    all_hold(&fleet, &["one", "two", "three", "four", "five", "six"]);
+    at_rest(&fleet);
+    nothing_unusual(&fleet);
+    let late = fleet.add();
+    fleet.pass(60_000);
+    assert_eq!(fleet.log(late).len(), 6);
+}

@@ -183,6 +183,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             }
             Ask::Recover(request, proof) => return self.recover(conn, &request, &proof),
             Ask::Recovery(request) => return self.recovery(conn, &request, now),
+            Ask::KitSnapshot(after) => return self.kit_snapshot(conn, after),
             _ => {}
         }
         let Some((group, device)) = self.clients.get(&conn).and_then(|c| Some((c.group?, c.device?))) else { return };
@@ -232,10 +233,12 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::GroupInfo(signer) => (About::GroupInfo, state.group_info(device, signer), None),
             Ask::Heads(heads) => (About::Push, state.take_heads(device, &heads), None),
             Ask::Vouch(vouch) => (About::Acknowledge, state.vouch(device, &vouch), None),
+            Ask::KeepSnapshot(snapshot) => (About::Kit, state.keep_snapshot(device, &snapshot), None),
             Ask::Attach(..)
             | Ask::Create(..)
             | Ask::Recover(..)
             | Ask::Recovery(_)
+            | Ask::KitSnapshot(_)
             | Ask::OpenSlot(_)
             | Ask::OpenNameplate(_)
             | Ask::JoinNameplate(_)

@@ -77,6 +77,8 @@ impl Body {
                 Control::Nack(nack) => nack.number < limits::NUMBER && spans(&nack.spans),
                 Control::Repair(repair) => repair.number < limits::NUMBER && heads(&repair.heads),
                 Control::Heads(list) | Control::PastCut(list) => heads(list),
+                Control::SuiteWanted(wanted) => wanted.number < limits::NUMBER,
+                Control::SuitePackage(package) => package.number < limits::NUMBER,
             })
     }
 }
@@ -135,6 +137,34 @@ pub enum Control {
     /// The ends of chains of removed devices of which the sender had more than the cut says before it knew of the removal: one
     /// relay had brought it. It hands that on as history.
     PastCut(Vec<Head>) = 11u8,
+    /// "I move the group to this suite: give me key packages of it."
+    SuiteWanted(SuiteWanted) = 12u8,
+    /// The answer to it.
+    SuitePackage(SuitePackage) = 13u8,
+}
+
+/// Asks members for key packages of another suite.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct SuiteWanted {
+    /// The asker's number for it.
+    pub number: u64,
+    /// The suite.
+    pub suite: u8,
+    /// The asker's time, in milliseconds since the Unix epoch: it is the one that judges when the key packages are valid.
+    pub time_ms: u64,
+    /// Who should answer; at most [`limits::MEMBERS`] are looked at.
+    pub of: Vec<DeviceId>,
+}
+
+/// An answer to [`SuiteWanted`].
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct SuitePackage {
+    /// Who asked.
+    pub asker: DeviceId,
+    /// The asker's number.
+    pub number: u64,
+    /// The key package, an MLSMessage; empty from a device whose build takes part in no groups of that suite.
+    pub key_package: Opaque,
 }
 
 /// What members hold of the recovery kit: enough to vouch for the group towards whoever comes with it, and to seal for it.

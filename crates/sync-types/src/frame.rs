@@ -48,7 +48,8 @@ pub enum ToRelay {
     /// Prove to hold a group's recovery key, on a connection of its own. Answered by [`FromRelay::Recoverable`] or
     /// [`FromRelay::Refused`].
     Recover(Recover) = 15u8,
-    /// Something for whoever comes with the recovery kit. Answered by [`FromRelay::Refused`] or not at all.
+    /// Something for whoever comes with the recovery kit. A snapshot is answered by [`FromRelay::KitKept`] or
+    /// [`FromRelay::Refused`], a word for the state by the latter or not at all.
     Kit(KitUpload) = 16u8,
     /// Come back into the group by its recovery key, and put everybody else out: both commits or none. Answered by
     /// [`FromRelay::Confirmed`] or [`FromRelay::Refused`].
@@ -56,6 +57,9 @@ pub enum ToRelay {
     /// Commits that the group's first relay has ordered, for one that has not. Repeating it is harmless. The answer is the
     /// commits as entries, or [`FromRelay::Refused`].
     CopyCommits(CopyCommits) = 18u8,
+    /// With a recovery kit, once the group is shown: the first snapshot that was left for it behind this place, or of all.
+    /// Answered by [`FromRelay::KitSnapshot`].
+    KitSnapshot(Option<SnapshotSlot>) = 19u8,
     /// Open a rendezvous for a short code, on the side that shows. Answered by [`FromRelay::Nameplate`].
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].
@@ -101,6 +105,10 @@ pub enum FromRelay {
     Lapsed(u64) = 16u8,
     /// What a recovery is made from.
     Recoverable(Recoverable) = 17u8,
+    /// The next snapshot that was left for the recovery kit, or none.
+    KitSnapshot(Option<SealedSnapshot>) = 18u8,
+    /// The snapshot with this MAC is durable at the relay.
+    KitKept(Mac) = 19u8,
     /// The rendezvous is open under this number, 1 to [`limits::NAMEPLATE`].
     Nameplate(u32) = 20u8,
 }
@@ -180,7 +188,7 @@ pub struct Entry {
     pub cursor: u64,
     /// What it is.
     pub kind: EntryKind,
-    /// The envelope, the MLS commit, or the signed [`Reject`].
+    /// The envelope, the MLS commit or [`Move`], or the signed [`Reject`].
     pub bytes: Opaque,
 }
 
@@ -190,7 +198,7 @@ pub struct Entry {
 pub enum EntryKind {
     /// An envelope.
     Envelope = 1u8,
-    /// An MLS commit.
+    /// An MLS commit, or a [`Move`].
     Commit = 2u8,
     /// A [`Reject`] that undid the commit before it.
     Reject = 3u8,
@@ -221,12 +229,30 @@ pub struct Acknowledgement {
 /// A change of the group.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Commit {
-    /// The MLS commit, a PublicMessage.
+    /// The MLS commit, a PublicMessage; or a [`Move`].
     pub commit: Opaque,
     /// The GroupInfo of the epoch that it starts, ratchet tree included.
     pub group_info: Opaque,
     /// A Welcome for each device that it adds.
     pub welcomes: Vec<WelcomeFor>,
+}
+
+/// What a [`Move`] begins with, where an MLS message has its version.
+pub const MOVE: u16 = 0xf0c8;
+
+/// The commit that ends a group, with all that leads into the one that takes its place. It stands wherever a commit does.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Move {
+    /// [`MOVE`].
+    pub tag: u16,
+    /// The MLS commit: one ReInit and nothing else.
+    pub commit: Opaque,
+    /// The GroupInfo of the successor's epoch 1, ratchet tree included.
+    pub group_info: Opaque,
+    /// The successor's Welcome, for every other member; empty in a group of one.
+    pub welcome: Opaque,
+    /// The committer's signature over group and all fields above.
+    pub signature: Signature,
 }
 
 /// Changes of the group that were ordered elsewhere. Any member may bring them.
@@ -310,7 +336,26 @@ counted!(heads, Head, limits::MEMBERS);
 pub enum KitUpload {
     /// "This is the group's state."
     Vouch(Vouch) = 1u8,
+    /// "This is what I have of a channel", in the place of what the same device left of that channel before.
+    Snapshot(SealedSnapshot) = 2u8,
 }
+
+/// A snapshot, sealed for whoever has the recovery kit.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct SealedSnapshot {
+    /// The public half of the kit's recovery key.
+    pub key: [u8; 32],
+    /// Whose it is and of which channel, by a MAC that says neither to who has no share of the kit.
+    pub slot: SnapshotSlot,
+    /// An HPKE ciphertext for the kit's key; at most [`limits::KIT_SNAPSHOT_BYTES`].
+    pub sealed: Opaque,
+    /// Under the kit's MAC key, over the group and all fields above.
+    pub mac: Mac,
+}
+
+/// The place of one device's snapshot of one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, MlsSize, MlsEncode, MlsDecode)]
+pub struct SnapshotSlot(pub [u8; 16]);
 
 /// A member's word for the group's state in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -433,6 +478,8 @@ pub enum About {
     Slot = 6u8,
     /// A [`ToRelay::GroupInfo`].
     GroupInfo = 7u8,
+    /// A snapshot for the recovery kit.
+    Kit = 8u8,
 }
 
 counted!(pushed, Opaque, limits::PUSH_ENVELOPES);

@@ -47,6 +47,12 @@ pub const RELAYS: usize = 8;
 pub const KIT_SEAL_KEY_BYTES: usize = 2 * KIB;
 /// How many groups with one recovery key are looked at: the first that its members vouch for is the one.
 pub const KIT_GROUPS: u8 = 8;
+/// The largest snapshot for a recovery kit, sealed, in bytes: a blob, what it covers, padding.
+pub const KIT_SNAPSHOT_BYTES: usize = ENVELOPE_BYTES;
+/// How many snapshots a relay keeps for a group's recovery kit.
+pub const KIT_SNAPSHOTS: usize = 64;
+/// How many bytes they may have together.
+pub const KIT_SNAPSHOTS_BYTES: usize = 16 * MIB;
 /// The longest relay address, in bytes.
 pub const ADDRESS_BYTES: usize = 512;
 

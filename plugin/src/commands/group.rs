@@ -77,6 +77,15 @@ pub(crate) async fn give_up_first_relay(app: App<'_>) -> Done {
     Ok(app.client().await?.give_up_first_relay().await?)
 }
 
+/// Moves the group to another suite, 1 or 2. The event `settings` tells when it is done.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn move_to_suite(app: App<'_>, suite: u8) -> Done {
+    let unknown = |code| SyncError::new(code, "there is no suite of that number");
+    let suite = sync_client::Suite::from_wire(suite).map_err(unknown)?;
+    Ok(app.client().await?.move_to_suite(suite).await?)
+}
+
 /// Leaves the group, and deletes its keys and blobs here.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]

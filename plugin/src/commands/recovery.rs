@@ -6,7 +6,7 @@ use sync_client::{Code, RelayAddress, SyncError};
 
 use super::{App, Done};
 use crate::consent::ConsentRequest;
-use crate::types::{JoinedGroup, RecoveryKit};
+use crate::kit_types::{RecoveredGroup, RecoveryKit};
 
 /// How long a recovery is tried.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub(crate) async fn recover(
     words: String,
     relay: Option<String>,
     name: Option<String>,
-) -> Done<JoinedGroup> {
+) -> Done<RecoveredGroup> {
     let relay = match relay {
         Some(text) => {
             let address = text.parse::<RelayAddress>();
@@ -37,6 +37,5 @@ pub(crate) async fn recover(
     };
     app.client().await?.may_join(None).await?;
     app.consent.ask(ConsentRequest::Recover).await?;
-    let (group, device) = app.client().await?.recover(&words, &relay, name.as_deref(), TIMEOUT).await?;
-    Ok(JoinedGroup { group: group.to_string(), device: device.to_string() })
+    Ok(app.client().await?.recover(&words, &relay, name.as_deref(), TIMEOUT).await?.into())
 }

@@ -108,6 +108,7 @@ pub(super) fn about(request: &Request) -> About {
         Request::Push(_) => About::Push,
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored | Request::Vouch(_) => About::Acknowledge,
         Request::GroupInfo(_) => About::GroupInfo,
+        Request::KeepSnapshot(_) => About::Kit,
         Request::Heads(_) => About::Push,
         Request::Commit(_) | Request::CopyCommits(_) | Request::Recovery { .. } => About::Commit,
         Request::Presence(_) => About::Presence,

@@ -195,6 +195,7 @@ mod tests {
         let row = GroupRow {
             group,
             suite: Suite::FOUNDED,
+            suite_since: 0,
             epoch: 0,
             snapshot: Bytes::from([]),
             group_info: Bytes::from([]),
@@ -214,6 +215,7 @@ mod tests {
             index: vec![],
             kits: vec![],
             vouches: vec![],
+            snapshots: vec![],
         })))
     }
 

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
 use sync_sqlite::Forward;
-use sync_types::frame::{Attach, Commit, CopyCommits, Head, Recovery, Vouch};
+use sync_types::frame::{Attach, Commit, CopyCommits, Head, Recovery, SealedSnapshot, Vouch};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -71,6 +71,8 @@ pub(crate) enum Request {
     Heads(Vec<Head>),
     /// To keep its word for the group's state.
     Vouch(Vouch),
+    /// To leave a snapshot for whoever comes with the recovery kit.
+    KeepSnapshot(Box<SealedSnapshot>),
     /// With a recovery kit: to have what a recovery of this group is made from.
     Recover { group: GroupId, kit: Kit, inbox: Arc<Inbox> },
     /// With a recovery kit: to come in, and put everybody else out.
@@ -196,6 +198,7 @@ impl Request {
                     + copied.welcomes.iter().map(|w| w.welcome.len()).sum::<usize>()
             }
             Self::Reject(bytes) | Self::Presence(bytes) => bytes.len(),
+            Self::KeepSnapshot(snapshot) => snapshot.sealed.len(),
             Self::Acknowledge(request) => request.weight(),
             Self::Attach { .. }
             | Self::WelcomeStored

@@ -263,6 +263,9 @@ impl Writer {
             (Request::GroupInfo(signer), Some(state), Some(device)) => state.group_info(device, *signer).into(),
             (Request::Heads(heads), Some(state), Some(device)) => state.take_heads(device, heads).into(),
             (Request::Vouch(vouch), Some(state), Some(device)) => state.vouch(device, vouch).into(),
+            (Request::KeepSnapshot(snapshot), Some(state), Some(device)) => {
+                state.keep_snapshot(device, snapshot).into()
+            }
             (Request::Recover { kit, .. }, Some(state), _) => state.recoverable(*kit).into(),
             (Request::Recovery { kit, recovery, .. }, Some(state), _) => {
                 let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };

@@ -71,6 +71,7 @@ impl GroupState {
         let group = GroupRow {
             group: observed.group,
             suite: observed.suite,
+            suite_since: observed.suite_since,
             epoch: observed.epoch,
             snapshot: Bytes::from(observed.snapshot),
             group_info: Bytes::from(group_info),
@@ -93,6 +94,7 @@ impl GroupState {
             index: Vec::new(),
             kits: Vec::new(),
             vouches: Vec::new(),
+            snapshots: Vec::new(),
         });
         let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
         writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));
@@ -117,7 +119,7 @@ impl GroupState {
         let mut decision = Decision::default();
         if self.current_member(request.device, About::Session).is_ok() && self.group.provisional.is_none() {
             let observed = state_of(observe, request, proof, group_info)?;
-            if observed.suite != self.group.suite {
+            if observed.suite != self.group.suite && observed.suite_since == self.group.suite_since {
                 return Err(Refusal::new(About::Session, Code::Suite, "the group is of another cipher suite"));
             }
             if observed.epoch > self.group.epoch {
@@ -153,6 +155,7 @@ impl GroupState {
         }
         self.set_kit(observed.settings.recovery(), cursor, &mut decision.writes);
         self.group.epoch = observed.epoch;
+        (self.group.suite, self.group.suite_since) = (observed.suite, observed.suite_since);
         self.group.snapshot = Bytes::from(observed.snapshot);
         self.group.group_info = Bytes::from(group_info);
         (self.group.last_commit, self.group.rejected) = (None, Vec::new());
@@ -195,7 +198,7 @@ impl GroupState {
     /// Attaches a member, or a former member for the commits up to its removal. Changes nothing.
     ///
     /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `SUITE` for another suite than the
-    /// group's, `PROTOCOL` for a cursor of
+    /// group's, unless the group has moved and the device may have yet to hear of it, `PROTOCOL` for a cursor of
     /// 2⁶³ and more, and `UNKNOWN_GROUP` when the device has stored more than this relay ever had: then it may come with
     /// [`GroupState::create_again`].
     pub fn attach(&self, request: &Attach, proof: &Proof) -> Result<Attachment, Refusal> {
@@ -203,7 +206,9 @@ impl GroupState {
         let member = self.members.get(&request.device).ok_or_else(stranger)?;
         let view = self.view(request.device).ok_or_else(stranger)?;
         check_proof(&member.key, request, proof)?;
-        check_suite(self.group.suite, request)?;
+        if self.group.suite_since == 0 || Suite::from_wire(request.suite).is_err() {
+            check_suite(self.group.suite, request)?;
+        }
         if request.stored > NUMBER_MAX {
             return Err(Refusal::new(About::Session, Code::Protocol, "the stored cursor is out of range"));
         }

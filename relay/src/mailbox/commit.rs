@@ -144,12 +144,15 @@ impl GroupState {
             committer: device,
             deadline_ms: context.now_ms.saturating_add(provisional_ms()),
             epoch: self.group.epoch,
+            suite: self.group.suite,
+            suite_since: self.group.suite_since,
             snapshot,
             group_info,
             last_commit: self.group.last_commit.replace(hash),
         };
         self.set_kit(step.after.settings.recovery(), cursor, &mut decision.writes);
         self.group.epoch = step.after.epoch;
+        (self.group.suite, self.group.suite_since) = (step.after.suite, step.after.suite_since);
         self.group.provisional = Some(before);
         self.waits.clear();
 

@@ -20,7 +20,7 @@ impl GroupState {
         if parsed.class != Class::Ephemeral || parsed.sender != device {
             return Err(refuse(Code::Protocol, "presence is an ephemeral envelope of the device itself"));
         }
-        if parsed.suite != self.group.suite as u8 {
+        if !self.may_be_of_suite(&parsed) {
             return Err(refuse(Code::Suite, "the envelope is of another suite than its group"));
         }
         if parsed.epoch != self.confirmed_epoch() {

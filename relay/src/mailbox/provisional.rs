@@ -69,6 +69,7 @@ impl GroupState {
         let (added, removed) = (self.newcomers(), self.leavers());
         let Some(before) = self.group.provisional.take() else { return decision };
         self.group.epoch = before.epoch;
+        (self.group.suite, self.group.suite_since) = (before.suite, before.suite_since);
         self.group.snapshot = before.snapshot;
         self.group.group_info = before.group_info;
         self.group.last_commit = before.last_commit;
@@ -116,6 +117,7 @@ impl GroupState {
             decision.notices.push(Notice::Removed { device });
         }
         decision.notices.extend(added.into_iter().map(|device| Notice::WelcomeReady { device }));
+        self.drop_snapshots(&mut decision.writes);
         self.collect(0, &mut decision.writes);
         self.put_counters(&mut decision.writes);
     }

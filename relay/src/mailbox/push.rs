@@ -157,7 +157,7 @@ impl Batch<'_> {
         if header.class == Class::Ephemeral {
             return Err(refuse(Code::Protocol, "an ephemeral envelope is never stored"));
         }
-        if header.suite != self.state.group.suite as u8 {
+        if !self.state.may_be_of_suite(header) {
             return Err(refuse(Code::Suite, "the envelope is of another suite than its group"));
         }
         if header.seq > NUMBER_MAX || header.epoch > NUMBER_MAX {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
 use sync_rules::{Defence, attach};
-use sync_types::frame::{About, EntryKind, FromRelay, Mac, Recover, Recoverable, Recovery, Vouch};
-use sync_types::{Code, DeviceId, Opaque};
+use sync_types::frame::{About, EntryKind, FromRelay, Mac, Recover, Recoverable, Recovery, SealedSnapshot, Vouch};
+use sync_types::{Code, DeviceId, Opaque, limits};
 
 use super::commit::{CommitContext, refuse};
 use super::{Decision, GroupState, NewEntries, Notice, Proof, Refusal};
-use crate::store::{Bytes, KitRow, MemberRow, Provisional, Removal, VouchRow, Write};
+use crate::store::{Bytes, KitRow, MemberRow, Provisional, Removal, SnapshotRow, VouchRow, Write};
 
 /// How many keys of former kits a group keeps, so that their holders are told that there is a newer one.
 const FORMER: usize = 16;
@@ -114,6 +114,8 @@ impl GroupState {
             committer: device,
             deadline_ms: context.now_ms,
             epoch: self.group.epoch,
+            suite: self.group.suite,
+            suite_since: self.group.suite_since,
             snapshot: std::mem::replace(&mut self.group.snapshot, Bytes::from(removal.after.snapshot)),
             group_info: std::mem::replace(&mut self.group.group_info, Bytes::from(&request.removal.group_info[..])),
             last_commit: self.group.last_commit.replace(hash),
@@ -171,6 +173,59 @@ impl GroupState {
             decision.writes.push(Write::PutVouch(self.id(), row));
         }
         Ok(decision)
+    }
+
+    /// Keeps a member's snapshot for whoever comes with the kit, in the place of what it left of the channel before.
+    ///
+    /// # Errors
+    /// `PROVISIONAL` while the last commit may be undone; `KIT_REPLACED` for another kit than the present one; `TOO_LARGE`;
+    /// `QUOTA` if the group has left as much as it may, what former members left not counted.
+    pub fn keep_snapshot(&mut self, device: DeviceId, snapshot: &SealedSnapshot) -> Result<Decision, Refusal> {
+        let refuse = |code, message| Err(Refusal::new(About::Kit, code, message));
+        self.current_member(device, About::Kit)?;
+        if self.group.provisional.is_some() {
+            return Err(self.provisional_refusal(About::Kit));
+        }
+        if self.kits.get(&snapshot.key).is_none_or(|kit| kit.until.is_some()) {
+            return refuse(Code::KitReplaced, "the group has another recovery kit, or none");
+        }
+        let size = u32::try_from(snapshot.sealed.len()).unwrap_or(u32::MAX);
+        if size as usize > limits::KIT_SNAPSHOT_BYTES && stands(Defence::KitQuota) {
+            return refuse(Code::TooLarge, "a snapshot for a recovery kit has at most 1.25 MiB");
+        }
+        let mut decision = Decision::default();
+        let row = SnapshotRow { slot: snapshot.slot, key: snapshot.key, device, size };
+        let mut after = self.snapshots.clone();
+        after.insert(row.slot, row);
+        after.retain(|_, other| other.key == row.key);
+        let fits = |rows: &std::collections::BTreeMap<_, SnapshotRow>| {
+            let bytes = rows.values().map(|row| row.size as usize).sum::<usize>();
+            rows.len() <= limits::KIT_SNAPSHOTS && bytes <= limits::KIT_SNAPSHOTS_BYTES
+        };
+        // What those left who are out goes first: nobody else can put anything in its place.
+        while !fits(&after) && stands(Defence::KitQuota) {
+            let left = after.values().find(|other| !self.is_member(other.device)).map(|other| other.slot);
+            match left {
+                Some(slot) => after.remove(&slot),
+                None => return refuse(Code::Quota, "the group has left as much for its recovery kit as it may"),
+            };
+        }
+        let group = self.id();
+        let gone = self.snapshots.keys().filter(|slot| !after.contains_key(slot));
+        decision.writes.extend(gone.map(|slot| Write::DeleteSnapshot(group, *slot)));
+        decision.writes.push(Write::PutSnapshot(group, row, Box::new(snapshot.clone())));
+        self.snapshots = after;
+        decision.reply = Some(FromRelay::KitKept(snapshot.mac));
+        Ok(decision)
+    }
+
+    /// Forgets what was left for kits that are the group's no more.
+    pub(super) fn drop_snapshots(&mut self, writes: &mut Vec<Write>) {
+        let (group, kits) = (self.id(), &self.kits);
+        let current = |row: &SnapshotRow| kits.get(&row.key).is_some_and(|kit| kit.until.is_none());
+        for (slot, _) in self.snapshots.extract_if(.., |_, row| !current(row)) {
+            writes.push(Write::DeleteSnapshot(group, slot));
+        }
     }
 
     /// Notes the recovery key that stands in the settings from this cursor on.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sync_rules::Defence;
 use sync_rules::defence::stands;
-use sync_types::frame::EntryKind;
-use sync_types::{DeviceId, EntryHash, GroupId, limits};
+use sync_types::frame::{EntryKind, SnapshotSlot};
+use sync_types::{DeviceId, EntryHash, GroupId, Header, limits};
 
 use super::Keys;
 use super::push::PutOff;
 use crate::store::{
-    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, StatementRow,
-    VouchRow, WelcomeRow, Write,
+    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, SnapshotRow,
+    StatementRow, VouchRow, WelcomeRow, Write,
 };
 
 /// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed.
@@ -31,6 +31,7 @@ pub struct GroupState {
     pub(super) welcomes: BTreeMap<DeviceId, u64>,
     pub(super) kits: BTreeMap<[u8; 32], KitRow>,
     pub(super) vouches: BTreeMap<DeviceId, VouchRow>,
+    pub(super) snapshots: BTreeMap<SnapshotSlot, SnapshotRow>,
     /// Held envelopes by sender, as (cursor, bytes).
     envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
     /// Held commits and rejects, by cursor.
@@ -92,6 +93,7 @@ impl GroupState {
             welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
             kits: rows.kits.into_iter().map(|k| (k.key, k)).collect(),
             vouches: rows.vouches.into_iter().map(|v| (v.device, v)).collect(),
+            snapshots: rows.snapshots.into_iter().map(|s| (s.slot, s)).collect(),
             envelopes,
             commits,
             waits: BTreeMap::new(),
@@ -129,6 +131,7 @@ impl GroupState {
             index,
             kits: self.kits.values().copied().collect(),
             vouches: self.vouches.values().copied().collect(),
+            snapshots: self.snapshots.values().copied().collect(),
         }
     }
 
@@ -145,6 +148,12 @@ impl GroupState {
     /// The newest epoch that is final.
     pub fn confirmed_epoch(&self) -> u64 {
         self.group.provisional.as_ref().map_or(self.group.epoch, |p| p.epoch)
+    }
+
+    /// Whether an envelope may be sealed so. Which suite the group had before it moved its members know, and open nothing of
+    /// another.
+    pub(super) fn may_be_of_suite(&self, header: &Header) -> bool {
+        header.epoch < self.group.suite_since || header.suite == self.group.suite as u8
     }
 
     /// The group's counters, with decisions that are not durable yet.

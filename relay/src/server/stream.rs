@@ -235,6 +235,17 @@ impl Stream<'_> {
             Ask::GroupInfo(signer) => Request::GroupInfo(signer),
             Ask::Heads(heads) => Request::Heads(heads),
             Ask::Vouch(vouch) => Request::Vouch(vouch),
+            Ask::KeepSnapshot(snapshot) => Request::KeepSnapshot(snapshot),
+            Ask::KitSnapshot(after) => {
+                let kit = *self.kit.lock().unwrap_or_else(PoisonError::into_inner);
+                // Only who was shown a group comes so far.
+                let Some((group, kit)) = kit else { return false };
+                match self.shared.store.kit_snapshot(group, kit.key(), after).await {
+                    Ok(found) => self.reply(FromRelay::KitSnapshot(found)),
+                    Err(e) => return self.entered(Err(Refusal::of_store(About::Session, &e))),
+                }
+                return true;
+            }
             Ask::Recover(request, proof) => match self.group_of_kit(&request, &proof).await {
                 Ok((group, kit)) => {
                     *self.kit.lock().unwrap_or_else(PoisonError::into_inner) = Some((group, kit));

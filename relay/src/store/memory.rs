@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sync_types::frame::EntryKind;
+use sync_types::frame::{EntryKind, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId};
 
 use super::{
-    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, StatementRow,
-    Store, StoreError, StoreFuture, StoreStats, VouchRow, WelcomeRow, Write, tail,
+    Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, SnapshotRow,
+    StatementRow, Store, StoreError, StoreFuture, StoreStats, VouchRow, WelcomeRow, Write, tail,
 };
 
 /// [`Store`] over ordered maps. Every future is ready at once.
@@ -36,6 +36,7 @@ struct Tables {
     welcomes: BTreeMap<DeviceId, (WelcomeRow, Bytes)>,
     kits: BTreeMap<[u8; 32], KitRow>,
     vouches: BTreeMap<DeviceId, VouchRow>,
+    snapshots: BTreeMap<SnapshotSlot, (SnapshotRow, SealedSnapshot)>,
     entries: BTreeMap<u64, EntryRow>,
     /// Cursors of the held envelopes, so that deleting them looks at no other.
     by_sender: BTreeMap<DeviceId, BTreeSet<u64>>,
@@ -122,6 +123,20 @@ impl Store for MemoryStore {
         }
         found.sort_unstable();
         Box::pin(std::future::ready(Ok(found.into_iter().map(|(_, group, current)| (group, current)).collect())))
+    }
+
+    fn kit_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> StoreFuture<'_, Option<SealedSnapshot>> {
+        let inner = self.inner();
+        let snapshots = inner.groups.get(&group).map(|tables| &tables.snapshots);
+        let mut found = snapshots.into_iter().flat_map(BTreeMap::values);
+        let found =
+            found.find(|(row, _)| row.key == key && Some(row.slot) > after).map(|(_, snapshot)| snapshot.clone());
+        Box::pin(std::future::ready(Ok(found)))
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
@@ -217,6 +232,12 @@ impl Tables {
             Write::DeleteVouch(_, device) => {
                 self.vouches.remove(&device);
             }
+            Write::PutSnapshot(_, row, snapshot) => {
+                self.snapshots.insert(row.slot, (row, *snapshot));
+            }
+            Write::DeleteSnapshot(_, slot) => {
+                self.snapshots.remove(&slot);
+            }
         }
     }
 
@@ -251,6 +272,7 @@ impl Tables {
             index: self.entries.values().map(index).collect(),
             kits: self.kits.values().copied().collect(),
             vouches: self.vouches.values().copied().collect(),
+            snapshots: self.snapshots.values().map(|(row, _)| *row).collect(),
         };
         let last = tail::last_envelopes(&rows);
         let bodies = last.iter().filter_map(|cursor| self.entries.get(cursor)).map(|row| row.bytes.clone()).collect();

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use sync_types::frame::{EntryKind, Head, Mac};
+use sync_types::frame::{EntryKind, Head, Mac, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 
 mod memory;
@@ -50,6 +50,14 @@ pub trait Store: Send + Sync {
 
     /// The groups that have or had this recovery key, and whether it still is theirs, in the order in which they got it.
     fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>>;
+
+    /// The first snapshot that was left for this recovery key behind a place, or of all, in the order of places.
+    fn kit_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> StoreFuture<'_, Option<SealedSnapshot>>;
 
     /// Totals over all groups, for metrics and quotas.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
@@ -102,6 +110,8 @@ pub struct GroupRows {
     pub kits: Vec<KitRow>,
     /// What members said of the group's state for whoever comes with the kit, in the order of their ids.
     pub vouches: Vec<VouchRow>,
+    /// The snapshots that were left for it, without bodies, in the order of their places.
+    pub snapshots: Vec<SnapshotRow>,
 }
 
 /// What changes with a commit only.
@@ -111,6 +121,8 @@ pub struct GroupRow {
     pub group: GroupId,
     /// Its cipher suite.
     pub suite: Suite,
+    /// The first epoch of that suite: 0 if the group has never moved to another.
+    pub suite_since: u64,
     /// The newest ordered epoch.
     pub epoch: u64,
     /// The MLS observer's snapshot at that epoch.
@@ -140,6 +152,10 @@ pub struct Provisional {
     pub deadline_ms: u64,
     /// The epoch before.
     pub epoch: u64,
+    /// [`GroupRow::suite`] before.
+    pub suite: Suite,
+    /// [`GroupRow::suite_since`] before.
+    pub suite_since: u64,
     /// The snapshot before.
     pub snapshot: Bytes,
     /// The GroupInfo before.
@@ -240,6 +256,19 @@ pub struct VouchRow {
     pub epoch: u64,
     /// The MAC under the kit's key, which this relay does not have.
     pub mac: Mac,
+}
+
+/// A snapshot that was left for whoever comes with the kit, without its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Its place.
+    pub slot: SnapshotSlot,
+    /// The recovery key that it is for.
+    pub key: [u8; 32],
+    /// Who left it.
+    pub device: DeviceId,
+    /// How long what is sealed is, in bytes.
+    pub size: u32,
 }
 
 /// A held entry without its body.
@@ -362,6 +391,10 @@ pub enum Write {
     PutVouch(GroupId, VouchRow),
     /// Forgets a member's word.
     DeleteVouch(GroupId, DeviceId),
+    /// A snapshot for whoever comes with the kit, in the place of the one before.
+    PutSnapshot(GroupId, SnapshotRow, Box<SealedSnapshot>),
+    /// Forgets a snapshot.
+    DeleteSnapshot(GroupId, SnapshotSlot),
 }
 
 impl Write {
@@ -385,7 +418,9 @@ impl Write {
             | Self::PutKit(group, ..)
             | Self::DeleteKit(group, ..)
             | Self::PutVouch(group, ..)
-            | Self::DeleteVouch(group, ..) => *group,
+            | Self::DeleteVouch(group, ..)
+            | Self::PutSnapshot(group, ..)
+            | Self::DeleteSnapshot(group, ..) => *group,
         }
     }
 }

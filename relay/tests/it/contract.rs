@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use sync_relay::store::{
     Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, IndexRow, KitRow, MemberRow, MemoryStore, Provisional,
-    Removal, StatementRow, Store, StoreError, VouchRow, WelcomeRow, Write,
+    Removal, SnapshotRow, StatementRow, Store, StoreError, VouchRow, WelcomeRow, Write,
 };
-use sync_types::frame::{EntryKind, Head, Mac, Signature};
+use sync_types::frame::{EntryKind, Head, Mac, SealedSnapshot, Signature, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
 use crate::support::{Peer, now};
@@ -21,6 +21,7 @@ pub(crate) async fn run<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
     rows_come_back_as_written(&make().await).await;
     groups_do_not_mix(&make().await).await;
     kits_lead_to_their_groups(&make().await).await;
+    snapshots_for_kits_come_in_their_order(&make().await).await;
     entries_come_in_order_within_limits(&make().await).await;
     deletes_take_what_they_name(&make().await).await;
     entries_move_counters_and_heads_by_themselves(&make().await).await;
@@ -50,6 +51,8 @@ async fn rows_come_back_as_written(store: &impl Store) {
         committer: A,
         deadline_ms: 11_000,
         epoch: 4,
+        suite: Suite::XWing,
+        suite_since: 2,
         snapshot: bytes(4, 500),
         group_info: bytes(5, 600),
         last_commit: None,
@@ -57,6 +60,7 @@ async fn rows_come_back_as_written(store: &impl Store) {
     row.last_commit = Some(EntryHash([1; 32]));
     row.rejected = vec![EntryHash([2; 32]), EntryHash([3; 32])];
     row.epoch = 5;
+    (row.suite, row.suite_since) = (Suite::Fips, 5);
     let removed = Some(Removal { cursor: 3, at_ms: 1_234 });
     store
         .commit(vec![
@@ -160,6 +164,35 @@ async fn kits_lead_to_their_groups(store: &impl Store) {
     store.commit(vec![Write::DeleteKit(two, key), Write::DeleteVouch(one, B)]).await.unwrap();
     assert_eq!(store.kits(key).await.unwrap(), [(one, true)]);
     assert_eq!(store.load(one).await.unwrap().unwrap().vouches, [vouch(A, 1, 1)]);
+}
+
+async fn snapshots_for_kits_come_in_their_order(store: &impl Store) {
+    let (one, two, key, other) = (GroupId([1; 32]), GroupId([2; 32]), [7; 32], [8; 32]);
+    let row = |slot, key, device, size| SnapshotRow { slot: SnapshotSlot([slot; 16]), key, device, size };
+    let sealed = |slot, key, byte: u8| SealedSnapshot {
+        key,
+        slot: SnapshotSlot([slot; 16]),
+        sealed: Opaque(vec![byte; 300]),
+        mac: Mac([byte; 32]),
+    };
+    let put =
+        |group, slot, key, byte| Write::PutSnapshot(group, row(slot, key, A, 300), Box::new(sealed(slot, key, byte)));
+    for group in [one, two] {
+        store.commit(vec![Write::PutGroup(Box::new(group_row(group))), counters(group, 0, 0, 0)]).await.unwrap();
+    }
+    // One takes the place of another, and one goes in the transaction that it came in.
+    let writes = vec![put(one, 5, key, 1), put(one, 2, key, 2), put(one, 3, other, 3), put(two, 9, key, 4)];
+    store.commit(writes).await.unwrap();
+    let gone = Write::DeleteSnapshot(one, SnapshotSlot([6; 16]));
+    store.commit(vec![put(one, 5, key, 5), put(one, 6, key, 6), gone]).await.unwrap();
+    let rows = store.load(one).await.unwrap().unwrap().snapshots;
+    assert_eq!(rows, [row(2, key, A, 300), row(3, other, A, 300), row(5, key, A, 300)]);
+    let next =
+        async |after: Option<u8>| store.kit_snapshot(one, key, after.map(|n| SnapshotSlot([n; 16]))).await.unwrap();
+    assert_eq!(next(None).await, Some(sealed(2, key, 2)));
+    assert_eq!(next(Some(2)).await, Some(sealed(5, key, 5)));
+    assert_eq!(next(Some(5)).await, None);
+    assert_eq!(store.kit_snapshot(GroupId([3; 32]), key, None).await.unwrap(), None);
 }
 
 async fn entries_come_in_order_within_limits(store: &impl Store) {
@@ -366,6 +399,7 @@ fn group_row(group: GroupId) -> GroupRow {
     GroupRow {
         group,
         suite: Suite::FOUNDED,
+        suite_since: 0,
         epoch: 4,
         snapshot: bytes(1, 300),
         group_info: bytes(2, 200),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sync_relay::store::{
     Bytes, EntriesQuery, EntryRow, GroupRows, MemoryStore, Store, StoreError, StoreFuture, StoreStats, Write,
 };
+use sync_types::frame::{SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId};
 use tokio::sync::{Notify, Semaphore};
 
@@ -70,6 +71,15 @@ impl Store for Gated {
 
     fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
         self.inner.welcome(group, device)
+    }
+
+    fn kit_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> StoreFuture<'_, Option<SealedSnapshot>> {
+        self.inner.kit_snapshot(group, key, after)
     }
 
     fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {

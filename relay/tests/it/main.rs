@@ -8,6 +8,7 @@ mod copies;
 mod device;
 mod faults;
 mod gate;
+mod kit;
 mod lapse;
 mod model;
 mod nameplates;

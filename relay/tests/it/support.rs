@@ -16,7 +16,9 @@ use sync_rules::statement::sign_reject;
 use sync_rules::{Observe, ObserveError, Observed, SigningKey, Step, envelope};
 use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Envelope, Header};
-use sync_types::frame::{Acknowledge, Attach, Commit, CopyCommits, Cut, FromRelay, Reject, Signature, WelcomeFor};
+use sync_types::frame::{
+    Acknowledge, Attach, Commit, CopyCommits, Cut, FromRelay, Reject, SealedSnapshot, Signature, WelcomeFor,
+};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Opaque, Suite, encode};
 
@@ -128,6 +130,8 @@ pub(crate) struct Script {
     pub(crate) added: Vec<(DeviceId, [u8; 32])>,
     pub(crate) removed: Vec<DeviceId>,
     pub(crate) authenticated_data: Vec<u8>,
+    /// The recovery kit of the group from then on.
+    pub(crate) kit: Option<[u8; 32]>,
 }
 
 /// An observer that does as the scripts say. A snapshot is the epoch and the members, one behind the other.
@@ -149,6 +153,7 @@ fn observed(bytes: &[u8]) -> Result<Observed, ObserveError> {
         snapshot: bytes.to_vec(),
         group,
         suite: Suite::FOUNDED,
+        suite_since: 0,
         epoch,
         members,
         settings: Settings::default(),
@@ -170,8 +175,10 @@ impl Observe for FakeObserve {
         let mut members = before.members.clone();
         members.retain(|(id, _)| !script.removed.contains(id));
         members.extend(&script.added);
+        let mut after = observed(&snapshot(before.group, before.epoch + 1, &members))?;
+        after.settings.recovery_key = script.kit.map(Vec::from).unwrap_or_default();
         Ok(Step {
-            after: observed(&snapshot(before.group, before.epoch + 1, &members))?,
+            after,
             before,
             committer: script.committer,
             added: script.added,
@@ -243,6 +250,7 @@ impl World {
             added: added.iter().map(|p| (p.id, p.key.public())).collect(),
             removed: removed.iter().map(|p| p.id).collect(),
             authenticated_data: if removed.is_empty() { vec![] } else { encode(&cut) },
+            kit: None,
         };
         let welcomes = added.iter().map(|p| WelcomeFor { device: p.id, welcome: Opaque(p.id.0.to_vec()) }).collect();
         self.scripted(script, welcomes)
@@ -290,6 +298,11 @@ impl World {
 
     pub(crate) fn reject(&mut self, peer: &Peer, bytes: &[u8]) -> Result<Decision, Refusal> {
         let result = self.state.reject(peer.id, bytes);
+        self.settle(result)
+    }
+
+    pub(crate) fn keep(&mut self, peer: &Peer, snapshot: &SealedSnapshot) -> Result<Decision, Refusal> {
+        let result = self.state.keep_snapshot(peer.id, snapshot);
         self.settle(result)
     }
 

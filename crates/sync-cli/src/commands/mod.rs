@@ -9,6 +9,7 @@ mod push;
 mod recovery;
 mod relay;
 mod snapshot;
+mod suite;
 mod vault;
 mod watch;
 
@@ -36,7 +37,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Init(arguments) => device::init(&context, arguments).await,
         Command::Join(arguments) => pair::join(&context, arguments).await,
         Command::Recover(arguments) => recovery::recover(&context, arguments).await,
-        Command::RecoveryKit => recovery::make(&context).await,
+        Command::RecoveryKit(arguments) => recovery::make(&context, &arguments).await,
         Command::Leave => device::leave(&context).await,
         Command::Reset => device::reset(&context).await,
         Command::Run => watch::run(&context).await,
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Vault(arguments) => vault::vault(&context, arguments).await,
         Command::Alerts(arguments) => alerts::alerts(&context, arguments).await,
         Command::Relay(arguments) => relay::relay(&context, arguments).await,
+        Command::Suite(arguments) => suite::suite(&context, &arguments).await,
         Command::Status => device::status(&context).await,
         Command::Doctor => device::doctor(&context).await,
     }
@@ -95,6 +97,7 @@ impl Context {
         let mut config = self.config()?;
         config.app_id = setup.app_id.clone();
         config.vault = setup.vault.map(Into::into);
+        config.kit_snapshots = setup.kit_snapshots.then_some(true);
         let new = !SyncClient::is_initialized(&config.home_path()?);
         if new && setup.vault == Some(VaultName::Passphrase) {
             config.passphrase = Some(self.passphrase().or_asked(true).await?);
@@ -107,8 +110,7 @@ impl Context {
     }
 
     /// The device in this home. Whoever opens it closes it.
-    async fn open(&self) -> Done<SyncClient> {
-        let mut config = self.config()?;
+    async fn open(&self, mut config: SyncConfig) -> Done<SyncClient> {
         let home = config.home_path()?;
         if !SyncClient::is_initialized(&home) {
             return Err(Failure::new(Code::NotInitialized, format!("there is no device in {}", home.display())));
@@ -118,7 +120,11 @@ impl Context {
 
     /// Does something with the device in this home. What waits is sent for a moment before this returns.
     async fn with<T>(&self, work: impl AsyncFnOnce(&SyncClient) -> Done<T>) -> Done<T> {
-        let client = self.open().await?;
+        self.with_config(self.config()?, work).await
+    }
+
+    async fn with_config<T>(&self, config: SyncConfig, work: impl AsyncFnOnce(&SyncClient) -> Done<T>) -> Done<T> {
+        let client = self.open(config).await?;
         let done = work(&client).await;
         client.close().await;
         done

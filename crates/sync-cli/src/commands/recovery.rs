@@ -7,10 +7,12 @@ use sync_client::{Code, RecoveryWords, RelayAddress, SyncClient, SyncConfig};
 use zeroize::Zeroizing;
 
 use super::{Context, LOOK};
-use crate::cli::Recover;
-use crate::event::Event;
+use crate::cli::{MakeKit, Recover};
+use crate::clock::now_ms;
+use crate::event::{Event, RestoredSnapshot};
 use crate::input::{self, Line};
 use crate::out::{Done, Failure};
+use crate::words::ago;
 
 /// How many words stand on a line, for people.
 const COLUMNS: usize = 4;
@@ -18,9 +20,11 @@ const COLUMNS: usize = 4;
 const WORDS: usize = 24;
 
 /// Makes a kit for the group of this home, in the place of the one that it may have.
-pub(super) async fn make(context: &Context) -> Done {
+pub(super) async fn make(context: &Context, arguments: &MakeKit) -> Done {
+    let mut config = context.config()?;
+    config.kit_snapshots = arguments.snapshots;
     context
-        .with(async |client| {
+        .with_config(config, async |client| {
             let before = client.status().await?;
             if before.recovery_kit {
                 context
@@ -106,13 +110,29 @@ async fn undo(config: &SyncConfig, made: bool, failure: Failure) -> Failure {
 }
 
 async fn come_back(context: &Context, client: &SyncClient, words: &str, relay: &RelayAddress, name: &str) -> Done {
-    let (group, device) = tokio::select! {
+    let back = tokio::select! {
         done = client.recover(words, relay, Some(name), context.timeout()) => done?,
         () = context.stop.wait() => return Err(Failure::Interrupted),
     };
-    let (group, device) = (group.to_string(), device.to_string());
-    let told = "This device is the group's one device now: all others are removed. `ksync invite` brings others in.";
-    context.out.tell(&Event::Recovered { group, device }, told)
+    let (group, device) = (back.group.to_string(), back.device.to_string());
+    let mut told = String::from(
+        "This device is the group's one device now: all others are removed. `ksync invite` brings others in.",
+    );
+    for snapshot in &back.snapshots {
+        let left = ago(snapshot.at, now_ms());
+        told += &format!(
+            "\nBack is the snapshot of «{}» that was left {left}; what came after it is lost.",
+            context.out.foreign(&snapshot.channel)
+        );
+    }
+    if back.snapshots.is_empty() {
+        told += "\nNo snapshot was left for the kit: what the devices held is lost, but for a backup.";
+    }
+    if back.left_out > 0 {
+        told += &format!("\nThe relay showed {} more that no device of the group vouches for.", back.left_out);
+    }
+    let snapshots = back.snapshots.iter().map(|s| RestoredSnapshot { channel: &s.channel, at: s.at }).collect();
+    context.out.tell(&Event::Recovered { group, device, snapshots, left_out: back.left_out }, told)
 }
 
 /// The words, from a file, from a pipe, or as a person types them.

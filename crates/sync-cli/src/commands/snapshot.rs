@@ -1,7 +1,9 @@
 //! `snapshot`: one blob in the place of what `pull` has printed of a channel.
 
-use super::Context;
+use sync_client::{ClientEvent, Code, Events};
+
 use super::pull::CONSUMER;
+use super::{Context, watch};
 use crate::cli::Snapshot;
 use crate::event::Event;
 use crate::input;
@@ -16,13 +18,43 @@ pub(super) async fn snapshot(context: &Context, arguments: Snapshot) -> Done {
                 data = input::whole(input) => data?,
                 () = context.stop.wait() => return Err(Failure::Interrupted),
             };
+            let mut events = client.events();
             let up_to = client.position(CONSUMER, &arguments.channel).await?;
             let receipt = client.snapshot(&arguments.channel, data, up_to).await?;
             let words = match receipt.replaced {
                 0 => "Nothing was pulled that it could stand for, so nothing was changed. Pull first.".to_owned(),
                 replaced => format!("It stands for {} from now on.", count(replaced, "blob")),
             };
-            context.out.tell(&Event::Snapshot { id: receipt.id.to_string(), replaced: receipt.replaced }, words)
+            context.out.tell(&Event::Snapshot { id: receipt.id.to_string(), replaced: receipt.replaced }, words)?;
+            let status = client.status().await?;
+            if receipt.replaced == 0 || !status.recovery_kit || !status.kit_snapshots {
+                return Ok(());
+            }
+            tokio::select! {
+                left = tokio::time::timeout(context.timeout(), left_for_kit(&mut events, &arguments.channel)) => match left {
+                    Ok(event) => watch::tell(context, &event?),
+                    Err(_) => {
+                        context.out.note("The relay has not answered yet. It gets the snapshot once this device has connected: `ksync run`.");
+                        Ok(())
+                    }
+                },
+                () = context.stop.wait() => Err(Failure::Interrupted),
+            }
         })
         .await
+}
+
+/// What the relay says of this channel's snapshot.
+async fn left_for_kit(events: &mut Events, of: &str) -> Done<ClientEvent> {
+    loop {
+        match events.next().await {
+            Some(event @ ClientEvent::LeftForKit { .. }) => {
+                if matches!(&event, ClientEvent::LeftForKit { channel, .. } if channel == of) {
+                    return Ok(event);
+                }
+            }
+            Some(_) => {}
+            None => return Err(Failure::new(Code::Closed, "the client was closed")),
+        }
+    }
 }

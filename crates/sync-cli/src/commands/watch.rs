@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context) -> Done {
 }
 
 /// Tells what happened; an error if nothing more can come of staying.
-fn tell(context: &Context, event: &ClientEvent) -> Done {
+pub(super) fn tell(context: &Context, event: &ClientEvent) -> Done {
     removed(event)?;
     match (Event::of(event), words::event(event)) {
         (Some(event), Some(words)) => context.out.tell(&event, words),

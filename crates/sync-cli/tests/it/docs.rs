@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "init",
     "join",
     "recover",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 26] = [
     "relay list",
     "relay set",
     "relay drop",
+    "suite",
     "status",
     "doctor",
 ];

@@ -33,8 +33,8 @@ pub(crate) fn relay_program() -> &'static Path {
         let built = std::fs::read_to_string(&note).is_ok_and(|id| !id.is_empty() && id == run);
         if !built || !program.exists() {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            // With `--workspace` the features are those of the tests' own build, so nothing is built a second time.
-            cargo.args(["build", "--quiet", "--workspace", "--bin", "sync-relay"]);
+            // With `--workspace` and a test the features are those of the tests' own build, so nothing is built a second time.
+            cargo.args(["build", "--quiet", "--workspace", "--bin", "sync-relay", "--test", "it"]);
             cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
             assert!(cargo.status().unwrap().success(), "the relay does not build");
             std::fs::write(note, run).unwrap();

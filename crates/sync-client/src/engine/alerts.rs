@@ -124,6 +124,7 @@ fn told(event: &Event) -> Option<Told> {
                 Setting::RecoveryKit => Kind::KitChanged,
                 Setting::Relays => Kind::RelaysChanged,
                 Setting::History => Kind::HistoryChanged,
+                Setting::Suite => Kind::SuiteChanged,
             };
             Told { kind, about: About::Nobody, by: Some(*by), code: None }
         }

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     SetRelays { relays: Vec<RelayAddress>, reply: Reply<()> },
     /// Give up the first relay as dead.
     GiveUpFirstRelay { reply: Reply<()> },
+    /// Move the group to this suite.
+    MoveToSuite { suite: Suite, reply: Reply<()> },
     /// Tell who is connected something.
     Presence { channel: String, data: Vec<u8>, reply: Reply<()> },
     /// How things stand, but for what the log knows.
@@ -87,6 +89,7 @@ impl Command {
             | Self::Remove { reply, .. }
             | Self::SetRelays { reply, .. }
             | Self::GiveUpFirstRelay { reply }
+            | Self::MoveToSuite { reply, .. }
             | Self::Presence { reply, .. }
             | Self::ConnectNow { reply }
             | Self::MayImport { reply }

@@ -300,7 +300,11 @@ impl Engine {
         match net {
             Net::Up { exporter, writer } => self.came_up(relay, exporter, writer),
             Net::Frame(frame) => return Some((relay, frame)),
-            Net::Down(error) => self.lost(relay, error),
+            Net::Down(error) => {
+                // What the relay gave as its reason goes before that the stream is over.
+                let reason = self.device.as_ref().and_then(|device| device.disconnecting(relay));
+                self.lost(relay, reason.map_or(error, |(code, retry_after_ms)| ended(code, retry_after_ms)));
+            }
         }
         None
     }
@@ -389,9 +393,11 @@ impl Engine {
     pub(super) fn session_event(&mut self, event: &Event) {
         match event {
             Event::Online => self.trouble = None,
-            Event::Disconnect { relay, code, retry_after_ms } => {
-                let error = SyncError::new(*code, format!("the relay ended the session: {code}"));
-                self.lost(*relay, error.retry_after(*retry_after_ms));
+            // Once for each connection.
+            Event::Disconnect { relay, code, retry_after_ms }
+                if self.wires.get(relay).is_some_and(|wire| wire.link.is_some()) =>
+            {
+                self.lost(*relay, ended(*code, *retry_after_ms));
             }
             // Final, so that no connection is wanted any more.
             Event::Removed { .. } => self.reconnect_now(),
@@ -403,6 +409,10 @@ impl Engine {
     pub(super) fn is_online(&self) -> bool {
         self.device.as_ref().map(Device::status).is_some_and(|status| status.online)
     }
+}
+
+fn ended(code: Code, retry_after_ms: u32) -> SyncError {
+    SyncError::new(code, format!("the relay ended the session: {code}")).retry_after(retry_after_ms)
 }
 
 fn token_name(relay: &RelayAddress) -> String {

@@ -49,7 +49,9 @@ impl Engine {
             history,
             ..Settings::default()
         };
-        let new = NewDevice { name: self.name.clone(), suite: Suite::FOUNDED, settings };
+        // A device that goes elsewhere with its blobs keeps what was chosen for them.
+        let suite = self.device.as_ref().map_or(Suite::FOUNDED, Device::suite);
+        let new = NewDevice { name: self.name.clone(), suite, settings };
         Device::found_with(new, kit, sync_rules::mls::crypto(), now, &mut SystemRng).map_err(setup::failed)
     }
 

@@ -145,6 +145,36 @@ async fn frames_from_before_a_lost_connection_count_and_no_blob_comes_twice() {
     assert_eq!(entries.len(), passed.len(), "what had come did not come again");
 }
 
+/// The relay says why it ends a connection and ends it in the same moment.
+#[tokio::test]
+async fn the_end_of_a_connection_is_told_once_and_with_the_reason_that_the_relay_gave() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = Arc::new(Mutex::new(5));
+    let goes_away = move |frame: FromRelay| {
+        let mut left = left.lock().unwrap();
+        if !matches!(frame, FromRelay::Attached(_)) || *left == 0 {
+            return Instead::Continue(vec![frame]);
+        }
+        *left -= 1;
+        Instead::Break(vec![FromRelay::GoingAway(1)])
+    };
+    let (_relay, _a, deceived) = honest_and_deceived(folder.path(), goes_away).await;
+    let b = SyncClient::new(deceived).await.unwrap();
+    let mut events = b.events();
+    let mut told = Vec::new();
+    let connected = async {
+        loop {
+            match events.next().await.unwrap() {
+                ClientEvent::Connected => break,
+                ClientEvent::Disconnected { code, .. } => told.push(code),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(SOON, connected).await.unwrap();
+    assert_eq!(told, [Code::Draining; 5]);
+}
+
 /// Some frames come together, and the disk has no room for what one in the midst of them brought.
 #[tokio::test]
 async fn nothing_of_a_turn_is_kept_if_the_blobs_of_one_of_its_frames_are_not() {

@@ -125,6 +125,8 @@ struct Engine {
     relay: RelayAddress,
     name: String,
     configured: Configured,
+    /// Whether snapshots are left for the recovery kit.
+    kit_snapshots: bool,
     /// How many blobs one envelope may hold.
     pack_blobs: usize,
     device: Option<Device<Crypto>>,

@@ -6,7 +6,9 @@ use sync_core::store::IdConflict;
 use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
-use crate::{ClientEvent, DeviceInfo, DeviceRef, RelayState, SettingChange, Status, SyncError, SyncTrouble, VaultKind};
+use crate::{
+    ClientEvent, DeviceInfo, DeviceRef, Moving, RelayState, SettingChange, Status, SyncError, SyncTrouble, VaultKind,
+};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const EXPIRE_DAYS: u64 = limits::EXPIRE_PEER.as_secs() / (24 * 3600);
@@ -73,6 +75,7 @@ impl Engine {
             Event::Removed { by, lost, recovered } => ClientEvent::Removed { by: self.named(by), lost, recovered },
             Event::DeviceRecovered { device } => ClientEvent::DeviceRecovered { device: self.named(device) },
             Event::SettingsChanged { setting, by } => ClientEvent::SettingsChanged { setting, by: self.named(by) },
+            Event::LeftForKit { channel, refused } => ClientEvent::LeftForKit { channel, refused },
             Event::Lapsed { since } => ClientEvent::Lapsed { since },
             Event::Synced => ClientEvent::Synced,
             Event::HistoryProgress { done, total } => ClientEvent::HistoryProgress { done, total },
@@ -207,10 +210,17 @@ impl Engine {
                 .map(|m| DeviceInfo { id: m.device, name: m.name, own: m.own, last_seen: m.last_seen })
                 .collect(),
             epoch: device.map_or(0, Device::epoch),
+            suite: device.map(Device::suite),
+            moving: device.and_then(Device::moving).map(|moving| Moving {
+                to: moving.to,
+                waits_for: moving.waits_for.into_iter().map(|id| self.named(id)).collect(),
+            }),
             behind: status.as_ref().map_or(0, |s| s.behind),
             withheld: status.as_ref().map_or(0, |s| s.withheld),
             away_days: status.as_ref().and_then(|s| s.away).map(|away| (away.until - away.since) / DAY_MS),
             recovery_kit: device.is_some_and(Device::has_recovery_kit),
+            kit_snapshots: self.kit_snapshots,
+            kit_snapshot_refused: device.and_then(Device::kit_snapshot_refused),
             vouches: device.is_some_and(Device::can_vouch),
             setting_changes: device
                 .map(Device::setting_changes)

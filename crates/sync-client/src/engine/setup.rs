@@ -28,6 +28,7 @@ const EVENTS: usize = 1_024;
 const APP_ID: &str = "app_id";
 pub(super) const NAME: &str = "device_name";
 pub(super) const RELAY: &str = "relay";
+const KIT_SNAPSHOTS: &str = "kit_snapshots";
 
 /// What the device's rows hold.
 pub(super) struct Loaded {
@@ -66,6 +67,8 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     let relay = settle(&mut store, RELAY, config.relay.as_ref().map(ToString::to_string), || "embedded".into()).await?;
     let relay: RelayAddress =
         relay.parse().map_err(|_| SyncError::new(Code::StoreCorrupt, "the stored relay address cannot be read"))?;
+    let leave = config.kit_snapshots.map(|leave| if leave { "yes" } else { "no" }.to_owned());
+    let kit_snapshots = settle(&mut store, KIT_SNAPSHOTS, leave, || "no".to_owned()).await? == "yes";
     let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone()));
     let hosting = Hosting::new(&home, config.embedded_listen, &mut store).await?;
     let shared =
@@ -91,6 +94,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         relay,
         name,
         configured: Configured { relay: config.relay.is_some(), name: config.device_name.is_some() },
+        kit_snapshots,
         pack_blobs: config.max_blobs_per_envelope.unwrap_or(limits::PACK_BLOBS),
         device,
         newcomer: joining.map(Newcomer::again),

@@ -252,6 +252,9 @@ impl Engine {
             Command::GiveUpFirstRelay { reply } => {
                 self.on_device(work, reply, |device| device.give_up_first_relay(now, &mut SystemRng));
             }
+            Command::MoveToSuite { suite, reply } => {
+                self.on_device(work, reply, |device| device.move_to_suite(suite, now, &mut SystemRng));
+            }
             Command::Presence { channel, data, reply } => {
                 self.on_device(work, reply, |device| device.set_presence(&channel, &data, &mut SystemRng));
             }
@@ -394,7 +397,10 @@ impl Engine {
 
     /// Writes everything in one transaction.
     pub(super) async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
-        let Self { store, device, pack_blobs, events, .. } = self;
+        let Self { store, device, pack_blobs, events, kit_snapshots, .. } = self;
+        if let Some(device) = device {
+            device.leave_snapshots(*kit_snapshots);
+        }
         let mut writes = device.as_mut().map(Device::take_writes).unwrap_or_default();
         if let Some(device) = device {
             // Most turns of a device that only pushes have nothing to write for what came.
@@ -458,7 +464,10 @@ impl Engine {
             for Snapshot { channel, data, up_to, reply } in std::mem::take(&mut work.snapshots) {
                 let blob = Blob { id: BlobId(random()), channel, data, snapshot: true };
                 match turn.snapshot(&blob, device.id(), up_to, device.delivered_seq()).await {
-                    Ok(replaced) => work.answer(reply, SnapshotReceipt { id: blob.id, replaced }),
+                    Ok(replaced) => {
+                        device.handle_snapshot();
+                        work.answer(reply, SnapshotReceipt { id: blob.id, replaced });
+                    }
                     // Nothing was written for it.
                     Err(error) if error.code == Code::TooLarge => drop(reply.send(Err(error))),
                     Err(error) => return Err(error),

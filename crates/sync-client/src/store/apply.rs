@@ -79,7 +79,7 @@ impl Turn<'_> {
                 self.sealed = None;
                 self.puts.clear();
                 self.drop_sealed = None;
-                for table in ["state", "held", "also", "covered", "sealed", "gap"] {
+                for table in ["state", "held", "also", "covered", "sealed", "gap", "kit_kept"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
             }
@@ -135,6 +135,20 @@ impl Turn<'_> {
             Write::Receive { sender, seq, blobs, .. } => self.hold(sender, number(seq)?, blobs).await?,
             Write::ReceiveSnapshot { sender, seq, blob, covers } => {
                 self.receive_snapshot(sender, seq, blob, &covers).await?;
+            }
+            Write::RestoreSnapshot { sender, maker, blob, covers } => {
+                self.restore_snapshot(sender, maker, blob, &covers).await?;
+            }
+            Write::KitKept { id, kit, relay } => {
+                script.statement(
+                    "DELETE FROM kit_kept WHERE kit <> ? OR id NOT IN (SELECT id FROM blob WHERE snapshot = 1)",
+                );
+                script.bind(&kit[..]);
+                script.statement("INSERT OR IGNORE INTO kit_kept VALUES (?, ?, ?)");
+                script.bind(id.as_bytes()).bind(&kit[..]).bind(&relay.0[..]);
+            }
+            Write::KitLost { relay } => {
+                script.statement("DELETE FROM kit_kept WHERE relay = ?").bind(&relay.0[..]);
             }
             Write::Release { sender, up_to_seq } => self.release(sender, number(up_to_seq)?).await?,
             Write::BufferGap { sender, seq, envelope } => {

@@ -49,6 +49,9 @@ impl Turn<'_> {
             Read::Repair { from_seq, to_seq, max_bytes } => {
                 Ok(Answer::Repair(self.sealed_envelopes(from_seq, number(to_seq)?, max_bytes).await?))
             }
+            Read::ForKit { kit, relay, others } => {
+                Ok(Answer::ForKit(self.for_kit(&kit, relay, &others).await?.map(Box::new)))
+            }
             Read::Gap { sender, seq } => {
                 let envelope: Option<Vec<u8>> =
                     sqlx::query_scalar("SELECT envelope FROM gap WHERE sender = ? AND seq = ?")
@@ -113,6 +116,7 @@ impl Turn<'_> {
             };
             (0..spans.len()).map(span).collect::<Vec<_>>().join(" OR ")
         };
+        // A snapshot that came back by a recovery kit was sealed like any blob, and stands for others' envelopes besides.
         // Of what a snapshot covers, the first number that is asked for stands for all; `min` takes its row's other columns.
         let covered = |n: usize| {
             let (sender, from, to) = (3 * n + 5, 3 * n + 6, 3 * n + 7);
@@ -125,7 +129,7 @@ impl Turn<'_> {
         let sql = format!(
             "SELECT position, id, sender, seq, channel, data, snapshot, 0 FROM blob
              WHERE (position, sender, seq) > (?1, ?2, ?3) AND ({})
-                 AND (snapshot = 0 OR position NOT IN (SELECT position FROM covered))
+                 AND (snapshot = 0 OR own = 1 OR position NOT IN (SELECT position FROM covered))
              UNION ALL
              SELECT also.position, id, also.sender, also.seq, channel, data, snapshot, 0
              FROM also CROSS JOIN blob USING (position)

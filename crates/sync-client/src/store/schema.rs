@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS],
+    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS],
 };
 
 const FIRST: &str = "
@@ -145,4 +145,15 @@ CREATE TABLE alert (
     count INTEGER NOT NULL,
     since INTEGER
 );
+";
+
+const KITS: &str = "
+-- Snapshots that a relay keeps for a recovery kit.
+CREATE TABLE kit_kept (
+    id BLOB NOT NULL,
+    kit BLOB NOT NULL,
+    relay BLOB NOT NULL,
+    PRIMARY KEY (id, kit, relay)
+) WITHOUT ROWID;
+CREATE INDEX blob_snapshot ON blob (channel) WHERE snapshot = 1;
 ";

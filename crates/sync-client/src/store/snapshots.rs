@@ -1,12 +1,15 @@
 //! Snapshots: one blob in the place of many.
 
 use sqlx::Row;
+use sync_core::RelayId;
+use sync_core::store::LogBlob;
 use sync_core::vault::Cell;
 use sync_types::body::{Blob, Span};
 use sync_types::{Code, DeviceId, limits};
 
 use super::apply::{bad_row, number};
-use super::{Outbox, Turn};
+use super::reads::log_blob;
+use super::{Outbox, Turn, next_position};
 use crate::SyncError;
 
 /// The blobs that a snapshot replaces: all of the channel up to a position but for own ones that not everybody has. An own
@@ -85,6 +88,62 @@ impl Turn<'_> {
             Some(position) => self.put_covers(position, covers).await,
             None => Ok(()),
         }
+    }
+
+    /// Takes a snapshot that came back by the recovery kit, unless it is there.
+    pub(super) async fn restore_snapshot(
+        &mut self,
+        me: DeviceId,
+        maker: DeviceId,
+        blob: Blob,
+        covers: &[Span],
+    ) -> Result<(), SyncError> {
+        self.put_received().await?;
+        self.put_fresh().await?;
+        self.flush().await?;
+        let data = self.vault.seal(Cell::Blob(blob.id, &blob.channel, true), &blob.data);
+        let insert = "INSERT INTO blob (id, own, sender, seq, channel, data, snapshot, origin)
+                      VALUES (?, 1, ?, NULL, ?, ?, 1, ?) ON CONFLICT (id) DO NOTHING RETURNING position";
+        let query = sqlx::query_scalar(insert).bind(blob.id.as_bytes()).bind(me.as_bytes()).bind(&blob.channel);
+        let query = query.bind(data).bind(maker.as_bytes());
+        let position: Option<i64> = query.fetch_optional(self.settled().await?).await?;
+        let next = next_position(self.settled().await?).await?;
+        self.next_position = self.next_position.max(next);
+        self.outbox = Outbox::Unknown;
+        match position {
+            Some(position) => self.put_covers(position, covers).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The snapshot of the log that is to be left for a recovery kit, with its maker as its sender.
+    pub(super) async fn for_kit(
+        &mut self,
+        kit: &[u8; 32],
+        relay: RelayId,
+        others: &[DeviceId],
+    ) -> Result<Option<LogBlob>, SyncError> {
+        let marks = vec!["?"; others.len()].join(", ");
+        // By each channel's newest: older ones beside it are of makers who are out, or wait to be replaced.
+        let sql = format!(
+            "WITH newest AS (
+                 SELECT max(position) AS position FROM blob
+                 WHERE snapshot = 1 AND (own = 1 OR sender NOT IN ({marks})) GROUP BY channel
+             )
+             SELECT position, id, coalesce(origin, sender), 0, channel, data, snapshot
+             FROM newest CROSS JOIN blob USING (position)
+             WHERE id NOT IN (SELECT id FROM kit_kept WHERE kit = ? AND relay = ?)
+             ORDER BY position LIMIT 1"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for other in others {
+            query = query.bind(other.as_bytes());
+        }
+        let query = query.bind(&kit[..]).bind(&relay.0[..]);
+        let Some(row) = query.fetch_optional(self.settled().await?).await? else { return Ok(None) };
+        let mut found = log_blob(&row, self.vault)?;
+        found.covers = self.covers(found.position).await?;
+        Ok(Some(found))
     }
 
     async fn put_covers(&mut self, position: i64, covers: &[Span]) -> Result<(), SyncError> {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sync_client::{ClientEvent, Code, ReceiptState, RecoveryWords, Setting, SyncClient};
+use sync_client::{ClientEvent, Code, ReceiptState, RecoveryWords, Setting, StartAt, SyncClient};
+use sync_types::limits;
 
 use crate::support::*;
 
@@ -216,4 +217,165 @@ async fn what_a_device_wrote_alone_comes_along() {
     pair(&b, &c).await;
     assert_eq!(receive_texts(&c, 1).await, ["written before"]);
     assert_eq!(b.status().await.unwrap().name, "new name");
+}
+
+/// A device that leaves its snapshots for the kit.
+async fn leaving(world: &World, name: &str) -> SyncClient {
+    SyncClient::new(world.config(name).kit_snapshots(true)).await.unwrap()
+}
+
+fn left(event: &ClientEvent) -> Option<(String, Option<Code>)> {
+    match event {
+        ClientEvent::LeftForKit { channel, refused } => Some((channel.clone(), *refused)),
+        _ => None,
+    }
+}
+
+/// The app on this device makes a snapshot of all that it has pushed to a channel, and the relay has it.
+async fn snapshot(client: &SyncClient, channel: &str, up_to: u64, text: &str) {
+    let mut events = client.events();
+    assert!(client.snapshot(channel, text.into(), up_to).await.unwrap().replaced > 0);
+    assert_eq!(event("the relay's word", &mut events, left).await, (channel.to_owned(), None));
+}
+
+async fn push(client: &SyncClient, channel: &str, text: &str) -> u64 {
+    let receipt = client.push_to(channel, text.to_owned()).await.unwrap();
+    client.wait(&receipt, ReceiptState::Delivered, SOON).await.unwrap();
+    receipt.position
+}
+
+/// What the app of this device finds, in the order of channels: which, what, and whether it is a snapshot.
+async fn found(client: &SyncClient) -> Vec<(String, String, bool)> {
+    let blobs = client.read("app", None, 100).await.unwrap().into_iter();
+    let mut found: Vec<_> =
+        blobs.map(|b| (b.channel, String::from_utf8_lossy(&b.data).into_owned(), b.snapshot)).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_come_back_with_the_group_and_what_came_after_them_does_not() {
+    let world = World::new(Way::Quic).await;
+    let a = leaving(&world, "a").await;
+    let kit = a.make_recovery_kit().await.unwrap();
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    let old = push(&a, "notes", "first").await;
+    snapshot(&a, "notes", old, "the first snapshot of the notes").await;
+    let new = push(&a, "notes", "second").await;
+    snapshot(&a, "notes", new, "all of the notes").await;
+    let other = push(&a, "other", "elsewhere").await;
+    snapshot(&a, "other", other, "all that is elsewhere").await;
+    push(&a, "notes", "after the snapshot").await;
+    // Who is not asked to leaves nothing.
+    let mine = push(&b, "of b", "here").await;
+    b.snapshot("of b", b"all of b".to_vec(), mine).await.unwrap();
+    settled(&b).await;
+    for device in [a, b] {
+        device.close().await;
+    }
+    assert!(!any_file_holds(&world.relay_folder(), b"all of the notes"), "the relay can read it");
+
+    let c = world.device("c").await;
+    let back = c.recover(&kit.words, &kit.relay, None, SOON).await.unwrap();
+    let mut channels: Vec<_> = back.snapshots.iter().map(|s| s.channel.as_str()).collect();
+    channels.sort_unstable();
+    assert_eq!((channels, back.left_out), (vec!["notes", "other"], 0));
+    let whole = [("notes", "all of the notes"), ("other", "all that is elsewhere")];
+    let whole: Vec<_> = whole.iter().map(|(c, t)| ((*c).to_owned(), (*t).to_owned(), true)).collect();
+    assert_eq!(found(&c).await, whole);
+
+    // They belong to the group as anything does: whoever is paired now gets them, and once.
+    let d = world.device("d").await;
+    pair(&c, &d).await;
+    d.catch_up(SOON).await.unwrap();
+    let mut got: Vec<_> = receive_texts(&d, 2).await;
+    got.sort_unstable();
+    assert_eq!(got, ["all of the notes", "all that is elsewhere"]);
+    assert!(d.read("app", None, 10).await.unwrap().is_empty());
+    let mut again = c.subscribe("all", Some("notes"), StartAt::Start).unwrap();
+    assert_eq!(again.next().await.unwrap().data, b"all of the notes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_kit_has_the_snapshots_too_and_the_relay_forgets_those_of_the_old_one() {
+    let world = World::new(Way::Quic).await;
+    // The app says so later, and the kit comes later still.
+    let a = world.device("a").await;
+    let position = {
+        a.push_to("notes", "first").await.unwrap();
+        let b = world.device("b").await;
+        pair(&a, &b).await;
+        let position = push(&a, "notes", "second").await;
+        b.close().await;
+        position
+    };
+    a.snapshot("notes", b"all of the notes".to_vec(), position).await.unwrap();
+    a.close().await;
+    let a = leaving(&world, "a").await;
+    assert!(a.status().await.unwrap().kit_snapshots);
+    online(&a).await;
+    let mut events = a.events();
+    a.make_recovery_kit().await.unwrap();
+    assert_eq!(event("it goes with the first kit", &mut events, left).await, ("notes".to_owned(), None));
+    let second = a.make_recovery_kit().await.unwrap();
+    assert_eq!(event("it goes with the second kit", &mut events, left).await, ("notes".to_owned(), None));
+    a.close().await;
+    // The home remembers what was said.
+    let a = world.device("a").await;
+    assert!(a.status().await.unwrap().kit_snapshots);
+    settled(&a).await;
+    a.close().await;
+
+    let c = world.device("c").await;
+    let back = c.recover(&second.words, &second.relay, None, SOON).await.unwrap();
+    assert_eq!(back.snapshots.len(), 1);
+    assert_eq!(found(&c).await, [("notes".to_owned(), "all of the notes".to_owned(), true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_has_lost_them_gets_the_snapshots_again() {
+    let mut world = World::new(Way::Quic).await;
+    let a = leaving(&world, "a").await;
+    let kit = a.make_recovery_kit().await.unwrap();
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    let position = push(&a, "notes", "first").await;
+    snapshot(&a, "notes", position, "all of the notes").await;
+    let mut events = a.events();
+    world.stop_relay().await;
+    for file in ["relay.db", "relay.db-wal", "relay.db-shm"] {
+        let _ = std::fs::remove_file(world.relay_folder().join(file));
+    }
+    world.start_relay().await;
+    assert_eq!(event("the relay's word, again", &mut events, left).await, ("notes".to_owned(), None));
+    settled(&a).await;
+    for device in [a, b] {
+        device.close().await;
+    }
+    let c = recover(&world, "c", &kit).await.unwrap();
+    assert_eq!(found(&c).await, [("notes".to_owned(), "all of the notes".to_owned(), true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_the_relay_does_not_take_is_told_and_the_doctor_finds_it() {
+    let world = World::memory().await;
+    let a = leaving(&world, "a").await;
+    a.make_recovery_kit().await.unwrap();
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    for n in 0..limits::KIT_SNAPSHOTS {
+        let all = push(&a, &format!("{n}"), "something").await;
+        snapshot(&a, &format!("{n}"), all, "all of it").await;
+    }
+    let titles = async || a.doctor().await.unwrap().into_iter().map(|f| (f.code, f.title)).collect::<Vec<_>>();
+    let finding = (Some(Code::Quota), "a snapshot is not with the recovery kit".to_owned());
+    assert!(!titles().await.contains(&finding));
+
+    let one_more = push(&a, "one more", "something").await;
+    let mut events = a.events();
+    a.snapshot("one more", b"all of it".to_vec(), one_more).await.unwrap();
+    assert_eq!(event("the relay's word", &mut events, left).await, ("one more".to_owned(), Some(Code::Quota)));
+    assert!(titles().await.contains(&finding));
+    assert_eq!(a.status().await.unwrap().kit_snapshot_refused, Some(Code::Quota));
 }

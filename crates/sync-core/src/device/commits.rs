@@ -7,12 +7,12 @@ use sync_rules::mls::CommitMessage;
 use sync_types::body::{Baseline, Reached};
 use sync_types::frame::{Commit, Cut, ToRelay, WelcomeFor};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, Opaque, decode, encode, limits};
+use sync_types::{Code, DeviceId, Opaque, Suite, decode, encode, limits};
 
 use super::Device;
 use super::records::{Before, Intent, Peer, Pending, RelaysIntent};
 use crate::event::{Event, Exit, Outcome};
-use crate::membership::{Applied, ApplyError, Change, PrepareError};
+use crate::membership::{Applied, ApplyError, Change, PrepareError, Prepared};
 use crate::store::{Key, Write};
 
 /// How long a refused change waits when the relay names no time, in milliseconds.
@@ -101,6 +101,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
             Intent::SelfUpdate | Intent::Relays(_) => true,
+            Intent::Suite(suite) => *suite != self.membership.suite() as u8,
             Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
         let (relays, first) = (self.membership.settings().relays, self.first());
@@ -114,11 +115,17 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return self.intents.list.iter().find(|intent| self.gives_up_first(intent)).cloned();
         }
         let removal = self.intents.list.iter().find(|i| i.removes().is_some());
-        removal.or_else(|| self.intents.list.first()).cloned()
+        removal.or_else(|| self.intents.list.iter().find(|intent| self.is_ready(intent))).cloned()
     }
 
     fn prepare(&mut self, intent: &Intent, now: u64) -> Result<Pending, PrepareError> {
         let (change, cut, baseline) = match intent {
+            Intent::Suite(suite) => {
+                let suite = Suite::from_wire(*suite).map_err(|_| PrepareError::Suite)?;
+                let (packages, random) = self.packages();
+                let prepared = self.membership.prepare_move(&self.key, suite, &random, &packages, now)?;
+                return Ok(pending(intent, prepared));
+            }
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => {
                 let lost = matches!(intent, Intent::RemoveLost(_));
                 let peer = self.peers.get(device).ok_or(PrepareError::UnknownDevice(*device))?;
@@ -143,13 +150,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
-        let welcomes = prepared.welcomes.into_iter();
-        let frame = Commit {
-            commit: Opaque(prepared.commit),
-            group_info: Opaque(prepared.group_info),
-            welcomes: welcomes.map(|(device, bytes)| WelcomeFor { device, welcome: Opaque(bytes) }).collect(),
-        };
-        Ok(Pending { intent: intent.clone(), frame: Opaque(encode(&frame)) })
+        Ok(pending(intent, prepared))
     }
 
     /// A device that has stopped makes no change any more. One that the relay may have ordered already is not given up
@@ -174,7 +175,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let device = match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
-            Intent::SelfUpdate | Intent::Kit(_) | Intent::Relays(_) => self.me,
+            Intent::SelfUpdate | Intent::Kit(_) | Intent::Relays(_) | Intent::Suite(_) => self.me,
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -239,7 +240,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 return;
             }
         };
-        match self.membership.apply(bytes) {
+        let secrets = self.moving.secrets();
+        match self.membership.apply_by(bytes, &secrets) {
             Ok(applied) => {
                 self.keep_copy(&applied, bytes);
                 self.applied(applied, &state, now);
@@ -308,6 +310,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             added: applied.added.clone(),
             removed: applied.removed.clone(),
             replaced: applied.replaced,
+            moved: applied.suite_before.is_some(),
             own: own.clone(),
             relay: self.at,
             lost,
@@ -363,6 +366,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.retry_receipts(now);
             return self.expire_epochs(now);
         }
+        if applied.suite_before.is_some() {
+            self.moved(&applied, now);
+        }
         self.events.extend(applied.added.iter().map(|device| Event::DeviceAdded { device: *device, by }));
         self.events.extend(exits.into_iter().map(|(device, exit)| Event::DeviceRemoved { device, by, exit }));
         self.retry_receipts(now);
@@ -410,6 +416,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn drop_before(&mut self) {
         let Some(before) = self.before.take() else { return };
         self.dirty.insert(Key::Before);
+        if before.moved {
+            self.forget_move();
+        }
         if !self.relay.rejected.is_empty() {
             self.relay.rejected.clear();
             self.decision_changed();
@@ -468,4 +477,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let jitter = u64::from(u32::from_be_bytes([0, self.me.0[0], self.me.0[1], self.me.0[2]])) * 5;
         Some(self.chain.updated_at + limits::SELF_UPDATE_EVERY.as_millis() as u64 + jitter)
     }
+}
+
+/// A commit that is to be brought to the relay.
+fn pending(intent: &Intent, prepared: Prepared) -> Pending {
+    let welcomes = prepared.welcomes.into_iter();
+    let frame = Commit {
+        commit: Opaque(prepared.commit),
+        group_info: Opaque(prepared.group_info),
+        welcomes: welcomes.map(|(device, bytes)| WelcomeFor { device, welcome: Opaque(bytes) }).collect(),
+    };
+    Pending { intent: intent.clone(), frame: Opaque(encode(&frame)) }
 }

@@ -16,6 +16,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let beacon = self.due_beacon(now);
         control.extend(self.due_kit_control(beacon.is_some()));
         control.extend(self.due_past_cut(beacon.is_some()));
+        control.extend(self.due_suite_control(beacon.is_some(), now));
         if let Some(beacon) = beacon {
             control.push(beacon);
             control.push(self.heads());
@@ -67,10 +68,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Control::KitWanted => self.share_wanted(),
             Control::Leaving => self.want_change(Intent::Leave(sender)),
             Control::RollCall => {
+                self.ask_for_suite_again(sender);
                 if let Some(session) = &mut self.session {
                     session.roll_call.heard = true;
                 }
             }
+            Control::SuiteWanted(wanted) => self.suite_wanted(sender, &wanted),
+            Control::SuitePackage(package) => self.suite_package(sender, package),
             Control::PastCut(heads) => {
                 for head in heads.iter().take(limits::MEMBERS) {
                     self.past_cut_told(sender, head);

@@ -144,9 +144,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// Whether it is sealed as the group has agreed to. Its sender could choose otherwise, and choose the weaker.
+    /// Whether it is sealed as the group had agreed to in its epoch. Its sender could choose otherwise, and choose the weaker. Of
+    /// an epoch whose key is not here nothing is opened.
     pub(super) fn is_of_group_suite(&self, header: &Header) -> bool {
-        header.suite == self.suite() as u8 || !stands(Defence::GroupSuite)
+        self.epochs.get(&header.epoch).is_none_or(|key| key.suite == header.suite) || !stands(Defence::GroupSuite)
     }
 
     fn signature_holds(&self, read: &Read<'_>) -> bool {

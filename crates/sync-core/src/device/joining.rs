@@ -5,7 +5,7 @@ use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use rand_core::CryptoRng;
 use sync_rules::defence::stands;
 use sync_rules::{Defence, SigningKey, attach};
-use sync_types::body::{Baseline, KitShare, Reached, Span};
+use sync_types::body::{Baseline, Blob, KitShare, Reached, Span};
 use sync_types::frame::{About, Attach, FromRelay, Signature, ToRelay};
 use sync_types::settings::{HistoryPolicy, Settings};
 use sync_types::{DeviceId, GroupId, Opaque, Suite, VERSION, decode, encode};
@@ -16,6 +16,7 @@ use super::{Device, DeviceError};
 use crate::event::{Event, Outcome};
 use crate::membership::{Invitation, Membership, MembershipError, key_package};
 use crate::pairing::GroupOffer;
+use crate::recovery::KitSnapshot;
 use crate::store::{Key, Write};
 
 const RECORD_VERSION: u8 = 2;
@@ -35,6 +36,8 @@ struct Recovered {
     share: KitShare,
     /// The devices that it puts out, and where their chains end.
     former: Vec<Former>,
+    /// What they left for the kit.
+    snapshots: Vec<KitSnapshot>,
 }
 
 #[derive(Clone, MlsSize, MlsEncode, MlsDecode)]
@@ -43,7 +46,7 @@ struct Former {
     end: Reached,
 }
 
-const RECOVERED_VERSION: u8 = 3;
+const RECOVERED_VERSION: u8 = 4;
 
 /// How a newcomer comes in.
 #[derive(Clone)]
@@ -127,7 +130,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
     }
 
     /// A device that comes back by the recovery kit: the membership behind its commits, what members hold of the kit, and the
-    /// keys of those whom it puts out with the ends of their chains.
+    /// keys of those whom it puts out with the ends of their chains and what they left for the kit.
     pub(crate) fn recovered(
         crypto: P,
         key: SigningKey,
@@ -135,6 +138,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         mut membership: Membership<P>,
         share: KitShare,
         former: Vec<([u8; 32], Reached)>,
+        snapshots: Vec<KitSnapshot>,
     ) -> Result<Self, MembershipError> {
         let suite = membership.suite();
         let record = Recovered {
@@ -147,6 +151,7 @@ impl<P: CryptoProvider + Clone> Joining<P> {
             state: membership.state()?.to_vec(),
             share,
             former: former.into_iter().map(|(key, end)| Former { key, end }).collect(),
+            snapshots,
         };
         Ok(Self { crypto, suite, key, way: Way::Recovered(record) })
     }
@@ -273,6 +278,12 @@ impl<P: CryptoProvider + Clone> Joining<P> {
         }
         device.dirty.extend([Key::Agreed, Key::Joining]);
         device.writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.me }];
+        for snapshot in &record.snapshots {
+            let channel = String::from_utf8_lossy(&snapshot.channel).into_owned();
+            let blob = Blob { id: snapshot.id, channel, data: snapshot.data.0.clone(), snapshot: true };
+            let (maker, covers) = (snapshot.maker, snapshot.covers.clone());
+            device.writes.push(Write::RestoreSnapshot { sender: device.me, maker, blob, covers });
+        }
         for span in lost {
             // Whoever held it is out, and this device has no keys for it.
             device.refuse(Outcome::HistoryLost, 0, Some(span.sender), &encode(&span), now);

@@ -12,7 +12,7 @@ use sync_types::frame::{KitUpload, Mac, ToRelay, Vouch};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, EntryHash};
 
-use super::records::Intent;
+use super::records::{Intent, Pending};
 use super::{Device, DeviceError};
 use crate::event::{Event, Setting};
 use crate::recovery::{RecoveryKit, vouch};
@@ -130,9 +130,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
             (Setting::History, before.history != after.history),
         ];
         for (setting, _) in changed.into_iter().filter(|(_, changed)| *changed) {
-            self.agreed.changes.push(SettingChange { setting, by, at: now, commit });
-            self.events.push(Event::SettingsChanged { setting, by });
+            self.note_change(setting, by, commit, now);
         }
+    }
+
+    pub(super) fn note_change(&mut self, setting: Setting, by: DeviceId, commit: EntryHash, now: u64) {
+        self.agreed.changes.push(SettingChange { setting, by, at: now, commit });
+        self.events.push(Event::SettingsChanged { setting, by });
         let surplus = self.agreed.changes.len().saturating_sub(CHANGES);
         self.agreed.changes.drain(..surplus);
         self.dirty.insert(Key::Agreed);
@@ -143,6 +147,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let own = self.agreed.next.take_if(|next| Some(next.key) == key);
         self.agreed.share_due = own.is_some();
         self.agreed.share = own.map(|next| next.share.clone());
+        self.look_for_kit();
     }
 
     /// A commit that changed them is undone. The share of the kit before comes from those who have it.
@@ -164,6 +169,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.agreed.share.is_none() && self.is_share(&share, &key) {
             self.agreed.share = Some(share);
             self.dirty.insert(Key::Agreed);
+            self.look_for_kit();
         }
     }
 
@@ -213,6 +219,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// Vouches for the epoch that a commit of this device begins, right behind it: whoever is lost next needs no other device
     /// to do so.
     pub(super) fn vouch_for_commit(&mut self, group_info: &[u8]) {
+        if matches!(&self.pending, Some(Pending { intent: Intent::Suite(_), .. })) {
+            // The kit ends with it.
+            return;
+        }
         let key = match &self.agreed.next {
             Some(next) if self.pending.as_ref().is_some_and(|p| p.intent == Intent::Kit(next.key)) => {
                 next.share.mac_key

@@ -105,6 +105,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.tell_caught_up();
     }
 
+    /// Why the connection to this relay is to end, if it is, and after how many milliseconds at the earliest another may be made:
+    /// as the first [`Event::Disconnect`] that was not taken yet says.
+    pub fn disconnecting(&self, at: RelayId) -> Option<(Code, u32)> {
+        self.events.iter().find_map(|event| match event {
+            Event::Disconnect { relay, code, retry_after_ms } if *relay == at => Some((*code, *retry_after_ms)),
+            _ => None,
+        })
+    }
+
     /// A frame came from one relay of several.
     pub fn handle_frame_at(&mut self, relay: RelayId, frame: FromRelay, now: u64, rng: &mut dyn CryptoRng) {
         self.watch_clock(now);

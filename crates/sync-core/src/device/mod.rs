@@ -18,9 +18,11 @@ mod early;
 mod history;
 mod joining;
 mod kit;
+mod kit_snapshots;
 mod lines;
 mod members;
 mod mirror;
+mod moving;
 mod own;
 mod past_cut;
 mod patience;
@@ -57,6 +59,7 @@ pub use absence::Away;
 pub use joining::Joining;
 pub use kit::{KitState, SettingChange};
 pub use lines::RelayStatus;
+pub use moving::MoveStatus;
 pub use queries::{DeviceStatus, MemberInfo};
 
 use absence::Listening;
@@ -90,6 +93,9 @@ pub enum DeviceError {
     /// This device has stopped sending, so it can change nothing.
     #[error("this device has stopped sending: {0}")]
     Halted(Code),
+    /// This build takes part in no groups of that suite.
+    #[error("this build takes part in no groups of that suite")]
+    Suite,
     /// The device is not connected.
     #[error("the device is not connected")]
     Offline,
@@ -125,6 +131,7 @@ impl DeviceError {
             Self::UnknownDevice(_) => Code::UnknownDevice,
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Removed => Code::Removed,
+            Self::Suite => Code::Suite,
             Self::Offline => Code::RelayUnreachable,
             Self::Membership(e) => e.code(),
             Self::Join(e) => e.code(),
@@ -164,6 +171,9 @@ pub struct Device<P: CryptoProvider + Clone> {
     before: Option<Before>,
     replacement: Option<Replacement>,
     agreed: kit::Agreed,
+    moving: moving::Moving,
+    /// Whether this device leaves its snapshots for the recovery kit.
+    leaves_snapshots: bool,
     wants: Wants,
     listening: Listening,
     jobs: BTreeMap<(DeviceId, u64), Job>,
@@ -316,6 +326,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             before: None,
             replacement: None,
             agreed: kit::Agreed::default(),
+            moving: moving::Moving::default(),
+            leaves_snapshots: false,
             wants: Wants::default(),
             listening: Listening::default(),
             jobs: BTreeMap::new(),
@@ -373,6 +385,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Wants => self.wants = sync_types::decode(bytes)?,
             Key::Listening => self.listening = sync_types::decode(bytes)?,
             Key::Agreed => self.agreed = sync_types::decode(bytes)?,
+            Key::Moving => self.moving = sync_types::decode(bytes)?,
             Key::Epoch(epoch) => drop(self.epochs.insert(epoch, sync_types::decode(bytes)?)),
             Key::Peer(device) => drop(self.peers.insert(device, sync_types::decode(bytes)?)),
             Key::Job(asker, number) => drop(self.jobs.insert((asker, number), sync_types::decode(bytes)?)),
@@ -396,6 +409,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Key::Wants => encode(&self.wants),
             Key::Listening => encode(&self.listening),
             Key::Agreed => encode(&self.agreed),
+            Key::Moving => encode(&self.moving),
             Key::Epoch(epoch) => encode(self.epochs.get(&epoch)?),
             Key::Peer(device) => encode(self.peers.get(&device)?),
             Key::Job(asker, number) => encode(self.jobs.get(&(asker, number))?),
@@ -486,7 +500,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         let mut tag = [0; 8];
         tag.copy_from_slice(&authenticator[..8]);
-        self.epochs.insert(epoch, EpochKey { secret: *secret, tag, ended_at: None });
+        self.epochs.insert(epoch, EpochKey { secret: *secret, tag, ended_at: None, suite: self.suite() as u8 });
         self.dirty.insert(Key::Epoch(epoch));
         self.dirty.insert(Key::Membership);
         for member in self.membership.members() {

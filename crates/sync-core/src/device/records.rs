@@ -159,6 +159,8 @@ pub(super) struct EpochKey {
     pub(super) tag: [u8; 8],
     /// When this device applied the commit that ended the epoch, in milliseconds.
     pub(super) ended_at: Option<u64>,
+    /// The suite that envelopes of the epoch are sealed by.
+    pub(super) suite: u8,
 }
 
 impl Drop for EpochKey {
@@ -182,6 +184,8 @@ pub(super) enum Intent {
     Kit([u8; 32]) = 6u8,
     /// Use these relays, in this order.
     Relays(RelaysIntent) = 11u8,
+    /// Move the group to this suite.
+    Suite(u8) = 12u8,
 }
 
 /// Another list of relays.
@@ -199,7 +203,7 @@ impl Intent {
         match self {
             Self::Remove(device) | Self::Leave(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
-            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) | Self::Relays(_) => None,
+            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) | Self::Relays(_) | Self::Suite(_) => None,
         }
     }
 }
@@ -253,6 +257,8 @@ pub(super) struct Before {
     pub(super) removed: Vec<DeviceId>,
     /// Whose place the committer took under another key.
     pub(super) replaced: Option<DeviceId>,
+    /// Whether it moved the group to another suite.
+    pub(super) moved: bool,
     /// The change, if it was this device's own.
     pub(super) own: Option<Intent>,
     /// Which relay brought it, and so says when it is final.

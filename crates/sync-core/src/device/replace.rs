@@ -219,7 +219,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if observed.group != self.group || observed.settings.app_id != self.membership.settings().app_id {
             return Err(Code::Protocol);
         }
-        if observed.suite != self.membership.suite() {
+        // A move leads to another, which this device may not have followed.
+        let moved = observed.suite_since != self.membership.suite_since();
+        if observed.suite != self.membership.suite() && !moved {
             return Err(Code::Suite);
         }
         let known = state.signer == self.me || self.peers.get(&state.signer).is_some_and(|peer| peer.member);
@@ -424,12 +426,13 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.repairing.clear();
         self.answers.clear();
         self.waiting_for_epoch.clear();
+        self.moving.rekeyed();
         if let Err(error) = self.begin_epoch(now) {
             return self.halt(error.code());
         }
         self.unseen = self.peers.iter().filter(|(_, p)| p.seq > 0).map(|(id, _)| *id).collect();
         self.outbox_waits = true;
-        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Replacement]);
+        self.dirty.extend([Key::Identity, Key::Membership, Key::Chain, Key::Replacement, Key::Moving]);
         self.dirty.extend(self.peers.keys().map(|id| Key::Peer(*id)));
         self.dirty.extend(self.epochs.keys().map(|epoch| Key::Epoch(*epoch)));
         self.forget_sessions();

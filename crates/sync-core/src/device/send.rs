@@ -61,7 +61,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if let Some(read) = self.history_read(now) {
             return Some(read);
         }
-        self.outbox_waits.then_some(Read::Outbox { max_bytes: limits::PACK_BYTES, max_blobs: limits::PACK_BLOBS })
+        if self.outbox_waits {
+            return Some(Read::Outbox { max_bytes: limits::PACK_BYTES, max_blobs: limits::PACK_BLOBS });
+        }
+        self.kit_read(now)
     }
 
     /// The answer to [`Device::next_read`].
@@ -72,6 +75,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             Answer::Repair(found) => self.answer_nack(found, now, rng),
             Answer::History(rows) => self.answer_history(&rows, now, rng),
             Answer::Outbox(rows) => self.seal_outbox(&rows, now, rng),
+            Answer::ForKit(found) => self.leave_for_kit(found, now),
         }
         self.pump(now, rng);
     }

@@ -12,12 +12,14 @@ use sync_types::{Code, DeviceId, EntryHash, Opaque, VERSION, limits};
 
 use super::absence::RollCall;
 use super::early::EarlyReceipts;
+use super::kit_snapshots::LeavingForKit;
 use super::own::Shown;
 use super::patience::{LONGEST_WAIT_MS, Patience};
 use super::repair::Repairs;
 use super::replace::Replacing;
 use super::{Device, DeviceError};
 use crate::event::Event;
+use crate::store::Write;
 
 /// An envelope that was sent and not accepted.
 struct InFlight {
@@ -76,6 +78,7 @@ pub(super) struct Session {
     pub(super) roll_call: RollCall,
     /// The epoch that this device last vouched for, for whoever comes with the recovery kit.
     pub(super) vouched: Option<u64>,
+    pub(super) leaving_for_kit: LeavingForKit,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: EarlyReceipts,
     pub(super) patience: Patience,
@@ -155,7 +158,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn connected(&mut self, exporter: &[u8; 32], token: Option<&str>) -> Result<(), DeviceError> {
         let attach = Attach {
             version: VERSION,
-            suite: self.suite() as u8,
+            suite: if self.relay.has_group { self.final_suite() } else { self.suite() as u8 },
             group: self.group,
             device: self.me,
             stored: self.relay.cursor,
@@ -176,6 +179,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.exchange_with_lead();
         self.sends = vec![frame];
         Ok(())
+    }
+
+    /// The suite that the group had when it was last quiet, as far as this device knows. A relay knows that one, whatever has
+    /// become of the last change meanwhile.
+    fn final_suite(&self) -> u8 {
+        let before = self.before.as_ref().filter(|before| before.moved);
+        let key = before.and_then(|before| self.epochs.get(&(before.epoch - 1)));
+        key.map_or(self.suite() as u8, |key| key.suite)
     }
 
     /// The connection is gone. What was sent and not answered is sent again on the next.
@@ -225,8 +236,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::GroupInfo(bytes) => self.group_info_arrived(&bytes, now, rng),
             FromRelay::Renew => self.renewal_wanted(now),
             FromRelay::Lapsed(cursor) => self.lapsed(cursor, now),
+            FromRelay::KitKept(mac) => self.kit_kept(mac),
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::Recoverable(_)
+            | FromRelay::KitSnapshot(_)
             | FromRelay::SlotOpened
             | FromRelay::Nameplate(_)
             | FromRelay::SlotMessage(_)
@@ -250,6 +263,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.expire_epochs(now);
         self.rotate_history_holder(now);
         self.end_pauses(now);
+        self.go_on_leaving_for_kit(now);
         self.give_up_late_adds(now);
         self.elect();
         self.take_held(now, rng);
@@ -269,7 +283,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
         times.extend([self.lines_due_at(), self.stall_at(), self.parted_ask_at()]);
         // What waits for something else than the time has no time here: it is done when that comes.
-        let waits = [session.commit_after, session.push_after, session.acknowledge_after];
+        let waits =
+            [session.commit_after, session.push_after, session.acknowledge_after, session.leaving_for_kit.after];
         times.extend(waits.map(|at| Some(at).filter(|at| *at > 0)));
         times.extend([self.history_patience_ends_at(), self.pause_ends_at()]);
         times.extend([self.repair_at(), self.stale_at(), self.beacon_at(), self.replacing_at()]);
@@ -320,6 +335,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // It has lost what it had, or may have. How far the others are it has to know before it orders that one of them goes.
             let heads = self.peers.values().filter(|p| p.member).filter_map(|p| p.head.clone()).collect();
             self.sends.push(ToRelay::Heads(heads));
+            self.writes.push(Write::KitLost { relay: self.at });
         }
         if let Some(refused) = self.relay.refused.as_ref().filter(|refused| refused.relay == self.at) {
             self.sends.push(ToRelay::Reject(refused.reject.clone()));
@@ -429,6 +445,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // The reject came too late: the others went on with what this device cannot apply.
                 self.halt(Code::OutOfStep);
             }
+            About::Kit => return self.kit_refused(code, now, retry),
             About::GroupInfo if self.session_mut().replacing.asked_here => self.state_refused(code, now, retry),
             About::GroupInfo => self.replacement_refused(code, now, retry),
             About::Acknowledge | About::Presence | About::Slot => {}

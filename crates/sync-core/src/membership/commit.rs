@@ -7,12 +7,12 @@ use mls_rs::{
 };
 use sync_rules::Observer;
 use sync_rules::mls::{self, BASELINE, CommitMessage, NotACommit, Violation};
-use sync_types::{DeviceId, EntryHash, frame::Cut, settings::Settings};
+use sync_types::{DeviceId, EntryHash, Suite, frame::Cut, settings::Settings};
 
 use crate::RelayId;
 use crate::relay_id::relays_of;
 
-use super::{ApplyError, Member, Membership, PrepareError, mls_time, read_key_package};
+use super::{ApplyError, Member, Membership, PrepareError, epoch_of, mls_time, read_key_package};
 
 /// A change of a group.
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ pub struct Applied {
     pub recovered: bool,
     /// What the group agreed on before, if that has changed.
     pub settings_before: Option<Settings>,
+    /// The group's suite before, if it has moved to another.
+    pub suite_before: Option<Suite>,
     /// Whether it is the one that this device had pending.
     pub own: bool,
     /// Whether this device is out of the group now.
@@ -153,7 +155,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             commit,
             welcomes,
             group_info: after.group_info_message_allowing_ext_commit(true)?.to_bytes()?,
-            epoch: after.current_epoch(),
+            epoch: epoch_of(&after),
         };
         self.group = group;
         self.pending = Some(prepared.hash);
@@ -164,12 +166,18 @@ impl<P: CryptoProvider + Clone> Membership<P> {
     /// have been ordered, its secrets are needed.
     pub fn clear_pending(&mut self) {
         self.group.clear_pending_commit();
-        self.pending = None;
+        (self.pending, self.successor) = (None, None);
     }
 
     /// Applies a commit that the relay ordered. An error changes nothing. Whatever was pending is done with: either this
     /// was it, or it lost.
     pub fn apply(&mut self, bytes: &[u8]) -> Result<Applied, ApplyError> {
+        self.apply_by(bytes, &[])
+    }
+
+    /// The same for a commit that may lead into a successor, for a device that gave away one of the key packages behind these
+    /// secrets.
+    pub fn apply_by(&mut self, bytes: &[u8], secrets: &[&[u8]]) -> Result<Applied, ApplyError> {
         if self.removed {
             return Err(ApplyError::Removed);
         }
@@ -188,6 +196,9 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         let external = commit.sender.is_none();
         if !own && commit.sender == Some(self.group.current_member_index()) {
             return Err(ApplyError::OwnUnknown);
+        }
+        if commit.moved.is_some() {
+            return self.move_on(commit, own, secrets);
         }
 
         // On a copy, so that a failure leaves nothing behind.
@@ -215,13 +226,14 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         added.extend(Some(committer).filter(|_| external));
         let cut = mls::cut(&done.authenticated_data, &removed);
         let mut applied = Applied {
-            epoch: new_epoch.epoch,
+            epoch: theirs + 1,
             committer,
             replaced: removed.first().copied().filter(|_| external),
             added,
             removed,
             cut: cut?,
             settings_before: None,
+            suite_before: None,
             recovered: false,
             own,
             removed_me,

@@ -70,6 +70,9 @@ pub enum PrepareError {
     /// The newcomer's key package is of another cipher suite than the group.
     #[error("the newcomer's key package is of another cipher suite than the group")]
     Suite,
+    /// A member has sent no key package of the suite that the group is to move to.
+    #[error("{0} has sent no key package of the new suite")]
+    NoKeyPackage(DeviceId),
     /// The newcomer's key package cannot be used.
     #[error("the newcomer's key package is invalid: {0}")]
     KeyPackage(#[source] Box<MlsError>),
@@ -88,7 +91,7 @@ impl PrepareError {
             Self::Pending => Code::Provisional,
             Self::Removed => Code::Removed,
             Self::Empty | Self::Myself => Code::InvalidArgument,
-            Self::UnknownDevice(_) => Code::UnknownDevice,
+            Self::UnknownDevice(_) | Self::NoKeyPackage(_) => Code::UnknownDevice,
             Self::Suite => Code::Suite,
             Self::KeyPackage(_) => Code::Protocol,
             Self::Refused(_) => Code::CommitRefused,
@@ -157,6 +160,12 @@ pub enum ApplyError {
     /// device made it.
     #[error("the commit is in this device's name, and its secrets are not here")]
     OwnUnknown,
+    /// The commit moves the group to another suite, and this device gave its maker no key package.
+    #[error("the commit moves the group to another suite, and this device gave its maker no key package for that")]
+    NoKeyPackage,
+    /// The group that takes this one's place cannot be joined.
+    #[error(transparent)]
+    Successor(JoinError),
     /// The commit breaks a rule of groups.
     #[error(transparent)]
     Refused(#[from] Violation),
@@ -173,7 +182,7 @@ impl ApplyError {
             Self::OtherGroup | Self::Future { .. } => Code::Protocol,
             Self::Stale { .. } => Code::StaleEpoch,
             Self::Removed => Code::Removed,
-            Self::OwnUnknown | Self::Invalid(_) => Code::CommitRejected,
+            Self::OwnUnknown | Self::NoKeyPackage | Self::Successor(_) | Self::Invalid(_) => Code::CommitRejected,
         }
     }
 
@@ -181,7 +190,12 @@ impl ApplyError {
     /// wrong time or to the wrong place.
     pub fn deserves_reject(&self) -> bool {
         match self {
-            Self::NotACommit(_) | Self::OwnUnknown | Self::Refused(_) | Self::Invalid(_) => true,
+            Self::NotACommit(_)
+            | Self::OwnUnknown
+            | Self::NoKeyPackage
+            | Self::Successor(_)
+            | Self::Refused(_)
+            | Self::Invalid(_) => true,
             Self::OtherGroup | Self::Stale { .. } | Self::Future { .. } | Self::Removed => false,
         }
     }
@@ -217,6 +231,9 @@ pub enum JoinError {
     /// The group has agreed on other settings than those that were offered when pairing; says which.
     #[error("the group's {0} is not what was offered")]
     OtherSettings(&'static str),
+    /// The welcome leads elsewhere than the end of the group before it says; says in what.
+    #[error("the new group's {0} is not what the old group's end says")]
+    OtherSuccessor(&'static str),
     /// The group breaks the rules of groups.
     #[error(transparent)]
     Refused(#[from] Violation),
@@ -233,7 +250,7 @@ impl JoinError {
             Self::NotForUs | Self::Invalid(_) => Code::Protocol,
             Self::Suite => Code::Suite,
             Self::OtherGroup | Self::OtherSponsor | Self::OtherSettings(_) => Code::PairingForged,
-            Self::Refused(_) => Code::CommitRefused,
+            Self::OtherSuccessor(_) | Self::Refused(_) => Code::CommitRefused,
         }
     }
 }

@@ -1,18 +1,22 @@
 //! Coming into a group: a key package goes to the sponsor, a welcome comes back.
 
-use mls_rs::{CryptoProvider, ExtensionList, MlsMessage, time::MlsTime};
+use mls_rs::{
+    CryptoProvider, ExtensionList, Group, MlsMessage,
+    psk::{ExternalPskId, PreSharedKey},
+    time::MlsTime,
+};
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use mls_rs_core::key_package::KeyPackageData;
 use sync_rules::{
     Defence, SigningKey,
     defence::stands,
-    mls::{self, BASELINE, Violation},
+    mls::{self, BASELINE, Lineage, Violation},
 };
 use sync_types::{DeviceId, GroupId, Suite, limits, settings::Settings};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    JoinError, Membership, MembershipError, VALID_BEFORE, check_keys, client,
+    Config, JoinError, Membership, MembershipError, VALID_BEFORE, check_keys, client,
     storage::{GroupShelf, KeyPackageShelf},
 };
 
@@ -114,29 +118,12 @@ pub fn read_key_package(message: &[u8]) -> Result<(DeviceId, [u8; 32], Suite), J
 impl<P: CryptoProvider + Clone> Membership<P> {
     /// Joins by a welcome, if it is for the key package behind `secrets` and holds what the invitation promised.
     pub fn join(crypto: P, secrets: &[u8], welcome: &[u8], invitation: Invitation<'_>) -> Result<Joined<P>, JoinError> {
-        let mut secrets: Secrets = sync_types::decode(secrets)?;
-        if secrets.version != SECRETS_VERSION {
-            return Err(JoinError::Secrets(sync_types::DecodeError::Limit("an unknown version of stored secrets")));
-        }
-        let key = SigningKey::from_seed(&secrets.seed);
-        let suite = Suite::from_wire(secrets.suite).map_err(|_| JoinError::Suite)?;
-        secrets.seed.zeroize();
-        let (shelf, packages) = (GroupShelf::default(), KeyPackageShelf::default());
-        packages.put(secrets.reference, secrets.data);
-
-        let welcome = MlsMessage::from_bytes(welcome)?;
-        if welcome.cipher_suite().is_some_and(|theirs| theirs != mls::cipher_suite(suite)) {
-            return Err(JoinError::Suite);
-        }
-        let client = client(crypto.clone(), shelf.clone(), packages.clone(), Some((suite, &key)));
-        let (group, info) = client.join_group(None, &welcome, None)?;
-        packages.take();
-        if group.group_id() != invitation.group.as_bytes() && stands(Defence::OfferedGroup) {
+        let Opened { group, shelf, sender, baseline } = open(crypto.clone(), secrets, welcome, None)?;
+        let place = Lineage::place(group.context()).ok_or(JoinError::OtherGroup)?;
+        if place.0 != invitation.group && stands(Defence::OfferedGroup) {
             return Err(JoinError::OtherGroup);
         }
-        let sender = group.member_at_index(info.sender).ok_or(JoinError::OtherSponsor)?;
-        let (sponsor, _) = mls::seated(&sender.signing_identity).map_err(Violation::from)?;
-        if sponsor != invitation.sponsor && stands(Defence::OfferedGroup) {
+        if sender != invitation.sponsor && stands(Defence::OfferedGroup) {
             return Err(JoinError::OtherSponsor);
         }
         let settings = mls::settings(&group.context().extensions)?;
@@ -149,8 +136,48 @@ impl<P: CryptoProvider + Clone> Membership<P> {
             return Err(Violation::TooManyMembers.into());
         }
         check_keys(&crypto, &[], &group)?;
-
-        let baseline = info.group_info_extensions.get(BASELINE).map(|e| e.extension_data);
         Ok(Joined { membership: Self::new(crypto, group, shelf), baseline, settings })
     }
+}
+
+/// A welcome that was opened. Whether it leads where it should, nobody has looked at yet.
+pub(super) struct Opened<P: CryptoProvider + Clone> {
+    pub(super) group: Group<Config<P>>,
+    pub(super) shelf: GroupShelf,
+    /// Who made it.
+    pub(super) sender: DeviceId,
+    pub(super) baseline: Option<Vec<u8>>,
+}
+
+/// Opens a welcome for the key package behind `secrets`, made under `psk` or under no secret but its own.
+pub(super) fn open<P: CryptoProvider + Clone>(
+    crypto: P,
+    secrets: &[u8],
+    welcome: &[u8],
+    psk: Option<(ExternalPskId, PreSharedKey)>,
+) -> Result<Opened<P>, JoinError> {
+    let mut secrets: Secrets = sync_types::decode(secrets)?;
+    if secrets.version != SECRETS_VERSION {
+        return Err(JoinError::Secrets(sync_types::DecodeError::Limit("an unknown version of stored secrets")));
+    }
+    let key = SigningKey::from_seed(&secrets.seed);
+    let suite = Suite::from_wire(secrets.suite).map_err(|_| JoinError::Suite)?;
+    secrets.seed.zeroize();
+    let (shelf, packages) = (GroupShelf::default(), KeyPackageShelf::default());
+    packages.put(secrets.reference, secrets.data);
+
+    let welcome = MlsMessage::from_bytes(welcome)?;
+    if welcome.cipher_suite().is_some_and(|theirs| theirs != mls::cipher_suite(suite)) {
+        return Err(JoinError::Suite);
+    }
+    let client = client(crypto.clone(), shelf.clone(), packages.clone(), Some((suite, &key)));
+    if let Some((name, secret)) = psk {
+        client.secret_store().insert(name, secret);
+    }
+    let (group, info) = client.join_group(None, &welcome, None)?;
+    packages.take();
+    let made = group.member_at_index(info.sender).ok_or(JoinError::OtherSponsor)?;
+    let (sender, _) = mls::seated(&made.signing_identity).map_err(Violation::from)?;
+    let baseline = info.group_info_extensions.get(BASELINE).map(|e| e.extension_data);
+    Ok(Opened { group, shelf, sender, baseline })
 }

@@ -12,6 +12,7 @@ mod error;
 mod join;
 mod replace;
 mod storage;
+mod successor;
 
 pub use commit::{Applied, Change, Prepared};
 pub use error::{ApplyError, JoinError, MembershipError, PrepareError};
@@ -32,7 +33,7 @@ use mls_rs::{
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_rules::{
     SigningKey,
-    mls::{self, BASELINE, EXTERNAL_PROOF, Identity, Rules, SETTINGS, Violation},
+    mls::{self, BASELINE, EXTERNAL_PROOF, Identity, Lineage, Rules, SETTINGS, Violation},
 };
 use sync_types::{DeviceId, EntryHash, GroupId, Suite, settings::Settings};
 use zeroize::Zeroizing;
@@ -75,6 +76,8 @@ pub struct Membership<P: CryptoProvider + Clone> {
     shelf: GroupShelf,
     /// The commit that waits to be ordered.
     pending: Option<EntryHash>,
+    /// This membership behind it, if it ends the group.
+    successor: Option<Zeroizing<Vec<u8>>>,
     exporter_taken: bool,
     removed: bool,
 }
@@ -82,12 +85,17 @@ pub struct Membership<P: CryptoProvider + Clone> {
 #[derive(MlsSize, MlsEncode, MlsDecode)]
 struct Stored {
     version: u8,
-    group: GroupId,
+    /// The MLS group id.
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    group: Vec<u8>,
     pending: Option<EntryHash>,
     exporter_taken: bool,
     removed: bool,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     mls: Vec<u8>,
+    /// Empty if there is none.
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    successor: Vec<u8>,
 }
 
 /// The version of the bytes that [`Membership::state`] gives.
@@ -123,14 +131,16 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         }
         let shelf = GroupShelf::default();
         shelf.put(Zeroizing::new(stored.mls));
+        let successor = Some(Zeroizing::new(stored.successor)).filter(|successor| !successor.is_empty());
         let client = client(crypto.clone(), shelf.clone(), KeyPackageShelf::default(), None);
-        let group = client.load_group(stored.group.as_bytes())?;
+        let group = client.load_group(&stored.group)?;
         shelf.take();
         Ok(Self {
             crypto,
             group,
             shelf,
             pending: stored.pending,
+            successor,
             exporter_taken: stored.exporter_taken,
             removed: stored.removed,
         })
@@ -142,24 +152,34 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         let mut mls = self.shelf.take().expect("write_to_storage has just put it there");
         let stored = Stored {
             version: STORED_VERSION,
-            group: self.group_id(),
+            group: self.group.group_id().to_vec(),
             pending: self.pending,
             exporter_taken: self.exporter_taken,
             removed: self.removed,
             mls: std::mem::take(&mut *mls),
+            successor: self.successor.as_ref().map(|successor| successor.to_vec()).unwrap_or_default(),
         };
         let bytes = Zeroizing::new(sync_types::encode(&stored));
-        drop(Zeroizing::new(stored.mls));
+        drop((Zeroizing::new(stored.mls), Zeroizing::new(stored.successor)));
         Ok(bytes)
     }
 
     fn new(crypto: P, group: Group<Config<P>>, shelf: GroupShelf) -> Self {
-        Self { crypto, group, shelf, pending: None, exporter_taken: false, removed: false }
+        Self { crypto, group, shelf, pending: None, successor: None, exporter_taken: false, removed: false }
     }
 
     /// The group.
     pub fn group_id(&self) -> GroupId {
-        GroupId::from_slice(self.group.group_id()).expect("groups are made and joined under 32-byte ids only")
+        self.lineage().group
+    }
+
+    fn lineage(&self) -> Lineage {
+        Lineage::of(self.group.group_id()).expect("groups are made and joined under our own ids only")
+    }
+
+    /// The first epoch of the group's suite: 0 if it has never moved to another.
+    pub fn suite_since(&self) -> u64 {
+        self.lineage().suite_since()
     }
 
     /// The group's suite.
@@ -169,13 +189,12 @@ impl<P: CryptoProvider + Clone> Membership<P> {
 
     /// The present epoch. For a device that was removed, the last one that it was in.
     pub fn epoch(&self) -> u64 {
-        self.group.current_epoch()
+        epoch_of(&self.group)
     }
 
     /// Whether this is the group's state here: an epoch and its confirmed transcript hash (RFC 9420 §8.2).
     pub fn is_at(&self, epoch: u64, transcript: &[u8]) -> bool {
-        let context = self.group.context();
-        context.epoch == epoch && **context.confirmed_transcript_hash == *transcript
+        self.epoch() == epoch && *self.transcript() == *transcript
     }
 
     /// The confirmed transcript hash.
@@ -260,6 +279,12 @@ impl<P: CryptoProvider + Clone> std::fmt::Debug for Membership<P> {
     }
 }
 
+/// A group's epoch, counted through all of its suites.
+fn epoch_of<P: CryptoProvider + Clone>(group: &Group<Config<P>>) -> u64 {
+    // Who founded it can have begun at any number.
+    Lineage::place(group.context()).map_or(u64::MAX, |(_, epoch)| epoch)
+}
+
 /// Checks the keys of a group's tree that are not among the nodes before.
 fn check_keys<P: CryptoProvider + Clone>(
     crypto: &P,
@@ -277,7 +302,16 @@ fn client<P: CryptoProvider + Clone>(
     key_packages: KeyPackageShelf,
     key: Option<(Suite, &SigningKey)>,
 ) -> Client<Config<P>> {
-    let (rules, identity) = mls::judges();
+    client_by(crypto, group, key_packages, key, mls::judges())
+}
+
+fn client_by<P: CryptoProvider + Clone>(
+    crypto: P,
+    group: GroupShelf,
+    key_packages: KeyPackageShelf,
+    key: Option<(Suite, &SigningKey)>,
+    (rules, identity): (Rules, Identity),
+) -> Client<Config<P>> {
     let builder = ClientBuilder::new()
         .key_package_repo(key_packages)
         .group_state_storage(group)

@@ -7,11 +7,13 @@ use sync_rules::defence::stands;
 use sync_rules::envelope::verify_head;
 use sync_rules::{Defence, Inspected, ObserveError, Observer, SigningKey, attach};
 use sync_types::body::Reached;
-use sync_types::frame::{Commit, Cut, Recover, Recoverable, Recovery, Signature, ToRelay};
+use sync_types::frame::{
+    Commit, Cut, Recover, Recoverable, Recovery, SealedSnapshot, Signature, SnapshotSlot, ToRelay,
+};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, Opaque, VERSION, encode, limits};
 
-use super::{KitCryptoError, RecoveryKit, is_vouched_for};
+use super::{KitCryptoError, KitSnapshot, RecoveryKit, SnapshotError, is_vouched_for};
 use crate::device::Joining;
 use crate::membership::{self, ApplyError, Change, MembershipError, PrepareError};
 
@@ -33,6 +35,9 @@ pub enum RecoveryError {
     /// The group is full: it takes nobody more before somebody goes.
     #[error("a group of 128 devices takes no other one in")]
     Full,
+    /// The relay shows snapshots out of their order, or more than a group may leave.
+    #[error("the relay shows more snapshots than there can be")]
+    Endless,
     /// The commits cannot be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -53,6 +58,7 @@ impl RecoveryError {
         match self {
             Self::State(e) => e.code(),
             Self::OtherKit | Self::Forged => Code::KitForged,
+            Self::Endless => Code::Protocol,
             Self::WrongApp => Code::WrongApp,
             Self::Full => Code::CommitRefused,
             Self::Prepare(e) => e.code(),
@@ -72,11 +78,24 @@ pub struct Recovering<P> {
     /// The relay that this device was told of, as the settings name relays.
     relay: String,
     skip: u8,
+    shown: Option<Shown>,
+}
+
+/// A group that is the kit's, and what was left there for the kit.
+struct Shown {
+    answer: Recoverable,
+    /// The last place that was shown.
+    last: Option<SnapshotSlot>,
+    count: usize,
+    bytes: usize,
+    snapshots: Vec<KitSnapshot>,
+    left_out: Vec<SnapshotError>,
 }
 
 /// What came of the relay's answer.
 pub enum Arrival<P> {
-    /// Another group has the same recovery key, and its members vouch for nothing: this asks for the next one.
+    /// This asks for what is needed next: for another group, where the members of the one that was shown vouch for nothing, or
+    /// for a snapshot.
     Next(ToRelay),
     /// Make the newcomer durable, and only then send the frame. When the relay confirms it, the newcomer may attach.
     Made(Box<Joining<P>>, ToRelay),
@@ -85,7 +104,7 @@ pub enum Arrival<P> {
 impl<P: CryptoProvider + Clone> Recovering<P> {
     /// A device of this name and app, which looks for the kit's group at this relay.
     pub fn new(crypto: P, kit: RecoveryKit, name: &str, app_id: &str, relay: String) -> Self {
-        Self { crypto, kit, name: name.to_owned(), app_id: app_id.as_bytes().to_vec(), relay, skip: 0 }
+        Self { crypto, kit, name: name.to_owned(), app_id: app_id.as_bytes().to_vec(), relay, skip: 0, shown: None }
     }
 
     /// The frame that asks, over a connection with this TLS exporter value. A new try begins with it.
@@ -101,21 +120,66 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
     /// [`RecoveryError`]. For [`RecoveryError::Forged`] of the last of [`limits::KIT_GROUPS`] groups only.
     pub fn handle(
         &mut self,
-        answer: &Recoverable,
+        answer: Recoverable,
         exporter: &[u8; 32],
-        now: u64,
         rng: &mut dyn CryptoRng,
     ) -> Result<Arrival<P>, RecoveryError> {
-        let key = SigningKey::generate(rng);
-        let state = match self.check(answer, key.device_id()) {
+        self.shown = None;
+        match self.check(&answer, SigningKey::generate(rng).device_id()) {
             Err(RecoveryError::Forged) if self.skip + 1 < limits::KIT_GROUPS => {
                 self.skip += 1;
                 return Ok(Arrival::Next(self.ask(exporter)));
             }
             checked => checked?,
         };
-        let (joining, recovery) = self.make(state, answer, &key, now)?;
-        Ok(Arrival::Made(Box::new(joining), ToRelay::Recovery(Box::new(recovery))))
+        let shown = Shown { answer, last: None, count: 0, bytes: 0, snapshots: Vec::new(), left_out: Vec::new() };
+        self.shown = Some(shown);
+        Ok(Arrival::Next(ToRelay::KitSnapshot(None)))
+    }
+
+    /// Takes a snapshot that was left for the kit, or that there is none more. What is not for this kit, or nobody vouches for,
+    /// is left out. `now` is in milliseconds.
+    ///
+    /// # Errors
+    /// [`RecoveryError`].
+    pub fn handle_snapshot(
+        &mut self,
+        sealed: Option<SealedSnapshot>,
+        now: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Arrival<P>, RecoveryError> {
+        let key = SigningKey::generate(rng);
+        let mut shown = self.shown.take().ok_or(RecoveryError::Endless)?;
+        let state = self.check(&shown.answer, key.device_id())?;
+        let Some(sealed) = sealed else {
+            let (joining, recovery) = self.make(state, &shown, &key, now)?;
+            self.shown = Some(shown);
+            return Ok(Arrival::Made(Box::new(joining), ToRelay::Recovery(Box::new(recovery))));
+        };
+        shown.count += 1;
+        shown.bytes += sealed.sealed.len();
+        let ends = shown.count <= limits::KIT_SNAPSHOTS && shown.bytes <= limits::KIT_SNAPSHOTS_BYTES;
+        if !(Some(sealed.slot) > shown.last && ends) && stands(Defence::SnapshotCount) {
+            return Err(RecoveryError::Endless);
+        }
+        shown.last = Some(sealed.slot);
+        let (suite, group) = (state.observed.suite, state.observed.group);
+        match self.kit.open_snapshot(&self.crypto, suite, &group, &sealed) {
+            Ok(snapshot) => shown.snapshots.push(snapshot),
+            Err(error) => shown.left_out.push(error),
+        }
+        self.shown = Some(shown);
+        Ok(Arrival::Next(ToRelay::KitSnapshot(Some(sealed.slot))))
+    }
+
+    /// The snapshots that come back with the group.
+    pub fn snapshots(&self) -> &[KitSnapshot] {
+        self.shown.as_ref().map_or(&[], |shown| &shown.snapshots)
+    }
+
+    /// Why others do not.
+    pub fn left_out(&self) -> &[SnapshotError] {
+        self.shown.as_ref().map_or(&[], |shown| &shown.left_out)
     }
 
     /// Whether the relay has no further group with this kit's key, and had one: then that one was no group of the kit's.
@@ -145,7 +209,7 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
     fn make(
         &self,
         state: Inspected,
-        answer: &Recoverable,
+        shown: &Shown,
         key: &SigningKey,
         now: u64,
     ) -> Result<(Joining<P>, Recovery), RecoveryError> {
@@ -160,7 +224,8 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
         let ends: Vec<Reached> = members
             .iter()
             .map(|(device, public)| {
-                let held = answer
+                let held = shown
+                    .answer
                     .heads
                     .iter()
                     .find(|head| verify_head(&group, head, public).is_some_and(|header| header.sender == *device));
@@ -175,7 +240,9 @@ impl<P: CryptoProvider + Clone> Recovering<P> {
         let removal = frame(prepared);
         membership.apply(&removal.commit)?;
         let former = members.iter().zip(ends).map(|((_, public), end)| (*public, end)).collect();
-        let joining = Joining::recovered(self.crypto.clone(), key.clone(), &self.name, membership, share, former)?;
+        let snapshots = shown.snapshots.clone();
+        let joining =
+            Joining::recovered(self.crypto.clone(), key.clone(), &self.name, membership, share, former, snapshots)?;
         Ok((joining, Recovery { join, removal }))
     }
 

@@ -5,8 +5,10 @@
 //! pair, which members seal for. Members hold the MAC key and the public halves ([`KitShare`]), and never the words.
 
 mod arrive;
+mod snapshot;
 
 pub use arrive::{Arrival, Recovering, RecoveryError};
+pub use snapshot::{KitSnapshot, SnapshotError, seal_snapshot};
 
 use std::fmt;
 
@@ -173,8 +175,13 @@ pub fn vouch(mac_key: &[u8; 32], group_info: &[u8]) -> Option<Mac> {
 
 /// The same for the bytes of a GroupInfo without its signer and signature.
 pub fn state_mac(mac_key: &[u8; 32], unsigned: &[u8]) -> Mac {
-    let label = Opaque(format!("{LABEL_PREFIX}recovery state").into_bytes());
-    let message = [encode(&label), encode(&Opaque(unsigned.to_vec()))].concat();
+    mac(mac_key, "recovery state", &encode(&Opaque(unsigned.to_vec())))
+}
+
+/// HMAC-SHA-256 of a label and what follows it.
+fn mac(mac_key: &[u8; 32], label: &str, content: &[u8]) -> Mac {
+    let label = Opaque([LABEL_PREFIX, label].concat().into_bytes());
+    let message = [&encode(&label), content].concat();
     // RFC 5869 §2.2: Extract is HMAC of the salt and the input.
     let (tag, _) = Hkdf::<Sha256>::extract(Some(mac_key), &message);
     Mac(tag.into())

@@ -4,15 +4,17 @@
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sync_core::seal::{envelope_key, open, seal, sender_key};
-use sync_rules::statement::{Place, sign_acknowledgement, sign_reject, sign_replace_key};
+use sync_rules::mls::Lineage;
+use sync_rules::statement::{Place, sign_acknowledgement, sign_move, sign_reject, sign_replace_key};
 use sync_rules::{SigningKey, attach, device_id, labelled};
 use sync_types::body::{
-    Blob, Body, Control, History, HistoryRequest, HistoryRun, Nack, Reached, Repair, Span, pack, pad,
+    Blob, Body, Control, History, HistoryRequest, HistoryRun, Nack, Reached, Repair, Span, SuitePackage, SuiteWanted,
+    pack, pad,
 };
 use sync_types::envelope::{Class, Header, padded_len};
 use sync_types::frame::{
     self, Acknowledge, Acknowledgement, Attach, CopyCommits, Entry, EntryKind, ExternalProof, FromRelay, Head,
-    JoinNameplate, OpenNameplate, Reject, Signature, ToRelay, WelcomeFor,
+    JoinNameplate, MOVE, Move, OpenNameplate, Reject, Signature, ToRelay, WelcomeFor,
 };
 use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, VERSION, decode, encode};
 
@@ -102,6 +104,12 @@ fn golden_bodies() {
         Control::Heads(heads.clone()),
         Control::RollCall,
         Control::PastCut(heads),
+        Control::SuiteWanted(SuiteWanted { number: 6, suite: 2, time_ms: 7, of: vec![DeviceId([3; 16])] }),
+        Control::SuitePackage(SuitePackage {
+            asker: DeviceId([1; 16]),
+            number: 6,
+            key_package: Opaque(b"a key package".to_vec()),
+        }),
     ];
     let body = Body { seen: vec![reached(9)], blobs: Opaque::default(), control };
     let lengths: Vec<Value> = [0, 256, 257, 1000, 4096, 262_144, 1_048_576].map(|n| json!([n, padded_len(n)])).into();
@@ -182,6 +190,9 @@ fn golden_statements() {
     sign_acknowledgement(&key, &GROUP, &mut statement);
     let mut reject = Reject { device: key.device_id(), epoch: 5, commit_hash: EntryHash([0xbb; 32]), signature: zero };
     sign_reject(&key, &GROUP, &mut reject);
+    let [commit, group_info, welcome] = ["a commit", "a GroupInfo", "a Welcome"].map(|part| Opaque(part.into()));
+    let mut moved = Move { tag: MOVE, commit, group_info, welcome, signature: zero };
+    sign_move(&key, &GROUP, &mut moved);
     let exporter = [0xcc; 32];
     let (new_key, transcript) = ([0xdd; 32], [0xee; 48]);
     let replace = sign_replace_key(&key, Place { group: &GROUP, epoch: 6, transcript: &transcript }, &new_key);
@@ -192,6 +203,8 @@ fn golden_statements() {
             "public_key": hex(&key.public()),
             "acknowledgement": hex(&encode(&statement)),
             "reject": hex(&encode(&reject)),
+            "move": hex(&encode(&moved)),
+            "successor": hex(&Lineage::successor(&GROUP, 6, &[0x99; 16])),
             "replace_key": {
                 "epoch": 6,
                 "transcript": hex(&transcript),

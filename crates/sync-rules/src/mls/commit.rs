@@ -1,8 +1,10 @@
 //! The outside of a commit, before any group looks at it.
 
 use mls_rs::{MlsMessage, MlsMessageDescription, group::ContentType, group::Sender};
+use sync_types::frame::{MOVE, Move};
 use sync_types::{EntryHash, GroupId, limits};
 
+use super::Lineage;
 use crate::labelled;
 
 /// Bytes that are no commit of a group.
@@ -15,7 +17,7 @@ pub enum NotACommit {
     #[error("the message is not a public commit")]
     OtherMessage,
     /// The group id is not one of ours.
-    #[error("the group id is not 32 bytes long")]
+    #[error("the group id is not one of ours")]
     GroupId,
     /// The commit's sender is neither in the group nor about to come into it by this commit.
     #[error("the commit is of no member")]
@@ -41,6 +43,8 @@ pub struct CommitMessage {
     pub hash: EntryHash,
     /// The message, for the group to process.
     pub message: MlsMessage,
+    /// What came with it, if it ends the group.
+    pub moved: Option<Box<Move>>,
 }
 
 impl CommitMessage {
@@ -55,7 +59,11 @@ impl CommitMessage {
         if bytes.len() > limits::COMMIT_BYTES {
             return Err(NotACommit::Malformed);
         }
-        let message = message(bytes)?;
+        let moved = match bytes.starts_with(&MOVE.to_be_bytes()) {
+            true => Some(Box::new(sync_types::decode::<Move>(bytes).map_err(|_| NotACommit::Malformed)?)),
+            false => None,
+        };
+        let message = message(moved.as_ref().map_or(bytes, |moved| &moved.commit))?;
         let MlsMessageDescription::PublicProtocolMessage { group_id, epoch_id, content_type, sender, .. } =
             message.description()
         else {
@@ -73,12 +81,14 @@ impl CommitMessage {
         if !leaf.extensions.is_empty() {
             return Err(NotACommit::LeafExtensions);
         }
+        let lineage = Lineage::of(group_id).ok_or(NotACommit::GroupId)?;
         Ok(Self {
-            group: GroupId::from_slice(group_id).ok_or(NotACommit::GroupId)?,
-            epoch: epoch_id,
+            group: lineage.group,
+            epoch: lineage.epoch(epoch_id).ok_or(NotACommit::GroupId)?,
             sender,
             hash: Self::hash(bytes),
             message,
+            moved,
         })
     }
 }

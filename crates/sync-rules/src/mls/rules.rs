@@ -8,12 +8,13 @@ use mls_rs::{
     mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle},
 };
 use sync_types::frame::ExternalProof;
-use sync_types::{DecodeError, DeviceId, GroupId, decode, limits};
+use sync_types::settings::Settings;
+use sync_types::{DecodeError, DeviceId, decode, limits};
 
 use super::{
-    EXTERNAL_PROOF, Identity, InvalidIdentity,
+    EXTERNAL_PROOF, Identity, InvalidIdentity, Lineage, PROTOCOL_VERSION, context_extensions,
     identity::{Proven, Replacement, member, seated},
-    settings,
+    settings, suite_of,
 };
 use crate::Defence;
 use crate::defence::stands;
@@ -26,7 +27,7 @@ pub enum Violation {
     /// it, nor a recovery, with that of the group's recovery key.
     #[error("an external commit without the word of a member or of the recovery key is refused")]
     External,
-    /// A kind of proposal that groups do not use: ReInit, ExternalInit, PreSharedKey or a custom one.
+    /// A kind of proposal that groups do not use: ExternalInit, PreSharedKey or a custom one; or ReInit where no move is looked for.
     #[error("a commit holds a proposal that groups do not use")]
     Proposal,
     /// More members than [`limits::MEMBERS`].
@@ -53,6 +54,9 @@ pub enum Violation {
     /// What the commit says of the ends of chains is not what [`super::cut`] reads.
     #[error("a commit states the end of the chain of each device that it removes, and of no other")]
     Cut,
+    /// A move changes more than the suite, or not even that.
+    #[error("a move leads into one new group of another suite, and changes nothing else")]
+    Move,
     /// A newcomer's identity is no device's.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
@@ -80,12 +84,25 @@ pub fn violation(error: &MlsError) -> Option<Violation> {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     proven: Proven,
+    moves: bool,
 }
 
 /// Rules and identities that belong together: one pair for each MLS client.
 pub fn judges() -> (Rules, Identity) {
     let identity = Identity::default();
-    (Rules { proven: identity.proven.clone() }, identity)
+    (Rules { proven: identity.proven.clone(), moves: false }, identity)
+}
+
+/// The same for a group that moves to its successor (RFC 9420 §11.2). The rules let in the one commit that ends the old group,
+/// and the one that fills the new one, and no other; so neither can pass as a change among others.
+pub fn judges_of_move() -> (Rules, Identity) {
+    let (rules, identity) = judges();
+    (Rules { moves: true, ..rules }, identity)
+}
+
+/// What a group has agreed on behind its move: the same, but for a recovery kit. That is made for one suite, and ends with it.
+pub fn settings_after_move(before: &Settings) -> Settings {
+    Settings { recovery_key: Vec::new(), ..before.clone() }
 }
 
 impl Rules {
@@ -128,6 +145,27 @@ impl Rules {
         Ok(None)
     }
 
+    /// The last commit of a group is one ReInit and nothing else: to another suite, at the same version and with the settings
+    /// that [`settings_after_move`] says. The first of its successor takes in newcomers, under a secret of the group before.
+    fn check_move(source: &CommitSource, context: &GroupContext, p: &ProposalBundle) -> Result<(), Violation> {
+        if matches!(source, CommitSource::NewMember(_)) {
+            return Err(Violation::External);
+        }
+        if context.epoch == 0 && p.reinit_proposals().is_empty() {
+            let [psk] = p.psk_proposals() else { return Err(Violation::Move) };
+            let fills = psk.proposal.external_psk_id().is_some() && p.length() == 1 + p.add_proposals().len();
+            return if fills { Ok(()) } else { Err(Violation::Move) };
+        }
+        let ([reinit], 1) = (p.reinit_proposals(), p.length()) else { return Err(Violation::Move) };
+        let to = &reinit.proposal;
+        let other = suite_of(to.new_cipher_suite()).is_some() && to.new_cipher_suite() != context.cipher_suite;
+        let (group, epoch) = Lineage::place(context).ok_or(Violation::Move)?;
+        let follows = Lineage::of(to.group_id()) == Some(Lineage { group, before: Some(epoch) });
+        let after = context_extensions(&settings_after_move(&settings(&context.extensions)?));
+        let same = to.new_version() == PROTOCOL_VERSION && *to.new_group_context_extensions() == after;
+        if (other && follows && same) || !stands(Defence::Successor) { Ok(()) } else { Err(Violation::Move) }
+    }
+
     /// An external commit replaces one member's key by another, with the old key's word for it, or lets one device in, with the
     /// recovery key's; and it does nothing else. Gives both keys of a replacement.
     fn check_external(
@@ -147,8 +185,8 @@ impl Rules {
         if roster.member_identities_iter().any(|m| m == newcomer) {
             return Err(Violation::AlreadyMember(new));
         }
-        let group = GroupId::from_slice(&context.group_id).ok_or(Violation::External)?;
-        let place = Place { group: &group, epoch: context.epoch, transcript: &context.confirmed_transcript_hash };
+        let (group, epoch) = Lineage::place(context).ok_or(Violation::External)?;
+        let place = Place { group: &group, epoch, transcript: &context.confirmed_transcript_hash };
         match (proof, removes) {
             (ExternalProof::ReplaceKey(proof), [remove]) => {
                 let leaf = roster.member_with_index(remove.proposal.to_remove()).map_err(|_| Violation::External)?;
@@ -187,17 +225,20 @@ impl MlsRules for Rules {
     ) -> Result<ProposalBundle, Violation> {
         // Whatever an earlier commit proved is over.
         self.proven.set(None);
+        if self.moves {
+            return Self::check_move(&source, context, &proposals).map(|()| proposals);
+        }
         self.proven.set(Self::check(&source, roster, context, &proposals)?);
         Ok(proposals)
     }
 
     /// Every commit renews its committer's keys. A welcome is for one newcomer and holds the tree, so that it is all
-    /// that the newcomer needs.
+    /// that the newcomer needs. That of a successor is for all who follow.
     fn commit_options(&self, _: &Roster, _: &GroupContext, _: &ProposalBundle) -> Result<CommitOptions, Violation> {
         Ok(CommitOptions::new()
             .with_path_required(true)
             .with_ratchet_tree_extension(true)
-            .with_single_welcome_message(false)
+            .with_single_welcome_message(self.moves)
             .with_allow_external_commit(true))
     }
 

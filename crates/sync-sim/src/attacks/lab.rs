@@ -53,8 +53,9 @@ pub(crate) struct Lab {
     /// What becomes of Welcomes on their way.
     #[cfg(test)]
     pub(crate) welcomes: Option<Altered>,
-    /// What the groups of this scene are made of.
+    /// What the groups of this scene are made of, and what its devices can do.
     suite: Suite,
+    crypto: Crypto,
     wires: VecDeque<Wire>,
     conns: u64,
     blobs: u64,
@@ -97,7 +98,17 @@ impl Lab {
 
     /// The same, of this suite.
     pub(crate) fn of(suite: Suite, devices: usize, history: HistoryPolicy) -> Self {
+        Self::by(mls::crypto(), suite, devices, history)
+    }
+
+    /// So many devices in one group, which take part in every suite, whatever this build does.
+    pub(crate) fn of_every_suite(devices: usize) -> Self {
+        Self::by(mls::Crypto::every(), Suite::XWing, devices, HistoryPolicy::All)
+    }
+
+    fn by(crypto: Crypto, suite: Suite, devices: usize, history: HistoryPolicy) -> Self {
         let mut lab = Self {
+            crypto,
             #[cfg(test)]
             welcomes: None,
             suite,
@@ -127,7 +138,7 @@ impl Lab {
         let mut rng = self.rng();
         let settings = Settings { app_id: b"attacks".to_vec(), history, ..Settings::default() };
         let new = NewDevice { name: format!("device {}", self.parties.len()), suite: self.suite, settings };
-        let device = Device::found(new, mls::crypto(), self.now, &mut rng).expect("a group can be founded");
+        let device = Device::found(new, self.crypto, self.now, &mut rng).expect("a group can be founded");
         self.party(device, rng)
     }
 
@@ -140,8 +151,9 @@ impl Lab {
     pub(crate) fn add_promised(&mut self, promise: impl FnOnce(&mut GroupOffer)) -> Result<usize, DeviceError> {
         let mut rng = self.rng();
         let name = format!("device {}", self.parties.len());
+        let suite = self.parties[0].device.suite();
         let (mut joining, package) =
-            Joining::new(mls::crypto(), self.suite, self.clock(0), &name, &mut rng).expect("a key package can be made");
+            Joining::new(self.crypto, suite, self.clock(0), &name, &mut rng).expect("a key package can be made");
         let mut offer = self.parties[0].device.offer(self.clock(0));
         promise(&mut offer);
         self.packages.push(package.clone());
@@ -231,7 +243,7 @@ impl Lab {
     /// Somebody copies the device's disk, and starts the copy beside it.
     pub(crate) fn copy_of(&mut self, party: usize) -> usize {
         let disk = self.parties[party].disk.clone();
-        let loaded = Device::load(disk.rows(), mls::crypto()).expect("the disk can be read");
+        let loaded = Device::load(disk.rows(), self.crypto).expect("the disk can be read");
         let device = loaded.expect("a device is on it");
         let rng = self.rng();
         self.parties.push(Party { device, disk, events: Vec::new(), skew: 0, rng, conn: None });
@@ -246,7 +258,7 @@ impl Lab {
         self.disconnect(party);
         let rows = self.parties[party].disk.rows();
         self.parties[party].device =
-            Device::load(rows, mls::crypto()).expect("the disk can be read").expect("a device is on it");
+            Device::load(rows, self.crypto).expect("the disk can be read").expect("a device is on it");
         self.connect(party);
         self.run();
     }
@@ -267,7 +279,8 @@ impl Lab {
     pub(crate) fn attach_request(&self, party: usize, key: &SigningKey, conn: ConnId) -> Attach {
         let (group, device) = (self.group(party), self.id(party));
         let proof = Signature(attach::prove(key, group, &exporter(conn)));
-        Attach { version: VERSION, suite: self.suite as u8, group, device, stored: 0, proof }
+        let suite = self.parties[party].device.suite() as u8;
+        Attach { version: VERSION, suite, group, device, stored: 0, proof }
     }
 
     /// A frame that no device of ours would send. Gives what the relay answers.
@@ -469,7 +482,7 @@ impl Lab {
             writes.truncate(writes.len() / 2);
             p.disk.apply(writes);
         }
-        match Device::load(p.disk.rows(), mls::crypto()) {
+        match Device::load(p.disk.rows(), self.crypto) {
             Ok(Some(device)) => p.device = device,
             Ok(None) => self.damage = Some("no device is on the disk".to_owned()),
             Err(error) => self.damage = Some(error.to_string()),
@@ -551,7 +564,12 @@ impl Lab {
 
     /// Who has lost its connection opens another.
     pub(crate) fn reconnect(&mut self) {
-        for party in 0..self.parties.len() {
+        self.reconnect_but(usize::MAX);
+    }
+
+    /// The same, but for one that stays away.
+    pub(crate) fn reconnect_but(&mut self, away: usize) {
+        for party in (0..self.parties.len()).filter(|party| *party != away) {
             if self.parties[party].conn.is_none() {
                 self.connect(party);
             }

@@ -16,6 +16,7 @@ mod limits;
 mod links;
 mod local;
 mod member;
+mod moving;
 mod outside;
 mod pairing;
 mod recovery;
@@ -137,6 +138,7 @@ pub fn all() -> Vec<Attack> {
         local::ATTACKS,
         vault::ATTACKS,
         suites::ATTACKS,
+        moving::ATTACKS,
     ];
     if Suite::XWing.is_ours() {
         // Without it there are no short codes to attack.

@@ -4,15 +4,18 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use sync_core::membership::{PrepareError, Replaced, come_in, recover};
-use sync_core::recovery::{Arrival, Recovering, RecoveryError, RecoveryKit, state_mac};
+use sync_core::recovery::{Arrival, KitSnapshot, Recovering, RecoveryError, RecoveryKit, seal_snapshot, state_mac};
 use sync_core::{Device, Event, NewDevice, Outcome};
 use sync_rules::defence::without;
 use sync_rules::statement::{Place, sign_recovery};
 use sync_rules::{Defence, Inspected, Observer, SigningKey, attach, mls, unsigned_group_info};
 use sync_types::body::{Body, Control, KitShare};
-use sync_types::frame::{Cut, ExternalProof, FromRelay, Mac, Recover, Recoverable, Signature, ToRelay};
+use sync_types::frame::{
+    Cut, ExternalProof, FromRelay, KitUpload, Mac, Recover, Recoverable, SealedSnapshot, Signature, SnapshotSlot,
+    ToRelay,
+};
 use sync_types::settings::Settings;
-use sync_types::{Opaque, Suite, VERSION, encode, limits};
+use sync_types::{BlobId, Code, Opaque, Suite, VERSION, encode, limits};
 
 use super::lab::{Lab, exporter};
 use super::{Attack, By, MINUTE, Seen, attack, harm, has_all};
@@ -54,6 +57,21 @@ pub(super) const ATTACKS: &[Attack] = &[
         &[Defence::RecoveryShare],
         lie_about_share,
     ),
+    attack(
+        By::Relay,
+        "forge, swap and cut short snapshots for a recovery",
+        "left out, and what a member left comes back",
+        &[Defence::RecoverySnapshot],
+        forge_snapshot,
+    ),
+    attack(
+        By::Relay,
+        "show snapshots to a recovery without end",
+        "left, and nothing was sent",
+        &[Defence::SnapshotCount],
+        endless_snapshots,
+    ),
+    attack(By::Member, "leave too much for the kit", "refused with QUOTA", &[Defence::KitQuota], leave_too_much),
 ];
 
 fn kit(n: u8) -> RecoveryKit {
@@ -148,8 +166,7 @@ fn old_kit() -> Seen {
     let proof = Signature(attach::prove_recovery(&kit(1).signing_key(), &exporter(conn)));
     let key = kit(1).signing_key().public();
     let answers = lab.raw(conn, ToRelay::Recover(Recover { version: VERSION, key, skip: 0, proof }));
-    let replaced =
-        |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == sync_types::Code::KitReplaced);
+    let replaced = |frame: &FromRelay| matches!(frame, FromRelay::Refused(r) if r.code() == Code::KitReplaced);
     harm(answers.iter().any(replaced), "the relay does not say that there is a newer kit")?;
     // The relay in league shows it the state all the same.
     let state = state(&mut lab, 1, &fresh)?;
@@ -170,7 +187,10 @@ fn forge_state() -> Seen {
     let answer = Recoverable { group_info: Opaque(info), macs: vec![guess, Mac([7; 32])], heads: vec![] };
     let mut recovering = Recovering::new(mls::crypto(), kit(1), "back", "attacks", "https://relay.example".into());
     for _ in 0..limits::KIT_GROUPS {
-        match recovering.handle(&answer, &[3; 32], 1_800_000_000_000, &mut rng) {
+        match recovering.handle(answer.clone(), &[3; 32], &mut rng) {
+            Ok(Arrival::Next(ToRelay::KitSnapshot(_))) => {
+                return Err("the kit leads into a group of the relay's own".into());
+            }
             Ok(Arrival::Next(_)) => {}
             Ok(Arrival::Made(..)) => return Err("the kit leads into a group of the relay's own".into()),
             Err(RecoveryError::Forged) => return Ok("nobody vouches for it, and nothing was sent"),
@@ -204,6 +224,105 @@ fn lie_about_share() -> Seen {
     let told = |event: &Event| matches!(event, Event::SettingsChanged { .. });
     harm(lab.parties[1].events.iter().any(told), "nobody was told of the kit")?;
     Ok("not taken")
+}
+
+/// What a member leaves of a channel.
+fn left(lab: &Lab, channel: &str, text: &str, kit: &RecoveryKit) -> SealedSnapshot {
+    let (group, device) = (lab.group(0), lab.id(0));
+    let share = kit.share(&mls::crypto(), Suite::FOUNDED, &group).expect("the suite is there");
+    let snapshot = KitSnapshot {
+        device,
+        maker: device,
+        at: lab.now,
+        id: BlobId([channel.len() as u8; 16]),
+        channel: Opaque(channel.into()),
+        covers: vec![],
+        data: Opaque(text.into()),
+    };
+    let key = kit.signing_key().public();
+    seal_snapshot(&mls::crypto(), Suite::FOUNDED, &group, &key, &share, &snapshot).expect("it can be sealed")
+}
+
+/// Comes with the kit, and is shown this. Gives what came back, and how much was left out.
+fn come_back(
+    lab: &mut Lab,
+    shown: impl IntoIterator<Item = SealedSnapshot>,
+) -> Result<(Vec<String>, usize), RecoveryError> {
+    let mut rng = lab_rng();
+    let conn = lab.open();
+    let mut recovering = Recovering::new(mls::crypto(), kit(1), "back", "attacks", "https://relay.example".into());
+    let answers = lab.raw(conn, recovering.ask(&exporter(conn)));
+    let answer = answers.into_iter().find_map(|frame| match frame {
+        FromRelay::Recoverable(answer) => Some(answer),
+        _ => None,
+    });
+    recovering.handle(answer.expect("the relay knows the kit"), &exporter(conn), &mut rng)?;
+    for snapshot in shown.into_iter().map(Some).chain([None]) {
+        recovering.handle_snapshot(snapshot, lab.now, &mut rng)?;
+    }
+    let text = |snapshot: &KitSnapshot| String::from_utf8_lossy(&snapshot.data).into_owned();
+    Ok((recovering.snapshots().iter().map(text).collect(), recovering.left_out().len()))
+}
+
+/// The relay has got hold of the key to seal for, which is a public one.
+fn forge_snapshot() -> Seen {
+    let mut lab = with_kit(2, &kit(1));
+    let (notes, other) = (left(&lab, "notes", "all of it", &kit(1)), left(&lab, "other", "the rest", &kit(1)));
+    let mut forged = left(&lab, "notes", "what the relay likes", &kit(1));
+    forged.mac = Mac([7; 32]);
+    let mut short = notes.clone();
+    short.sealed.0.pop();
+    let swapped = SealedSnapshot { slot: other.slot, ..notes.clone() };
+    let foreign = left(&lab, "notes", "of another kit", &kit(2));
+    for bad in [forged, short, swapped, foreign] {
+        let (back, left_out) = come_back(&mut lab, [bad]).map_err(|e| e.to_string())?;
+        harm(back.is_empty() && left_out == 1, "the relay decides what comes back with the group")?;
+    }
+    let mut whole = vec![notes, other];
+    whole.sort_by_key(|snapshot| snapshot.slot);
+    let (mut back, left_out) = come_back(&mut lab, whole).map_err(|e| e.to_string())?;
+    back.sort();
+    harm(back == ["all of it", "the rest"] && left_out == 0, "what a member left does not come back")?;
+    Ok("left out, and what a member left comes back")
+}
+
+fn endless_snapshots() -> Seen {
+    let mut lab = with_kit(1, &kit(1));
+    let notes = left(&lab, "notes", "all of it", &kit(1));
+    let again = std::iter::repeat_n(notes.clone(), 4 * limits::KIT_SNAPSHOTS);
+    let rising = (0..=limits::KIT_SNAPSHOTS).map(|n| {
+        let mut slot = [0; 16];
+        slot[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        SealedSnapshot { slot: SnapshotSlot(slot), ..notes.clone() }
+    });
+    for shown in [again.collect::<Vec<_>>(), rising.collect()] {
+        match come_back(&mut lab, shown) {
+            Err(RecoveryError::Endless) => {}
+            Ok(_) => return Err("a relay keeps a recovery going, and its memory growing".into()),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok("left, and nothing was sent")
+}
+
+fn leave_too_much() -> Seen {
+    let mut lab = with_kit(2, &kit(1));
+    let (conn, _) = lab.attach_with_key_of(1);
+    let (mut kept, mut last) = (0, None);
+    for n in 0..2 * limits::KIT_SNAPSHOTS {
+        let mut snapshot = left(&lab, "notes", "much", &kit(1));
+        snapshot.slot = SnapshotSlot([n as u8; 16]);
+        for frame in lab.raw(conn, ToRelay::Kit(KitUpload::Snapshot(snapshot))) {
+            match frame {
+                FromRelay::KitKept(_) => kept += 1,
+                FromRelay::Refused(refused) => last = Some(refused.code()),
+                _ => {}
+            }
+        }
+    }
+    harm(kept <= limits::KIT_SNAPSHOTS, "a member fills the relay's disk")?;
+    harm(kept == limits::KIT_SNAPSHOTS && last == Some(Code::Quota), "the bound is another")?;
+    Ok("refused with QUOTA")
 }
 
 fn lab_rng() -> rand_chacha::ChaCha20Rng {

@@ -2,7 +2,7 @@
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use sync_core::pairing;
-use sync_core::recovery::RecoveryKit;
+use sync_core::recovery::{KitSnapshot, RecoveryKit};
 use sync_core::vault::{Kind, LockedKey, VaultKey, backup};
 use sync_relay::{PublicUrl, StoreConfig};
 use sync_rules::mls::{self, CommitMessage};
@@ -146,6 +146,11 @@ pub(super) fn recovery_words(bytes: &[u8]) -> bool {
     let again = RecoveryKit::from_words(&kit.words()).expect("it was written");
     assert_eq!(again.words(), kit.words());
     true
+}
+
+/// What is sealed for whoever comes with a recovery kit.
+pub(super) fn kit_snapshot(bytes: &[u8]) -> bool {
+    one_form::<KitSnapshot>(bytes).is_some_and(|snapshot| snapshot.is_bounded())
 }
 
 /// What a relay is told by its host, and devices of a relay.

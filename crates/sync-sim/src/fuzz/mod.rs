@@ -58,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     target("link", 64 * KIB, decoders::link),
     target("short_code", 64 * KIB, decoders::short_code),
     target("recovery_words", 64 * KIB, decoders::recovery_words),
+    target("kit_snapshot", 64 * KIB, decoders::kit_snapshot),
     target("relay_config", 64 * KIB, decoders::relay_config),
     target("locked_key", 64 * KIB, decoders::locked_key),
     target("backup", 4 * MIB, decoders::backup),

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sync_core::recovery::RecoveryKit;
+use sync_core::recovery::{KitSnapshot, RecoveryKit};
 use sync_core::vault::backup::{self, Record};
 use sync_core::vault::{Kdf, Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey};
-use sync_types::body::{Baseline, Blob, KitShare, Repair};
+use sync_types::body::{Baseline, Blob, KitShare, Repair, SuitePackage, SuiteWanted};
 use sync_types::body::{Body, Control, History, HistoryRequest, HistoryRun, Nack, Presence, Reached, Span, pack, pad};
 use sync_types::frame::{
     About, Acknowledge, Acknowledgement, Attach, Attached, Commit, CopyCommits, Cut, Entry, EntryKind, ExternalProof,
-    FromRelay, Head, KitUpload, Mac, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey, Signature,
-    SlotSide, ToRelay, Vouch, WelcomeFor,
+    FromRelay, Head, KitUpload, MOVE, Mac, Move, OpenSlot, Recover, Recoverable, Recovery, Refused, Reject, ReplaceKey,
+    SealedSnapshot, Signature, SlotSide, SnapshotSlot, ToRelay, Vouch, WelcomeFor,
 };
 use sync_types::link::{Link, LinkSecret, RelayHint, RelayKind, Side};
 use sync_types::settings::{HistoryPolicy, Settings};
@@ -53,6 +53,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ("link", links()),
         ("short_code", short_codes()),
         ("recovery_words", recovery_words()),
+        ("kit_snapshot", kit_snapshots()),
         (
             "relay_config",
             [
@@ -68,7 +69,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ),
         ("locked_key", locked_keys()),
         ("backup", backups()),
-        ("commit", vec![commit.clone()]),
+        ("commit", vec![commit.clone(), moved(&commit, &info)]),
         ("group_info", vec![info]),
         ("channel_message", channel_messages(&settings)),
         ("store_rows", vec![lab_rows(&lab)]),
@@ -84,6 +85,22 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ),
         ("relay_session", vec![to_relay(&envelope).iter().flat_map(|frame| step(0, &encode(frame))).collect()]),
     ])
+}
+
+fn kit_snapshots() -> Vec<Vec<u8>> {
+    let snapshot = KitSnapshot {
+        device: DEVICE,
+        maker: DeviceId([6; 16]),
+        at: 1,
+        id: BlobId([1; 16]),
+        channel: Opaque(b"notes".to_vec()),
+        covers: vec![span()],
+        data: Opaque(b"all of it".to_vec()),
+    };
+    // What it stands for ends before it begins.
+    let mut reversed = snapshot.clone();
+    reversed.covers = vec![Span { from: 5, to: 1, ..span() }];
+    vec![encode(&snapshot), encode(&reversed)]
 }
 
 fn locked_keys() -> Vec<Vec<u8>> {
@@ -175,6 +192,8 @@ fn bodies(head: &Head) -> Vec<Body> {
         Control::Kit(share()),
         Control::KitWanted,
         Control::PastCut(vec![head.clone()]),
+        Control::SuiteWanted(SuiteWanted { number: 1, suite: 2, time_ms: 1, of: vec![DEVICE] }),
+        Control::SuitePackage(SuitePackage { asker: DEVICE, number: 1, key_package: Opaque(vec![1; 300]) }),
     ];
     let bomb = Body { control: vec![Control::Leaving; 60_000], ..Body::default() };
     let resent = Repair { asker: DEVICE, number: 1, envelopes: vec![Opaque::default(); 60_000], heads: vec![] };
@@ -210,9 +229,17 @@ fn to_relay(envelope: &[u8]) -> Vec<ToRelay> {
         ToRelay::Attach(attach),
         ToRelay::Push(vec![Opaque::default(); 5_000]),
         ToRelay::Kit(KitUpload::Vouch(Vouch { epoch: 1, mac: Mac([8; 32]) })),
+        ToRelay::Kit(KitUpload::Snapshot(sealed_snapshot())),
+        ToRelay::KitSnapshot(None),
+        ToRelay::KitSnapshot(Some(SnapshotSlot([3; 16]))),
         ToRelay::Recover(Recover { version: VERSION, key: [9; 32], skip: 0, proof: SIGNATURE }),
         ToRelay::Recovery(Box::new(Recovery { join: commit(), removal: commit() })),
     ]
+}
+
+fn moved(commit: &[u8], group_info: &[u8]) -> Vec<u8> {
+    let [commit, group_info, welcome] = [commit, group_info, &[1]].map(|part| Opaque(part.to_vec()));
+    encode(&Move { tag: MOVE, commit, group_info, welcome, signature: SIGNATURE })
 }
 
 fn commit() -> Commit {
@@ -251,9 +278,13 @@ fn from_relay(envelope: &[u8], head: &Head) -> Vec<FromRelay> {
         FromRelay::Presence(Opaque(envelope.to_vec())),
         refused(About::Push),
         refused(About::Commit),
+        refused(About::Kit),
         FromRelay::CaughtUp(9),
         FromRelay::GroupInfo(Opaque(vec![1])),
         FromRelay::GoingAway(1500),
+        FromRelay::KitSnapshot(None),
+        FromRelay::KitSnapshot(Some(sealed_snapshot())),
+        FromRelay::KitKept(Mac([8; 32])),
         FromRelay::Recoverable(Recoverable {
             group_info: Opaque(vec![1]),
             macs: vec![Mac([8; 32])],
@@ -321,6 +352,10 @@ fn recovery_words() -> Vec<Vec<u8>> {
     let words = RecoveryKit::from_entropy(&[7; 32]).words().to_string();
     let numbered: String = words.split(' ').zip(1..).map(|(word, at)| format!("{at}. {}\n", &word[..3])).collect();
     vec![words.to_uppercase().into_bytes(), words.into_bytes(), numbered.into_bytes()]
+}
+
+fn sealed_snapshot() -> SealedSnapshot {
+    SealedSnapshot { key: [9; 32], slot: SnapshotSlot([3; 16]), sealed: Opaque(vec![4; 300]), mac: Mac([8; 32]) }
 }
 
 fn share() -> KitShare {

@@ -1,10 +1,10 @@
 //! What the relay does for whoever comes with a recovery kit.
 
 use mls_rs::CryptoProvider;
-use sync_relay::mailbox::{CommitContext, Kit, Limits, Proof, check_kit};
+use sync_relay::mailbox::{CommitContext, Decision, Kit, Limits, Proof, check_kit};
 use sync_relay::store::Store;
 use sync_types::GroupId;
-use sync_types::frame::{About, Recover, Recovery};
+use sync_types::frame::{About, FromRelay, Recover, Recovery, SnapshotSlot};
 
 use super::{ConnId, Relay};
 use crate::model::Op;
@@ -30,6 +30,13 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Some(Err(refusal)) => self.refused(Some(conn), group, refusal),
             None => self.refused(Some(conn), group, Kit::unknown()),
         }
+    }
+
+    pub(super) fn kit_snapshot(&mut self, conn: ConnId, after: Option<SnapshotSlot>) {
+        let Some((group, kit)) = self.clients.get(&conn).and_then(|client| client.kit) else { return };
+        let found = super::now(self.store.kit_snapshot(group, kit.key(), after)).unwrap_or_default();
+        let decision = Decision { reply: Some(FromRelay::KitSnapshot(found)), ..Decision::default() };
+        self.decided(Some(conn), group, About::Session, decision, None);
     }
 
     pub(super) fn recovery(&mut self, conn: ConnId, request: &Recovery, now: u64) {

@@ -1,8 +1,8 @@
 //! What befalls a world: people push, pair and remove, lines break, processes die, time passes.
 
 use sync_relay::store::StoreError;
-use sync_types::BlobId;
 use sync_types::body::Blob;
+use sync_types::{BlobId, Suite};
 
 use super::devices::Life;
 use super::{DAY, Ev, HOUR, MINUTE, Pushed, SECOND, World};
@@ -162,10 +162,24 @@ impl World {
 
     fn renew(&mut self, host: usize) {
         if self.hosts[host].active().is_some_and(|d| !d.is_alone()) {
+            // No throw of the dice, so that worlds without a move stay as they were.
+            if self.actions.is_multiple_of(4) {
+                return self.move_group(host);
+            }
             self.counters.add("action self-update");
             self.note(|_| format!("device {host} renews its keys"));
             self.drive(host, |device, now, rng| drop(device.self_update(now, rng)));
         }
+    }
+
+    /// Somebody moves the group to the suite that it does not have.
+    fn move_group(&mut self, host: usize) {
+        self.counters.add("action move");
+        self.note(|_| format!("device {host} moves its group to the other suite"));
+        self.drive(host, |device, now, rng| {
+            let other = if device.suite() == Suite::XWing { Suite::Fips } else { Suite::XWing };
+            drop(device.move_to_suite(other, now, rng));
+        });
     }
 
     fn leave(&mut self, host: usize) {

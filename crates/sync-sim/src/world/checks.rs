@@ -157,7 +157,9 @@ impl World {
                 list.push(format!("device {host} has stopped with {code}"));
             }
             let stuck = h.disk.stuck();
-            if status.changing || status.wants > 0 || status.behind > 0 || stuck != (0, 0) {
+            // All are online, so that a move waits for nobody.
+            let changing = status.changing || status.moving.is_some();
+            if changing || status.wants > 0 || status.behind > 0 || stuck != (0, 0) {
                 list.push(format!("device {host} is not through: {status:?}, held and gaps {stuck:?}"));
             }
             if device.is_alone() {

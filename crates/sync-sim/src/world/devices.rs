@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use sync_core::store::Key;
-use sync_core::{Device, Event, Joining, NewDevice, Outcome};
+use sync_core::{Device, Event, Joining, NewDevice, Outcome, Setting};
 use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, GroupId, Suite};
@@ -413,6 +413,7 @@ impl World {
             }
             Event::Halted { code } => self.halted(host, code),
             Event::Removed { .. } => self.counters.add(if self.hosts[host].leaving { "left" } else { "removed" }),
+            Event::SettingsChanged { setting: Setting::Suite, .. } => self.counters.add("moved"),
             Event::DeviceRecovered { .. } | Event::SettingsChanged { .. } => {}
             Event::Lapsed { .. } => self.counters.add("lapsed"),
             Event::Synced => {

@@ -2,6 +2,7 @@ mod alerts;
 mod consent;
 mod driver;
 mod exit;
+mod kit;
 mod notes;
 mod pages;
 mod permissions;

@@ -40,12 +40,13 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("backup-cancel", "await invoke('plugin:0ksync|backup_cancel', { id: 1 })", None),
     ("make-recovery-kit", "for (;;) try { await ksync.recoveryKit.create(); break; } catch (e) { if (e.code !== 'RELAY_UNREACHABLE') throw e; }", None),
     ("recover", "await ksync.recover('no words')", Some("KIT_INVALID")),
+    ("move-to-suite", "await ksync.moveToSuite(1)", None),
     ("leave", "await invoke('plugin:0ksync|leave')", None),
     ("reset", "await invoke('plugin:0ksync|reset')", None),
 ];
 
 /// Commands that only windows with `admin` may call.
-const ADMIN: [&str; 10] = [
+const ADMIN: [&str; 11] = [
     "remove-device",
     "set-relays",
     "give-up-first-relay",
@@ -56,6 +57,7 @@ const ADMIN: [&str; 10] = [
     "backup-cancel",
     "make-recovery-kit",
     "recover",
+    "move-to-suite",
 ];
 
 /// Commands that a window with `data` alone may not call.

@@ -223,13 +223,16 @@ async fn two_people_pair_with_nothing_but_the_keyboard() {
         begin(app, None).await;
     }
     // Escape leads back from each.
+    part(&a, "choose-add").await;
     go_to(&a, "choose-add").await;
     keys(&a, ENTER).await;
     part(&a, "link").await;
     keys(&a, ESCAPE).await;
+    part(&a, "choose-add").await;
     go_to(&a, "choose-add").await;
     keys(&a, ENTER).await;
     let uri = link(&a).await;
+    part(&b, "choose-join").await;
     go_to(&b, "choose-join").await;
     keys(&b, ENTER).await;
     part(&b, "paste").await;
@@ -261,11 +264,10 @@ pub(super) async fn keys(app: &App, keys: &str) {
 }
 
 /// Presses Tab until the keyboard is there, and sees that it shows.
-async fn go_to(app: &App, id: &str) {
+pub(super) async fn go_to(app: &App, id: &str) {
     let at = "const at = document.activeElement?.shadowRoot?.activeElement;
               return at ? [at.dataset.testid ?? null, getComputedStyle(at).outlineStyle] : [null, null];";
     let arrived = async || app.run(at, vec![]).await[0] == id;
-    part(app, id).await;
     for _ in 0..12 {
         if arrived().await {
             assert_ne!(app.run(at, vec![]).await[1], json!("none"), "{id} does not show that it has the keyboard");

@@ -140,6 +140,16 @@ impl Transaction<'_> {
                 let text = "DELETE FROM vouches WHERE grp = ? AND device = ?";
                 self.script.statement(text).bind(of(group)).bind(&device.0[..]);
             }
+            Step::PutSnapshot(group, row, snapshot) => {
+                let text = "INSERT OR REPLACE INTO kit_snapshots VALUES (?, ?, ?, ?, ?, ?, ?)";
+                let to = self.script.statement(text).bind(of(group)).bind(&row.slot.0[..]).bind(&row.key[..]);
+                to.bind(&row.device.0[..]).bind(i64::from(row.size));
+                to.bind(&snapshot.mac.0[..]).bind(&snapshot.sealed[..]);
+            }
+            Step::DeleteSnapshot(group, slot) => {
+                let text = "DELETE FROM kit_snapshots WHERE grp = ? AND slot = ?";
+                self.script.statement(text).bind(of(group)).bind(&slot.0[..]);
+            }
             Step::DeleteCommit(group, cursor) => {
                 let text = "DELETE FROM entries WHERE grp = ? AND cursor = ? AND kind <> 1";
                 self.script.statement(text).bind(of(group)).bind(number(*cursor));
@@ -208,7 +218,7 @@ impl Transaction<'_> {
     fn put_group(&mut self, row: &GroupRow) {
         let before = row.provisional.as_ref();
         let rejected: Vec<u8> = row.rejected.iter().flat_map(|hash| hash.0).collect();
-        let text = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let text = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         self.script
             .statement(text)
             .bind(self.numbers.of(&row.group))
@@ -226,7 +236,10 @@ impl Transaction<'_> {
             .bind(before.map(|b| number(b.epoch)))
             .bind(before.map(|b| &b.snapshot[..]))
             .bind(before.map(|b| &b.group_info[..]))
-            .bind(before.and_then(|b| b.last_commit.as_ref()).map(|hash| hash.as_bytes()));
+            .bind(before.and_then(|b| b.last_commit.as_ref()).map(|hash| hash.as_bytes()))
+            .bind(number(row.suite_since))
+            .bind(before.map(|b| b.suite as i64))
+            .bind(before.map(|b| number(b.suite_since)));
     }
 
     fn put_member(&mut self, group: i64, row: &MemberRow) {

@@ -11,7 +11,8 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use sync_sqlite::Script;
 use sync_sqlite::crash::{armed, point};
-use sync_types::{DeviceId, GroupId};
+use sync_types::frame::{Mac, SealedSnapshot, SnapshotSlot};
+use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::Mutex;
 
 use self::apply::{Texts, Transaction};
@@ -283,6 +284,24 @@ impl SqliteStore {
             .collect()
     }
 
+    async fn read_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> Result<Option<SealedSnapshot>, StoreError> {
+        // An empty place is before all.
+        let after = after.map_or_else(Vec::new, |slot| slot.0.to_vec());
+        let text = "SELECT slot, sealed, mac FROM kit_snapshots \
+                    WHERE grp = (SELECT number FROM numbers WHERE grp = ?) AND key = ? AND slot > ? \
+                    ORDER BY slot LIMIT 1";
+        let query = sqlx::query(text).bind(group.as_bytes()).bind(&key[..]).bind(after);
+        let Some(row) = query.fetch_optional(&self.readers).await.map_err(|e| error(&e))? else { return Ok(None) };
+        let sealed: &[u8] = row.try_get(1).map_err(|e| error(&e))?;
+        let (slot, mac) = (SnapshotSlot(rows::fixed(&row, 0)?), Mac(rows::fixed(&row, 2)?));
+        Ok(Some(SealedSnapshot { key, slot, sealed: Opaque(sealed.to_vec()), mac }))
+    }
+
     async fn read_stats(&self) -> Result<StoreStats, StoreError> {
         // What the counters do not say yet is the few entries behind each group's.
         let text = "SELECT (SELECT count(*) FROM groups), ifnull(sum(counted), 0), ifnull(sum(sizes), 0) FROM (\
@@ -348,6 +367,15 @@ impl Store for SqliteStore {
 
     fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
         Box::pin(self.read_kits(key))
+    }
+
+    fn kit_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> StoreFuture<'_, Option<SealedSnapshot>> {
+        Box::pin(self.read_snapshot(group, key, after))
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {

@@ -21,6 +21,8 @@ const SCHEMA: Schema = Schema {
         include_str!("../../../migrations/0001_mailboxes.sql"),
         include_str!("../../../migrations/0002_lapse.sql"),
         include_str!("../../../migrations/0003_recovery.sql"),
+        include_str!("../../../migrations/0004_kit_snapshots.sql"),
+        include_str!("../../../migrations/0005_moves.sql"),
     ],
 };
 

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use sync_types::frame::EntryKind;
+use sync_types::frame::{EntryKind, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId};
 
-use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, VouchRow, WelcomeRow, Write};
+use crate::store::{
+    Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, SnapshotRow, VouchRow, WelcomeRow, Write,
+};
 
 /// What a delete is about: one sender's envelopes, or with `None` commits and rejects.
 pub(super) type Deletion = (GroupId, Option<DeviceId>);
@@ -28,6 +30,8 @@ pub(super) enum Step {
     DeleteKit(GroupId, [u8; 32]),
     PutVouch(GroupId, VouchRow),
     DeleteVouch(GroupId, DeviceId),
+    PutSnapshot(GroupId, SnapshotRow, Box<SealedSnapshot>),
+    DeleteSnapshot(GroupId, SnapshotSlot),
     Append(Vec<(GroupId, EntryRow)>),
     Delete(Vec<(Deletion, u64)>),
     DeleteCommit(GroupId, u64),
@@ -41,6 +45,7 @@ impl Step {
             Self::Append(rows) => PAGE + rows.iter().map(|(_, row)| 100 + row.bytes.len() as u64).sum::<u64>(),
             Self::PutGroup(row) => 2 * PAGE + (row.snapshot.len() + row.group_info.len()) as u64,
             Self::PutWelcome(.., welcome) => PAGE + welcome.len() as u64,
+            Self::PutSnapshot(_, row, _) => PAGE + u64::from(row.size),
             Self::SetCounters(rows) => PAGE + 64 * rows.len() as u64,
             Self::PutHeads(rows) => PAGE + 512 * rows.len() as u64,
             Self::PutStatements(rows) => PAGE + 512 * rows.len() as u64,
@@ -55,6 +60,7 @@ impl Step {
             | Self::DeleteKit(..)
             | Self::PutVouch(..)
             | Self::DeleteVouch(..)
+            | Self::DeleteSnapshot(..)
             | Self::DeleteCommit(..) => PAGE,
         }
     }
@@ -125,6 +131,8 @@ pub(super) fn plan(writes: Vec<Write>) -> Vec<Step> {
             Write::DeleteKit(group, key) => g.steps.push(Step::DeleteKit(group, key)),
             Write::PutVouch(group, row) => g.steps.push(Step::PutVouch(group, row)),
             Write::DeleteVouch(group, device) => g.steps.push(Step::DeleteVouch(group, device)),
+            Write::PutSnapshot(group, row, snapshot) => g.steps.push(Step::PutSnapshot(group, row, snapshot)),
+            Write::DeleteSnapshot(group, slot) => g.steps.push(Step::DeleteSnapshot(group, slot)),
         }
     }
     g.flush_acknowledged();

@@ -3,13 +3,13 @@
 
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sync_types::frame::{EntryKind, Head, Mac, Signature};
+use sync_types::frame::{EntryKind, Head, Mac, Signature, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
 use super::error;
 use crate::store::{
-    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, Removal, StatementRow,
-    StoreError, VouchRow, WelcomeRow, tail,
+    Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, Removal, SnapshotRow,
+    StatementRow, StoreError, VouchRow, WelcomeRow, tail,
 };
 
 type Read<T> = Result<T, StoreError>;
@@ -32,7 +32,7 @@ fn blob(row: &SqliteRow, column: usize) -> Read<&[u8]> {
     row.try_get(column).map_err(|e| error(&e))
 }
 
-fn fixed<const N: usize>(row: &SqliteRow, column: usize) -> Read<[u8; N]> {
+pub(super) fn fixed<const N: usize>(row: &SqliteRow, column: usize) -> Read<[u8; N]> {
     blob(row, column)?.try_into().map_err(|_| corrupt("id, hash, key or signature"))
 }
 
@@ -78,6 +78,7 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
     let index = "SELECT cursor, kind, sender, size FROM entries WHERE grp = ? ORDER BY cursor";
     let kits = "SELECT key, from_cursor, until_cursor FROM kits WHERE grp = ? ORDER BY key";
     let vouches = "SELECT device, epoch, mac FROM vouches WHERE grp = ? ORDER BY device";
+    let snapshots = "SELECT slot, key, device, size FROM kit_snapshots WHERE grp = ? ORDER BY slot";
     let mut rows = GroupRows {
         group: group_row(&row, group)?,
         counters,
@@ -104,6 +105,16 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
                 Ok(VouchRow { device, epoch: unsigned(row, 1)?, mac })
             })
             .collect::<Read<_>>()?,
+        snapshots: all(from, snapshots, number)
+            .await?
+            .iter()
+            .map(|row| {
+                let (slot, device) = (SnapshotSlot(fixed(row, 0)?), DeviceId(fixed(row, 2)?));
+                let size = u32::try_from(unsigned(row, 3)?);
+                let size = size.map_err(|_| StoreError::Corrupt("a snapshot's size".into()))?;
+                Ok(SnapshotRow { slot, key: fixed(row, 1)?, device, size })
+            })
+            .collect::<Read<_>>()?,
     };
     let mut envelopes = Vec::new();
     for cursor in tail::last_envelopes(&rows) {
@@ -120,7 +131,11 @@ async fn all(from: &mut SqliteConnection, text: &'static str, group: i64) -> Rea
 }
 
 fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
-    let suite = u8::try_from(unsigned(row, 1)?).ok().and_then(|n| Suite::from_wire(n).ok());
+    let suite = |number: u64| {
+        let suite = u8::try_from(number).ok().and_then(|n| Suite::from_wire(n).ok());
+        suite.ok_or_else(|| corrupt("known cipher suite"))
+    };
+    let present = suite(unsigned(row, 1)?)?;
     let (rejected, rest) = blob(row, 6)?.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(corrupt("list of hashes"));
@@ -133,6 +148,9 @@ fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
             committer: DeviceId(fixed(row, 10)?),
             deadline_ms: unsigned(row, 11)?,
             epoch: unsigned(row, 12)?,
+            // Without them the commit is from before groups could move.
+            suite: optional_unsigned(row, 17)?.map_or(Ok(present), suite)?,
+            suite_since: optional_unsigned(row, 18)?.unwrap_or_default(),
             snapshot: blob(row, 13)?.into(),
             group_info: blob(row, 14)?.into(),
             last_commit: optional_hash(row, 15)?,
@@ -140,7 +158,8 @@ fn group_row(row: &SqliteRow, group: GroupId) -> Read<GroupRow> {
     };
     Ok(GroupRow {
         group,
-        suite: suite.ok_or_else(|| corrupt("known cipher suite"))?,
+        suite: present,
+        suite_since: unsigned(row, 16)?,
         epoch: unsigned(row, 2)?,
         snapshot: blob(row, 3)?.into(),
         group_info: blob(row, 4)?.into(),

@@ -138,6 +138,7 @@ impl Observe for Plain {
             snapshot: bytes.to_vec(),
             group,
             suite: Suite::FOUNDED,
+            suite_since: 0,
             epoch,
             members,
             settings: Settings::default(),

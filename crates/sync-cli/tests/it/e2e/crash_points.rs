@@ -21,12 +21,12 @@ const HITS: usize = 10;
 const ABORTED: i32 = 6;
 
 /// Lets a command die at a point the count-th time that it comes there.
-fn at<'a>(command: &'a mut Command, point: &str, count: u64) -> &'a mut Command {
+pub(super) fn at<'a>(command: &'a mut Command, point: &str, count: u64) -> &'a mut Command {
     command.env("KSYNC_CRASH_AT", format!("{point}:{count}"))
 }
 
 /// Waits until a process has ended. Gives whether it died at its crash point, and what it wrote.
-fn crashed(process: &mut Process) -> (bool, Vec<String>) {
+pub(super) fn crashed(process: &mut Process) -> (bool, Vec<String>) {
     while process.line().is_some() {}
     let died = process.wait().signal() == Some(ABORTED);
     (died, std::mem::take(&mut process.seen))

@@ -67,7 +67,8 @@ pub(super) fn without_vault(device: &Device) {
                 update.execute(&mut database).await.unwrap();
             }
         }
-        let rest = "DELETE FROM meta WHERE name = 'vault'; DROP TABLE import; DROP TABLE alert; PRAGMA user_version = 3; VACUUM";
+        let rest = "DELETE FROM meta WHERE name = 'vault'; DROP TABLE import; DROP TABLE alert; DROP TABLE kit_kept;
+            DROP INDEX blob_snapshot; PRAGMA user_version = 3; VACUUM";
         sqlx::raw_sql(rest).execute(&mut database).await.unwrap();
         SqliteConnection::close(database).await.unwrap();
     });

@@ -23,6 +23,9 @@ mod power_cut;
 mod recovery;
 mod relays;
 mod secrecy;
+// A build of suite 2 takes part in no other.
+#[cfg(not(feature = "fips"))]
+mod suite;
 mod terminal;
 mod vault;
 

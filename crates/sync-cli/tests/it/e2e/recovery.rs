@@ -99,6 +99,42 @@ fn words_are_read_as_people_write_them_and_refused_by_name() {
     Device::new(at("host")).run(&["init", "--name", "host", "--recovery-kit"]).fails("INVALID_ARGUMENT", 2);
 }
 
+#[test]
+fn a_snapshot_that_was_left_comes_back_with_the_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let relay = Relay::start(at("relay"));
+    let laptop = Device::new(at("laptop"));
+    let init = ["init", "--name", "laptop", "--relay", &relay.address, "--recovery-kit", "--kit-snapshots"];
+    let kit = kit(laptop.run(&init).ok().one("recovery_kit"));
+    assert_eq!(laptop.status()["kit_snapshots"], true);
+    let phone = Device::new(at("phone"));
+    pair(&laptop, &phone, "phone");
+    phone.push("written by the phone", "accepted");
+    assert_eq!(laptop.pulls(), ["written by the phone"]);
+    let told = laptop.run_with(&["snapshot", "-"], b"all that was written").ok();
+    assert_eq!(told.one("snapshot")["replaced"], 1);
+    assert_eq!(told.one("left_for_kit")["code"], serde_json::Value::Null);
+    phone.push("written too late", "accepted");
+    for lost in ["laptop", "phone"] {
+        std::fs::remove_dir_all(at(lost)).unwrap();
+    }
+    assert!(!holds(&at("relay"), b"all that was written"));
+
+    let back = recover(&at("new"), &kit).ok();
+    let recovered = back.one("recovered");
+    assert_eq!((&recovered["snapshots"][0]["channel"], &recovered["left_out"]), (&"default".into(), &0.into()));
+    let pulled = Device::new(at("new")).run(&["pull"]).ok();
+    let blob = pulled.one("blob");
+    assert_eq!((&blob["text"], &blob["snapshot"]), (&"all that was written".into(), &true.into()));
+
+    // For people: what is back, and that more is lost; and a kit that nothing was left for says that.
+    let newest = self::kit(Device::new(at("new")).run(&["recovery-kit", "--snapshots", "no"]).ok().one("recovery_kit"));
+    let words = ["recover", "--name", "again", "--relay", &newest.relay];
+    let said = Device::new(at("again")).say(&words, newest.words.as_bytes()).ok().stdout;
+    assert!(said.contains("No snapshot was left"), "{said}");
+}
+
 fn holds(folder: &Path, needle: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();

@@ -5,4 +5,6 @@ mod changes;
 mod joining;
 mod liar;
 mod recovery;
+mod successor;
+mod successor_attacks;
 mod world;

@@ -47,7 +47,7 @@ impl Lab {
         plain: &[u8],
         class: Class,
     ) -> Vec<u8> {
-        self.seal_in(self.suite, names, epoch, last, plain, class)
+        self.seal_in(self.parties[names.0].device.suite(), names, epoch, last, plain, class)
     }
 
     fn seal_in(
