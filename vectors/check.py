@@ -480,6 +480,16 @@ def backup():
         reader.end()
 
 
+def kit_keys(entropy):
+    """A recovery kit's public key, its MAC key, and what its key to seal for is derived from."""
+    seed, mac_key, ikm = (
+        hkdf_expand(entropy, (PREFIX + label).encode(), 32)
+        for label in ("recovery signing", "recovery mac", "recovery sealing")
+    )
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return public, mac_key, ikm
+
+
 @check
 def recovery_kits():
     data = load("recovery")
@@ -489,11 +499,7 @@ def recovery_kits():
         entropy = bytes.fromhex(kit["entropy"])
         bits = int.from_bytes(entropy + hashlib.sha256(entropy).digest()[:1], "big")
         assert kit["words"].split() == [listed[bits >> 11 * (23 - at) & 0x7FF] for at in range(24)]
-        seed, mac_key, ikm = (
-            hkdf_expand(entropy, (PREFIX + label).encode(), 32)
-            for label in ("recovery signing", "recovery mac", "recovery sealing")
-        )
-        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        public, mac_key, ikm = kit_keys(entropy)
         assert (public.hex(), mac_key.hex()) == (kit["recovery_key"], kit["mac_key"])
         for held, is_fips in ((kit, False), (kit["fips"], True)):
             seal_key = bytes.fromhex(held["seal_key"])
@@ -522,11 +528,7 @@ def recovery_kits():
 def snapshots_for_a_kit():
     data = load("kit-snapshot")
     group, entropy = bytes.fromhex(data["group"]), bytes.fromhex(data["entropy"])
-    seed, mac_key, ikm = (
-        hkdf_expand(entropy, (PREFIX + label).encode(), 32)
-        for label in ("recovery signing", "recovery mac", "recovery sealing")
-    )
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    public, mac_key, ikm = kit_keys(entropy)
     plain = bytes.fromhex(data["plain"])
     reader = Reader(plain)
     device, maker, at, blob = reader.take(16), reader.take(16), reader.number(8), reader.take(16)

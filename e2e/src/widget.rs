@@ -24,13 +24,17 @@ pub async fn show_kit(app: &App, theme: &str, width: u32) {
     kit_part(app, "choose-make").await;
 }
 
-async fn show(app: &App, element: &str, title: &str, theme: &str, width: u32) {
-    let defined = "return customElements.get(arguments[0]) !== undefined;";
-    // The driver's session begins before the app's page does.
+/// The driver's session begins before the app's page does.
+async fn defined(app: &App, element: &str) {
+    let script = "return customElements.get(arguments[0]) !== undefined;";
     until("the element", async || {
-        (app.client().execute(defined, vec![json!(element)]).await.ok()? == true).then_some(())
+        (app.client().execute(script, vec![json!(element)]).await.ok()? == true).then_some(())
     })
     .await;
+}
+
+async fn show(app: &App, element: &str, title: &str, theme: &str, width: u32) {
+    defined(app, element).await;
     let script = "const [name, text, theme, width] = args;
                   const element = document.createElement(name);
                   element.setAttribute('theme', theme);
@@ -50,9 +54,7 @@ async fn show(app: &App, element: &str, title: &str, theme: &str, width: u32) {
 /// # Panics
 /// If the page does not have it.
 pub async fn begin(app: &App, mode: Option<&str>) {
-    let defined = "return customElements.get('ksync-pair') !== undefined;";
-    // The driver's session begins before the app's page does.
-    until("the element", async || (app.client().execute(defined, vec![]).await.ok()? == true).then_some(())).await;
+    defined(app, "ksync-pair").await;
     let script = "const element = document.createElement('ksync-pair');
                   if (args[0]) element.setAttribute('mode', args[0]);
                   const [main, title] = ['main', 'h1'].map((tag) => document.createElement(tag));

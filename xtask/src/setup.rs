@@ -78,8 +78,8 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-deny", version: "^0.20", reason: "licences, bans and sources of dependencies" },
 ];
 
-/// What rustup's smallest profile leaves out.
-const COMPONENTS: [&str; 2] = ["clippy", "fmt"];
+/// What rustup's smallest profile leaves out: the subcommand, and the component that brings it.
+const COMPONENTS: [(&str, &str); 2] = [("clippy", "clippy"), ("fmt", "rustfmt")];
 
 /// Everything: packages of the system, then tools, then what comes from npm.
 pub(crate) fn everything() -> Result<(), Failure> {
@@ -161,10 +161,9 @@ fn packages(wanted: &[Package]) -> Result<(), Failure> {
 
 /// Installs the parts of the toolchain that are missing.
 fn components() -> Result<(), Failure> {
-    for name in COMPONENTS {
-        if !succeeds(&mut cargo(&[name, "--version"])) {
-            println!("missing: {name} (a part of the toolchain)");
-            let component = if name == "fmt" { "rustfmt" } else { name };
+    for (subcommand, component) in COMPONENTS {
+        if !succeeds(&mut cargo(&[subcommand, "--version"])) {
+            println!("missing: {component} (a part of the toolchain)");
             run(&mut program("rustup", &["component", "add", component]))?;
         }
     }

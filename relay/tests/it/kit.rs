@@ -1,7 +1,7 @@
 //! What members leave for whoever comes with the recovery kit.
 
-use sync_types::frame::{Commit, Cut, FromRelay, Mac, SealedSnapshot, SnapshotSlot};
-use sync_types::{Code, Opaque, encode, limits};
+use sync_types::frame::{Commit, FromRelay, Mac, SealedSnapshot, SnapshotSlot};
+use sync_types::{Code, Opaque, limits};
 
 use crate::support::*;
 
@@ -15,15 +15,7 @@ fn left(slot: usize, key: [u8; 32], size: usize) -> SealedSnapshot {
 
 /// A change of the group after which it has this kit, or none.
 fn kit(world: &mut World, by: &Peer, kit: Option<[u8; 32]>, out: &[&Peer]) -> Commit {
-    let cut = Cut { last: out.iter().map(|peer| peer.reached()).collect(), lost: false };
-    let script = Script {
-        epoch: world.state.confirmed_epoch(),
-        committer: by.id,
-        removed: out.iter().map(|peer| peer.id).collect(),
-        authenticated_data: if out.is_empty() { vec![] } else { encode(&cut) },
-        kit,
-        ..Script::default()
-    };
+    let script = Script { kit, ..world.change(by, &[], out) };
     world.scripted(script, vec![])
 }
 

@@ -243,17 +243,22 @@ impl World {
 
     /// A commit by `committer`, which states the cut of each that it removes.
     pub(crate) fn script(&mut self, committer: &Peer, added: &[&Peer], removed: &[&Peer]) -> Commit {
+        let script = self.change(committer, added, removed);
+        let welcomes = added.iter().map(|p| WelcomeFor { device: p.id, welcome: Opaque(p.id.0.to_vec()) }).collect();
+        self.scripted(script, welcomes)
+    }
+
+    /// What that commit does.
+    pub(crate) fn change(&self, committer: &Peer, added: &[&Peer], removed: &[&Peer]) -> Script {
         let cut = Cut { last: removed.iter().map(|p| p.reached()).collect(), lost: false };
-        let script = Script {
+        Script {
             epoch: self.state.confirmed_epoch(),
             committer: committer.id,
             added: added.iter().map(|p| (p.id, p.key.public())).collect(),
             removed: removed.iter().map(|p| p.id).collect(),
             authenticated_data: if removed.is_empty() { vec![] } else { encode(&cut) },
             kit: None,
-        };
-        let welcomes = added.iter().map(|p| WelcomeFor { device: p.id, welcome: Opaque(p.id.0.to_vec()) }).collect();
-        self.scripted(script, welcomes)
+        }
     }
 
     pub(crate) fn scripted(&mut self, script: Script, welcomes: Vec<WelcomeFor>) -> Commit {

@@ -1,18 +1,11 @@
 //! A device that is lost, and what the others' windows say of what happened to devices, also when they were closed.
 
 use ksync_e2e::notes::{Device, click, close_dialog, lists, pair, says, sees, write};
-use ksync_e2e::widget::{accessibility, device_part, list_devices, press_device};
+use ksync_e2e::widget::{device_part, list_devices, press_device};
 use ksync_e2e::{App, Relay, until};
 use serde_json::json;
 
-use super::widget::{ENTER, ESCAPE, TAB, axe, keys, pictures};
-
-async fn look(app: &App, name: &str) {
-    if let Some(folder) = pictures() {
-        app.picture(&folder.join(format!("{name}.png")));
-    }
-    assert_eq!(accessibility(app, &axe()).await, Vec::<String>::new(), "{name}");
-}
+use super::widget::{ENTER, ESCAPE, TAB, keys, look};
 
 /// Waits until the strip above the notes says this among other things.
 async fn banner(app: &App, words: &str) {

@@ -1,18 +1,11 @@
 //! A recovery kit in windows: made and checked, and the way back when the device is lost.
 
 use ksync_e2e::notes::{Device, click, close_dialog};
-use ksync_e2e::widget::{accessibility, kit_part, kit_words, press_kit, show_kit};
+use ksync_e2e::widget::{kit_part, kit_words, press_kit, show_kit};
 use ksync_e2e::{App, Relay, until};
 use serde_json::json;
 
-use super::widget::{ENTER, ESCAPE, TAB, axe, go_to, keys, pictures};
-
-async fn look(app: &App, name: &str) {
-    if let Some(folder) = pictures() {
-        app.picture(&folder.join(format!("{name}.png")));
-    }
-    assert_eq!(accessibility(app, &axe()).await, Vec::<String>::new(), "{name}");
-}
+use super::widget::{ENTER, ESCAPE, TAB, go_to, keys, look};
 
 /// The words that the screen asks for, by their places from 0.
 async fn asked(app: &App) -> Vec<usize> {

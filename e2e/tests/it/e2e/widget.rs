@@ -11,16 +11,17 @@ use serde_json::json;
 use super::world::World;
 
 /// Where pictures go, for whoever wants to look at them: `KSYNC_PICTURES`.
-pub(super) fn pictures() -> Option<PathBuf> {
+fn pictures() -> Option<PathBuf> {
     std::env::var_os("KSYNC_PICTURES").map(PathBuf::from)
 }
 
-pub(super) fn axe() -> String {
+fn axe() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node_modules/axe-core/axe.min.js");
     std::fs::read_to_string(path).expect("npm has installed axe-core")
 }
 
-async fn look(app: &App, name: &str) {
+/// Takes a picture for whoever wants to look, and lets axe look at the page.
+pub(super) async fn look(app: &App, name: &str) {
     if let Some(folder) = pictures() {
         app.picture(&folder.join(format!("{name}.png")));
     }
