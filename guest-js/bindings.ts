@@ -302,7 +302,7 @@ export type RestoredSnapshot = {
 export type SnapshotInfo = {
 	/**  The snapshot's id. */
 	id: string,
-	/**  How many blobs of the log it took the place of, as a decimal number. With 0, nothing was changed. */
+	/**  How many blobs of the log it took the place of, as a decimal number. 0: it is kept for the kit alone, if at all. */
 	replaced: string,
 };
 

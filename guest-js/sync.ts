@@ -115,7 +115,8 @@ export class Sync {
    * @param data all that the app has of the channel, its own pushes too: 1 byte to 1 MiB; a string is UTF-8.
    * @param options `upTo`: the position of the last blob that is in `data`. By default that of the last one which a handler of
    * this page took, so make `data` and call this without waiting in between.
-   * @returns how many blobs it took the place of. What not every device has yet stays beside it. With 0, nothing was changed.
+   * @returns how many blobs it took the place of. What not every device has yet stays beside it. With 0 the log is as it was, and the
+   * snapshot is kept for the recovery kit alone, if this device leaves its snapshots for one.
    * @throws SyncError `TOO_LARGE`, `EMPTY`, `DISK_FULL`, `REMOVED`.
    */
   async snapshot(
@@ -220,8 +221,8 @@ export class Sync {
    * Durable when it resolves; the event `settings` tells on every device when it is done, and who did it. The group's recovery
    * kit, if it has one, ends with the suite that it was made for: make a new one then. Needs the permission `0ksync:admin`.
    *
-   * @param suite 1 is ML-KEM-768 with X25519, and XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM. The one that
-   * the group has changes nothing, and takes back a move that waits.
+   * @param suite 1 is ML-KEM-768 with X25519, and XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM, where
+   * devices pair by link and not by short code. The one that the group has changes nothing, and takes back a move that waits.
    * @throws SyncError `SUITE` if this build takes part in no groups of that suite; `NOT_IN_GROUP`, `NOT_PERMITTED`.
    */
   async moveToSuite(suite: 1 | 2): Promise<void> {

@@ -13,6 +13,7 @@ import type { Subscription } from "./subscription.js";
 import { sync } from "./sync.js";
 import { AwarenessLink } from "./yjs-awareness.js";
 import { Outbox } from "./yjs-outbox.js";
+import { Snapshots } from "./yjs-snapshots.js";
 
 /** How far what was typed here has come. */
 export interface ProviderStatus {
@@ -28,7 +29,8 @@ export interface ProviderStatus {
 export interface ProviderError {
   /**
    * `INVALID_UPDATE`: a blob on the channel is no Yjs update, and was left out. `TOO_LARGE`: one change is larger than the
-   * 1 MiB that fits in a blob; it and what came after wait until the document has become smaller (undo it, or delete it).
+   * 1 MiB that fits in a blob; it and what came after wait until the document has become smaller (undo it, or delete it). Or
+   * the document is larger than a snapshot, of which its message speaks; nothing waits for that.
    * `INTERNAL`, with a cause: an observer of the document threw; the document holds what came. Before {@link KsyncProvider.loaded},
    * whatever keeps the log from being read: it is tried again, unless `loaded` rejects with it.
    */
@@ -51,6 +53,12 @@ export interface ProviderOptions {
   channel: string;
   /** Who is here and where their cursors are; sent at most five times a second, and at most 1,024 bytes of it. */
   awareness?: Awareness;
+  /**
+   * Whether the document takes the place of what the log holds of it ({@link Sync.snapshot}), ten seconds after a change and at
+   * most once in five minutes: so the log does not grow for ever, devices that join later get little, and where the app leaves
+   * its snapshots for the recovery kit (`kitSnapshots`), the kit brings the document back. By default not.
+   */
+  snapshots?: boolean;
 }
 
 /**
@@ -76,6 +84,7 @@ export class KsyncProvider {
     error: new Set(),
   };
   readonly #outbox: Outbox;
+  readonly #snapshots: Snapshots | undefined;
   readonly #awarenessLink: AwarenessLink | undefined;
   readonly #over = new AbortController();
   readonly #subscription: Promise<Subscription>;
@@ -90,6 +99,7 @@ export class KsyncProvider {
       status: (status) => this.#tell("status", status),
       error: (error) => this.#tell("error", { error }),
     });
+    if (options.snapshots) this.#snapshots = new Snapshots(doc, options.channel, (error) => this.#tell("error", { error }));
     const all = Y.encodeStateAsUpdate(doc);
     if (hasStructs(all)) this.#before = { all, stored: [] };
     doc.on("update", this.#changed);
@@ -124,6 +134,7 @@ export class KsyncProvider {
       this.#over.abort();
       this.doc.off("update", this.#changed);
       this.doc.off("destroy", this.#docDestroyed);
+      this.#snapshots?.destroy();
       this.#awarenessLink?.destroy();
       this.#subscription.then((stop) => stop()).catch(() => {});
     }
@@ -154,6 +165,7 @@ export class KsyncProvider {
   }
 
   readonly #take = async (blob: SyncBlob): Promise<void> => {
+    if (!blob.snapshot) this.#snapshots?.due();
     // The document has its own changes already.
     if (blob.own && (await this.#outbox.isOwn(blob.id))) return;
     if (this.#over.signal.aborted) return;

@@ -15,7 +15,7 @@ export class Session {
   readonly doc = new Y.Doc();
   readonly awareness = new Awareness(this.doc);
   readonly notes = new Notes(this.doc);
-  readonly provider = new KsyncProvider(this.doc, { channel: CHANNEL, awareness: this.awareness });
+  readonly provider = new KsyncProvider(this.doc, { channel: CHANNEL, awareness: this.awareness, snapshots: true });
   /** Whether the notes of the log are in the document. */
   loaded = false;
 

@@ -13,7 +13,10 @@ export class Log {
   readonly blobs: Uint8Array[] = [];
   readonly #lives = new Map<number, Live>();
 
-  constructor(plugin: Plugin) {
+  constructor(
+    plugin: Plugin,
+    readonly channel = "notes",
+  ) {
     plugin
       .on("push", (bytes: Uint8Array) => this.append(bytes))
       .on("subscribe", ({ blobs }: { blobs: { id: number } }) => {
@@ -41,7 +44,7 @@ export class Log {
   #pump(): void {
     for (const live of this.#lives.values()) {
       if (live.waiting !== undefined || live.next >= this.blobs.length) continue;
-      const fresh = this.blobs.slice(live.next).map((data, n) => blob(live.next + n + 1, data, { own: true }));
+      const fresh = this.blobs.slice(live.next).map((data, n) => blob(live.next + n + 1, data, { own: true, channel: this.channel }));
       live.next = this.blobs.length;
       live.waiting = fresh.at(-1)?.position;
       live.number += 1;

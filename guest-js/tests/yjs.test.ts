@@ -294,3 +294,62 @@ test("destroying the document destroys the provider", async () => {
   await settle();
   expect(rust.of("unsubscribe").length).toBe(1);
 });
+
+test("a document that makes snapshots makes one ten seconds after a change, and the next five minutes later at the soonest", async () => {
+  rust.on("snapshot", () => ({ id: "ab", replaced: "0" }));
+  // How far the page has handled a channel outlasts a test.
+  log = new Log(rust, "kept");
+  const doc = new Y.Doc();
+  const provider = new KsyncProvider(doc, { channel: "kept", snapshots: true });
+  open.push(provider);
+  const text = doc.getText("t");
+  const made = () =>
+    rust.of("snapshot").map(({ args, headers }) => {
+      const read = new Y.Doc();
+      Y.applyUpdate(read, args as Uint8Array);
+      return [read.getText("t").toString(), headers["ksync-channel"], headers["ksync-up-to"]];
+    });
+  text.insert(0, "first");
+  await vi.advanceTimersByTimeAsync(9_000);
+  text.insert(5, " and second");
+  expect(made()).toEqual([]);
+  await vi.advanceTimersByTimeAsync(1_100);
+  expect(made()).toEqual([["first and second", "kept", "2"]]);
+  text.insert(0, "third, ");
+  await vi.advanceTimersByTimeAsync(295_000);
+  expect(made().length).toBe(1);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(made().slice(1)).toEqual([["third, first and second", "kept", "3"]]);
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(made().length).toBe(2);
+  // Nor when it is over.
+  text.insert(0, "x");
+  await settle();
+  await provider.destroy();
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(made().length).toBe(2);
+});
+
+test("a snapshot that fails is told and made later, and one that is too large is told once", async () => {
+  rust.on("snapshot", fails("DISK_FULL"));
+  const doc = new Y.Doc();
+  const provider = new KsyncProvider(doc, { channel: "kept", snapshots: true });
+  open.push(provider);
+  const errors: ProviderError[] = [];
+  provider.on("error", (error) => errors.push(error));
+  doc.getText("t").insert(0, "x");
+  await vi.advanceTimersByTimeAsync(10_100);
+  expect(errors.map(({ error }) => error.code)).toEqual(["DISK_FULL"]);
+  rust.on("snapshot", () => ({ id: "ab", replaced: "1" }));
+  await vi.advanceTimersByTimeAsync(300_000);
+  expect(rust.of("snapshot").length).toBe(2);
+  for (let n = 0; n < 3; n += 1) {
+    doc.getText("t").insert(0, "y".repeat(500_000));
+    await vi.advanceTimersByTimeAsync(310_000);
+  }
+  expect(rust.of("snapshot").length).toBe(4);
+  doc.getText("t").insert(0, "z");
+  await vi.advanceTimersByTimeAsync(310_000);
+  expect(errors.map(({ error }) => error.code)).toEqual(["DISK_FULL", "TOO_LARGE"]);
+  expect(provider.pending).toBe(0);
+});

@@ -28,7 +28,7 @@ impl From<Receipt> for ReceiptInfo {
 pub(crate) struct SnapshotInfo {
     /// The snapshot's id.
     pub(crate) id: String,
-    /// How many blobs of the log it took the place of, as a decimal number. With 0, nothing was changed.
+    /// How many blobs of the log it took the place of, as a decimal number. 0: it is kept for the kit alone, if at all.
     pub(crate) replaced: String,
 }
 

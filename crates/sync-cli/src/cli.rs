@@ -322,8 +322,8 @@ pub(crate) enum VaultAction {
 #[derive(Args)]
 pub(crate) struct Suite {
     /// The suite to move to, as soon as every device has been online once: 1 is ML-KEM-768 with X25519, and
-    /// XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM. The one that the group has takes back a move that
-    /// waits. A recovery kit ends with the suite that it was made for
+    /// XChaCha20-Poly1305; 2 is ML-KEM-768 with P-256, and AES-256-GCM, where devices pair by link and not by short code.
+    /// The one that the group has takes back a move that waits. A recovery kit ends with the suite that it was made for
     #[arg(value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2))]
     pub(crate) suite: Option<u8>,
 }

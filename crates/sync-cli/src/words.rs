@@ -81,7 +81,7 @@ pub(crate) fn vault(kind: VaultKind) -> &'static str {
 pub(crate) fn suite(status: &Status) -> String {
     let parts = match status.suite {
         Some(Suite::XWing) => "1: ML-KEM-768 with X25519, XChaCha20-Poly1305",
-        Some(Suite::Fips) => "2: ML-KEM-768 with P-256, AES-256-GCM",
+        Some(Suite::Fips) => "2: ML-KEM-768 with P-256, AES-256-GCM; devices pair by link, not by short code",
         None => "no group",
     };
     let Some(moving) = &status.moving else { return parts.into() };

@@ -188,7 +188,8 @@ impl SyncClient {
     /// Puts a snapshot in the place of all blobs that this device's log holds of a channel up to a position: whoever comes to
     /// the group later gets it instead of them, and so does a consumer that has not had them, as a blob that says so. `data`
     /// has to hold all that the app has of the channel there, its own pushes too. What not every device has yet stays beside
-    /// it. Other devices keep their logs as they are.
+    /// it. Other devices keep their logs as they are. Where the log has nothing that it could stand for, as in a group of one
+    /// device, it is kept for the recovery kit alone, if this device leaves its snapshots for one.
     ///
     /// Answers when it is durable.
     ///

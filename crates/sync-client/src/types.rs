@@ -86,7 +86,8 @@ pub struct RestoredSnapshot {
 pub struct SnapshotReceipt {
     /// Its id, for whoever gets it; of no use where nothing was replaced.
     pub id: BlobId,
-    /// How many blobs of this device's log it took the place of. With 0, nothing was changed.
+    /// How many blobs of this device's log it took the place of. With 0 the log is as it was, and the snapshot
+    /// is kept for the recovery kit alone, if this device leaves its snapshots for one.
     pub replaced: u64,
 }
 

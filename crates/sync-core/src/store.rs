@@ -332,8 +332,8 @@ pub enum Read {
         /// How many blobs at the most.
         max_blobs: usize,
     },
-    /// A snapshot of the log that is to be left for a recovery kit: the newest of a channel that this device made or came back
-    /// with, or whose maker is no member, if the relay does not keep it for this kit.
+    /// A snapshot that is to be left for a recovery kit: the newest of a channel that this device made or came back with, or
+    /// whose maker is no member, if the relay does not keep it for this kit. Of one that took nobody's place in the log, too.
     ForKit {
         /// The public half of the kit's recovery key.
         kit: [u8; 32],

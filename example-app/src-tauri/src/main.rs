@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tauri::{AppHandle, Manager};
 
 fn main() {
-    let mut plugin = tauri_plugin_0ksync::Builder::new();
+    let mut plugin = tauri_plugin_0ksync::Builder::new().kit_snapshots(true);
     if let Ok(relay) = std::env::var("KSYNC_RELAY") {
         plugin = plugin.relay(relay);
     }

@@ -21,13 +21,14 @@ pub(super) async fn snapshot(context: &Context, arguments: Snapshot) -> Done {
             let mut events = client.events();
             let up_to = client.position(CONSUMER, &arguments.channel).await?;
             let receipt = client.snapshot(&arguments.channel, data, up_to).await?;
+            let status = client.status().await?;
             let words = match receipt.replaced {
+                0 if status.kit_snapshots => "Nothing was pulled that it could stand for: it is kept for the recovery kit alone.".to_owned(),
                 0 => "Nothing was pulled that it could stand for, so nothing was changed. Pull first.".to_owned(),
                 replaced => format!("It stands for {} from now on.", count(replaced, "blob")),
             };
             context.out.tell(&Event::Snapshot { id: receipt.id.to_string(), replaced: receipt.replaced }, words)?;
-            let status = client.status().await?;
-            if receipt.replaced == 0 || !status.recovery_kit || !status.kit_snapshots {
+            if !status.recovery_kit || !status.kit_snapshots {
                 return Ok(());
             }
             tokio::select! {

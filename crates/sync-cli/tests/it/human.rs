@@ -58,7 +58,10 @@ fn golden_status() {
     let group = &status["group"].as_str().unwrap()[..8];
     let names = [(ids[0], "ID-OF-LAPTOP"), (ids[1], "ID-OF-PHONE"), (group, "GROUP"), (&relay.address, "RELAY")];
     // The build chooses which.
-    let suites = ["1: ML-KEM-768 with X25519, XChaCha20-Poly1305", "2: ML-KEM-768 with P-256, AES-256-GCM"];
+    let suites = [
+        "1: ML-KEM-768 with X25519, XChaCha20-Poly1305",
+        "2: ML-KEM-768 with P-256, AES-256-GCM; devices pair by link, not by short code",
+    ];
     let replacements: Vec<_> = names.into_iter().chain(suites.map(|suite| (suite, "SUITE"))).collect();
     compare("status.txt", &steady(&text, &replacements));
 }

@@ -465,6 +465,7 @@ impl Engine {
                 let blob = Blob { id: BlobId(random()), channel, data, snapshot: true };
                 match turn.snapshot(&blob, device.id(), up_to, device.delivered_seq()).await {
                     Ok(replaced) => {
+                        turn.keep_apart(&blob, device.id(), replaced == 0 && device.leaves_snapshots());
                         device.handle_snapshot();
                         work.answer(reply, SnapshotReceipt { id: blob.id, replaced });
                     }

@@ -79,7 +79,7 @@ impl Turn<'_> {
                 self.sealed = None;
                 self.puts.clear();
                 self.drop_sealed = None;
-                for table in ["state", "held", "also", "covered", "sealed", "gap", "kit_kept"] {
+                for table in ["state", "held", "also", "covered", "sealed", "gap", "kit_kept", "kit_apart"] {
                     script.statement(&format!("DELETE FROM {table}"));
                 }
             }
@@ -141,7 +141,9 @@ impl Turn<'_> {
             }
             Write::KitKept { id, kit, relay } => {
                 script.statement(
-                    "DELETE FROM kit_kept WHERE kit <> ? OR id NOT IN (SELECT id FROM blob WHERE snapshot = 1)",
+                    "DELETE FROM kit_kept WHERE kit <> ? OR id NOT IN (
+                         SELECT id FROM blob WHERE snapshot = 1 UNION ALL SELECT id FROM kit_apart
+                     )",
                 );
                 script.bind(&kit[..]);
                 script.statement("INSERT OR IGNORE INTO kit_kept VALUES (?, ?, ?)");

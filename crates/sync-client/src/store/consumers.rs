@@ -62,6 +62,25 @@ impl Wanted {
 /// The mark of an own blob that everybody had while this device had an earlier key.
 const EARLIER_KEY: i64 = 2;
 
+/// Every table but that of what the client keeps beside the group.
+pub(super) const OF_GROUP: [&str; 15] = [
+    "alert",
+    "also",
+    "blob",
+    "consumer",
+    "consumer_all",
+    "covered",
+    "gap",
+    "held",
+    "import",
+    "kit_apart",
+    "kit_kept",
+    "refused",
+    "refused_before",
+    "sealed",
+    "state",
+];
+
 /// How far an own blob is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OwnBlob {
@@ -217,21 +236,7 @@ impl Turn<'_> {
 
     /// Forgets the group, the log and the consumers' positions.
     pub(crate) fn forget_all(&mut self) {
-        for table in [
-            "state",
-            "blob",
-            "held",
-            "also",
-            "covered",
-            "sealed",
-            "gap",
-            "refused",
-            "refused_before",
-            "consumer",
-            "consumer_all",
-            "import",
-            "alert",
-        ] {
+        for table in OF_GROUP {
             self.script.statement(&format!("DELETE FROM {table}"));
         }
         self.want_scrub();

@@ -341,6 +341,8 @@ impl From<SchemaError> for SyncError {
 #[cfg(test)]
 mod alert_tests;
 #[cfg(test)]
+mod refused_tests;
+#[cfg(test)]
 mod seal_tests;
 #[cfg(test)]
 mod tests;

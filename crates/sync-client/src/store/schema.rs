@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS],
+    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS, APART],
 };
 
 const FIRST: &str = "
@@ -156,4 +156,15 @@ CREATE TABLE kit_kept (
     PRIMARY KEY (id, kit, relay)
 ) WITHOUT ROWID;
 CREATE INDEX blob_snapshot ON blob (channel) WHERE snapshot = 1;
+";
+
+const APART: &str = "
+-- The newest snapshots that took nobody's place in the log, as everything there is still owed to others: for the kit alone.
+-- `data` is sealed as a blob of the log.
+CREATE TABLE kit_apart (
+    channel TEXT PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    maker BLOB NOT NULL,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
 ";

@@ -68,6 +68,17 @@ impl Turn<'_> {
         Ok(count.unsigned_abs())
     }
 
+    /// Keeps a snapshot that took nobody's place in the log, for the recovery kit alone; or only forgets the one before it, which
+    /// it is newer than.
+    pub(crate) fn keep_apart(&mut self, snapshot: &Blob, maker: DeviceId, keep: bool) {
+        self.script.statement("DELETE FROM kit_apart WHERE channel = ?").bind(snapshot.channel.as_str());
+        if keep {
+            let data = self.vault.seal(Cell::Blob(snapshot.id, &snapshot.channel, true), &snapshot.data);
+            let script = self.script.statement("INSERT INTO kit_apart VALUES (?, ?, ?, ?)");
+            script.bind(snapshot.channel.as_str()).bind(snapshot.id.as_bytes()).bind(maker.as_bytes()).bind(data);
+        }
+    }
+
     /// Takes a snapshot that another device made, unless it is there.
     pub(super) async fn receive_snapshot(
         &mut self,
@@ -116,7 +127,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The snapshot of the log that is to be left for a recovery kit, with its maker as its sender.
+    /// The snapshot that is to be left for a recovery kit, with its maker as its sender.
     pub(super) async fn for_kit(
         &mut self,
         kit: &[u8; 32],
@@ -130,8 +141,13 @@ impl Turn<'_> {
                  SELECT max(position) AS position FROM blob
                  WHERE snapshot = 1 AND (own = 1 OR sender NOT IN ({marks})) GROUP BY channel
              )
-             SELECT position, id, coalesce(origin, sender), 0, channel, data, snapshot
-             FROM newest CROSS JOIN blob USING (position)
+             SELECT * FROM (
+                 SELECT 0 AS position, id, maker, 0, channel, data, 1 FROM kit_apart
+                 UNION ALL
+                 SELECT position, id, coalesce(origin, sender), 0, channel, data, snapshot
+                 FROM newest CROSS JOIN blob USING (position)
+                 WHERE channel NOT IN (SELECT channel FROM kit_apart)
+             )
              WHERE id NOT IN (SELECT id FROM kit_kept WHERE kit = ? AND relay = ?)
              ORDER BY position LIMIT 1"
         );

@@ -298,6 +298,75 @@ async fn snapshots_come_back_with_the_group_and_what_came_after_them_does_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_had_that_was_alone_in_its_group_comes_back() {
+    let mut world = World::new(Way::Quic).await;
+    let a = leaving(&world, "a").await;
+    // Before there is a kit, and without anything in the log that it could stand for.
+    let first = a.push_to("notes", "first").await.unwrap();
+    a.push_to("other", "elsewhere").await.unwrap();
+    assert_eq!(a.snapshot("other", b"all that is elsewhere".to_vec(), 0).await.unwrap().replaced, 0);
+    assert_eq!(a.snapshot("notes", b"only the first note".to_vec(), first.position).await.unwrap().replaced, 0);
+    online(&a).await;
+    let mut events = a.events();
+    a.make_recovery_kit().await.unwrap();
+    let mut told = [event("one", &mut events, left).await, event("the other", &mut events, left).await];
+    told.sort();
+    assert_eq!(told, [("notes".to_owned(), None), ("other".to_owned(), None)]);
+    // The newest stays, also for another kit and at a relay that lost the one before.
+    a.snapshot("notes", b"all of the notes".to_vec(), first.position).await.unwrap();
+    assert_eq!(event("the newest", &mut events, left).await, ("notes".to_owned(), None));
+    let kit = a.make_recovery_kit().await.unwrap();
+    for _ in 0..2 {
+        event("again", &mut events, left).await;
+    }
+    world.stop_relay().await;
+    for file in ["relay.db", "relay.db-wal", "relay.db-shm"] {
+        let _ = std::fs::remove_file(world.relay_folder().join(file));
+    }
+    world.start_relay().await;
+    for _ in 0..2 {
+        event("once more", &mut events, left).await;
+    }
+    settled(&a).await;
+    // Who is paired now gets what was pushed, as the log is what it was.
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    let mut got = receive_texts(&b, 3).await;
+    got.sort();
+    assert_eq!(got, ["elsewhere", "first", "settled"]);
+    for device in [a, b] {
+        device.close().await;
+    }
+    for what in [&b"all of the notes"[..], b"only the first note"] {
+        assert!(!any_file_holds(&world.relay_folder(), what), "the relay can read it");
+        assert!(!any_file_holds(&world.home("a"), what), "it lies on the disk in the clear");
+    }
+    let c = recover(&world, "c", &kit).await.unwrap();
+    let whole = [("notes", "all of the notes"), ("other", "all that is elsewhere")];
+    assert_eq!(found(&c).await, whole.map(|(c, t)| (c.to_owned(), t.to_owned(), true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_stands_for_something_takes_the_place_of_one_that_was_for_the_kit_alone() {
+    let world = World::new(Way::Quic).await;
+    let a = leaving(&world, "a").await;
+    let kit = a.make_recovery_kit().await.unwrap();
+    let mut events = a.events();
+    a.push_to("notes", "first").await.unwrap();
+    a.snapshot("notes", b"only the first note".to_vec(), 0).await.unwrap();
+    assert_eq!(event("the first", &mut events, left).await, ("notes".to_owned(), None));
+    let b = world.device("b").await;
+    pair(&a, &b).await;
+    let position = push(&a, "notes", "second").await;
+    snapshot(&a, "notes", position, "all of the notes").await;
+    for device in [a, b] {
+        device.close().await;
+    }
+    let c = recover(&world, "c", &kit).await.unwrap();
+    assert_eq!(found(&c).await, [("notes".to_owned(), "all of the notes".to_owned(), true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_kit_has_the_snapshots_too_and_the_relay_forgets_those_of_the_old_one() {
     let world = World::new(Way::Quic).await;
     // The app says so later, and the kit comes later still.

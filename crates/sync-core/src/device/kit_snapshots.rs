@@ -50,7 +50,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.session.as_ref().and_then(|session| session.leaving_for_kit.refused)
     }
 
-    /// The app has made a snapshot, which is in the log.
+    /// The app has made a snapshot, which is in the log or kept for the kit alone.
     pub fn handle_snapshot(&mut self) {
         self.look_for_kit();
     }
@@ -100,10 +100,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 leaving.sent = Some(Sent { id, channel, kit, mac: sealed.mac });
                 self.sends.push(ToRelay::Kit(KitUpload::Snapshot(sealed)));
             }
-            Err(_) => {
-                (leaving.done, leaving.refused) = (true, Some(Code::Suite));
-                self.events.push(Event::LeftForKit { channel, refused: Some(Code::Suite) });
-            }
+            Err(_) => self.not_left(channel, Code::Suite),
         }
     }
 
@@ -119,12 +116,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let Some(sent) = leaving.sent.take() else { return };
         match retry {
             // Once a connection, and when there is another snapshot or kit.
-            0 => {
-                (leaving.done, leaving.refused) = (true, Some(code));
-                self.events.push(Event::LeftForKit { channel: sent.channel, refused: Some(code) });
-            }
+            0 => self.not_left(sent.channel, code),
             _ => leaving.after = now + retry,
         }
+    }
+
+    /// Nothing more is tried on this connection.
+    fn not_left(&mut self, channel: String, code: Code) {
+        let leaving = &mut self.session_mut().leaving_for_kit;
+        (leaving.done, leaving.refused) = (true, Some(code));
+        self.events.push(Event::LeftForKit { channel, refused: Some(code) });
     }
 
     /// The time of [`LeavingForKit::after`] has come.

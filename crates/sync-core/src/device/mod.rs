@@ -69,7 +69,7 @@ use records::{
     Before, Chain, Copied, EpochKey, IDENTITY_VERSION, Identity, Intents, Job, Peer, Pending, RelayRecord, Wants,
 };
 use repair::Repaired;
-use replace::Replacement;
+use replace::{Replacement, Signing};
 use session::Session;
 
 /// Why a call on a device failed. Nothing was changed.
@@ -170,6 +170,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     pending: Option<Pending>,
     before: Option<Before>,
     replacement: Option<Replacement>,
+    signing: Signing,
     agreed: kit::Agreed,
     moving: moving::Moving,
     /// Whether this device leaves its snapshots for the recovery kit.
@@ -325,6 +326,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             pending: None,
             before: None,
             replacement: None,
+            signing: Signing::default(),
             agreed: kit::Agreed::default(),
             moving: moving::Moving::default(),
             leaves_snapshots: false,

@@ -5,7 +5,7 @@ use sync_types::body::Reached;
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, EntryHash, GroupId, Suite, encode};
 
-use super::{Away, Device, DeviceError, MoveStatus, records::Intent};
+use super::{Away, Device, DeviceError, records::Intent};
 use crate::pairing::GroupOffer;
 
 /// A member of the group, for people.
@@ -46,8 +46,6 @@ pub struct DeviceStatus {
     pub away: Option<Away>,
     /// Whether a change of the group is under way. A move that waits for members is not yet.
     pub changing: bool,
-    /// The move to another suite that this device was asked for, until it is done.
-    pub moving: Option<MoveStatus>,
     /// Why sending stopped for good.
     pub halted: Option<Code>,
     /// Whether this device was removed.
@@ -181,7 +179,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
             changing: self.pending.is_some()
                 || self.before.is_some()
                 || self.intents.list.iter().any(|intent| self.is_ready(intent)),
-            moving: self.moving(),
             halted: self.identity.halted(),
             removed: self.is_removed(),
             push_waits_until: session.map(|s| s.push_after).filter(|at| *at > 0),

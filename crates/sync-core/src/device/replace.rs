@@ -77,11 +77,16 @@ pub(super) struct Replacing {
     sent: bool,
     /// Nothing is tried until then, in milliseconds; 0 when nothing waits for a time.
     pub(super) after: u64,
-    /// Who is asked to sign the group's state, and how many times somebody was.
-    signer: Option<DeviceId>,
-    tries: usize,
     /// The end of this device's chain as the relay showed it, signed by this device.
     pub(super) head: Option<Head>,
+}
+
+/// Who is asked to sign the group's state, and how many times somebody was. It outlasts connections: copies of a disk put each
+/// other off the relay sooner than anybody has signed.
+#[derive(Default)]
+pub(super) struct Signing {
+    by: Option<DeviceId>,
+    tries: usize,
 }
 
 impl Replacing {
@@ -130,8 +135,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             None if session.replacing.asked => {}
             None => {
                 session.replacing.asked = true;
-                let signer = session.replacing.signer.take();
-                self.sends.push(ToRelay::GroupInfo(signer));
+                self.sends.push(ToRelay::GroupInfo(self.signing.by));
             }
         }
     }
@@ -176,7 +180,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.goes_on_elsewhere(group_info) {
             return;
         }
-        match self.make_replacement(group_info, rng) {
+        let made = self.make_replacement(group_info, rng);
+        if !matches!(made, Err(Code::UnknownSigner)) {
+            self.signing = Signing::default();
+        }
+        match made {
             Ok(None) => self.is_in_step(),
             Ok(Some(replacement)) => {
                 self.replacement = Some(replacement);
@@ -195,10 +203,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// then, in milliseconds.
     fn ask_for_signature(&mut self) -> u64 {
         let known: Vec<_> = self.peers.iter().filter(|(_, p)| p.member).map(|(id, _)| *id).collect();
-        let replacing = &mut self.session.get_or_insert_default().replacing;
-        replacing.signer = known.get(replacing.tries / TRIES % known.len().max(1)).copied();
-        replacing.tries += 1;
-        (SIGNED_MS << replacing.tries.min(10)).min(AGAIN_MS)
+        self.signing.by = known.get(self.signing.tries / TRIES % known.len().max(1)).copied();
+        self.signing.tries += 1;
+        (SIGNED_MS << self.signing.tries.min(10)).min(AGAIN_MS)
     }
 
     /// The commit that this device could not apply was never the group's.

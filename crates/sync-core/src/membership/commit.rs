@@ -80,6 +80,15 @@ pub struct Applied {
 }
 
 impl<P: CryptoProvider + Clone> Membership<P> {
+    /// Whether a commit can be made now.
+    pub(super) fn may_prepare(&self) -> Result<(), PrepareError> {
+        match (self.removed, &self.pending) {
+            (true, _) => Err(PrepareError::Removed),
+            (_, Some(_)) => Err(PrepareError::Pending),
+            (_, None) => Ok(()),
+        }
+    }
+
     /// Makes a commit and keeps it pending. `authenticated_data` is signed with it and readable for the relay;
     /// `baseline` rides encrypted in the welcomes; key packages are judged by `now`, in milliseconds.
     pub fn prepare(
@@ -89,12 +98,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         baseline: Option<Vec<u8>>,
         now: u64,
     ) -> Result<Prepared, PrepareError> {
-        if self.removed {
-            return Err(PrepareError::Removed);
-        }
-        if self.pending.is_some() {
-            return Err(PrepareError::Pending);
-        }
+        self.may_prepare()?;
         let crypto = self.provider()?;
         let (me, members) = (self.device(), self.members());
         // On a copy, so that a failure leaves nothing behind.

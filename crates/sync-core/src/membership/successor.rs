@@ -59,12 +59,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         packages: &[Vec<u8>],
         now: u64,
     ) -> Result<Prepared, PrepareError> {
-        if self.removed {
-            return Err(PrepareError::Removed);
-        }
-        if self.pending.is_some() {
-            return Err(PrepareError::Pending);
-        }
+        self.may_prepare()?;
         if self.crypto.cipher_suite_provider(mls::cipher_suite(suite)).is_none() {
             return Err(PrepareError::Suite);
         }

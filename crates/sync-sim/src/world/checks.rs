@@ -158,7 +158,7 @@ impl World {
             }
             let stuck = h.disk.stuck();
             // All are online, so that a move waits for nobody.
-            let changing = status.changing || status.moving.is_some();
+            let changing = status.changing || device.moving().is_some();
             if changing || status.wants > 0 || status.behind > 0 || stuck != (0, 0) {
                 list.push(format!("device {host} is not through: {status:?}, held and gaps {stuck:?}"));
             }

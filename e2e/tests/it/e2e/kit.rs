@@ -1,6 +1,6 @@
 //! A recovery kit in windows: made and checked, and the way back when the device is lost.
 
-use ksync_e2e::notes::{Device, click, close_dialog};
+use ksync_e2e::notes::{Device, click, close_dialog, sees, write};
 use ksync_e2e::widget::{kit_part, kit_words, press_kit, show_kit};
 use ksync_e2e::{App, Relay, until};
 use serde_json::json;
@@ -29,6 +29,12 @@ async fn a_kit_made_by_the_keyboard_brings_another_device_back() {
     let relay = Relay::start(&path.join("relay")).await;
     let (laptop, phone) = (Device::new(path, "Laptop", &relay), Device::new(path, "Phone", &relay));
     let a = laptop.start().await;
+    let listen = "const id = window.__TAURI_INTERNALS__.transformCallback(({ message }) => {
+                    if (message?.type === 'kitSnapshot') window.left = message;
+                  });
+                  await window.__TAURI_INTERNALS__.invoke('plugin:0ksync|listen', { events: `__CHANNEL__:${id}` });";
+    a.run(listen, vec![]).await;
+    write(&a, "Kept by the kit").await;
     click(&a, "devices-button").await;
     click(&a, "recovery-kit").await;
     kit_part(&a, "choose-make").await;
@@ -75,6 +81,13 @@ async fn a_kit_made_by_the_keyboard_brings_another_device_back() {
     let before = a.run(status, vec![]).await;
     assert_eq!(before["recoveryKit"], json!(true));
     assert!(!in_a_row(&a.log()), "nor in its log");
+    // The app puts its notes with the kit some time after they have changed.
+    let left = until("the notes to be with the kit", async || {
+        let left = a.run("return window.left ?? null;", vec![]).await;
+        left.is_object().then_some(left)
+    })
+    .await;
+    assert_eq!((&left["channel"], &left["refused"]), (&json!("notes"), &json!(null)));
     a.quit().await;
 
     // The laptop is lost. Another device has nothing but the words.
@@ -96,11 +109,16 @@ async fn a_kit_made_by_the_keyboard_brings_another_device_back() {
     }
     keys(&b, ENTER).await;
     says(&b, "title", "You are back").await;
+    says(&b, "restored", "notes was kept").await;
     look(&b, "kit back").await;
     let after = b.run(status, vec![]).await;
     assert_eq!((&after["group"], &after["recoveryKit"]), (&before["group"], &json!(true)));
     assert_eq!(after["devices"].as_array().unwrap().len(), 1);
     assert_eq!(after["devices"][0]["name"], json!("Phone"));
+    go_to(&b, "done").await;
+    keys(&b, ENTER).await;
+    close_dialog(&b).await;
+    sees(&b, "Kept by the kit").await;
 
     // Whoever has the laptop is out, and is told.
     let a = laptop.start().await;

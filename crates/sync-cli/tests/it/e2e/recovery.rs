@@ -135,6 +135,28 @@ fn a_snapshot_that_was_left_comes_back_with_the_words() {
     assert!(said.contains("No snapshot was left"), "{said}");
 }
 
+#[test]
+fn what_the_only_device_had_comes_back_with_the_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let relay = Relay::start(at("relay"));
+    let only = Device::new(at("only"));
+    let init = ["init", "--name", "only", "--relay", &relay.address, "--recovery-kit", "--kit-snapshots"];
+    let kit = kit(only.run(&init).ok().one("recovery_kit"));
+    only.push("written by the only device", "accepted");
+    let told = only.run_with(&["snapshot", "-"], b"all that was written").ok();
+    assert_eq!(told.one("snapshot")["replaced"], 0);
+    assert_eq!(told.one("left_for_kit")["code"], serde_json::Value::Null);
+    let said = only.say(&["snapshot", "-"], b"all that was written, and more").ok().stdout;
+    assert!(said.contains("kept for the recovery kit alone"), "{said}");
+    std::fs::remove_dir_all(at("only")).unwrap();
+    assert!(!holds(&at("relay"), b"all that was written"));
+
+    recover(&at("new"), &kit).ok();
+    let pulled = Device::new(at("new")).run(&["pull"]).ok();
+    assert_eq!(pulled.one("blob")["text"], "all that was written, and more");
+}
+
 fn holds(folder: &Path, needle: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();

@@ -60,6 +60,44 @@ fn a_lost_answer_is_not_mistaken_for_a_copy() {
     assert!(matches!(one.device.next_read(NOW), Some(Read::Sealed { from_seq: 2, .. })), "it goes on behind it");
 }
 
+/// Whom the device asks to sign the group's state, if it asks for that now.
+fn asks_for_state(lone: &mut Lone) -> Option<Option<DeviceId>> {
+    lone.device.take_sends().into_iter().find_map(|frame| match frame {
+        ToRelay::GroupInfo(signer) => Some(signer),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_device_that_its_copy_puts_off_the_relay_again_and_again_asks_for_a_signature_all_the_same() {
+    let mut laptop = Lone::online();
+    let phone = laptop.add_phone().device.id();
+    let mut copy = copy_of(&mut laptop);
+    let pushed = unanswered(&mut laptop, "by the other");
+    let head = laptop.head_of(&pushed);
+    laptop.hear(FromRelay::Accepted(head.seq));
+    // Whom the copy does not know is who signed the group's state last.
+    let mut tablet = laptop.add_phone();
+    tablet.device.self_update(NOW, &mut tablet.rng).unwrap();
+    let state = tablet.sent_commit().expect("the group is quiet").group_info;
+
+    let comes_back = |copy: &mut Lone| {
+        copy.device.handle_disconnected();
+        copy.device.handle_connected(&[1; 32], None).unwrap();
+        let (epoch, head) = (copy.device.epoch(), Some(head.clone()));
+        copy.hear(FromRelay::Attached(Attached { epoch, provisional: false, head, acknowledged: 0, newest: 0 }));
+        copy.hear(FromRelay::CaughtUp(0));
+        let asked = asks_for_state(copy);
+        copy.hear(FromRelay::GroupInfo(state.clone()));
+        asked
+    };
+    assert_eq!(comes_back(&mut copy), Some(None));
+    assert_eq!(copy.device.status().halted, Some(Code::RolledBack));
+    assert_eq!(comes_back(&mut copy), Some(Some(phone)), "with its first word, as it may have no time for a second");
+    let then: Vec<_> = (0..8).map(|_| comes_back(&mut copy)).collect();
+    assert!(then.iter().all(|asked| *asked == Some(Some(phone))), "whoever it knows: {then:?}");
+}
+
 #[test]
 fn a_receipt_for_the_envelope_of_a_copy_is_none_for_this_devices() {
     let mut one = Lone::online();

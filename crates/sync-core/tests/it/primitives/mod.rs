@@ -7,3 +7,11 @@
 mod approved;
 mod known_answers;
 mod wycheproof;
+
+#[test]
+fn what_holds_a_key_erases_it_when_it_is_dropped() {
+    fn erased<T: zeroize::ZeroizeOnDrop>() {}
+    erased::<chacha20poly1305::XChaCha20Poly1305>();
+    // HMAC and HKDF are made of it.
+    erased::<sha2::Sha256>();
+}
