@@ -431,3 +431,29 @@ fn a_group_of_several_relays_moves_to_another_suite() {
     fleet.pass(60_000);
     assert_eq!(fleet.log(late).len(), 6);
 }
+
+/// The device that takes others in came back from an older disk, and knows nothing of one that came and went meanwhile.
+#[test]
+fn a_newcomer_hears_of_a_former_member_that_its_sponsor_has_forgotten() {
+    let mut fleet = real(2, 1);
+    let copy = fleet.ships[0].disk.clone();
+    let third = fleet.add();
+    fleet.pass(20_000);
+    fleet.push(third, "of one that is gone");
+    fleet.pass(20_000);
+    let gone = fleet.id(third);
+    fleet.call(1, |device, now, rng| device.remove(gone, now, rng).unwrap());
+    fleet.pass(20_000);
+    // Nobody is there to tell the sponsor.
+    fleet.line(1, 0, false);
+    fleet.ships[0].disk = copy;
+    fleet.restart(0);
+    fleet.pass(30_000);
+    assert!(fleet.ships[0].events.iter().any(|event| matches!(event, Event::KeyReplaced { .. })));
+    let newcomer = fleet.add();
+    fleet.line(1, 0, true);
+    fleet.pass(120_000);
+    for device in [0, 1, newcomer] {
+        assert!(fleet.has(device, "of one that is gone"), "device {device}");
+    }
+}

@@ -16,7 +16,7 @@ pub(crate) enum Op {
     /// An acknowledgement that was not refused.
     Acknowledged { device: DeviceId, cursor: u64 },
     /// A commit that was ordered. `witnessed`: a member that it keeps is attached beside the committer.
-    Committed { step: Box<Change>, attached: BTreeSet<DeviceId>, now: u64 },
+    Committed { commit: Opaque, step: Box<Change>, attached: BTreeSet<DeviceId>, now: u64 },
     /// A device came in by the recovery key, and put everybody else out.
     Recovered { device: DeviceId, epoch: u64 },
     /// A reject that was taken.
@@ -121,7 +121,10 @@ impl Group {
             }
             Op::Pushed { device, envelopes, accepted } => self.pushed(device, envelopes, accepted),
             Op::Acknowledged { device, cursor } => self.acknowledged(device, cursor),
-            Op::Committed { step, attached, now } => self.committed(*step, &attached, now),
+            Op::Committed { commit, step, attached, now } => {
+                self.commits.push(commit);
+                self.committed(*step, &attached, now);
+            }
             Op::Recovered { device, epoch } => {
                 self.append(EntryKind::Commit, device);
                 let cursor = self.append(EntryKind::Commit, device);

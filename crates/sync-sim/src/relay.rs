@@ -214,12 +214,8 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
                 let ordered = result.as_ref().is_ok_and(|d| !d.writes.is_empty());
                 let step = self.observer.take();
                 let step = step.filter(|_| ordered).map(|step| Box::new(model::Change::from(&step)));
-                if step.is_some()
-                    && let Some(model) = self.model.get_mut(&group)
-                {
-                    model.commits.push(request.commit.clone());
-                }
-                (About::Commit, result, step.map(|step| Op::Committed { step, attached, now }))
+                let commit = request.commit.clone();
+                (About::Commit, result, step.map(|step| Op::Committed { commit, step, attached, now }))
             }
             // The model follows one relay's order; worlds with several have checks of their own.
             Ask::CopyCommits(request) => {

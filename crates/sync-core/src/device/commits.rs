@@ -5,7 +5,8 @@ use sync_rules::Defence;
 use sync_rules::defence::stands;
 use sync_rules::mls::CommitMessage;
 use sync_types::body::{Baseline, Reached};
-use sync_types::frame::{Commit, Cut, ToRelay, WelcomeFor};
+use sync_types::envelope::Header;
+use sync_types::frame::{Commit, Cut, Head, ToRelay, WelcomeFor};
 use sync_types::settings::Settings;
 use sync_types::{Code, DeviceId, Opaque, Suite, decode, encode, limits};
 
@@ -194,7 +195,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         Some(pending)
     }
 
-    pub(super) fn commit_refused(&mut self, code: Code, now: u64, retry_ms: u64) {
+    pub(super) fn commit_refused(&mut self, code: Code, head: Option<&Head>, now: u64, retry_ms: u64) {
         // A refusal names no commit. Each that lost while it was on its way is refused once, before anything later is.
         let session = self.session_mut();
         if session.commits_lost > 0 {
@@ -210,9 +211,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             // Another one, on what has changed meanwhile.
             Code::StaleEpoch | Code::StaleCut => {
-                if self.drop_pending().is_some() {
+                if let Some(pending) = self.drop_pending() {
                     self.membership.clear_pending();
                     self.dirty.insert(Key::Membership);
+                    let removed = pending.intent.removes().map(|(device, _)| device);
+                    let is_of_removed =
+                        |head: &&Head| Header::parse(&head.header).is_ok_and(|header| Some(header.sender) == removed);
+                    if let Some(head) = head.filter(is_of_removed) {
+                        self.goes_without(head, now);
+                    }
                 }
             }
             code => {

@@ -88,11 +88,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn heard_of(&mut self, member: DeviceId, reached: &Reached) -> bool {
         let is_known = |hash: EntryHash| hash != EntryHash::default();
         self.meet_former(reached.sender);
+        let heeds = self.heeds_hearsay();
         let Some(peer) = self.peers.get_mut(&reached.sender) else { return false };
         if reached.seq > peer.heard {
             (peer.heard, peer.heard_from) = (reached.seq, member);
-            if peer.cut_is_open {
-                peer.cut = peer.cut.max(Some(reached.seq));
+            // Of whom this device never met it has only a word for where its chain ends.
+            let is_hearsay = peer.cut_is_open || (heeds && !peer.may_be_verified());
+            if is_hearsay && peer.cut.is_some_and(|cut| cut < reached.seq) {
+                (peer.cut, peer.cut_is_open) = (Some(reached.seq), true);
             }
             self.dirty.insert(Key::Peer(reached.sender));
         }

@@ -510,6 +510,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 let (owes_from, alive_heard) = (self.chain.seq + 1, self.listening.ms);
                 let fresh = || Peer { owes_from, alive_at: now, alive_heard, ..Peer::default() };
                 let peer = self.peers.entry(member.device).or_insert_with(fresh);
+                if peer.cut_is_open && !peer.may_be_verified() {
+                    // Somebody spoke of it before it came, as of a former member.
+                    *peer = fresh();
+                    self.wants.list.retain(|want| want.span.sender != member.device);
+                    self.dirty.insert(Key::Wants);
+                }
                 peer.member = true;
                 peer.key = member.key;
                 self.dirty.insert(Key::Peer(member.device));

@@ -5,7 +5,7 @@
 //!
 //! An honest relay on one line never causes any of this: a member speaks of an envelope only behind it in the same log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mls_rs::CryptoProvider;
 use rand_core::CryptoRng;
@@ -38,6 +38,8 @@ pub(super) struct Repairs {
     pub(super) jumping: BTreeSet<DeviceId>,
     /// Whether every member was asked in vain.
     pub(super) exhausted: bool,
+    /// Up to which number each sender's envelopes were asked for in vain.
+    in_vain: BTreeMap<DeviceId, u64>,
     /// When it is told that the beginning of an epoch is kept back, in milliseconds; 0 when that is not so, or was told.
     later_at: u64,
     /// Whether it was told.
@@ -189,6 +191,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let repairs = &mut self.session_mut().repairs;
         if step > members.len() {
             (repairs.step, repairs.at, repairs.exhausted) = (0, now + millis(limits::REPAIR_AGAIN), true);
+            repairs.in_vain.extend(spans.iter().map(|s| (s.sender, s.to)));
             self.events.extend(spans.iter().map(|s| Event::Withheld { sender: s.sender, count: s.to - s.from + 1 }));
             return None;
         }
@@ -318,6 +321,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
             self.dirty.insert(Key::Peer(sender));
             self.refuse(Outcome::FalseClaim, self.relay.cursor, Some(liar), &encode(head), now);
         }
+        self.chain_goes_on(head, &header, now);
+    }
+
+    /// Continues a chain at its end, whose signature holds, behind what is lacking.
+    fn chain_goes_on(&mut self, head: &Head, header: &Header, now: u64) {
+        let sender = header.sender;
         let Some(span) = self.lacking().into_iter().find(|s| s.sender == sender && s.from <= head.seq) else { return };
         if self.peers.get(&sender).is_some_and(|p| p.gaps.is_empty()) {
             self.jump(Span { to: head.seq, ..span }, head.hash, now);
@@ -337,6 +346,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if verify_head(&self.group, head, &peer.key).is_some() {
             peer.heard = head.seq;
             self.dirty.insert(Key::Peer(sender));
+        }
+    }
+
+    /// The relay orders a removal at this end of the removed device's chain alone. What every member was asked for in vain
+    /// keeps nobody in the group: the chain goes on at its end, and what is lacking is history.
+    pub(super) fn goes_without(&mut self, head: &Head, now: u64) {
+        let Ok(Header { sender, .. }) = Header::parse(&head.header) else { return };
+        let in_vain = self.session_mut().repairs.in_vain.get(&sender).is_some_and(|to| head.seq <= *to);
+        let Some(peer) = self.peers.get(&sender).filter(|p| in_vain && p.member && p.may_be_verified()) else { return };
+        let header = verify_head(&self.group, head, &peer.key).filter(|header| header.class != Class::Ephemeral);
+        if let Some(header) = header {
+            self.chain_goes_on(head, &header, now);
         }
     }
 

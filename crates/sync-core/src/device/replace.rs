@@ -15,6 +15,7 @@ use sync_rules::{Defence, Inspected, Observer, SigningKey};
 use sync_types::body::Reached;
 use sync_types::envelope::{Envelope, Header};
 use sync_types::frame::{Commit, Cut, Entry, EntryKind, Head, ToRelay};
+use sync_types::settings::HistoryPolicy;
 use sync_types::{Code, DeviceId, EntryHash, Opaque, decode, encode, limits};
 use zeroize::Zeroize;
 
@@ -308,7 +309,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
             // Removed, or replaced by a copy; there is nothing here that could tell which, and who.
             return Err(Code::NotMember);
         }
-        let back = observed.members.iter().any(|(id, _)| self.peers.get(id).is_some_and(|peer| peer.cut.is_some()));
+        // What was only heard of makes nobody a former member.
+        let is_out = |peer: &Peer| peer.cut.is_some() && (peer.may_be_verified() || !peer.cut_is_open);
+        let back = observed.members.iter().any(|(id, _)| self.peers.get(id).is_some_and(is_out));
         let elsewhere = self.at != self.first();
         if elsewhere && !self.has_given_up_first(&state) {
             // A key that only a later relay knows would part this device from the group.
@@ -471,13 +474,16 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
     }
 
-    /// A member speaks of a sender that this device does not know: it came and went while this device's disk was set back.
+    /// Whether this device may have been told too little of who came and went: it was set back, or it has only the word of its
+    /// sponsor, who may have been. Where the group hands on no history, a newcomer lacks nothing of that.
+    pub(super) fn heeds_hearsay(&self) -> bool {
+        self.chain.replaced_at > 0 || self.membership.settings().history != HistoryPolicy::None
+    }
+
+    /// A member speaks of a sender that this device does not know: it came and went while this device's disk was set back, or
+    /// its sponsor's was.
     pub(super) fn meet_former(&mut self, sender: DeviceId) {
-        if self.chain.replaced_at > 0
-            && sender != self.me
-            && self.peers.len() < PEERS
-            && !self.peers.contains_key(&sender)
-        {
+        if self.heeds_hearsay() && sender != self.me && self.peers.len() < PEERS && !self.peers.contains_key(&sender) {
             self.peers.insert(sender, Peer { cut: Some(0), cut_is_open: true, ..Peer::default() });
         }
     }

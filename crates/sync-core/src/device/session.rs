@@ -432,7 +432,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                     if let Some(head) = &refused.head {
                         self.head_claimed(head);
                     }
-                    self.commit_refused(code, now, retry);
+                    self.commit_refused(code, refused.head.as_ref(), now, retry);
                 }
             }
             About::Acknowledge if retry > 0 => {

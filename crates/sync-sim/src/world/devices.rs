@@ -64,6 +64,8 @@ pub(super) struct Host {
     pub(super) leaving: bool,
     /// Somebody wants it out of the group.
     pub(super) doomed: bool,
+    /// It knows nobody in its group any more, and somebody removes it.
+    pub(super) beyond_return: bool,
     /// Its keys were tampered with: what it writes nobody reads, and the reverse.
     pub(super) sabotaged: bool,
     /// Whether its disk runs twice, or did.
@@ -129,6 +131,7 @@ impl World {
             late: false,
             leaving: false,
             doomed: false,
+            beyond_return: false,
             sabotaged: false,
             cloned: false,
             pairing: false,

@@ -201,7 +201,7 @@ impl World {
             self.counters.add("joined with blobs");
         }
         let h = &mut self.hosts[host];
-        (h.pairing, h.leaving, h.doomed) = (false, false, false);
+        (h.pairing, h.leaving, h.doomed, h.beyond_return) = (false, false, false, false);
         self.became(host, device);
         self.drop_conn(host);
         self.after(20, Ev::Connect(host));
@@ -232,21 +232,21 @@ impl World {
 
     /// A person takes the device out by another one, to pair it again.
     fn put_out(&mut self, host: usize) {
-        if self.hosts[host].doomed {
-            return;
-        }
         let (group, Some(gone)) = (self.hosts[host].last_group, self.hosts[host].device().map(|d| d.id())) else {
             return;
         };
+        let Some(model) = group.and_then(|group| self.relay.model.get(&group)) else { return };
+        // One that stays in the group, and no copy of the device itself.
         let other = (0..self.hosts.len()).find(|h| {
-            *h != host && self.hosts[*h].last_group == group && {
-                self.hosts[*h].active().is_some_and(|device| device.status().halted.is_none())
-            }
+            self.hosts[*h].last_group == group
+                && self.hosts[*h].active().is_some_and(|d| d.id() != gone && model.is_member(d.id()))
         });
         let Some(other) = other else { return };
-        self.hosts[host].doomed = true;
-        self.counters.add("beyond return");
-        self.note(|_| format!("device {host} knows nobody in its group any more; device {other} removes it"));
+        if !std::mem::replace(&mut self.hosts[host].beyond_return, true) {
+            self.hosts[host].doomed = true;
+            self.counters.add("beyond return");
+            self.note(|_| format!("device {host} knows nobody in its group any more; device {other} removes it"));
+        }
         self.drive(other, |device, now, rng| drop(device.remove(gone, now, rng)));
     }
 }
