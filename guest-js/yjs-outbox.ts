@@ -6,7 +6,7 @@ import { sync } from "./sync.js";
 import type { ProviderStatus } from "./yjs.js";
 
 /** What fits into one blob, in bytes. */
-const BLOB_BYTES = 1024 * 1024;
+export const BLOB_BYTES = 1024 * 1024;
 
 /** Whom the outbox tells. */
 interface Listeners {

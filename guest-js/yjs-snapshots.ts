@@ -2,9 +2,8 @@ import * as Y from "yjs";
 
 import { explained, type SyncError, toSyncError } from "./errors.js";
 import { sync } from "./sync.js";
+import { BLOB_BYTES } from "./yjs-outbox.js";
 
-/** What fits into a snapshot, in bytes. */
-const SNAPSHOT_BYTES = 1024 * 1024;
 /** How long a change waits for others to go along with, and the least time between two snapshots, in milliseconds. */
 const GATHER_MS = 10_000;
 const REST_MS = 5 * 60_000;
@@ -42,7 +41,7 @@ export class Snapshots {
     this.#timer = undefined;
     this.#next = Date.now() + REST_MS;
     const data = Y.encodeStateAsUpdate(this.#doc);
-    if (data.length > SNAPSHOT_BYTES) return this.#isTooLarge(data.length);
+    if (data.length > BLOB_BYTES) return this.#isTooLarge(data.length);
     this.#tooLarge = false;
     try {
       await sync.snapshot(this.#channel, data);
@@ -60,7 +59,7 @@ export class Snapshots {
     this.#failed(
       explained(
         "TOO_LARGE",
-        `the document has ${bytes} bytes, and a snapshot holds at most ${SNAPSHOT_BYTES}`,
+        `the document has ${bytes} bytes, and a snapshot holds at most ${BLOB_BYTES}`,
         "Its log goes on growing, and a recovery kit brings back the last snapshot. Split the document.",
       ),
     );
