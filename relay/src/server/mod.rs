@@ -189,7 +189,7 @@ impl Relay {
             let stopped = async {
                 let _ = stopped.await;
             };
-            Http { address, url, stop, task: tokio::spawn(http::serve(listener, shown, stopped)) }
+            Http { address, url, stop, task: tokio::spawn(http::serve(listener, http::router(shown), stopped)) }
         });
         let pairings = shared.pairings.clone();
         Ok(RunningRelay {
