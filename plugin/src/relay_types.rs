@@ -13,6 +13,8 @@ pub(crate) struct RelayState {
     pub(crate) address: String,
     /// Whether it has this device attached.
     pub(crate) connected: bool,
+    /// How it is reached while it is connected.
+    pub(crate) path: Option<RelayPath>,
     /// Whether everything that waited there is in the log.
     pub(crate) caught_up: bool,
     /// Whether it is the one that this device works through: the first of the list that answers.
@@ -21,11 +23,32 @@ pub(crate) struct RelayState {
     pub(crate) trouble: Option<Trouble>,
 }
 
+/// How a relay is reached: within this process, by UDP, or by a WebSocket at its HTTPS address where UDP does not get through.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum RelayPath {
+    Process,
+    Udp,
+    Https,
+}
+
+impl From<sync_client::RelayPath> for RelayPath {
+    fn from(path: sync_client::RelayPath) -> Self {
+        match path {
+            sync_client::RelayPath::Process => Self::Process,
+            sync_client::RelayPath::Udp => Self::Udp,
+            sync_client::RelayPath::Https => Self::Https,
+        }
+    }
+}
+
 impl From<sync_client::RelayState> for RelayState {
     fn from(relay: sync_client::RelayState) -> Self {
         Self {
             address: relay.address.without_token().to_string(),
             connected: relay.connected,
+            path: relay.path.map(Into::into),
             caught_up: relay.caught_up,
             leads: relay.leads,
             trouble: relay.trouble.map(Into::into),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use sync_relay::{Access, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig};
+use sync_relay::{Access, Acme, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig, Tls};
 use sync_types::Code;
 
 /// The 0k-Sync relay: holds what devices send each other until all have it, and can read none of it.
@@ -30,8 +30,9 @@ pub(crate) struct Serve {
     #[arg(long, env = "KSYNC_RELAY_DATA", value_name = "DIR")]
     data: PathBuf,
     /// Where devices connect, over QUIC (UDP). Port 0 takes a free one.
-    #[arg(long, env = "KSYNC_RELAY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:4433")]
-    listen: SocketAddr,
+    /// `off` takes devices over HTTPS alone, where a platform forwards nothing else
+    #[arg(long, env = "KSYNC_RELAY_LISTEN", value_name = "IP:PORT|off", default_value = "127.0.0.1:4433", value_parser = listen)]
+    listen: Listen,
     /// Where /health, /ready, /metrics and /.well-known/0ksync answer. Port 0 takes a free one.
     #[arg(long, env = "KSYNC_RELAY_HTTP", value_name = "IP:PORT", default_value = "127.0.0.1:4480")]
     http: SocketAddr,
@@ -46,6 +47,28 @@ pub(crate) struct Serve {
     /// stands in the address that devices pin
     #[arg(long, env = "KSYNC_RELAY_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
+    /// The certificate with which HTTP is HTTPS here: the chain in PEM, read again when it changes
+    #[arg(long, env = "KSYNC_RELAY_TLS_CERT", value_name = "FILE", requires = "tls_key", conflicts_with = "acme")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, env = "KSYNC_RELAY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The names for which a certificate is got by ACME, and renewed. Port 443 of each has to lead to --http
+    #[arg(long, env = "KSYNC_RELAY_ACME", value_name = "NAME", value_delimiter = ',')]
+    acme: Vec<String>,
+    /// Whom the certification authority writes to
+    #[arg(long, env = "KSYNC_RELAY_ACME_CONTACT", value_name = "MAIL", value_delimiter = ',', requires = "acme")]
+    acme_contact: Vec<String>,
+    /// The certification authority's directory
+    #[arg(long, env = "KSYNC_RELAY_ACME_DIRECTORY", value_name = "URL", default_value = Acme::DIRECTORY, requires = "acme")]
+    acme_directory: String,
+    /// Root certificates in PEM by which the authority is known, if the system does not know it
+    #[arg(long, env = "KSYNC_RELAY_ACME_ROOTS", value_name = "FILE", requires = "acme")]
+    acme_roots: Option<PathBuf>,
+    /// The header in which the proxy in front says whom a request comes from: x-forwarded-for, cf-connecting-ip, fly-client-ip.
+    /// Whoever reaches the relay past the proxy can write into it what they like
+    #[arg(long, env = "KSYNC_RELAY_PROXY_HEADER", value_name = "NAME")]
+    proxy_header: Option<axum::http::HeaderName>,
     /// How many connections are taken
     #[arg(long, env = "KSYNC_RELAY_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<usize>,
@@ -72,7 +95,8 @@ pub(crate) struct Serve {
 impl Serve {
     /// Checks what clap cannot, and reads the files that are named.
     pub(crate) fn config(self) -> Result<RelayConfig, StartError> {
-        if self.access.is_none() && !(self.listen.ip().is_loopback() && self.http.ip().is_loopback()) {
+        let is_loopback = self.http.ip().is_loopback() && self.listen.0.is_none_or(|listen| listen.ip().is_loopback());
+        if self.access.is_none() && !is_loopback {
             let message = "listening beyond loopback lets strangers make groups here: say --access open if that is meant, \
                            or --access token:FILE";
             return Err(invalid(message));
@@ -102,18 +126,42 @@ impl Serve {
             Err(std::env::VarError::NotPresent) => None,
             Err(_) => return Err(invalid("KSYNC_RELAY_SECRET has to be 64 hexadecimal digits")),
         };
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::Files { certificate, key }),
+            _ if self.acme.is_empty() => None,
+            _ => Some(Tls::Acme(Acme {
+                domains: self.acme,
+                contact: self.acme_contact,
+                directory: self.acme_directory,
+                roots: self.acme_roots,
+                cache: self.data.join("acme"),
+            })),
+        };
         Ok(RelayConfig {
+            tls,
             data: Some(self.data),
             store,
-            listen: Some(self.listen),
+            listen: self.listen.0,
             http: Some(self.http),
             access: self.access.as_deref().map_or(Ok(Access::Open), Access::parse)?,
             public_url: self.public_url.as_deref().map(PublicUrl::parse).transpose()?,
+            proxy_header: self.proxy_header,
             identity,
             limits,
             quotas,
             forward: Default::default(),
         })
+    }
+}
+
+/// Where to listen for QUIC, if anywhere.
+#[derive(Clone, Copy)]
+struct Listen(Option<SocketAddr>);
+
+fn listen(text: &str) -> Result<Listen, String> {
+    match text {
+        "off" => Ok(Listen(None)),
+        _ => text.parse().map(|address| Listen(Some(address))).map_err(|_| "it is IP:PORT, or off".to_owned()),
     }
 }
 

@@ -29,6 +29,13 @@ pub struct RelayConfig {
     /// Where devices reach this relay's HTTP, if that is not the address it listens on: `https://host[:port]`. Its host
     /// stands in the relay's QUIC address too.
     pub public_url: Option<PublicUrl>,
+    /// The header in which the proxy in front of HTTP says whom a request comes from, such as `x-forwarded-for`; its last
+    /// address counts. `None`: nobody is in front, or all who come by it count as one address.
+    #[cfg(feature = "http")]
+    pub proxy_header: Option<axum::http::HeaderName>,
+    /// TLS of the HTTP listener itself; `None` where a proxy in front has it, or nobody needs it.
+    #[cfg(feature = "http")]
+    pub tls: Option<Tls>,
     /// The endpoint key, if it does not come from the data folder.
     pub identity: Option<Identity>,
     /// What one device, one address or one group may use.
@@ -50,6 +57,10 @@ impl RelayConfig {
             http: Some(any),
             access: Access::Open,
             public_url: None,
+            #[cfg(feature = "http")]
+            proxy_header: None,
+            #[cfg(feature = "http")]
+            tls: None,
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
@@ -66,12 +77,54 @@ impl RelayConfig {
             http: None,
             access: Access::Open,
             public_url: None,
+            #[cfg(feature = "http")]
+            proxy_header: None,
+            #[cfg(feature = "http")]
+            tls: None,
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
             forward: sync_sqlite::Forward::default(),
         }
     }
+}
+
+/// Where the HTTP listener's certificate comes from.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug)]
+pub enum Tls {
+    /// PEM files, which are read again when they change.
+    Files {
+        /// The chain, the server's own certificate first.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// It is asked for, and renewed, at a certification authority.
+    Acme(Acme),
+}
+
+/// How to ask for a certificate (RFC 8555). The authority looks for proof at port 443 of each name, so that has to lead to the HTTP
+/// listener.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug)]
+pub struct Acme {
+    /// The names that the certificate is for; the first is this relay's in its URL.
+    pub domains: Vec<String>,
+    /// Whom the authority writes to, as mail addresses.
+    pub contact: Vec<String>,
+    /// The authority's directory.
+    pub directory: String,
+    /// Root certificates for an authority of one's own, in PEM; `None`: those that the system trusts.
+    pub roots: Option<PathBuf>,
+    /// Where the account's key and the certificate are kept.
+    pub cache: PathBuf,
+}
+
+#[cfg(feature = "http")]
+impl Acme {
+    /// Let's Encrypt.
+    pub const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 }
 
 /// Where mailboxes are kept.
@@ -135,6 +188,7 @@ impl Access {
     }
 
     /// What `/.well-known/0ksync` calls it.
+    #[cfg(feature = "http")]
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Open => "open",

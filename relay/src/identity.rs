@@ -100,6 +100,16 @@ impl Identity {
     }
 }
 
+/// Makes a folder that its owner alone can look into, if it is not there.
+#[cfg(feature = "http")]
+pub(crate) fn private_folder(path: &Path) -> Result<(), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|e| StartError::io("make the folder", path, &e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 pub mod config;
 mod crash;
 pub mod error;
+#[cfg(feature = "http")]
 mod http;
 mod hub;
 pub mod identity;
@@ -18,6 +19,8 @@ pub mod session;
 pub mod store;
 
 pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig, Tokens};
+#[cfg(feature = "http")]
+pub use config::{Acme, Tls};
 pub use error::StartError;
 pub use identity::Identity;
 pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};

@@ -53,6 +53,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "gnome-keyring", sign: Program("gnome-keyring-daemon"), reason: "a real keychain, for the tests that keep a key in one" },
     Package { name: "dbus-daemon", sign: Program("dbus-run-session"), reason: "a session bus for the same" },
     Package { name: "g++", sign: Program("g++"), reason: "builds LLVM's fuzzer" },
+    Package { name: "nftables", sign: Program("nft"), reason: "cuts devices off from UDP" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
 ];
 

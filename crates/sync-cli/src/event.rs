@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use serde::Serialize;
 use sync_client::{
-    AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayState, Status, SyncError,
+    AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayPath, RelayState, Status, SyncError,
 };
 
 use crate::words;
@@ -270,6 +270,7 @@ pub(crate) struct Alert<'a> {
 pub(crate) struct RelayLine<'a> {
     address: String,
     connected: bool,
+    path: Option<&'static str>,
     caught_up: bool,
     leads: bool,
     trouble: Option<Trouble<'a>>,
@@ -280,6 +281,7 @@ impl<'a> From<&'a RelayState> for RelayLine<'a> {
         Self {
             address: relay.address.without_token().to_string(),
             connected: relay.connected,
+            path: relay.path.map(RelayPath::as_str),
             caught_up: relay.caught_up,
             leads: relay.leads,
             trouble: relay.trouble.as_ref().map(|t| Trouble { code: t.code.as_str(), message: &t.message }),

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use sync_client::{
-    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, RelayState,
-    Setting, Status, Suite, VaultKind, limits,
+    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, RelayPath,
+    RelayState, Setting, Status, Suite, VaultKind, limits,
 };
 
 use crate::clock::now_ms;
@@ -52,7 +52,7 @@ pub(crate) fn status(status: &Status) -> String {
     for state in &status.relay_states {
         let how = match (state.connected, status.hosting && status.relays.len() == 1) {
             (true, true) => "connected, hosted here".to_owned(),
-            (true, false) => "connected".to_owned(),
+            (true, false) => connected(state).to_owned(),
             // Why a single one is not, the headline says.
             (false, _) if status.relays.len() == 1 => "not connected".to_owned(),
             (false, _) => format!("not connected: {}", why_away(state)),
@@ -140,6 +140,13 @@ fn headline(status: &Status) -> String {
     "Everything is synced.".into()
 }
 
+fn connected(relay: &RelayState) -> &'static str {
+    match relay.path {
+        Some(RelayPath::Https) => "connected over HTTPS, as UDP does not get through",
+        _ => "connected",
+    }
+}
+
 fn why_away(relay: &RelayState) -> &str {
     relay.trouble.as_ref().map_or("it has not answered yet", |trouble| &trouble.message)
 }
@@ -147,8 +154,8 @@ fn why_away(relay: &RelayState) -> &str {
 /// One line of the list of relays.
 pub(crate) fn relay(relay: &RelayState) -> String {
     let how = match (relay.connected, relay.leads) {
-        (true, true) => "connected, in the lead".to_owned(),
-        (true, false) => "connected".to_owned(),
+        (true, true) => format!("{}, in the lead", connected(relay)),
+        (true, false) => connected(relay).to_owned(),
         (false, _) => format!("not connected: {}", why_away(relay)),
     };
     format!("{}  ({how})", relay.address.without_token())

@@ -7,7 +7,7 @@ use sync_core::{Outcome, Setting};
 use sync_types::{Code, DeviceId, limits};
 
 use crate::store::Kept;
-use crate::{Finding, RelayState, Status, SyncTrouble};
+use crate::{Finding, RelayPath, RelayState, Status, SyncTrouble};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const LAPSED_DAYS: u64 = limits::MAX_LAG.as_secs() / (24 * 3600);
@@ -49,7 +49,11 @@ pub(crate) fn findings(
         list.push(stopped(trouble));
     } else if status.connected {
         let up = status.relay_states.iter().filter(|relay| relay.connected);
-        let relays: Vec<_> = up.map(|relay| relay.address.to_string()).collect();
+        let over = |relay: &RelayState| match relay.path {
+            Some(RelayPath::Https) => format!("{}, over HTTPS since UDP does not get through", relay.address),
+            _ => relay.address.to_string(),
+        };
+        let relays: Vec<_> = up.map(over).collect();
         list.push(fine("connected", format!("the relay is {}", relays.join(", "))));
     }
     list.extend(relays(status));

@@ -53,7 +53,7 @@ pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, Moving, PairingEvent, Receipt, ReceiptState,
-    ReceivedBlob, Recovered, RecoveryWords, RelayState, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt,
-    Status, SyncTrouble,
+    ReceivedBlob, Recovered, RecoveryWords, RelayPath, RelayState, RestoredSnapshot, SettingChange, SnapshotReceipt,
+    StartAt, Status, SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

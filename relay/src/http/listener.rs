@@ -1,28 +1,32 @@
 //! The HTTP listener: a bound number of connections, each for a bound time.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderName, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use iroh_relay::server::streams::MaybeTlsStream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::tls::Secured;
+use super::websocket::WebSockets;
 use crate::StartError;
 
 /// How many connections are open at once. Whoever comes later waits.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 1_024;
 /// How long one connection lives, so that those who send nothing do not keep others out.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How long a request's head may take, and how long a connection may wait for its next request.
@@ -32,8 +36,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Whom a request comes from: in every request's extensions.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "the status page asks it next")]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Listens; port 0 takes a free one.
 pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -43,8 +46,22 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
     Ok((listener, bound))
 }
 
-/// Answers until `stop` is done, and what was asked until then.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
+/// What connections are served with.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) router: Router,
+    /// TLS, where the listener has it itself.
+    pub(crate) tls: Option<Secured>,
+    /// Devices that come by WebSockets.
+    pub(crate) websockets: WebSockets,
+    /// How long a device may take to say who it is on its WebSocket.
+    pub(crate) first_frame: Duration,
+    /// The header in which a proxy says whom a request comes from.
+    pub(crate) proxy_header: Option<HeaderName>,
+}
+
+/// Answers until `stop` is done, and what was asked until then. WebSockets outlive it.
+pub(crate) async fn serve(listener: TcpListener, serving: Serving, stop: impl Future<Output = ()> + Send + 'static) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let stopping = watch::Sender::new(false);
     let mut connections = JoinSet::new();
@@ -55,7 +72,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             () = &mut stop => break,
         };
-        connections.spawn(connection(accepted, router.clone(), stopping.subscribe()));
+        connections.spawn(connection(accepted, serving.clone(), stopping.subscribe()));
     }
     stopping.send_replace(true);
     while connections.join_next().await.is_some() {}
@@ -72,8 +89,8 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Accepted {
     let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return Accepted { stream, peer: Peer(address), place },
-            // Connections that ended before they were taken go by; without file descriptors it is tried again and again.
+            Ok((stream, address)) => return Accepted { stream, peer: Peer(address.ip()), place },
+            // A connection that ended before it was taken, or no file descriptor is left.
             Err(error) => {
                 tracing::warn!(%error, "an HTTP connection could not be taken");
                 tokio::time::sleep(AGAIN).await;
@@ -82,15 +99,41 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Accepted {
     }
 }
 
-async fn connection(accepted: Accepted, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(accepted: Accepted, serving: Serving, mut stopping: watch::Receiver<bool>) {
     let Accepted { stream, peer, place: _place } = accepted;
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.clone().call(request.map(Body::new))
+    // A WebSocket leaves this task when it is opened, before its device has said who it is.
+    let (stream, cut) = match cuttable(stream) {
+        Ok(both) => both,
+        Err(error) => return tracing::warn!(%error, "an HTTP connection could not be prepared"),
+    };
+    let stream = match &serving.tls {
+        None => MaybeTlsStream::Plain(stream),
+        Some(tls) => match timeout(HEAD, tls.accept(stream)).await {
+            Ok(Ok(Some(stream))) => stream,
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "an HTTP connection's TLS did not come about"),
+        },
+    };
+    let (opened, established) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let has_come = established.clone();
+    let mut has_come = pin!(has_come.notified());
+    has_come.as_mut().enable();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let peer = behind_proxy(&request, serving.proxy_header.as_ref()).unwrap_or(peer);
+        let (serving, opened, established) = (serving.clone(), opened.clone(), established.clone());
+        async move {
+            if WebSockets::takes(&request) {
+                opened.store(true, Ordering::Relaxed);
+                return Ok(serving.websockets.open(request, peer, established).await);
+            }
+            request.extensions_mut().insert(peer);
+            serving.router.clone().call(request.map(Body::new)).await
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut served = pin!(served);
     let all = async {
         tokio::select! {
             ended = &mut served => return ended,
@@ -102,4 +145,20 @@ async fn connection(accepted: Accepted, router: Router, mut stopping: watch::Rec
     if let Ok(Err(error)) = timeout(LIFETIME, all).await {
         tracing::debug!(%error, "an HTTP connection ended");
     }
+    if opened.load(Ordering::Relaxed) && timeout(serving.first_frame, has_come).await.is_err() {
+        let _ = cut.shutdown(Shutdown::Both);
+    }
+}
+
+/// A connection, and the same once more, so that it can be ended by whoever does not hold it.
+fn cuttable(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
+    let stream = stream.into_std()?;
+    let cut = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, cut))
+}
+
+/// Whom a request comes from by the word of the proxy in front: the last address of the header, which that one wrote itself.
+fn behind_proxy(request: &Request<Incoming>, header: Option<&HeaderName>) -> Option<Peer> {
+    let last = request.headers().get_all(header?).iter().next_back()?;
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok().map(Peer)
 }

@@ -14,8 +14,12 @@ use tokio::time::timeout;
 use crate::metrics::Metrics;
 
 mod listener;
+mod tls;
+mod websocket;
 
-pub(crate) use listener::{listen, serve};
+pub(crate) use listener::{Serving, listen, serve};
+pub(crate) use tls::{Renewal, Secured};
+pub(crate) use websocket::{WebSockets, probed};
 
 /// How long the store may take to answer before the relay counts as not ready.
 const PROBE: Duration = Duration::from_secs(2);

@@ -73,6 +73,12 @@ impl Admission {
         self.state().connections * 2 > self.limits.connections
     }
 
+    /// Whether an endpoint has a connection that is counted.
+    #[cfg(feature = "http")]
+    pub(super) fn is_connected(&self, peer: &Peer) -> bool {
+        self.state().by_peer.contains_key(peer)
+    }
+
     /// Takes a try for a new stream; otherwise says how long to wait for the next.
     pub(super) fn open_stream(&self, peer: &Peer, now: Instant) -> Result<(), Duration> {
         let (rate, burst) = (f64::from(self.limits.opens_per_second.max(1)), f64::from(self.limits.opens_burst.max(1)));
@@ -125,7 +131,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address. Whoever has one IPv6 address has the 2⁶⁴ of its network.
-pub(super) fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,

@@ -1,10 +1,13 @@
-//! The QUIC endpoint: one socket at the given address and nothing beside it. No discovery, no relays, no port mapping.
+//! The QUIC endpoints: one with a socket at the given address and nothing beside it, no discovery, no relays, no port mapping; and
+//! one without a socket, for what comes over HTTPS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iroh::Endpoint;
-use iroh::endpoint::{BindError, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets};
+use iroh::endpoint::{
+    BindError, Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use sync_types::{ALPN, Code};
@@ -24,36 +27,66 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
+/// How long the endpoint without a socket may take until it is there.
+#[cfg(feature = "http")]
+const ONLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What both sides derive their attach proofs from: the label of the TLS exporter (RFC 8446 §7.5). Its context is empty.
 pub const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach exporter";
 
+/// The endpoint at a socket.
 pub(super) async fn bind(
     identity: &Identity,
     listen: SocketAddr,
     limits: &ServerLimits,
 ) -> Result<Endpoint, StartError> {
-    let transport = QuicTransportConfig::builder()
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams_per_connection))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .build();
     let failed = |e: String| StartError::new(Code::Io, format!("cannot listen on {listen} for QUIC: {e}"));
-    Endpoint::builder(presets::Empty)
-        .crypto_provider(crypto_provider())
-        .secret_key(identity.secret_key())
-        .alpns(vec![ALPN.to_vec()])
+    builder(identity, limits)
         .relay_mode(RelayMode::Disabled)
-        .clear_address_lookup()
-        .clear_ip_transports()
         .bind_addr(listen)
         .map_err(|e| failed(e.to_string()))?
-        .portmapper_config(PortmapperConfig::Disabled)
         .net_report_config(NetReportConfig::minimal())
-        .transport_config(transport)
         .bind()
         .await
         .map_err(|e| match e {
             BindError::Sockets { source, .. } => StartError::listen("QUIC", listen, &source),
             other => failed(other.to_string()),
         })
+}
+
+/// The endpoint for packets from WebSockets, which this relay's own server at `url` hands to it.
+#[cfg(feature = "http")]
+pub(super) async fn bind_relayed(
+    identity: &Identity,
+    url: iroh::RelayUrl,
+    limits: &ServerLimits,
+) -> Result<Endpoint, StartError> {
+    let failed = |e: String| StartError::new(Code::Io, format!("cannot take devices that come over HTTPS: {e}"));
+    let own = iroh_relay::RelayConfig::new(url, None);
+    let endpoint = builder(identity, limits)
+        .relay_mode(RelayMode::Custom(own.into()))
+        .bind()
+        .await
+        .map_err(|e| failed(e.to_string()))?;
+    // Until then, whoever comes would find nobody.
+    match tokio::time::timeout(ONLINE, endpoint.online()).await {
+        Ok(()) => Ok(endpoint),
+        Err(_) => Err(failed("the relay does not reach itself on loopback".into())),
+    }
+}
+
+fn builder(identity: &Identity, limits: &ServerLimits) -> Builder {
+    let transport = QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams_per_connection))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .build();
+    Endpoint::builder(presets::Empty)
+        .crypto_provider(crypto_provider())
+        .secret_key(identity.secret_key())
+        .alpns(vec![ALPN.to_vec()])
+        .clear_address_lookup()
+        .clear_ip_transports()
+        .portmapper_config(PortmapperConfig::Disabled)
+        .transport_config(transport)
 }

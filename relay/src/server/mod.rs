@@ -8,10 +8,10 @@ use data_encoding::HEXLOWER;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sync_rules::Observer;
+use sync_types::Code;
 use sync_types::frame::{self, About, FromRelay};
-use sync_types::{Code, GroupId, VERSION, limits};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -21,7 +21,8 @@ use self::origin::{Members, Origin};
 use self::pairing::Pairings;
 use self::verify::Verifier;
 use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
-use crate::http::{self, Shown};
+#[cfg(feature = "http")]
+use crate::http::{Shown, WebSockets};
 use crate::hub::{Hub, Parts};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
@@ -38,8 +39,12 @@ mod origin;
 mod pairing;
 mod stream;
 mod verify;
+#[cfg(feature = "http")]
+mod web;
 
 pub use address::outward_address;
+#[cfg(feature = "http")]
+pub(crate) use admission::network;
 pub use endpoint::{EXPORTER_LABEL, crypto_provider};
 
 /// How long the connected may take to hear that the relay stops.
@@ -59,20 +64,15 @@ pub struct RunningRelay {
     shared: Arc<Shared>,
     identity: [u8; 32],
     hosts: Vec<String>,
+    /// The endpoint at a socket, where there is one.
     endpoint: Option<Endpoint>,
-    accepting: Option<JoinHandle<()>>,
-    http: Option<Http>,
+    accepting: Vec<JoinHandle<()>>,
+    #[cfg(feature = "http")]
+    web: Option<web::Web>,
     pairings: JoinHandle<()>,
     local: Mutex<JoinSet<()>>,
     sqlite: Option<Arc<SqliteStore>>,
     _folder: Option<folder::Lock>,
-}
-
-struct Http {
-    address: SocketAddr,
-    url: String,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
 }
 
 /// What all connections share.
@@ -150,10 +150,15 @@ impl Relay {
             Some(listen) => Some(endpoint::bind(&identity, listen, &config.limits).await?),
             None => None,
         };
-        let listener = match config.http {
-            Some(address) => Some(http::listen(address).await?),
+        #[cfg(feature = "http")]
+        let bound = match config.http {
+            Some(address) => Some(web::Bound::at(address, &config).await?),
             None => None,
         };
+        #[cfg(not(feature = "http"))]
+        if config.http.is_some() {
+            return Err(StartError::new(Code::InvalidArgument, "this relay was built without the feature `http`"));
+        }
         let hub = Hub::start(Parts {
             store: store.clone(),
             observe: Arc::new(Observer::new(sync_rules::mls::Crypto::every())),
@@ -179,26 +184,33 @@ impl Relay {
         let sockets = endpoint.as_ref().map(Endpoint::bound_sockets).unwrap_or_default();
         let hosts: Vec<String> = sockets.iter().map(|socket| reachable(*socket, public_host.as_deref())).collect();
         let public = *identity.secret_key().public().as_bytes();
-        let http = listener.map(|(listener, address)| {
-            let url = match &config.public_url {
-                Some(url) => url.origin().to_owned(),
-                None => format!("http://{}", reachable(address, None)),
-            };
-            let shown = shown(&shared, sqlite.clone(), &public, &hosts, &config);
-            let (stop, stopped) = oneshot::channel::<()>();
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            Http { address, url, stop, task: tokio::spawn(http::serve(listener, http::router(shown), stopped)) }
-        });
+        #[cfg(feature = "http")]
+        let web = match bound {
+            Some(bound) => {
+                let shown = shown(&shared, sqlite.clone(), web::well_known(&HEXLOWER.encode(&public), &hosts, &config));
+                Some(web::Web::start(bound, shown, &identity, &config, &shared).await?)
+            }
+            None => None,
+        };
+        let mut ends: Vec<(Endpoint, FromWhere)> = Vec::new();
+        ends.extend(endpoint.clone().map(|endpoint| (endpoint, Arc::new(at_a_socket) as FromWhere)));
+        #[cfg(feature = "http")]
+        ends.extend(web.as_ref().map(|web| {
+            let websockets = web.websockets();
+            let ip = move |from: &IncomingAddr| by_websocket(from, &websockets);
+            (web.endpoint.clone(), Arc::new(ip) as FromWhere)
+        }));
+        let accept = |(endpoint, from_where)| tokio::spawn(accept(shared.clone(), endpoint, from_where));
+        let accepting = ends.into_iter().map(accept).collect();
         let pairings = shared.pairings.clone();
         Ok(RunningRelay {
-            accepting: endpoint.clone().map(|endpoint| tokio::spawn(accept(shared.clone(), endpoint))),
+            accepting,
             shared,
             identity: public,
             hosts,
             endpoint,
-            http,
+            #[cfg(feature = "http")]
+            web,
             pairings: tokio::spawn(async move { pairings.run().await }),
             local: Mutex::new(JoinSet::new()),
             sqlite,
@@ -208,8 +220,12 @@ impl Relay {
 }
 
 impl RunningRelay {
-    /// The address that devices pin: `ksync://ENDPOINT@host:port`. Without a socket it has the endpoint alone.
+    /// The address that devices pin: `ksync://ENDPOINT@host:port`. Without a socket for QUIC it is that of HTTP, and without
+    /// either it has the endpoint alone.
     pub fn address(&self) -> String {
+        if self.hosts.is_empty() && !self.http_url().is_empty() {
+            return self.http_url();
+        }
         format!("ksync://{}@{}", HEXLOWER.encode(&self.identity), self.hosts.join(","))
     }
 
@@ -225,12 +241,18 @@ impl RunningRelay {
 
     /// Where it answers HTTP.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(|http| http.address)
+        #[cfg(feature = "http")]
+        return self.web.as_ref().map(|web| web.address);
+        #[cfg(not(feature = "http"))]
+        None
     }
 
     /// How HTTP is reached from outside; empty without HTTP.
     pub fn http_url(&self) -> String {
-        self.http.as_ref().map(|http| http.url.clone()).unwrap_or_default()
+        #[cfg(feature = "http")]
+        return self.web.as_ref().map(|web| web.url.clone()).unwrap_or_default();
+        #[cfg(not(feature = "http"))]
+        String::new()
     }
 
     /// The relay's counters.
@@ -272,7 +294,7 @@ impl RunningRelay {
         let drained = async {
             let mut local = std::mem::take(&mut *self.local.lock().unwrap_or_else(PoisonError::into_inner));
             while local.join_next().await.is_some() {}
-            if let Some(accepting) = &mut self.accepting {
+            for accepting in &mut self.accepting {
                 let _ = accepting.await;
             }
         };
@@ -283,12 +305,10 @@ impl RunningRelay {
         if let Some(endpoint) = &self.endpoint {
             endpoint.close().await;
         }
-        if let Some(http) = self.http.take() {
-            let _ = http.stop.send(());
-            let abort = http.task.abort_handle();
-            if timeout(DRAIN, http.task).await.is_err() {
-                abort.abort();
-            }
+        #[cfg(feature = "http")]
+        if let Some(web) = self.web.take() {
+            web.endpoint.close().await;
+            web.stop().await;
         }
         if let Some(store) = &self.sqlite
             && let Err(e) = store.close().await
@@ -301,43 +321,25 @@ impl RunningRelay {
 impl Drop for RunningRelay {
     fn drop(&mut self) {
         self.pairings.abort();
-        if let Some(accepting) = &self.accepting {
-            accepting.abort();
-        }
-        if let Some(http) = &self.http {
-            http.task.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
+        #[cfg(feature = "http")]
+        if let Some(web) = &self.web {
+            web.abort();
         }
     }
 }
 
-fn shown(
-    shared: &Arc<Shared>,
-    sqlite: Option<Arc<SqliteStore>>,
-    public: &[u8; 32],
-    hosts: &[String],
-    config: &RelayConfig,
-) -> Shown {
-    let well_known = serde_json::json!({
-        "version": VERSION,
-        "endpoint": HEXLOWER.encode(public),
-        "addresses": hosts,
-        "limits": {
-            "blob_bytes": limits::BLOB_BYTES,
-            "envelope_bytes": config.quotas.envelope_bytes.min(limits::ENVELOPE_BYTES),
-            "frame_bytes": limits::FRAME_BYTES,
-            "group_bytes": config.quotas.group_bytes,
-            "group_entries": config.quotas.group_entries,
-            "members": limits::MEMBERS,
-        },
-        "access": config.access.name(),
-    });
+#[cfg(feature = "http")]
+fn shown(shared: &Arc<Shared>, sqlite: Option<Arc<SqliteStore>>, well_known: serde_json::Value) -> Shown {
     let probed = shared.clone();
     Shown {
         metrics: shared.metrics.clone(),
         ready: Arc::new(move || {
             let shared = probed.clone();
             // Any group will do: what counts is that the store answers.
-            Box::pin(async move { !*shared.stopping.borrow() && shared.store.load(GroupId::default()).await.is_ok() })
+            Box::pin(async move {
+                !*shared.stopping.borrow() && shared.store.load(sync_types::GroupId::default()).await.is_ok()
+            })
         }),
         store_bytes: Arc::new(move || sqlite.as_ref().map_or(0, |store| store.size())),
         well_known: Arc::new(well_known),
@@ -359,7 +361,25 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
+/// Which IP address somebody comes from.
+type FromWhere = Arc<dyn Fn(&IncomingAddr) -> Option<IpAddr> + Send + Sync>;
+
+fn at_a_socket(from: &IncomingAddr) -> Option<IpAddr> {
+    match from {
+        IncomingAddr::Ip(address) => Some(address.ip()),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "http")]
+fn by_websocket(from: &IncomingAddr, websockets: &WebSockets) -> Option<IpAddr> {
+    match from {
+        IncomingAddr::Relay { endpoint_id, .. } => websockets.ip_of(endpoint_id),
+        _ => None,
+    }
+}
+
+async fn accept(shared: Arc<Shared>, endpoint: Endpoint, from_where: FromWhere) {
     let mut stopping = shared.stopping.subscribe();
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let mut connections = JoinSet::new();
@@ -380,16 +400,13 @@ async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
             let _ = incoming.retry();
             continue;
         }
-        connections.spawn(connection(shared.clone(), incoming, turned_away.clone()));
+        let ip = from_where(&incoming.remote_addr());
+        connections.spawn(connection(shared.clone(), incoming, ip, turned_away.clone()));
     }
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(shared: Arc<Shared>, incoming: Incoming, turned_away: Arc<Semaphore>) {
-    let ip = match incoming.remote_addr() {
-        IncomingAddr::Ip(address) => Some(address.ip()),
-        _ => None,
-    };
+async fn connection(shared: Arc<Shared>, incoming: Incoming, ip: Option<IpAddr>, turned_away: Arc<Semaphore>) {
     let place = shared.admission.connect(ip);
     // Whoever comes too many is told so over a finished handshake, but not more at once than that costs nothing.
     let _permit = match (&place, turned_away.try_acquire()) {

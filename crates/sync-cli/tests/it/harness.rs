@@ -187,8 +187,13 @@ impl Relay {
 
     /// The command that serves this relay.
     pub(crate) fn command(&self, listen: &str) -> Command {
+        self.command_with(listen, "127.0.0.1:0")
+    }
+
+    /// The same with another place for HTTP.
+    pub(crate) fn command_with(&self, listen: &str, http: &str) -> Command {
         let mut command = Command::new(relay_program());
-        command.args(["serve", "--listen", listen, "--http", "127.0.0.1:0", "--data"]).arg(&self.folder);
+        command.args(["serve", "--listen", listen, "--http", http, "--data"]).arg(&self.folder);
         let log = File::options().create(true).append(true).open(self.folder.with_extension("log")).unwrap();
         command.stderr(log);
         command

@@ -18,7 +18,7 @@ use super::reconnect::{Next, Reconnect};
 use super::{Engine, setup};
 use crate::clock::SystemRng;
 use crate::transport::SharedDialer;
-use crate::{ClientEvent, SyncError, crash};
+use crate::{ClientEvent, RelayPath, SyncError, crash};
 
 /// How many frames wait for the network before the engine keeps them.
 const WRITES: usize = 16;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What a connection's task tells. The last thing is always [`Net::Down`].
 pub(super) enum Net {
     /// The stream stands.
-    Up { exporter: [u8; 32], writer: mpsc::Sender<ToRelay> },
+    Up { exporter: [u8; 32], path: RelayPath, writer: mpsc::Sender<ToRelay> },
     /// A frame came.
     Frame(FromRelay),
     /// The stream is over, or could not be made.
@@ -46,6 +46,8 @@ pub(super) struct Link {
     /// The number of this connection: what comes from an earlier one is not heard.
     generation: u64,
     pub(super) writer: Option<mpsc::Sender<ToRelay>>,
+    /// How the relay was reached, once it was.
+    pub(super) path: Option<RelayPath>,
     /// Whether it is a newcomer's, which fetches its Welcome.
     newcomer: bool,
     token: Option<String>,
@@ -61,7 +63,7 @@ async fn connection(dialer: SharedDialer, relay: RelayAddress, generation: u64, 
     let run = async {
         let stream = dialer.dial(&relay).await?;
         let (sender, mut frames) = mpsc::channel(WRITES);
-        let up = Net::Up { exporter: stream.exporter, writer: sender };
+        let up = Net::Up { exporter: stream.exporter, path: stream.path, writer: sender };
         net.send((generation, up)).await.map_err(|_| SyncError::closed())?;
         let (mut reader, mut writer) = (stream.reader, stream.writer);
         let write = async {
@@ -188,6 +190,7 @@ impl Engine {
             since: Instant::now(),
             late: false,
             writer: None,
+            path: None,
             newcomer,
             token,
         });
@@ -298,7 +301,7 @@ impl Engine {
         let is = |wire: &Wire| wire.link.as_ref().is_some_and(|link| link.generation == generation);
         let relay = self.wires.iter().find(|(_, wire)| is(wire)).map(|(relay, _)| *relay)?;
         match net {
-            Net::Up { exporter, writer } => self.came_up(relay, exporter, writer),
+            Net::Up { exporter, path, writer } => self.came_up(relay, exporter, path, writer),
             Net::Frame(frame) => return Some((relay, frame)),
             Net::Down(error) => {
                 // What the relay gave as its reason goes before that the stream is over.
@@ -309,11 +312,11 @@ impl Engine {
         None
     }
 
-    fn came_up(&mut self, relay: RelayId, exporter: [u8; 32], writer: mpsc::Sender<ToRelay>) {
+    fn came_up(&mut self, relay: RelayId, exporter: [u8; 32], path: RelayPath, writer: mpsc::Sender<ToRelay>) {
         let Some(wire) = self.wires.get_mut(&relay) else { return };
         wire.reconnect.up(Instant::now());
         let Some(link) = &mut wire.link else { return };
-        link.writer = Some(writer);
+        (link.writer, link.path) = (Some(writer), Some(path));
         let begun = match (link.newcomer, &self.newcomer, &mut self.device) {
             (true, Some(newcomer), _) => newcomer.joining.attach(&exporter).map(|frame| wire.outgoing.push_back(frame)),
             (false, _, Some(device)) => device.handle_connected_at(relay, &exporter, link.token.as_deref()),

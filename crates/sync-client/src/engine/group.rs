@@ -13,6 +13,20 @@ use super::{Codes, Engine, MeetingPlace};
 use crate::SyncError;
 use crate::clock::SystemRng;
 
+/// Until when the relay of this device runs on although its group is elsewhere, in milliseconds since the Unix epoch.
+pub(super) const HOSTED_UNTIL: &str = "embedded_until";
+
+/// The list with one relay in the place of another, or by itself where that one is not in it.
+fn in_place(list: Vec<RelayAddress>, was: impl Fn(&RelayAddress) -> bool, named: RelayAddress) -> Vec<RelayAddress> {
+    let Some(place) = list.iter().position(was) else { return vec![named] };
+    let mut rest: Vec<RelayAddress> =
+        list.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, r)| r.clone()).collect();
+    let before = list[..place].iter().filter(|relay| **relay != named).count();
+    rest.retain(|relay| *relay != named);
+    rest.insert(before, named);
+    rest
+}
+
 impl Engine {
     /// Founds a group of its own unless there is a group.
     pub(super) async fn ensure_device(&mut self, now: u64) -> Result<(), SyncError> {
@@ -74,6 +88,52 @@ impl Engine {
         let writes = vec![Write::ClearGroup, Write::Reoffer { sender: device.id() }];
         self.device = Some(device);
         self.transact(&mut Work::of(writes), now).await?;
+        Ok(())
+    }
+
+    /// At the start, where the configuration names another relay than `before`: the group goes there, whoever else is in it. The other
+    /// devices hear of it where they are, and follow; each of them may be configured anew sooner, later or never.
+    pub(super) async fn follow_configuration(&mut self, before: &RelayAddress) -> Result<(), SyncError> {
+        let now = self.start.now_ms();
+        let mut work = Work::default();
+        work.meta.push((setup::RELAY, self.relay.to_string()));
+        // What was alone is there already.
+        if self.device.as_ref().is_some_and(|device| !device.is_alone() && !device.is_removed()) {
+            let named = match &self.relay {
+                RelayAddress::Embedded => {
+                    self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
+                }
+                other => other.clone(),
+            };
+            self.keep_tokens(std::slice::from_ref(&named)).await?;
+            let named = named.without_token();
+            let hosting = &self.hosting;
+            let was = |relay: &RelayAddress| match before {
+                RelayAddress::Embedded => hosting.is(relay),
+                other => *relay == other.without_token(),
+            };
+            let Some(device) = &mut self.device else { return Ok(()) };
+            let list: Vec<RelayAddress> = device.relay_addresses().into_iter().filter_map(|(_, relay)| relay).collect();
+            let list = in_place(list, was, named);
+            if let Err(error) = device.set_relays(&list, now, &mut SystemRng) {
+                // Tried again at the next start.
+                tracing::warn!(code = %error.code(), "the group cannot go to the relay of the configuration: {error}");
+                return Ok(());
+            }
+        }
+        self.transact(&mut work, now).await?;
+        Ok(())
+    }
+
+    /// At the start: after the group has left the relay that this device hosts, members who were away meanwhile come there first. They
+    /// may be away for as long as anybody is waited for.
+    pub(super) async fn host_for_latecomers(&mut self) -> Result<(), SyncError> {
+        let until = self.store.meta(HOSTED_UNTIL).await?.and_then(|text| text.parse::<u64>().ok());
+        if until.is_some_and(|until| self.start.now_ms() < until)
+            && let Err(error) = self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Named).await
+        {
+            tracing::warn!(code = %error.code, "latecomers do not find the relay of before: {}", error.message);
+        }
         Ok(())
     }
 
@@ -147,4 +207,25 @@ impl Engine {
 
 pub(super) fn not_in_group() -> SyncError {
     SyncError::new(Code::NotInGroup, "there is no group here yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_takes_the_place_of_the_one_before() {
+        let relay = |n: u8| -> RelayAddress { format!("https://{n}.example").parse().unwrap() };
+        let list = |relays: &[u8], was: u8, named: u8| {
+            in_place(relays.iter().map(|n| relay(*n)).collect(), |at| *at == relay(was), relay(named))
+        };
+        let expect = |relays: &[u8]| relays.iter().map(|n| relay(*n)).collect::<Vec<_>>();
+        assert_eq!(list(&[1], 1, 2), expect(&[2]));
+        assert_eq!(list(&[1, 2, 3], 2, 4), expect(&[1, 4, 3]));
+        // It is in the list already.
+        assert_eq!(list(&[1, 2, 3], 1, 3), expect(&[3, 2]));
+        assert_eq!(list(&[1, 2, 3], 3, 1), expect(&[2, 1]));
+        // Somebody has changed the list by hand.
+        assert_eq!(list(&[1, 2], 9, 4), expect(&[4]));
+    }
 }

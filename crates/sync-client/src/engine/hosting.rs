@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use sync_core::Device;
 use sync_relay::{
     Access, LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address,
 };
@@ -41,6 +42,8 @@ pub(super) struct Hosting {
     /// The port that it had last, and that the group's settings name. 0: it never ran.
     port: u16,
     running: Option<(Arc<RunningRelay>, RelayAddress)>,
+    /// Whether the group was at this relay when it was looked at last.
+    named: bool,
 }
 
 impl Hosting {
@@ -48,7 +51,7 @@ impl Hosting {
         let endpoint = store.meta(ENDPOINT).await?;
         let endpoint = endpoint.and_then(|hex| HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok());
         let port = store.meta(PORT).await?.and_then(|port| port.parse().ok()).unwrap_or(0);
-        Ok(Self { folder: home.path().join(RELAY), listen, endpoint, port, running: None })
+        Ok(Self { folder: home.path().join(RELAY), listen, endpoint, port, running: None, named: false })
     }
 
     /// Whether the address is that of this device's own relay.
@@ -58,6 +61,14 @@ impl Hosting {
 
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether the group has left this relay since this was asked last. Others may be in it who were not there.
+    pub(super) fn leave(&mut self, device: Option<&Device<super::Crypto>>) -> bool {
+        let Some(device) = device.filter(|device| self.running.is_some() && !device.is_alone()) else { return false };
+        let named =
+            device.relay_addresses().iter().any(|(_, relay)| relay.as_ref().is_some_and(|relay| self.is(relay)));
+        std::mem::replace(&mut self.named, named) && !named
     }
 
     /// Runs the relay and gives its address.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use sync_core::Device;
 use sync_types::{Code, RelayAddress};
 
 use crate::SyncError;
@@ -31,6 +32,10 @@ impl Hosting {
 
     pub(super) async fn ensure(&mut self, _: &LocalRelays, _: &mut Store, _: Port) -> Result<RelayAddress, SyncError> {
         Err(SyncError::new(Code::AddressInvalid, "this build has no embedded relay"))
+    }
+
+    pub(super) fn leave(&mut self, _: Option<&Device<super::Crypto>>) -> bool {
+        false
     }
 
     pub(super) async fn stop(&mut self) {}

@@ -180,10 +180,13 @@ impl Engine {
             .into_iter()
             .zip(stands)
             .filter_map(|((relay, address), stands)| {
-                let trouble = self.wires.get(&relay).and_then(|wire| wire.trouble.clone());
+                let wire = self.wires.get(&relay);
+                let trouble = wire.and_then(|wire| wire.trouble.clone());
+                let path = wire.and_then(|wire| wire.link.as_ref()?.path);
                 Some(RelayState {
                     address: address?,
                     connected: stands.attached,
+                    path: path.filter(|_| stands.attached),
                     caught_up: stands.caught_up,
                     leads: stands.leads,
                     accepted: stands.accepted_seq,

@@ -64,9 +64,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     }
     let app_id = settle(&mut store, APP_ID, config.app_id.clone(), || DEFAULT_APP_ID.to_owned()).await?;
     let name = settle(&mut store, NAME, config.device_name.clone(), host_name).await?;
-    let relay = settle(&mut store, RELAY, config.relay.as_ref().map(ToString::to_string), || "embedded".into()).await?;
-    let relay: RelayAddress =
-        relay.parse().map_err(|_| SyncError::new(Code::StoreCorrupt, "the stored relay address cannot be read"))?;
+    let (relay, relay_before) = relay(&mut store, config.relay.clone(), device.is_some()).await?;
     let leave = config.kit_snapshots.map(|leave| if leave { "yes" } else { "no" }.to_owned());
     let kit_snapshots = settle(&mut store, KIT_SNAPSHOTS, leave, || "no".to_owned()).await? == "yes";
     let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone()));
@@ -116,6 +114,10 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         events,
     };
     engine.move_if_alone(config.relay.is_some()).await?;
+    if let Some(before) = relay_before {
+        engine.follow_configuration(&before).await?;
+    }
+    engine.host_for_latecomers().await?;
     engine.publish();
     tokio::spawn(engine.run());
     Ok(inner)
@@ -134,6 +136,27 @@ async fn settle(
         store.set_meta(name, &value).await?;
     }
     Ok(value)
+}
+
+/// The relay that the configuration names, or else named last. If it is another one than last, and there is a group, that one too: what
+/// is kept changes when the group was told to go, so that a start which fails is made up for at the next.
+async fn relay(
+    store: &mut Store,
+    configured: Option<RelayAddress>,
+    in_group: bool,
+) -> Result<(RelayAddress, Option<RelayAddress>), SyncError> {
+    let unreadable = |_| SyncError::new(Code::StoreCorrupt, "the stored relay address cannot be read");
+    let kept: Option<RelayAddress> =
+        store.meta(RELAY).await?.map(|text| text.parse().map_err(unreadable)).transpose()?;
+    match (configured, kept) {
+        (Some(wanted), Some(kept)) if in_group && wanted.without_token() != kept.without_token() => {
+            Ok((wanted, Some(kept)))
+        }
+        (configured, _) => {
+            let text = settle(store, RELAY, configured.map(|relay| relay.to_string()), || "embedded".into()).await?;
+            Ok((text.parse().map_err(unreadable)?, None))
+        }
+    }
 }
 
 /// The device and the newcomer in the store.

@@ -11,11 +11,11 @@ use sync_core::{Device, RelayId};
 use sync_sqlite::crash::point;
 use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
-use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, limits};
 use tokio::time::Instant;
 
 use super::connection::Net;
-use super::group::not_in_group;
+use super::group::{HOSTED_UNTIL, not_in_group};
 use super::setup;
 use super::{Command, Engine, Input, Newcomer, Reply, alerts};
 use crate::clock::{SystemRng, random};
@@ -67,6 +67,8 @@ pub(super) struct Work {
     backup: Vec<FromBackup>,
     /// Settings that go along with an import.
     pub(super) settings: Vec<(&'static str, String)>,
+    /// Notes of this installation that change with what the turn does.
+    pub(super) meta: Vec<(&'static str, String)>,
     /// Relay and name before an import changed them.
     pub(super) before_import: Option<(RelayAddress, String)>,
     /// Up to which number alerts were seen.
@@ -99,6 +101,7 @@ impl Work {
             && self.snapshots.is_empty()
             && self.backup.is_empty()
             && self.seen.is_none()
+            && self.meta.is_empty()
             && !self.forget
     }
 
@@ -397,7 +400,7 @@ impl Engine {
 
     /// Writes everything in one transaction.
     pub(super) async fn transact(&mut self, work: &mut Work, now: u64) -> Result<Vec<IdConflict>, SyncError> {
-        let Self { store, device, pack_blobs, events, kit_snapshots, .. } = self;
+        let Self { store, device, pack_blobs, events, kit_snapshots, hosting, .. } = self;
         if let Some(device) = device {
             device.leave_snapshots(*kit_snapshots);
         }
@@ -505,6 +508,13 @@ impl Engine {
             if !conflicts.is_empty() || alerts::any(device) {
                 work.alerts = alerts::keep(device, conflicts, &mut turn, now).await?;
             }
+        }
+        if hosting.leave(device.as_ref()) {
+            let until = now.saturating_add(limits::MAX_LAG.as_millis() as u64);
+            work.meta.push((HOSTED_UNTIL, until.to_string()));
+        }
+        for (name, value) in std::mem::take(&mut work.meta) {
+            turn.set_meta(name, &value);
         }
         point(crash::BEFORE_COMMIT);
         let conflicts = turn.commit().await?;

@@ -9,7 +9,7 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 
 use super::framed::{FrameReader, FrameWriter, Guard};
 use super::{Pending, Resolved, Stream, Transport};
-use crate::SyncError;
+use crate::{RelayPath, SyncError};
 
 /// One end of a stream within the process, and the exporter value that both ends know.
 pub(crate) struct LocalStream {
@@ -53,6 +53,7 @@ impl Transport for LocalRelays {
             let local = self.open(&relay.endpoint).and_then(|open| open()).ok_or_else(stopped)?;
             let guard: Guard = Arc::new(());
             Ok(Stream {
+                path: RelayPath::Process,
                 exporter: local.exporter,
                 reader: FrameReader::new(local.reader, guard.clone()),
                 writer: FrameWriter::new(local.writer, guard),

@@ -2,6 +2,7 @@
 
 mod framed;
 mod local;
+mod names;
 mod quic;
 mod resolve;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use sync_types::RelayAddress;
 
-use crate::SyncError;
+use crate::{RelayPath, SyncError};
 
 pub(crate) use framed::{FrameReader, FrameWriter};
 pub(crate) use local::LocalRelays;
@@ -28,6 +29,8 @@ pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, SyncError
 
 /// A stream to a relay.
 pub(crate) struct Stream {
+    /// How the relay was reached.
+    pub(crate) path: RelayPath,
     /// The connection's exporter value.
     pub(crate) exporter: [u8; 32],
     /// From the relay.
@@ -59,7 +62,7 @@ impl Dialer {
         match address {
             // A relay in this process needs no place in the network.
             RelayAddress::Pinned { endpoint, hosts, .. } if self.local.has(endpoint) => {
-                Ok(Resolved { endpoint: *endpoint, hosts: hosts.clone(), addresses: vec![] })
+                Ok(Resolved { endpoint: *endpoint, hosts: hosts.clone(), addresses: vec![], websocket: None })
             }
             _ => self.resolver.resolve(address).await,
         }

@@ -26,6 +26,8 @@ pub(crate) struct Resolved {
     pub(crate) hosts: Vec<String>,
     /// The same as sockets.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where it takes WebSockets, as the origin of a URL, if it does.
+    pub(crate) websocket: Option<String>,
 }
 
 impl Resolved {
@@ -45,6 +47,9 @@ impl Resolved {
 struct WellKnown {
     endpoint: String,
     addresses: Vec<String>,
+    /// Relays before there were any do not say.
+    #[serde(default)]
+    websocket: bool,
 }
 
 /// Resolves addresses.
@@ -56,7 +61,7 @@ pub(crate) struct Resolver {
 impl Resolver {
     pub(crate) async fn resolve(&self, address: &RelayAddress) -> Result<Resolved, SyncError> {
         match address {
-            RelayAddress::Pinned { endpoint, hosts, .. } => look_up(*endpoint, hosts.clone()).await,
+            RelayAddress::Pinned { endpoint, hosts, .. } => look_up(*endpoint, hosts.clone(), None).await,
             RelayAddress::Web { origin, .. } => {
                 let answer = self.ask(origin).await?;
                 let key = HEXLOWER.decode(answer.endpoint.as_bytes()).ok().and_then(|b| b.try_into().ok());
@@ -64,7 +69,7 @@ impl Resolver {
                 let web_host = web_host(origin);
                 // A relay that listens everywhere cannot know its own name: the one that was asked stands in.
                 let hosts = answer.addresses.iter().take(16).map(|a| in_place(a, web_host)).collect();
-                look_up(key, hosts).await
+                look_up(key, hosts, answer.websocket.then(|| origin.clone())).await
             }
             RelayAddress::Embedded => {
                 Err(SyncError::new(Code::AddressInvalid, "an embedded relay has no address before it runs"))
@@ -133,7 +138,8 @@ fn in_place(address: &str, web_host: &str) -> String {
     }
 }
 
-async fn look_up(endpoint: [u8; 32], hosts: Vec<String>) -> Result<Resolved, SyncError> {
+/// A relay that takes WebSockets need not be found in any other way.
+async fn look_up(endpoint: [u8; 32], hosts: Vec<String>, websocket: Option<String>) -> Result<Resolved, SyncError> {
     let mut addresses = Vec::new();
     let mut failure = None;
     for host in &hosts {
@@ -146,11 +152,11 @@ async fn look_up(endpoint: [u8; 32], hosts: Vec<String>) -> Result<Resolved, Syn
             Err(error) => failure = Some(format!("{host} is not found: {error}")),
         }
     }
-    if addresses.is_empty() {
+    if addresses.is_empty() && websocket.is_none() {
         let message = failure.unwrap_or_else(|| "the relay's address names no host".into());
         return Err(SyncError::new(Code::RelayUnreachable, message));
     }
-    Ok(Resolved { endpoint, hosts, addresses })
+    Ok(Resolved { endpoint, hosts, addresses, websocket })
 }
 
 #[cfg(test)]

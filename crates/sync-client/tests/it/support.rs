@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) config: SyncConfig,
     /// The time of the relay and of all devices.
     pub(crate) forward: Forward,
+    way: Way,
     relay_config: RelayConfig,
 }
 
@@ -58,12 +59,13 @@ impl World {
         let relay = Arc::new(Relay::start(relay_config.clone()).await.unwrap());
         // The port has to outlive a restart, as a host's would.
         relay_config.listen = relay.quic_addr();
+        relay_config.http = relay.http_addr();
         let config = match way {
             Way::Memory => SyncConfig::default().local_relay(&relay),
             Way::Quic => SyncConfig::default().relay(relay.address().parse().unwrap()),
         };
         let config = config.forward(&forward);
-        Self { folder, relay: Some(relay), config, forward, relay_config }
+        Self { folder, relay: Some(relay), config, forward, way, relay_config }
     }
 
     /// Where the relay keeps its store and its identity.
@@ -133,7 +135,7 @@ impl World {
         })
         .await;
         let relay = Arc::new(relay);
-        if self.relay_config.listen.is_none() {
+        if self.way == Way::Memory {
             let _ = self.config.clone().local_relay(&relay);
         }
         self.relay = Some(relay);

@@ -1,6 +1,7 @@
-//! With a relay set, a device's packets go to that relay and nowhere else: recorded in a network namespace of its own.
+//! With a relay set, a device's packets go to that relay and nowhere else, and where UDP does not get through, over HTTPS: recorded in a
+//! network namespace of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::hazard::{cut, ended};
@@ -11,6 +12,7 @@ const RELAYS: &str = "ksync-e2e-rel";
 const DEVICE: &str = "10.213.77.2";
 const RELAY: &str = "10.213.77.1";
 const PORT: u16 = 4433;
+const HTTPS: u16 = 4480;
 /// Lies behind the relay's host, which is the way to everywhere.
 const ELSEWHERE: &str = "10.213.78.9:4433";
 /// The name server of the namespace: nobody is there.
@@ -79,7 +81,7 @@ fn inside(namespace: &str, command: &Command) -> Command {
 /// Everything that passes any interface of the devices' namespace, loopback too.
 struct Capture {
     tcpdump: Process,
-    file: std::path::PathBuf,
+    file: PathBuf,
 }
 
 impl Capture {
@@ -100,10 +102,14 @@ impl Capture {
     }
 }
 
-/// The packets that do not pass between the device and its relay. Only what hosts on one cable say to find each other is
-/// left out, and only about these two.
+/// The packets that do not pass between the device and its relay by UDP.
 fn strangers(packets: &[String]) -> Vec<&String> {
-    let relay = format!("{RELAY}.{PORT}");
+    others(packets, &[("UDP, ", PORT)])
+}
+
+/// The packets that do not pass between the device and these ports of its relay. Only what hosts on one cable say to find each other
+/// is left out, and only about these two.
+fn others<'a>(packets: &'a [String], ports: &[(&str, u16)]) -> Vec<&'a String> {
     let expected = |line: &str| {
         let mut words = line.split_whitespace().skip_while(|word| !matches!(*word, "IP" | "IP6" | "ARP,"));
         match words.next() {
@@ -111,7 +117,10 @@ fn strangers(packets: &[String]) -> Vec<&String> {
                 let (from, to) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
                 let to = to.trim_end_matches(':');
                 let device = |address: &str| address.strip_prefix(DEVICE).is_some_and(|port| port.starts_with('.'));
-                line.contains(" UDP, ") && ((device(from) && to == relay) || (from == relay && device(to)))
+                ports.iter().any(|(protocol, port)| {
+                    let relay = format!("{RELAY}.{port}");
+                    line.contains(protocol) && ((device(from) && to == relay) || (from == relay && device(to)))
+                })
             }
             Some("ARP,") => {
                 let asked: Vec<&str> = line.split(|c: char| !c.is_ascii_digit() && c != '.').collect();
@@ -181,5 +190,72 @@ fn packets_go_to_the_relay_and_nowhere_else() {
     run(&mut inside(DEVICES, &three.command(&["--timeout", "1", "pull"])), b"");
     let packets = capture.stop();
     assert!(strangers(&packets).iter().any(|line| line.contains(NAME_SERVER)), "a name is asked for: {packets:#?}");
+    cut(relay);
+}
+
+/// Whether the relay's host takes packets of UDP. Those that it does not take are dropped without a word.
+fn let_udp_in(yes: bool) {
+    let rules = if yes {
+        "delete table inet cut".to_owned()
+    } else {
+        "table inet cut { chain in { type filter hook input priority 0; meta l4proto udp drop; }; }".to_owned()
+    };
+    let nft = run(&mut inside(RELAYS, Command::new("nft").arg("-f").arg("-")), rules.as_bytes());
+    assert!(nft.status.success(), "{}", String::from_utf8_lossy(&nft.stderr));
+}
+
+/// A certificate for the relay's address, and its key, in files of this folder.
+fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let made = rcgen::generate_simple_self_signed([RELAY.to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("relay.crt"), folder.join("relay.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (certificate, key)
+}
+
+#[test]
+fn whoever_is_cut_off_from_udp_pairs_and_syncs_over_https() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start(folder.path().join("relay"));
+    relay.stop();
+    let _cable = Cable::lay();
+    let (quic, https) = (format!("{RELAY}:{PORT}"), format!("{RELAY}:{HTTPS}"));
+    let (certificate, key) = certificate(folder.path());
+    let mut serve = relay.command_with(&quic, &https);
+    serve.args(["--access", "open"]).arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key);
+    let mut relay = Process::start(&mut inside(RELAYS, &serve));
+    let address = relay.event("ready")["http"].as_str().unwrap().to_owned();
+    assert_eq!(address, format!("https://{https}"));
+    let (a, b) = (Device::new(folder.path().join("a")), Device::new(folder.path().join("b")));
+    // The system's roots are whatever this variable says.
+    let command = |of: &Device, arguments: &[&str]| {
+        let mut command = of.command(arguments);
+        command.env("SSL_CERT_FILE", &certificate);
+        command
+    };
+
+    let_udp_in(false);
+    let capture = Capture::start(&folder.path().join("cut.pcap"));
+    device(&command(&a, &["init", "--name", "a", "--relay", &address]), b"");
+    let mut invite = Process::start(&mut inside(DEVICES, &command(&a, &["invite", "--yes"])));
+    let uri = invite.event("invite")["uri"].as_str().unwrap().to_owned();
+    device(&command(&b, &["join", &uri, "--name", "b"]), b"");
+    invite.event("joined");
+    invite.ends_with(0);
+    device(&command(&a, &["push", "--wait", "accepted"]), b"past the wall");
+    assert!(device(&command(&b, &["pull"]), b"").contains("past the wall"));
+    device(&command(&b, &["push", "--wait", "accepted"]), &[b'x'; 900_000]);
+    assert!(device(&command(&a, &["pull"]), b"").contains(&"x".repeat(900_000)));
+    let doctor = device(&command(&a, &["doctor"]), b"");
+    assert!(doctor.contains("over HTTPS since UDP does not get through"), "{doctor}");
+    let packets = capture.stop();
+    let found = others(&packets, &[("UDP, ", PORT), (" tcp ", HTTPS)]);
+    assert!(found.is_empty(), "{} of {} packets go elsewhere: {found:#?}", found.len(), packets.len());
+    let answers = packets.iter().filter(|line| line.contains(&format!("IP {RELAY}.{PORT}")));
+    assert_eq!(answers.count(), 0, "nothing came back by UDP");
+
+    let_udp_in(true);
+    let doctor = device(&command(&a, &["doctor"]), b"");
+    assert!(doctor.contains("connected") && !doctor.contains("over HTTPS"), "UDP is used where it works: {doctor}");
     cut(relay);
 }
