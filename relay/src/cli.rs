@@ -1,17 +1,24 @@
-//! The arguments of `sync-relay`. Each is also taken from the environment.
+//! The arguments of `sync-relay`. Those of `serve` are also taken from the environment and from a file.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sync_relay::{Access, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig};
 use sync_types::Code;
+
+use self::logging::LogFormat;
+
+pub(crate) mod logging;
+mod settings;
 
 /// The 0k-Sync relay: holds what devices send each other until all have it, and can read none of it.
 #[derive(Parser)]
 #[command(name = "sync-relay", version, about)]
 #[command(
-    after_help = "KSYNC_RELAY_SECRET (64 hexadecimal digits) gives the relay's key instead of identity.key in the data folder."
+    after_help = "KSYNC_RELAY_SECRET (64 hexadecimal digits) gives the relay's key instead of identity.key in the data folder.\n\
+                  KSYNC_RELAY_LOG says how much is logged: error, warn, info, debug, trace, or directives as in sync_relay=debug,iroh=info."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -21,11 +28,17 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Runs the relay until SIGTERM or SIGINT. Prints one line of JSON on stdout once it is ready; logs go to stderr.
+    ///
+    /// Each setting may stand behind its flag, in its variable, or in a file (--config), under the flag's name without
+    /// dashes before it. A flag wins over the environment, and that over the file.
     Serve(Box<Serve>),
 }
 
 #[derive(Args)]
 pub(crate) struct Serve {
+    /// A file with settings, in TOML. Paths in it are relative to its folder
+    #[arg(long, env = settings::CONFIG, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The folder with the relay's identity and, unless --store says otherwise, its database. Back it up as a whole.
     #[arg(long, env = "KSYNC_RELAY_DATA", value_name = "DIR")]
     data: PathBuf,
@@ -67,6 +80,48 @@ pub(crate) struct Serve {
     /// How large the database may grow
     #[arg(long, env = "KSYNC_RELAY_MAX_STORE_BYTES", value_name = "BYTES")]
     max_store_bytes: Option<u64>,
+    /// How the log's lines look
+    #[arg(long, env = "KSYNC_RELAY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Why arguments are not taken.
+pub(crate) enum Unusable {
+    /// clap's word on it, or its help.
+    Usage(clap::Error),
+    /// A setting's.
+    Setting(StartError),
+}
+
+impl From<clap::Error> for Unusable {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<StartError> for Unusable {
+    fn from(error: StartError) -> Self {
+        Self::Setting(error)
+    }
+}
+
+impl Cli {
+    /// Reads arguments, environment, and the file that one of them names.
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Self, Unusable> {
+        let mut command = Self::command();
+        // What is required may stand in the file that is not known yet.
+        let optional = command.clone().mut_subcommands(|one| one.mut_args(|arg| arg.required(false)));
+        let found = optional.try_get_matches_from(arguments)?;
+        let names: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).collect();
+        settings::check_environment(&command, names.iter().map(OsString::as_os_str))?;
+        let file = found.subcommand().and_then(|(_, given)| given.get_one::<PathBuf>("config"));
+        if let Some(file) = file {
+            let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
+            let serve = settings::with_file(serve, file)?;
+            command = command.mut_subcommand("serve", |_| serve);
+        }
+        Ok(Self::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
+    }
 }
 
 impl Serve {
@@ -119,4 +174,100 @@ impl Serve {
 
 fn invalid(message: impl Into<String>) -> StartError {
     StartError { code: Code::InvalidArgument, message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../sync-relay.example.toml");
+
+    fn read(file: Option<&str>, flags: &[&str]) -> Result<Serve, Unusable> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut arguments: Vec<OsString> = vec!["sync-relay".into(), "serve".into()];
+        if let Some(text) = file {
+            let path = folder.path().join("relay.toml");
+            std::fs::write(&path, text.replace("FOLDER", &folder.path().display().to_string())).unwrap();
+            arguments.extend(["--config".into(), path.into()]);
+        }
+        arguments.extend(flags.iter().map(OsString::from));
+        match Cli::read(&arguments)?.command {
+            Command::Serve(serve) => Ok(*serve),
+        }
+    }
+
+    fn refused(file: &str) -> String {
+        match read(Some(file), &["--data", "x"]) {
+            Err(Unusable::Setting(e)) => {
+                assert_eq!(e.code, Code::InvalidArgument);
+                e.message
+            }
+            Err(Unusable::Usage(e)) => panic!("{e}"),
+            Ok(_) => panic!("{file} was taken"),
+        }
+    }
+
+    #[test]
+    fn a_file_gives_what_no_flag_does() {
+        let file = "data = 'relay'\nlisten = '127.0.0.1:1'\nmax-group-bytes = 1_000\naccess = \"token:list\"\n";
+        let Ok(serve) = read(Some(file), &["--listen", "127.0.0.1:2"]) else { panic!("refused") };
+        assert_eq!(serve.listen, "127.0.0.1:2".parse().unwrap(), "the flag's");
+        assert_eq!(serve.max_group_bytes, Some(1_000), "the file's");
+        assert_eq!(serve.max_lag_days, 30, "what is built in");
+        assert!(serve.data.is_absolute() && serve.data.ends_with("relay"), "{}", serve.data.display());
+        let access = serve.access.unwrap();
+        assert!(access.starts_with("token:/") && access.ends_with("/list"), "{access}");
+    }
+
+    #[test]
+    fn what_a_file_needs_not_to_hold_is_named_with_its_line() {
+        let message = refused("data = 'x'\n\n# so\nmax-group-byte = 5\n");
+        assert!(message.contains("line 4") && message.contains("'max-group-bytes'"), "{message}");
+        let message = refused("\nmax-lag-days = 31\n");
+        assert!(message.contains("line 2") && message.contains("max-lag-days"), "{message}");
+        let message = refused("listen = 'here'\n");
+        assert!(message.contains("line 1") && message.contains("listen"), "{message}");
+        let message = refused("data = 'x'\nlisten = \n");
+        assert!(message.contains("line 2"), "{message}");
+        let message = refused("[server]\nlisten = '127.0.0.1:1'\n");
+        assert!(message.contains("'server'"), "{message}");
+        assert!(refused("config = 'other'\n").contains("'config'"));
+        assert!(matches!(read(Some("http = '127.0.0.1:1'\n"), &[]), Err(Unusable::Usage(_))), "data is required");
+    }
+
+    #[test]
+    fn variables_that_nothing_reads_are_refused() {
+        let check = |name: &str| settings::check_environment(&Cli::command(), [std::ffi::OsStr::new(name)].into_iter());
+        for known in ["KSYNC_RELAY_DATA", "KSYNC_RELAY_SECRET", "KSYNC_RELAY_LOG", "KSYNC_RELAY_CONFIG", "HOME"] {
+            assert!(check(known).is_ok(), "{known}");
+        }
+        assert!(check("KSYNC_RELAY_PORT_4433_UDP_ADDR").is_ok() && check("KSYNC_RELAY_SERVICE_HOST").is_ok());
+        let message = check("KSYNC_RELAY_ACESS").unwrap_err().message;
+        assert!(message.contains("KSYNC_RELAY_ACESS") && message.contains("'KSYNC_RELAY_ACCESS'"), "{message}");
+    }
+
+    #[test]
+    fn the_example_shows_every_setting_once_and_can_be_used() {
+        let is_setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        let settings: Vec<&str> =
+            EXAMPLE.lines().map(|line| line.trim_start_matches("# ")).filter(is_setting).collect();
+        let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in &settings {
+            *shown.entry(line.split(' ').next().unwrap()).or_default() += 1;
+        }
+        let command = Cli::command();
+        let known = settings::keys(command.find_subcommand("serve").unwrap());
+        assert!(shown.keys().copied().eq(known.iter().map(String::as_str)), "{shown:?}\n{known:?}");
+        assert!(shown.values().all(|times| *times == 1), "{shown:?}");
+        // As it stands, and with every setting switched on.
+        for text in [EXAMPLE.to_owned(), settings.join("\n")] {
+            match read(Some(&text), &[]) {
+                Ok(serve) => assert!(serve.listen.port() != 0),
+                Err(Unusable::Setting(e)) => panic!("{e}"),
+                Err(Unusable::Usage(e)) => panic!("{e}"),
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use self::address::reachable;
 use self::admission::{Admission, Peer};
@@ -363,6 +364,8 @@ async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
     let mut stopping = shared.stopping.subscribe();
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let mut connections = JoinSet::new();
+    // What a log calls them: it tells connections apart and names nobody.
+    let mut numbers = 1_u64..;
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -380,7 +383,8 @@ async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
             let _ = incoming.retry();
             continue;
         }
-        connections.spawn(connection(shared.clone(), incoming, turned_away.clone()));
+        let span = tracing::info_span!("connection", id = numbers.next());
+        connections.spawn(connection(shared.clone(), incoming, turned_away.clone()).instrument(span));
     }
     while connections.join_next().await.is_some() {}
 }
@@ -408,8 +412,10 @@ async fn connection(shared: Arc<Shared>, incoming: Incoming, turned_away: Arc<Se
         return connection.close(VarInt::from_u32(Code::Internal as u32), b"no exporter value");
     }
     shared.metrics.connections.add(1);
+    tracing::debug!("connected");
     streams(&shared, &connection, exporter, peer, ip).await;
     shared.metrics.connections.add(-1);
+    tracing::debug!("disconnected");
 }
 
 async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 32], peer: Peer, ip: Option<IpAddr>) {
@@ -420,7 +426,8 @@ async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 3
             accepted = connection.accept_bi() => {
                 let Ok((writer, reader)) = accepted else { break };
                 let shared = shared.clone();
-                streams.spawn(async move { admitted(&shared, reader, writer, exporter, peer, ip).await });
+                let served = async move { admitted(&shared, reader, writer, exporter, peer, ip).await };
+                streams.spawn(served.in_current_span());
             }
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
             () = stopped(&mut stopping) => {
@@ -461,6 +468,7 @@ async fn turn_away(shared: &Shared, connection: &Connection) {
     let refusal =
         Refusal::new(About::Session, Code::TooManyConnections, "too many connections").retry_after(CONNECT_AGAIN_MS);
     shared.metrics.refused(refusal.code);
+    tracing::debug!(code = %refusal.code, "turned away");
     let frame: FromRelay = refusal.frame();
     connection.close(VarInt::from_u32(Code::TooManyConnections as u32), &sync_types::encode(&frame));
     let _ = timeout(Duration::from_millis(500), connection.closed()).await;
