@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use sync_relay::{Access, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig};
+use sync_relay::{Access, HostConfig, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig};
 use sync_types::Code;
 
 use self::logging::LogFormat;
 
+pub(crate) mod admin;
 pub(crate) mod logging;
 mod settings;
 
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     /// Each setting may stand behind its flag, in its variable, or in a file (--config), under the flag's name without
     /// dashes before it. A flag wins over the environment, and that over the file.
     Serve(Box<Serve>),
+    /// Looks at a relay's settings and data, backs them up, manages access tokens, deletes groups. Works on what `serve`
+    /// would work on: give the same --config, or have the same variables
+    Admin(admin::Admin),
 }
 
 #[derive(Args)]
@@ -105,26 +109,63 @@ impl From<StartError> for Unusable {
     }
 }
 
+/// What is to be done.
+pub(crate) enum Work {
+    /// The relay is to run.
+    Serve(Box<Serve>),
+    /// Something beside it, with the settings that it has or would have.
+    Admin(admin::Admin, Result<Box<Serve>, StartError>),
+}
+
 impl Cli {
     /// Reads arguments, environment, and the file that one of them names.
-    pub(crate) fn read(arguments: &[OsString]) -> Result<Self, Unusable> {
-        let mut command = Self::command();
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Work, Unusable> {
+        let command = Self::command();
         // What is required may stand in the file that is not known yet.
         let optional = command.clone().mut_subcommands(|one| one.mut_args(|arg| arg.required(false)));
         let found = optional.try_get_matches_from(arguments)?;
+        let given = found.subcommand().map(|(_, given)| given);
+        let file = given.and_then(|given| given.get_one::<PathBuf>("config")).cloned();
         let names: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).collect();
-        settings::check_environment(&command, names.iter().map(OsString::as_os_str))?;
-        let file = found.subcommand().and_then(|(_, given)| given.get_one::<PathBuf>("config"));
-        if let Some(file) = file {
+        let checked = settings::check_environment(&command, names.iter().map(OsString::as_os_str));
+        let settled = || -> Result<clap::Command, StartError> {
+            checked?;
+            let Some(file) = &file else { return Ok(command.clone()) };
             let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
             let serve = settings::with_file(serve, file)?;
-            command = command.mut_subcommand("serve", |_| serve);
+            Ok(command.clone().mut_subcommand("serve", |_| serve))
+        };
+        if found.subcommand_name() == Some("admin") {
+            let Command::Admin(admin) = Self::parse_from(arguments).command else {
+                return Err(Unusable::Setting(invalid("admin was meant")));
+            };
+            let mut serve: Vec<OsString> = vec!["sync-relay".into(), "serve".into()];
+            serve.extend(admin.data.iter().flat_map(|data| ["--data".into(), data.into()]));
+            let serve = match settled() {
+                Ok(command) => Ok(Self::serve(&command.try_get_matches_from(serve)?)?),
+                Err(e) => Err(e),
+            };
+            return Ok(Work::Admin(admin, serve));
         }
-        Ok(Self::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
+        Ok(Work::Serve(Self::serve(&settled()?.try_get_matches_from(arguments)?)?))
+    }
+
+    fn serve(found: &clap::ArgMatches) -> Result<Box<Serve>, clap::Error> {
+        match Self::from_arg_matches(found)?.command {
+            Command::Serve(serve) => Ok(serve),
+            Command::Admin(_) => {
+                Err(Self::command().error(clap::error::ErrorKind::InvalidSubcommand, "serve was meant"))
+            }
+        }
     }
 }
 
 impl Serve {
+    /// The file of access tokens, if the relay wants any.
+    fn token_file(&self) -> Option<PathBuf> {
+        self.access.as_deref()?.strip_prefix("token:").map(PathBuf::from)
+    }
+
     /// Checks what clap cannot, and reads the files that are named.
     pub(crate) fn config(self) -> Result<RelayConfig, StartError> {
         if self.access.is_none() && !(self.listen.ip().is_loopback() && self.http.ip().is_loopback()) {
@@ -164,12 +205,20 @@ impl Serve {
             http: Some(self.http),
             access: self.access.as_deref().map_or(Ok(Access::Open), Access::parse)?,
             public_url: self.public_url.as_deref().map(PublicUrl::parse).transpose()?,
+            host: HostConfig { orders: true, metrics: None },
             identity,
             limits,
             quotas,
             forward: Default::default(),
         })
     }
+}
+
+/// Milliseconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "this is where the time of these commands comes from")]
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn invalid(message: impl Into<String>) -> StartError {
@@ -193,8 +242,9 @@ mod tests {
             arguments.extend(["--config".into(), path.into()]);
         }
         arguments.extend(flags.iter().map(OsString::from));
-        match Cli::read(&arguments)?.command {
-            Command::Serve(serve) => Ok(*serve),
+        match Cli::read(&arguments)? {
+            Work::Serve(serve) => Ok(*serve),
+            Work::Admin(..) => panic!("serve was said"),
         }
     }
 

@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 use sync_types::Code;
 
 use crate::session::Rates;
+use crate::tokens::{Grant, Tokens};
 use crate::{Identity, StartError};
 
 /// Everything that [`crate::Relay::start`] has to know.
@@ -29,6 +27,8 @@ pub struct RelayConfig {
     /// Where devices reach this relay's HTTP, if that is not the address it listens on: `https://host[:port]`. Its host
     /// stands in the relay's QUIC address too.
     pub public_url: Option<PublicUrl>,
+    /// What is there for the host alone.
+    pub host: HostConfig,
     /// The endpoint key, if it does not come from the data folder.
     pub identity: Option<Identity>,
     /// What one device, one address or one group may use.
@@ -50,6 +50,7 @@ impl RelayConfig {
             http: Some(any),
             access: Access::Open,
             public_url: None,
+            host: HostConfig::default(),
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
@@ -66,12 +67,22 @@ impl RelayConfig {
             http: None,
             access: Access::Open,
             public_url: None,
+            host: HostConfig::default(),
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
             forward: sync_sqlite::Forward::default(),
         }
     }
+}
+
+/// What is there for a relay's host alone.
+#[derive(Clone, Debug, Default)]
+pub struct HostConfig {
+    /// Whether a socket in the data folder takes the host's orders ([`crate::admin`]).
+    pub orders: bool,
+    /// Where `/metrics` answers, if not among the rest of HTTP; port 0 takes a free one.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Where mailboxes are kept.
@@ -124,13 +135,13 @@ impl Access {
         }
     }
 
-    /// Whether this token lets a group be made, by somebody `within` the relay's process or beyond it. Takes as long for a
-    /// wrong token as for a right one.
-    pub fn permits(&self, token: &[u8], within: bool) -> bool {
+    /// Whether this token lets a group be made now, by somebody `within` the relay's process or beyond it; `None` if not.
+    /// Takes as long for a wrong token as for a right one.
+    pub fn admits(&self, token: &[u8], within: bool, now_ms: u64) -> Option<Admitted> {
         match self {
-            Self::Open => true,
-            Self::Tokens(tokens) => tokens.contains(token),
-            Self::Own => within,
+            Self::Open => Some(Admitted::Freely),
+            Self::Tokens(tokens) => tokens.grant(token, now_ms).map(Admitted::By),
+            Self::Own => within.then_some(Admitted::Freely),
         }
     }
 
@@ -144,48 +155,13 @@ impl Access {
     }
 }
 
-/// Access tokens, held as SHA-256 hashes.
-#[derive(Clone)]
-pub struct Tokens(Vec<[u8; 32]>);
-
-impl std::fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tokens", self.0.len())
-    }
-}
-
-impl Tokens {
-    /// Reads a file with one token a line: in the clear, or as `sha256:` and 64 hexadecimal digits so that the file holds
-    /// no secret. Empty lines and lines that begin with `#` do not count.
-    fn read(path: &Path) -> Result<Self, StartError> {
-        let text = std::fs::read_to_string(path).map_err(|e| StartError::io("read", path, &e))?;
-        let tokens = Self::parse(&text).ok_or_else(|| {
-            StartError::new(
-                Code::InvalidArgument,
-                format!("{}: behind sha256: stand 64 hexadecimal digits in lower case", path.display()),
-            )
-        })?;
-        if tokens.0.is_empty() {
-            return Err(StartError::new(Code::InvalidArgument, format!("{} holds no token", path.display())));
-        }
-        Ok(tokens)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let hash = |line: &str| match line.strip_prefix("sha256:") {
-            Some(hex) => HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok(),
-            None => Some(Sha256::digest(line).into()),
-        };
-        lines.map(hash).collect::<Option<Vec<_>>>().map(Self)
-    }
-
-    fn contains(&self, token: &[u8]) -> bool {
-        let hash: [u8; 32] = Sha256::digest(token).into();
-        // Every line is compared, so that the time tells neither whether nor where one matched.
-        let found = self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash));
-        found.into()
-    }
+/// By what somebody may make a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Nothing is wanted.
+    Freely,
+    /// An access token.
+    By(Grant),
 }
 
 /// Where devices reach the relay's HTTP from outside.
@@ -282,16 +258,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_taken_in_the_clear_and_hashed() {
-        let hashed = HEXLOWER.encode(&Sha256::digest("second"));
-        let tokens = Tokens::parse(&format!("# who\n\n first \nsha256:{hashed}\n")).unwrap();
-        assert!(tokens.contains(b"first") && tokens.contains(b"second"));
-        assert!(!tokens.contains(b"") && !tokens.contains(b"# who") && !tokens.contains(hashed.as_bytes()));
-        assert!(Tokens::parse("sha256:abc").is_none());
-        assert_eq!(format!("{tokens:?}"), "2 tokens");
-    }
-
-    #[test]
     fn an_empty_or_absent_token_file_does_not_open_the_relay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
@@ -301,9 +267,9 @@ mod tests {
         assert_eq!(Access::parse(&access).unwrap_err().code, Code::InvalidArgument);
         std::fs::write(&path, "s3cret\n").unwrap();
         let access = Access::parse(&access).unwrap();
-        let permits = |token: &[u8]| access.permits(token, false);
+        let permits = |token: &[u8]| access.admits(token, false, 1).is_some();
         assert!(permits(b"s3cret") && !permits(b"") && !permits(b"s3cre"));
-        assert!(!access.permits(b"", true), "a token is a token, wherever its bearer is");
+        assert!(access.admits(b"", true, 1).is_none(), "a token is a token, wherever its bearer is");
         assert!(!format!("{access:?}").contains("s3cret"));
         assert!(Access::parse("opened").is_err() && Access::parse("token:").is_err());
     }

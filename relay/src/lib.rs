@@ -4,8 +4,10 @@
 //! [`mailbox`], [`session`] and [`rendezvous`] decide without I/O, clock or randomness, over rows that a [`store`] keeps; so
 //! they run in the simulator as they run in the server.
 
+pub mod admin;
 pub mod config;
 mod crash;
+pub mod date;
 pub mod error;
 mod http;
 mod hub;
@@ -16,8 +18,10 @@ pub mod rendezvous;
 mod server;
 pub mod session;
 pub mod store;
+pub mod tokens;
 
-pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig, Tokens};
+pub use config::{Access, HostConfig, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 pub use error::StartError;
 pub use identity::Identity;
 pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};
+pub use tokens::Tokens;

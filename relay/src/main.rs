@@ -16,7 +16,8 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let arguments = match cli::Cli::read(&arguments) {
-        Ok(cli::Cli { command: cli::Command::Serve(arguments) }) => arguments,
+        Ok(cli::Work::Serve(arguments)) => arguments,
+        Ok(cli::Work::Admin(admin, settings)) => return run(admin, settings),
         Err(cli::Unusable::Usage(e)) => e.exit(),
         Err(cli::Unusable::Setting(e)) => return failed(&e),
     };
@@ -34,6 +35,19 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(e) => failed(&e),
+    }
+}
+
+/// Does what a host wants done beside the relay.
+fn run(admin: cli::admin::Admin, settings: Result<Box<cli::Serve>, StartError>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(admin.run(settings)),
+        Err(e) => Err(StartError { code: Code::Io, message: format!("cannot start threads: {e}") }),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
         Err(e) => failed(&e),
     }
 }

@@ -106,6 +106,22 @@ pub struct Metrics {
     pub deleted: Counter,
     /// Changes of groups that were ordered.
     pub commits: Counter,
+    /// Groups that the store holds.
+    pub groups: Gauge,
+    /// Groups that were made.
+    pub groups_made: Counter,
+    /// Groups that the host deleted.
+    pub groups_purged: Counter,
+    /// Access tokens that make groups at present; -1 where none is wanted.
+    pub tokens: Gauge,
+    /// 1 while the file of access tokens cannot be used and an older list holds.
+    pub token_file_broken: Gauge,
+    /// When the oldest held entry came, in seconds since the Unix epoch; 0 without one, or if the store cannot tell.
+    pub oldest_entry_at: Gauge,
+    /// Bytes that the store has on the disk and does not use.
+    pub store_free_bytes: Gauge,
+    /// Members that hold back nothing any more, as they were silent for too long.
+    pub lapsed: Gauge,
     /// Transactions that the store made durable.
     pub transactions: Counter,
     /// Transactions that the store failed to make.
@@ -132,6 +148,14 @@ impl Default for Metrics {
             entries: Gauge::default(),
             deleted: Counter::default(),
             commits: Counter::default(),
+            groups: Gauge::default(),
+            groups_made: Counter::default(),
+            groups_purged: Counter::default(),
+            tokens: Gauge::default(),
+            token_file_broken: Gauge::default(),
+            oldest_entry_at: Gauge::default(),
+            store_free_bytes: Gauge::default(),
+            lapsed: Gauge::default(),
             transactions: Counter::default(),
             failed_transactions: Counter::default(),
             groups_cached: Gauge::default(),
@@ -163,8 +187,30 @@ impl Metrics {
             (&self.sessions, "ksync_sessions", "Sessions that are attached to a group."),
             (&self.slots, "ksync_pairing_streams", "Streams that carry a pairing."),
             (&self.entries, "ksync_entries", "Entries that wait for acknowledgement."),
+            (&self.groups, "ksync_groups", "Groups that the store holds."),
             (&self.groups_cached, "ksync_groups_cached", "Groups that are in memory."),
             (&self.store_bytes, "ksync_store_bytes", "Size of the store."),
+            (
+                &self.store_free_bytes,
+                "ksync_store_free_bytes",
+                "Bytes that the store has on the disk and does not use.",
+            ),
+            (&self.lapsed, "ksync_lapsed_members", "Members that were silent for too long; counted up to 10000."),
+            (
+                &self.oldest_entry_at,
+                "ksync_oldest_entry_timestamp_seconds",
+                "When the oldest held entry came; 0 without one.",
+            ),
+            (
+                &self.tokens,
+                "ksync_access_tokens",
+                "Access tokens that make groups at present; -1 where none is wanted.",
+            ),
+            (
+                &self.token_file_broken,
+                "ksync_token_file_broken",
+                "1 while the file of access tokens cannot be used and an older list holds.",
+            ),
         ] {
             head(&mut out, name, help, "gauge");
             line(&mut out, name, gauge.value());
@@ -176,6 +222,8 @@ impl Metrics {
             (&self.delivered, "ksync_delivered_total", "Entries that were sent to devices."),
             (&self.deleted, "ksync_deleted_total", "Entries that were deleted after their acknowledgement."),
             (&self.commits, "ksync_commits_total", "Changes of groups that were ordered."),
+            (&self.groups_made, "ksync_groups_made_total", "Groups that were made."),
+            (&self.groups_purged, "ksync_groups_purged_total", "Groups that the host deleted."),
             (&self.transactions, "ksync_store_transactions_total", "Transactions that the store made durable."),
             (&self.failed_transactions, "ksync_store_failures_total", "Transactions that the store failed to make."),
         ] {

@@ -21,6 +21,7 @@ use self::admission::{Admission, Peer};
 use self::origin::{Members, Origin};
 use self::pairing::Pairings;
 use self::verify::Verifier;
+use crate::admin;
 use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
 use crate::http::{self, Shown};
 use crate::hub::{Hub, Parts};
@@ -33,10 +34,11 @@ use crate::{Identity, StartError};
 mod address;
 mod admission;
 mod endpoint;
-mod folder;
+pub(crate) mod folder;
 mod framing;
 mod origin;
 mod pairing;
+mod rounds;
 mod stream;
 mod verify;
 
@@ -64,6 +66,9 @@ pub struct RunningRelay {
     accepting: Option<JoinHandle<()>>,
     http: Option<Http>,
     pairings: JoinHandle<()>,
+    /// What goes on beside, until the relay is dropped.
+    background: JoinSet<()>,
+    admin: Option<admin::Socket>,
     local: Mutex<JoinSet<()>>,
     sqlite: Option<Arc<SqliteStore>>,
     _folder: Option<folder::Lock>,
@@ -146,6 +151,7 @@ impl Relay {
         let stats = store.stats().await.map_err(|e| StartError::store("the store", &e))?;
         let metrics = Arc::new(Metrics::default());
         metrics.entries.set(stats.entries as i64);
+        metrics.groups.set(stats.groups as i64);
 
         let endpoint = match config.listen {
             Some(listen) => Some(endpoint::bind(&identity, listen, &config.limits).await?),
@@ -192,6 +198,13 @@ impl Relay {
             };
             Http { address, url, stop, task: tokio::spawn(http::serve(listener, http::router(shown), stopped)) }
         });
+        let admin = config
+            .data
+            .as_deref()
+            .filter(|_| config.host.orders)
+            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shared.metrics.clone()));
+        let mut background = JoinSet::new();
+        rounds::start(&mut background, &shared, config.quotas.max_lag_ms);
         let pairings = shared.pairings.clone();
         Ok(RunningRelay {
             accepting: endpoint.clone().map(|endpoint| tokio::spawn(accept(shared.clone(), endpoint))),
@@ -201,6 +214,8 @@ impl Relay {
             endpoint,
             http,
             pairings: tokio::spawn(async move { pairings.run().await }),
+            background,
+            admin,
             local: Mutex::new(JoinSet::new()),
             sqlite,
             _folder: folder,
@@ -270,6 +285,8 @@ impl RunningRelay {
     /// store. Takes a few seconds at most.
     pub async fn shutdown(mut self) {
         self.shared.stopping.send_replace(true);
+        self.admin = None;
+        self.background.shutdown().await;
         let drained = async {
             let mut local = std::mem::take(&mut *self.local.lock().unwrap_or_else(PoisonError::into_inner));
             while local.join_next().await.is_some() {}

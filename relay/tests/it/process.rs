@@ -12,14 +12,14 @@ use tokio::process::{Child, Command};
 
 use crate::device::{Device, Wire, attached};
 
-fn command(folder: &Path) -> Command {
+pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sync-relay"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"]).arg(folder);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-async fn ready(child: &mut Child) -> Value {
+pub(crate) async fn ready(child: &mut Child) -> Value {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).await.unwrap();
     serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))
@@ -34,7 +34,7 @@ async fn fails(mut command: Command) -> (i32, Value) {
     (output.status.code().unwrap(), serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {text}")))
 }
 
-fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
 }
