@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use sync_relay::{Access, HostConfig, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig};
+use sync_relay::{
+    Access, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig,
+};
 use sync_types::Code;
 
 use self::logging::LogFormat;
@@ -49,7 +51,7 @@ pub(crate) struct Serve {
     /// Where devices connect, over QUIC (UDP). Port 0 takes a free one.
     #[arg(long, env = "KSYNC_RELAY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:4433")]
     listen: SocketAddr,
-    /// Where /health, /ready, /metrics and /.well-known/0ksync answer. Port 0 takes a free one.
+    /// Where /health, /ready and /.well-known/0ksync answer, and to the host / and /metrics. Port 0 takes a free one.
     #[arg(long, env = "KSYNC_RELAY_HTTP", value_name = "IP:PORT", default_value = "127.0.0.1:4480")]
     http: SocketAddr,
     /// The database, sqlite:PATH [default: relay.db in the data folder]
@@ -84,6 +86,13 @@ pub(crate) struct Serve {
     /// How large the database may grow
     #[arg(long, env = "KSYNC_RELAY_MAX_STORE_BYTES", value_name = "BYTES")]
     max_store_bytes: Option<u64>,
+    /// Where /metrics answers, to whoever reaches it there, instead of beside the rest of HTTP. Port 0 takes a free one
+    #[arg(long, env = "KSYNC_RELAY_METRICS", value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
+    /// A file with a token of 20 characters or more, for whoever is to see the status page (/) and /metrics: behind
+    /// "Authorization: Bearer", or typed into a browser. Without it both answer to this machine only, and not through a proxy
+    #[arg(long, env = "KSYNC_RELAY_HOST_TOKEN_FILE", value_name = "FILE")]
+    host_token_file: Option<PathBuf>,
     /// How the log's lines look
     #[arg(long, env = "KSYNC_RELAY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
@@ -205,7 +214,11 @@ impl Serve {
             http: Some(self.http),
             access: self.access.as_deref().map_or(Ok(Access::Open), Access::parse)?,
             public_url: self.public_url.as_deref().map(PublicUrl::parse).transpose()?,
-            host: HostConfig { orders: true, metrics: None },
+            host: HostConfig {
+                orders: true,
+                metrics: self.metrics,
+                token: self.host_token_file.as_deref().map(HostToken::read).transpose()?,
+            },
             identity,
             limits,
             quotas,

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use sync_types::Code;
 
 use crate::session::Rates;
@@ -81,8 +83,46 @@ impl RelayConfig {
 pub struct HostConfig {
     /// Whether a socket in the data folder takes the host's orders ([`crate::admin`]).
     pub orders: bool,
-    /// Where `/metrics` answers, if not among the rest of HTTP; port 0 takes a free one.
+    /// Where `/metrics` answers, to whoever comes there, if not among the rest of HTTP; port 0 takes a free one.
     pub metrics: Option<SocketAddr>,
+    /// Who sees `/` and, among the rest of HTTP, `/metrics`. Without it, whoever comes from this machine and not through a
+    /// proxy.
+    pub token: Option<HostToken>,
+}
+
+/// What a host shows to see the status page: the SHA-256 of it.
+#[derive(Clone)]
+pub struct HostToken([u8; 32]);
+
+impl std::fmt::Debug for HostToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostToken(…)")
+    }
+}
+
+impl HostToken {
+    /// The shortest token, in characters: nobody counts tries.
+    const SHORTEST: usize = 20;
+
+    /// Reads a file that holds the token and nothing else but white space around it.
+    ///
+    /// # Errors
+    /// `IO`, or `INVALID_ARGUMENT` for a token that is too short.
+    pub fn read(file: &Path) -> Result<Self, StartError> {
+        let text = std::fs::read_to_string(file).map_err(|e| StartError::io("read", file, &e))?;
+        let token = text.trim();
+        if token.len() < Self::SHORTEST || token.contains(char::is_whitespace) {
+            let message = format!("{} has to hold one token of {} characters or more", file.display(), Self::SHORTEST);
+            return Err(StartError::new(Code::InvalidArgument, message));
+        }
+        Ok(Self(Sha256::digest(token).into()))
+    }
+
+    /// Whether somebody shows it. Takes as long for a wrong token as for a right one.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        let shown: [u8; 32] = Sha256::digest(shown).into();
+        self.0.ct_eq(&shown).into()
+    }
 }
 
 /// Where mailboxes are kept.

@@ -20,7 +20,7 @@ pub mod session;
 pub mod store;
 pub mod tokens;
 
-pub use config::{Access, HostConfig, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
+pub use config::{Access, HostConfig, HostToken, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 pub use error::StartError;
 pub use identity::Identity;
 pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};

@@ -54,6 +54,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "dbus-daemon", sign: Program("dbus-run-session"), reason: "a session bus for the same" },
     Package { name: "g++", sign: Program("g++"), reason: "builds LLVM's fuzzer" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
+    Package { name: "prometheus", sign: Program("promtool"), reason: "reads the relay's metrics and alerts as a monitor does" },
 ];
 
 /// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::StartError;
+use crate::http::Text;
 use crate::hub::Hub;
-use crate::metrics::Metrics;
 
 /// The socket's name in the data folder.
 const FILE: &str = "admin.sock";
@@ -81,10 +81,10 @@ impl Socket {
     /// Listens. A relay that cannot serves all the same, and says so: on a file system without sockets, or where the path is
     /// longer than a socket's may be.
     #[cfg(unix)]
-    pub(crate) fn open(folder: &Path, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Option<Self> {
+    pub(crate) fn open(folder: &Path, hub: Arc<Hub>, text: Text) -> Option<Self> {
         let path = folder.join(FILE);
         match listen(folder, &path) {
-            Ok(listener) => Some(Self { path, task: tokio::spawn(serve(listener, hub, metrics)) }),
+            Ok(listener) => Some(Self { path, task: tokio::spawn(serve(listener, hub, text)) }),
             Err(error) => {
                 tracing::warn!(%error, "admin.sock cannot be made: this relay takes no orders while it runs");
                 None
@@ -93,7 +93,7 @@ impl Socket {
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn open(_folder: &Path, _hub: Arc<Hub>, _metrics: Arc<Metrics>) -> Option<Self> {
+    pub(crate) fn open(_folder: &Path, _hub: Arc<Hub>, _text: Text) -> Option<Self> {
         None
     }
 }
@@ -111,7 +111,7 @@ fn listen(folder: &Path, path: &Path) -> std::io::Result<tokio::net::UnixListene
 }
 
 #[cfg(unix)]
-async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, metrics: Arc<Metrics>) {
+async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, text: Text) {
     // One after the other: its owner alone comes here, and seldom.
     loop {
         match listener.accept().await {
@@ -122,7 +122,7 @@ async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, metrics: Arc<M
                 if !matches!(timeout(PATIENCE, reader.read_line(&mut line)).await, Ok(Ok(1..))) {
                     continue;
                 }
-                let answer = format!("{}\n", answer(&line, &hub, &metrics).await);
+                let answer = format!("{}\n", answer(&line, &hub, &text).await);
                 let _ = timeout(PATIENCE, writer.write_all(answer.as_bytes())).await;
             }
             Err(error) => {
@@ -134,14 +134,14 @@ async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, metrics: Arc<M
 }
 
 #[cfg(unix)]
-async fn answer(line: &str, hub: &Hub, metrics: &Metrics) -> Value {
+async fn answer(line: &str, hub: &Hub, text: &Text) -> Value {
     let error = |code: Code, message: &str| json!({ "error": code.as_str(), "message": message });
     match Order::parse(line) {
         Some(Order::Purge(group)) => match hub.purge(group).await {
             Ok(()) => json!({ "ok": true }),
             Err(refusal) => error(refusal.code, &refusal.message),
         },
-        Some(Order::Metrics) => json!({ "ok": true, "metrics": metrics.text() }),
+        Some(Order::Metrics) => json!({ "ok": true, "metrics": text() }),
         None => error(Code::InvalidArgument, "this relay knows no such order: it is of another version"),
     }
 }

@@ -32,7 +32,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Whom a request comes from: in every request's extensions.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "the status page asks it next")]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Listens; port 0 takes a free one.

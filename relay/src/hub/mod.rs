@@ -146,7 +146,6 @@ impl Hub {
     }
 
     /// How many requests wait for the writer, and about how many bytes they have.
-    #[expect(dead_code, reason = "the metrics ask it next")]
     pub(crate) fn waiting(&self) -> (u64, u64) {
         let requests = self.ops.max_capacity() - self.ops.capacity();
         (requests as u64, ((BUDGET - self.room.available_permits().min(BUDGET)) * UNIT) as u64)

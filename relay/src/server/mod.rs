@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use data_encoding::HEXLOWER;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sync_rules::Observer;
+use sync_types::Code;
 use sync_types::frame::{self, About, FromRelay};
-use sync_types::{Code, GroupId, VERSION, limits};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -23,8 +25,8 @@ use self::pairing::Pairings;
 use self::verify::Verifier;
 use crate::admin;
 use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
-use crate::http::{self, Shown};
-use crate::hub::{Hub, Parts};
+use crate::http;
+use crate::hub::{Hub, Parts, now_ms};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
@@ -39,6 +41,7 @@ mod framing;
 mod origin;
 mod pairing;
 mod rounds;
+mod shown;
 mod stream;
 mod verify;
 
@@ -65,6 +68,7 @@ pub struct RunningRelay {
     endpoint: Option<Endpoint>,
     accepting: Option<JoinHandle<()>>,
     http: Option<Http>,
+    metrics: Option<Http>,
     pairings: JoinHandle<()>,
     /// What goes on beside, until the relay is dropped.
     background: JoinSet<()>,
@@ -79,6 +83,16 @@ struct Http {
     url: String,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+}
+
+impl Http {
+    fn start(listener: TcpListener, address: SocketAddr, url: String, router: Router) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        Self { address, url, stop, task: tokio::spawn(http::serve(listener, router, stopped)) }
+    }
 }
 
 /// What all connections share.
@@ -152,12 +166,17 @@ impl Relay {
         let metrics = Arc::new(Metrics::default());
         metrics.entries.set(stats.entries as i64);
         metrics.groups.set(stats.groups as i64);
+        metrics.started_at.set((now_ms() / 1_000) as i64);
 
         let endpoint = match config.listen {
             Some(listen) => Some(endpoint::bind(&identity, listen, &config.limits).await?),
             None => None,
         };
         let listener = match config.http {
+            Some(address) => Some(http::listen(address).await?),
+            None => None,
+        };
+        let metrics_listener = match config.host.metrics {
             Some(address) => Some(http::listen(address).await?),
             None => None,
         };
@@ -186,23 +205,22 @@ impl Relay {
         let sockets = endpoint.as_ref().map(Endpoint::bound_sockets).unwrap_or_default();
         let hosts: Vec<String> = sockets.iter().map(|socket| reachable(*socket, public_host.as_deref())).collect();
         let public = *identity.secret_key().public().as_bytes();
+        let shown = shown::shown(&shared, sqlite.clone(), &public, &hosts, &config);
         let http = listener.map(|(listener, address)| {
             let url = match &config.public_url {
                 Some(url) => url.origin().to_owned(),
                 None => format!("http://{}", reachable(address, None)),
             };
-            let shown = shown(&shared, sqlite.clone(), &public, &hosts, &config);
-            let (stop, stopped) = oneshot::channel::<()>();
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            Http { address, url, stop, task: tokio::spawn(http::serve(listener, http::router(shown), stopped)) }
+            Http::start(listener, address, url, http::router(shown.clone(), config.host.metrics.is_none()))
+        });
+        let metrics = metrics_listener.map(|(listener, address)| {
+            Http::start(listener, address, format!("http://{address}"), http::metrics_router(shown.clone()))
         });
         let admin = config
             .data
             .as_deref()
             .filter(|_| config.host.orders)
-            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shared.metrics.clone()));
+            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shown.text()));
         let mut background = JoinSet::new();
         rounds::start(&mut background, &shared, config.quotas.max_lag_ms);
         let pairings = shared.pairings.clone();
@@ -213,6 +231,7 @@ impl Relay {
             hosts,
             endpoint,
             http,
+            metrics,
             pairings: tokio::spawn(async move { pairings.run().await }),
             background,
             admin,
@@ -242,6 +261,11 @@ impl RunningRelay {
     /// Where it answers HTTP.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(|http| http.address)
+    }
+
+    /// Where `/metrics` answers, if not among the rest of HTTP.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|http| http.address)
     }
 
     /// How HTTP is reached from outside; empty without HTTP.
@@ -301,7 +325,7 @@ impl RunningRelay {
         if let Some(endpoint) = &self.endpoint {
             endpoint.close().await;
         }
-        if let Some(http) = self.http.take() {
+        for http in [self.http.take(), self.metrics.take()].into_iter().flatten() {
             let _ = http.stop.send(());
             let abort = http.task.abort_handle();
             if timeout(DRAIN, http.task).await.is_err() {
@@ -322,43 +346,9 @@ impl Drop for RunningRelay {
         if let Some(accepting) = &self.accepting {
             accepting.abort();
         }
-        if let Some(http) = &self.http {
+        for http in [&self.http, &self.metrics].into_iter().flatten() {
             http.task.abort();
         }
-    }
-}
-
-fn shown(
-    shared: &Arc<Shared>,
-    sqlite: Option<Arc<SqliteStore>>,
-    public: &[u8; 32],
-    hosts: &[String],
-    config: &RelayConfig,
-) -> Shown {
-    let well_known = serde_json::json!({
-        "version": VERSION,
-        "endpoint": HEXLOWER.encode(public),
-        "addresses": hosts,
-        "limits": {
-            "blob_bytes": limits::BLOB_BYTES,
-            "envelope_bytes": config.quotas.envelope_bytes.min(limits::ENVELOPE_BYTES),
-            "frame_bytes": limits::FRAME_BYTES,
-            "group_bytes": config.quotas.group_bytes,
-            "group_entries": config.quotas.group_entries,
-            "members": limits::MEMBERS,
-        },
-        "access": config.access.name(),
-    });
-    let probed = shared.clone();
-    Shown {
-        metrics: shared.metrics.clone(),
-        ready: Arc::new(move || {
-            let shared = probed.clone();
-            // Any group will do: what counts is that the store answers.
-            Box::pin(async move { !*shared.stopping.borrow() && shared.store.load(GroupId::default()).await.is_ok() })
-        }),
-        store_bytes: Arc::new(move || sqlite.as_ref().map_or(0, |store| store.size())),
-        well_known: Arc::new(well_known),
     }
 }
 

@@ -412,6 +412,7 @@ impl Stream<'_> {
         match self.shared.store.entries(query).await {
             Ok(rows) => {
                 self.shared.metrics.delivered.add(rows.len() as u64);
+                self.shared.metrics.delivered_bytes.add(rows.iter().map(|row| row.bytes.len() as u64).sum());
                 let frames = self.session().handle_entries(&query, rows);
                 put(out, &frames);
                 true

@@ -10,6 +10,7 @@ mod copies;
 mod device;
 mod faults;
 mod gate;
+mod host;
 mod kit;
 mod lapse;
 mod model;
