@@ -104,15 +104,15 @@ fn body(shown: &Shown, ready: bool, lists: Option<&Lists>, now_ms: u64) -> Strin
     let _ = write!(
         out,
         "<header><h1>sync-relay</h1>{state}<p>version {}, up for {}</p>{}</header>\
-         <p class=\"address\">Devices pin <code>{}</code>; groups are made {}.</p><main>",
+         <p class=\"address\">Devices pin <code>{}</code>. {}</p><main>",
         env!("CARGO_PKG_VERSION"),
         date::span(now_ms.saturating_sub(started_ms)),
         shown.guard.log_out_form(),
         escaped(&shown.address),
         match shown.access {
-            "open" => "by whoever reaches it",
-            "token" => "with an access token",
-            _ => "by its own process alone",
+            "open" => "Whoever reaches it may make groups.",
+            "token" => "Making a group wants an access token.",
+            _ => "Its own process alone makes groups.",
         },
     );
 
@@ -129,15 +129,18 @@ fn body(shown: &Shown, ready: bool, lists: Option<&Lists>, now_ms: u64) -> Strin
         ("Oldest entry waits", oldest, false),
         ("Queue for the store", number(count(m.waiting.value())), false),
         ("Lapsed members", lapsed(count(m.lapsed.value())), false),
+        ("Store", size(count(m.store_bytes.value())), false),
         ("Failed transactions", number(failed), failed > 0),
     ] {
         let class = if bad { " class=\"bad\"" } else { "" };
         let _ = write!(out, "<div{class}><dt>{name}</dt><dd>{value}</dd></div>");
     }
     out.push_str("</dl><div class=\"columns\">");
+    out.push_str("<div>");
     traffic(&mut out, shown);
-    store(&mut out, shown);
     refusals(&mut out, shown);
+    out.push_str("</div>");
+    store(&mut out, shown);
     out.push_str("</div><div class=\"columns\">");
     let (size, lag) = lists.map_or((&[][..], &[][..]), |lists| (&lists.size, &lists.lag));
     groups(&mut out, "largest", "Largest groups", "By the bytes that wait.", size, now_ms);

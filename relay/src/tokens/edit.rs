@@ -125,14 +125,8 @@ fn write(file: &Path, text: &str) -> Result<(), StartError> {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut out = options.open(draft)?;
-        // Whoever may read the old one, such as the relay's own user, may read the new one.
         #[cfg(unix)]
-        if let Ok(old) = std::fs::metadata(file) {
-            use std::os::unix::fs::MetadataExt;
-            out.set_permissions(old.permissions())?;
-            // Only root gives files away; for others it is theirs already.
-            let _ = std::os::unix::fs::fchown(&out, Some(old.uid()), Some(old.gid()));
-        }
+        keep_owner(file, &out)?;
         out.write_all(text.as_bytes())?;
         out.sync_all()?;
         std::fs::rename(draft, file)?;
@@ -143,6 +137,25 @@ fn write(file: &Path, text: &str) -> Result<(), StartError> {
         Ok(())
     };
     written().map_err(|e| StartError::io("write", file, &e))
+}
+
+/// Whoever may read the old file, such as the relay's own user, may read the new one; a first one is its folder's owner's.
+#[cfg(unix)]
+fn keep_owner(file: &Path, out: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let like = match std::fs::metadata(file) {
+        Ok(old) => {
+            out.set_permissions(old.permissions())?;
+            old
+        }
+        Err(_) => match file.parent().map(std::fs::metadata) {
+            Some(Ok(folder)) => folder,
+            _ => return Ok(()),
+        },
+    };
+    // Only root gives files away; for others it is theirs already.
+    let _ = std::os::unix::fs::fchown(out, Some(like.uid()), Some(like.gid()));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod console;
 mod contract;
 mod copies;
 mod device;
+mod docs;
 mod faults;
 mod gate;
 mod host;
