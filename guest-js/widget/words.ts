@@ -71,6 +71,10 @@ const WORDS: Readonly<Record<string, Words>> = {
     what: "The relay wants an access token",
     next: "Ask whoever runs the relay for one, and put it into the app's settings.",
   },
+  TOKEN_SPENT: {
+    what: "The access token is used up",
+    next: "Ask whoever runs the relay for another one, and put it into the app's settings.",
+  },
   ALREADY_IN_GROUP: {
     what: "This device already shares its data with others",
     next: "To add one more device, choose “Add a device” here. To join others instead, leave your devices first.",

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use sync_types::Code;
 
 use crate::session::Rates;
+use crate::tokens::{Grant, Tokens};
 use crate::{Identity, StartError};
 
 /// Everything that [`crate::Relay::start`] has to know.
@@ -36,6 +36,9 @@ pub struct RelayConfig {
     /// TLS of the HTTP listener itself; `None` where a proxy in front has it, or nobody needs it.
     #[cfg(feature = "http")]
     pub tls: Option<Tls>,
+    /// What is there for the host alone.
+    #[cfg(feature = "http")]
+    pub host: HostConfig,
     /// The endpoint key, if it does not come from the data folder.
     pub identity: Option<Identity>,
     /// What one device, one address or one group may use.
@@ -61,6 +64,8 @@ impl RelayConfig {
             proxy_header: None,
             #[cfg(feature = "http")]
             tls: None,
+            #[cfg(feature = "http")]
+            host: HostConfig::default(),
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
@@ -81,6 +86,8 @@ impl RelayConfig {
             proxy_header: None,
             #[cfg(feature = "http")]
             tls: None,
+            #[cfg(feature = "http")]
+            host: HostConfig::default(),
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
@@ -125,6 +132,57 @@ pub struct Acme {
 impl Acme {
     /// Let's Encrypt.
     pub const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+}
+
+/// What is there for a relay's host alone.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, Default)]
+pub struct HostConfig {
+    /// Whether a socket in the data folder takes the host's orders ([`crate::admin`]).
+    pub orders: bool,
+    /// Where `/metrics` answers, to whoever comes there, if not among the rest of HTTP; port 0 takes a free one.
+    pub metrics: Option<SocketAddr>,
+    /// Who sees `/` and, among the rest of HTTP, `/metrics`. Without it, whoever comes from this machine and not through a
+    /// proxy.
+    pub token: Option<HostToken>,
+}
+
+/// What a host shows to see the status page: the SHA-256 of it.
+#[cfg(feature = "http")]
+#[derive(Clone)]
+pub struct HostToken([u8; 32]);
+
+#[cfg(feature = "http")]
+impl std::fmt::Debug for HostToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostToken(…)")
+    }
+}
+
+#[cfg(feature = "http")]
+impl HostToken {
+    /// The shortest token, in characters: nobody counts tries.
+    const SHORTEST: usize = 20;
+
+    /// Reads a file that holds the token and nothing else but white space around it.
+    ///
+    /// # Errors
+    /// `IO`, or `INVALID_ARGUMENT` for a token that is too short.
+    pub fn read(file: &Path) -> Result<Self, StartError> {
+        let text = std::fs::read_to_string(file).map_err(|e| StartError::io("read", file, &e))?;
+        let token = text.trim();
+        if token.len() < Self::SHORTEST || token.contains(char::is_whitespace) {
+            let message = format!("{} has to hold one token of {} characters or more", file.display(), Self::SHORTEST);
+            return Err(StartError::new(Code::InvalidArgument, message));
+        }
+        Ok(Self(Sha256::digest(token).into()))
+    }
+
+    /// Whether somebody shows it. Takes as long for a wrong token as for a right one.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        let shown: [u8; 32] = Sha256::digest(shown).into();
+        self.0.ct_eq(&shown).into()
+    }
 }
 
 /// Where mailboxes are kept.
@@ -177,13 +235,13 @@ impl Access {
         }
     }
 
-    /// Whether this token lets a group be made, by somebody `within` the relay's process or beyond it. Takes as long for a
-    /// wrong token as for a right one.
-    pub fn permits(&self, token: &[u8], within: bool) -> bool {
+    /// Whether this token lets a group be made now, by somebody `within` the relay's process or beyond it; `None` if not.
+    /// Takes as long for a wrong token as for a right one.
+    pub fn admits(&self, token: &[u8], within: bool, now_ms: u64) -> Option<Admitted> {
         match self {
-            Self::Open => true,
-            Self::Tokens(tokens) => tokens.contains(token),
-            Self::Own => within,
+            Self::Open => Some(Admitted::Freely),
+            Self::Tokens(tokens) => tokens.grant(token, now_ms).map(Admitted::By),
+            Self::Own => within.then_some(Admitted::Freely),
         }
     }
 
@@ -198,48 +256,13 @@ impl Access {
     }
 }
 
-/// Access tokens, held as SHA-256 hashes.
-#[derive(Clone)]
-pub struct Tokens(Vec<[u8; 32]>);
-
-impl std::fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tokens", self.0.len())
-    }
-}
-
-impl Tokens {
-    /// Reads a file with one token a line: in the clear, or as `sha256:` and 64 hexadecimal digits so that the file holds
-    /// no secret. Empty lines and lines that begin with `#` do not count.
-    fn read(path: &Path) -> Result<Self, StartError> {
-        let text = std::fs::read_to_string(path).map_err(|e| StartError::io("read", path, &e))?;
-        let tokens = Self::parse(&text).ok_or_else(|| {
-            StartError::new(
-                Code::InvalidArgument,
-                format!("{}: behind sha256: stand 64 hexadecimal digits in lower case", path.display()),
-            )
-        })?;
-        if tokens.0.is_empty() {
-            return Err(StartError::new(Code::InvalidArgument, format!("{} holds no token", path.display())));
-        }
-        Ok(tokens)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let hash = |line: &str| match line.strip_prefix("sha256:") {
-            Some(hex) => HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok(),
-            None => Some(Sha256::digest(line).into()),
-        };
-        lines.map(hash).collect::<Option<Vec<_>>>().map(Self)
-    }
-
-    fn contains(&self, token: &[u8]) -> bool {
-        let hash: [u8; 32] = Sha256::digest(token).into();
-        // Every line is compared, so that the time tells neither whether nor where one matched.
-        let found = self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash));
-        found.into()
-    }
+/// By what somebody may make a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Nothing is wanted.
+    Freely,
+    /// An access token.
+    By(Grant),
 }
 
 /// Where devices reach the relay's HTTP from outside.
@@ -336,16 +359,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_taken_in_the_clear_and_hashed() {
-        let hashed = HEXLOWER.encode(&Sha256::digest("second"));
-        let tokens = Tokens::parse(&format!("# who\n\n first \nsha256:{hashed}\n")).unwrap();
-        assert!(tokens.contains(b"first") && tokens.contains(b"second"));
-        assert!(!tokens.contains(b"") && !tokens.contains(b"# who") && !tokens.contains(hashed.as_bytes()));
-        assert!(Tokens::parse("sha256:abc").is_none());
-        assert_eq!(format!("{tokens:?}"), "2 tokens");
-    }
-
-    #[test]
     fn an_empty_or_absent_token_file_does_not_open_the_relay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
@@ -355,9 +368,9 @@ mod tests {
         assert_eq!(Access::parse(&access).unwrap_err().code, Code::InvalidArgument);
         std::fs::write(&path, "s3cret\n").unwrap();
         let access = Access::parse(&access).unwrap();
-        let permits = |token: &[u8]| access.permits(token, false);
+        let permits = |token: &[u8]| access.admits(token, false, 1).is_some();
         assert!(permits(b"s3cret") && !permits(b"") && !permits(b"s3cre"));
-        assert!(!access.permits(b"", true), "a token is a token, wherever its bearer is");
+        assert!(access.admits(b"", true, 1).is_none(), "a token is a token, wherever its bearer is");
         assert!(!format!("{access:?}").contains("s3cret"));
         assert!(Access::parse("opened").is_err() && Access::parse("token:").is_err());
     }

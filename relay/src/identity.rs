@@ -13,6 +13,8 @@ use crate::StartError;
 
 /// The name of the key's file in the data folder.
 pub const FILE: &str = "identity.key";
+/// How long that file is.
+pub(crate) const BYTES: u64 = 32;
 
 /// The 32 secret bytes of the relay's Ed25519 endpoint key. Redacted in `Debug`, erased when dropped.
 #[derive(Clone, Zeroize, zeroize::ZeroizeOnDrop)]
@@ -45,10 +47,18 @@ impl Identity {
     /// Reads the identity of a data folder, or makes it if the folder has none. The file is durable, and readable by its
     /// owner alone, before this returns.
     pub fn load_or_create(folder: &Path) -> Result<Self, StartError> {
+        match Self::load(folder)? {
+            Some(identity) => Ok(identity),
+            None => Self::create(folder, &folder.join(FILE)),
+        }
+    }
+
+    /// Reads the identity of a data folder; `None` if the folder has none yet.
+    pub(crate) fn load(folder: &Path) -> Result<Option<Self>, StartError> {
         let path = folder.join(FILE);
         match File::open(&path) {
-            Ok(file) => Self::read(&path, file),
-            Err(e) if e.kind() == ErrorKind::NotFound => Self::create(folder, &path),
+            Ok(file) => Self::read(&path, file).map(Some),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(StartError::io("open", &path, &e)),
         }
     }

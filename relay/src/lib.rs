@@ -4,8 +4,11 @@
 //! [`mailbox`], [`session`] and [`rendezvous`] decide without I/O, clock or randomness, over rows that a [`store`] keeps; so
 //! they run in the simulator as they run in the server.
 
+#[cfg(feature = "http")]
+pub mod admin;
 pub mod config;
 mod crash;
+pub mod date;
 pub mod error;
 #[cfg(feature = "http")]
 mod http;
@@ -17,10 +20,12 @@ pub mod rendezvous;
 mod server;
 pub mod session;
 pub mod store;
+pub mod tokens;
 
-pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig, Tokens};
+pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
-pub use config::{Acme, Tls};
+pub use config::{Acme, HostConfig, HostToken, Tls};
 pub use error::StartError;
 pub use identity::Identity;
 pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};
+pub use tokens::Tokens;

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use serde_json::json;
 use sync_relay::{Relay, RelayConfig, StartError};
 use sync_types::Code;
@@ -15,14 +14,18 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli::Command::Serve(arguments) = cli::Cli::parse().command;
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let arguments = match cli::Cli::read(&arguments) {
+        Ok(cli::Work::Serve(arguments)) => arguments,
+        Ok(cli::Work::Admin(admin, settings)) => return run(admin, settings),
+        Err(cli::Unusable::Usage(e)) => e.exit(),
+        Err(cli::Unusable::Setting(e)) => return failed(&e),
+    };
+    cli::logging::start(arguments.log_format);
     let config = match arguments.config() {
         Ok(config) => config,
         Err(e) => return failed(&e),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KSYNC_RELAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,sync_relay=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -32,6 +35,19 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(e) => failed(&e),
+    }
+}
+
+/// Does what a host wants done beside the relay.
+fn run(admin: cli::admin::Admin, settings: Result<Box<cli::Serve>, StartError>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(admin.run(settings)),
+        Err(e) => Err(StartError { code: Code::Io, message: format!("cannot start threads: {e}") }),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
         Err(e) => failed(&e),
     }
 }

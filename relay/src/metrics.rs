@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sync_types::Code;
 
+pub(crate) mod process;
+
 /// Upper bounds of the append latency's buckets, in microseconds.
 const LATENCY_BOUNDS_US: [u64; 12] =
     [250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 25_000, 100_000, 500_000, 2_500_000];
@@ -106,6 +108,22 @@ pub struct Metrics {
     pub deleted: Counter,
     /// Changes of groups that were ordered.
     pub commits: Counter,
+    /// Groups that the store holds.
+    pub groups: Gauge,
+    /// Groups that were made.
+    pub groups_made: Counter,
+    /// Groups that the host deleted.
+    pub groups_purged: Counter,
+    /// Access tokens that make groups at present; -1 where none is wanted.
+    pub tokens: Gauge,
+    /// 1 while the file of access tokens cannot be used and an older list holds.
+    pub token_file_broken: Gauge,
+    /// When the oldest held entry came, in seconds since the Unix epoch; 0 without one, or if the store cannot tell.
+    pub oldest_entry_at: Gauge,
+    /// Bytes that the store has on the disk and does not use.
+    pub store_free_bytes: Gauge,
+    /// Members that hold back nothing any more, as they were silent for too long.
+    pub lapsed: Gauge,
     /// Transactions that the store made durable.
     pub transactions: Counter,
     /// Transactions that the store failed to make.
@@ -116,8 +134,24 @@ pub struct Metrics {
     pub append: Histogram,
     /// The store's size in bytes.
     pub store_bytes: Gauge,
+    /// Bytes of entries that were put into frames for devices.
+    pub delivered_bytes: Counter,
+    /// Requests that wait for the store.
+    pub waiting: Gauge,
+    /// Bytes of these, roughly.
+    pub waiting_bytes: Gauge,
+    /// Bytes that are free on the disk that the data folder lies on.
+    pub disk_free_bytes: Gauge,
+    /// When the relay started, in seconds since the Unix epoch.
+    pub started_at: Gauge,
+    http: [[Counter; STATUSES.len()]; ROUTES.len()],
     refused: Vec<Counter>,
 }
+
+/// What HTTP requests are counted as.
+const ROUTES: [&str; 7] = ["health", "ready", "metrics", "status", "login", "well-known", "other"];
+/// What answers are counted as, by the first digit of their status, from 2 on.
+const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -132,11 +166,25 @@ impl Default for Metrics {
             entries: Gauge::default(),
             deleted: Counter::default(),
             commits: Counter::default(),
+            groups: Gauge::default(),
+            groups_made: Counter::default(),
+            groups_purged: Counter::default(),
+            tokens: Gauge::default(),
+            token_file_broken: Gauge::default(),
+            oldest_entry_at: Gauge::default(),
+            store_free_bytes: Gauge::default(),
+            lapsed: Gauge::default(),
             transactions: Counter::default(),
             failed_transactions: Counter::default(),
             groups_cached: Gauge::default(),
             append: Histogram::default(),
             store_bytes: Gauge::default(),
+            delivered_bytes: Counter::default(),
+            waiting: Gauge::default(),
+            waiting_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            started_at: Gauge::default(),
+            http: Default::default(),
             refused: Code::ALL.iter().map(|_| Counter::default()).collect(),
         }
     }
@@ -155,16 +203,67 @@ impl Metrics {
         Code::ALL.iter().position(|c| *c == code).map_or(0, |i| self.refused[i].value())
     }
 
+    /// Every code that was an answer, with how often it was.
+    pub fn refusals_by_code(&self) -> impl Iterator<Item = (Code, u64)> {
+        let counted = Code::ALL.iter().zip(&self.refused).map(|(code, counter)| (*code, counter.value()));
+        counted.filter(|(_, times)| *times > 0)
+    }
+
+    /// Counts an answer over HTTP.
+    pub(crate) fn answered(&self, path: &str, status: u16) {
+        let route = match path {
+            "/health" => 0,
+            "/ready" => 1,
+            "/metrics" => 2,
+            "/" => 3,
+            "/login" | "/logout" => 4,
+            "/.well-known/0ksync" => 5,
+            _ => 6,
+        };
+        self.http[route][usize::from(status / 100).clamp(2, 5) - 2].add(1);
+    }
+
+    /// How many answers were given over HTTP.
+    pub fn answers(&self) -> u64 {
+        self.http.iter().flatten().map(Counter::value).sum()
+    }
+
     /// All of it as Prometheus reads it.
     pub fn text(&self) -> String {
-        let mut out = String::with_capacity(8 * 1024);
+        let mut out = String::with_capacity(12 * 1024);
         for (gauge, name, help) in [
             (&self.connections, "ksync_connections", "Connections that are open."),
             (&self.sessions, "ksync_sessions", "Sessions that are attached to a group."),
             (&self.slots, "ksync_pairing_streams", "Streams that carry a pairing."),
+            (&self.waiting, "ksync_waiting_requests", "Requests that wait for the store."),
+            (&self.waiting_bytes, "ksync_waiting_bytes", "Bytes of the requests that wait for the store."),
+            (&self.disk_free_bytes, "ksync_disk_free_bytes", "Bytes that are free on the disk of the data folder."),
+            (&self.started_at, "ksync_start_time_seconds", "When the relay started."),
             (&self.entries, "ksync_entries", "Entries that wait for acknowledgement."),
+            (&self.groups, "ksync_groups", "Groups that the store holds."),
             (&self.groups_cached, "ksync_groups_cached", "Groups that are in memory."),
             (&self.store_bytes, "ksync_store_bytes", "Size of the store."),
+            (
+                &self.store_free_bytes,
+                "ksync_store_free_bytes",
+                "Bytes that the store has on the disk and does not use.",
+            ),
+            (&self.lapsed, "ksync_lapsed_members", "Members that were silent for too long; counted up to 10000."),
+            (
+                &self.oldest_entry_at,
+                "ksync_oldest_entry_timestamp_seconds",
+                "When the oldest held entry came; 0 without one.",
+            ),
+            (
+                &self.tokens,
+                "ksync_access_tokens",
+                "Access tokens that make groups at present; -1 where none is wanted.",
+            ),
+            (
+                &self.token_file_broken,
+                "ksync_token_file_broken",
+                "1 while the file of access tokens cannot be used and an older list holds.",
+            ),
         ] {
             head(&mut out, name, help, "gauge");
             line(&mut out, name, gauge.value());
@@ -174,8 +273,11 @@ impl Metrics {
             (&self.accepted, "ksync_accepted_total", "Envelopes that were accepted."),
             (&self.accepted_bytes, "ksync_accepted_bytes_total", "Bytes of envelopes that were accepted."),
             (&self.delivered, "ksync_delivered_total", "Entries that were sent to devices."),
+            (&self.delivered_bytes, "ksync_delivered_bytes_total", "Bytes of entries that were sent to devices."),
             (&self.deleted, "ksync_deleted_total", "Entries that were deleted after their acknowledgement."),
             (&self.commits, "ksync_commits_total", "Changes of groups that were ordered."),
+            (&self.groups_made, "ksync_groups_made_total", "Groups that were made."),
+            (&self.groups_purged, "ksync_groups_purged_total", "Groups that the host deleted."),
             (&self.transactions, "ksync_store_transactions_total", "Transactions that the store made durable."),
             (&self.failed_transactions, "ksync_store_failures_total", "Transactions that the store failed to make."),
         ] {
@@ -184,11 +286,27 @@ impl Metrics {
         }
         self.append.write(&mut out, "ksync_append_seconds", "From a push's arrival until it is durable.");
         head(&mut out, "ksync_refused_total", "Requests that were refused, by code.", "counter");
-        for (code, counter) in Code::ALL.iter().zip(&self.refused) {
-            let count = counter.value();
-            if count > 0 {
-                line(&mut out, &format!("ksync_refused_total{{code=\"{code}\"}}"), count);
+        for (code, times) in self.refusals_by_code() {
+            line(&mut out, &format!("ksync_refused_total{{code=\"{code}\"}}"), times);
+        }
+        head(&mut out, "ksync_http_requests_total", "HTTP requests, by route and status.", "counter");
+        for (route, counted) in ROUTES.iter().zip(&self.http) {
+            for (status, counter) in STATUSES.iter().zip(counted).filter(|(_, counter)| counter.value() > 0) {
+                let name = format!("ksync_http_requests_total{{route=\"{route}\",status=\"{status}\"}}");
+                line(&mut out, &name, counter.value());
             }
+        }
+        head(&mut out, "ksync_build_info", "The relay's version.", "gauge");
+        line(&mut out, &format!("ksync_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
+        if let Some(process) = process::read() {
+            let memory = "process_resident_memory_bytes";
+            head(&mut out, memory, "Memory that is resident.", "gauge");
+            line(&mut out, memory, process.resident_bytes);
+            let cpu = "process_cpu_seconds_total";
+            head(&mut out, cpu, "Processor time, of the program and of the system for it.", "counter");
+            line(&mut out, cpu, process.cpu_seconds);
+            head(&mut out, "process_open_fds", "Open files and sockets.", "gauge");
+            line(&mut out, "process_open_fds", process.open_files);
         }
         out
     }
@@ -217,6 +335,8 @@ mod tests {
         metrics.connections.add(-1);
         metrics.accepted.add(7);
         metrics.refused(Code::Quota);
+        metrics.answered("/ready", 503);
+        metrics.answered("/../etc/passwd", 404);
         metrics.append.record(Duration::from_micros(900), 2);
         metrics.append.record(Duration::from_secs(60), 1);
         let text = metrics.text();
@@ -224,6 +344,8 @@ mod tests {
             "ksync_connections 2",
             "ksync_accepted_total 7",
             "ksync_refused_total{code=\"QUOTA\"} 1",
+            "ksync_http_requests_total{route=\"ready\",status=\"5xx\"} 1",
+            "ksync_http_requests_total{route=\"other\",status=\"4xx\"} 1",
             "ksync_append_seconds_bucket{le=\"0.0005\"} 0",
             "ksync_append_seconds_bucket{le=\"0.001\"} 2",
             "ksync_append_seconds_bucket{le=\"+Inf\"} 3",

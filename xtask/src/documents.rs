@@ -11,8 +11,16 @@ const PROTOCOL: &str = "docs/protocol.md";
 const AUDIT: &str = "docs/audit.md";
 
 /// Documents whose links and paths are followed.
-const FOLLOWED: &[&str] =
-    &["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", PROTOCOL, "docs/threat-model.md", AUDIT];
+const FOLLOWED: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "SECURITY.md",
+    "CONTRIBUTING.md",
+    PROTOCOL,
+    "docs/threat-model.md",
+    "docs/hosting.md",
+    AUDIT,
+];
 
 /// Where labels are used.
 const LABELLED: &[&str] = &["crates/sync-rules/src", "crates/sync-core/src", "crates/sync-client/src", "relay/src"];

@@ -55,6 +55,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "g++", sign: Program("g++"), reason: "builds LLVM's fuzzer" },
     Package { name: "nftables", sign: Program("nft"), reason: "cuts devices off from UDP" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
+    Package { name: "prometheus", sign: Program("promtool"), reason: "reads the relay's metrics and alerts as a monitor does" },
 ];
 
 /// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.

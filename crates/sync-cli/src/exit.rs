@@ -37,6 +37,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
         Code::AccessDenied
+        | Code::TokenSpent
         | Code::UnknownGroup
         | Code::GroupExists
         | Code::StaleEpoch
@@ -120,6 +121,7 @@ mod tests {
                 "UNKNOWN_GROUP",
                 "GROUP_EXISTS",
                 "ACCESS_DENIED",
+                "TOKEN_SPENT",
                 "TOO_LARGE",
                 "EMPTY",
                 "STALE_EPOCH",

@@ -76,6 +76,8 @@ codes! {
     BadSignature = 14, "BAD_SIGNATURE", Peer, "The sender or the relay is faulty or hostile; nothing was changed.";
     /// Making a group here wants an access token.
     AccessDenied = 15, "ACCESS_DENIED", Person, "Ask the relay's host for an access token and put it behind '#' in the relay's address. A relay that a device hosts takes that device's group alone.";
+    /// As many groups as an access token is for were made with it.
+    TokenSpent = 16, "TOKEN_SPENT", Person, "Ask the relay's host for another access token, or to let this one make more groups.";
 
     /// More than a limit allows in one piece.
     TooLarge = 20, "TOO_LARGE", Caller, "Push less than the limit in one blob.";

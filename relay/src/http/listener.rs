@@ -36,7 +36,12 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Whom a request comes from: in every request's extensions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+pub(crate) struct Peer {
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// Whether that is what a proxy says.
+    pub(crate) by_proxy: bool,
+}
 
 /// Listens; port 0 takes a free one.
 pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -53,7 +58,7 @@ pub(crate) struct Serving {
     /// TLS, where the listener has it itself.
     pub(crate) tls: Option<Secured>,
     /// Devices that come by WebSockets.
-    pub(crate) websockets: WebSockets,
+    pub(crate) websockets: Option<WebSockets>,
     /// How long a device may take to say who it is on its WebSocket.
     pub(crate) first_frame: Duration,
     /// The header in which a proxy says whom a request comes from.
@@ -89,7 +94,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Accepted {
     let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return Accepted { stream, peer: Peer(address.ip()), place },
+            Ok((stream, address)) => return Accepted { stream, peer: Peer { ip: address.ip(), by_proxy: false }, place },
             // A connection that ended before it was taken, or no file descriptor is left.
             Err(error) => {
                 tracing::warn!(%error, "an HTTP connection could not be taken");
@@ -122,9 +127,9 @@ async fn connection(accepted: Accepted, serving: Serving, mut stopping: watch::R
         let peer = behind_proxy(&request, serving.proxy_header.as_ref()).unwrap_or(peer);
         let (serving, opened, established) = (serving.clone(), opened.clone(), established.clone());
         async move {
-            if WebSockets::takes(&request) {
+            if let Some(websockets) = serving.websockets.filter(|_| WebSockets::takes(&request)) {
                 opened.store(true, Ordering::Relaxed);
-                return Ok(serving.websockets.open(request, peer, established).await);
+                return Ok(websockets.open(request, peer, established).await);
             }
             request.extensions_mut().insert(peer);
             serving.router.clone().call(request.map(Body::new)).await
@@ -160,5 +165,5 @@ fn cuttable(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
 /// Whom a request comes from by the word of the proxy in front: the last address of the header, which that one wrote itself.
 fn behind_proxy(request: &Request<Incoming>, header: Option<&HeaderName>) -> Option<Peer> {
     let last = request.headers().get_all(header?).iter().next_back()?;
-    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok().map(Peer)
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok().map(|ip| Peer { ip, by_proxy: true })
 }

@@ -94,7 +94,7 @@ impl WebSockets {
         peer: Peer,
         established: Arc<Notify>,
     ) -> Response<Body> {
-        let address = HeaderValue::from_str(&peer.0.to_string()).expect("an address is ASCII");
+        let address = HeaderValue::from_str(&peer.ip.to_string()).expect("an address is ASCII");
         request.headers_mut().insert(ADDRESS, address);
         match RelayServiceWithNotify::new(self.service.clone(), established).call(request).await {
             Ok(response) => response.map(Body::new),

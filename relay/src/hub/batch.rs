@@ -16,6 +16,8 @@ pub(super) struct Batch {
     pub(super) writes: Vec<Write>,
     pub(super) bytes: usize,
     pub(super) decided: Vec<Decided>,
+    /// Groups to be deleted behind all that is written of them here.
+    pub(super) purged: Vec<GroupId>,
 }
 
 pub(super) struct Decided {
@@ -42,6 +44,7 @@ pub(super) struct Tally {
     pub(super) appended: u64,
     pub(super) deleted: u64,
     pub(super) commits: u64,
+    pub(super) made: u64,
 }
 
 impl Batch {
@@ -103,6 +106,7 @@ pub(super) fn about(request: &Request) -> About {
         Request::Attach { .. }
         | Request::Create { .. }
         | Request::Recover { .. }
+        | Request::Purge { .. }
         | Request::Detach
         | Request::Timeout(_) => About::Session,
         Request::Push(_) => About::Push,

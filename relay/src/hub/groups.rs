@@ -125,6 +125,18 @@ impl Groups {
         Some(group)
     }
 
+    /// Ends all sessions of a group and forgets its state. Gives how many entries it held, if it was in memory.
+    pub(super) fn end(&mut self, group: GroupId) -> u64 {
+        for session in self.by_group.remove(&group).into_iter().flat_map(BTreeMap::into_values) {
+            if let Some(attached) = self.sessions.remove(&session) {
+                attached.inbox.close();
+            }
+        }
+        let entries = self.state(group).map_or(0, |state| state.counters().entries);
+        self.forget(group);
+        entries
+    }
+
     pub(super) fn session(&self, session: SessionId) -> Option<&Attached> {
         self.sessions.get(&session)
     }

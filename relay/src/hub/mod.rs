@@ -7,18 +7,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sync_rules::Observe;
 use sync_sqlite::Forward;
-use sync_types::frame::{Attach, Commit, CopyCommits, Head, Recovery, SealedSnapshot, Vouch};
-use sync_types::{DeviceId, GroupId, Opaque};
+use sync_types::frame::{About, Attach, Commit, CopyCommits, Head, Recovery, SealedSnapshot, Vouch};
+use sync_types::{Code, DeviceId, GroupId, Opaque};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
-use crate::mailbox::{Kit, Limits, Proof, Stated, Verified};
+use crate::mailbox::{Kit, Limits, Proof, Refusal, Stated, Verified};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
 mod batch;
 mod groups;
 mod inbox;
+mod made;
 mod notices;
 mod served;
 mod writer;
@@ -77,6 +78,8 @@ pub(crate) enum Request {
     Recover { group: GroupId, kit: Kit, inbox: Arc<Inbox> },
     /// With a recovery kit: to come in, and put everybody else out.
     Recovery { group: GroupId, kit: Kit, recovery: Box<Recovery>, inbox: Arc<Inbox> },
+    /// The host: to delete everything of this group.
+    Purge { group: GroupId, done: oneshot::Sender<Result<(), Refusal>> },
     /// It is gone.
     Detach,
     /// Nobody's request: something is due in this group.
@@ -129,6 +132,23 @@ impl Hub {
             room: Arc::new(Semaphore::new(SESSION_BUDGET)),
             attached: false,
         }
+    }
+
+    /// Deletes everything of a group and ends its sessions. `UNKNOWN_GROUP` if there is none; `DRAINING` when the hub has
+    /// stopped.
+    pub(crate) async fn purge(&self, group: GroupId) -> Result<(), Refusal> {
+        let stopped = || Refusal::new(About::Session, Code::Draining, "the relay is stopping");
+        let (done, when_done) = oneshot::channel();
+        let request = Request::Purge { group, done };
+        let op = Op { session: 0, request, came: Instant::now(), _room: None };
+        self.ops.send(op).await.map_err(|_| stopped())?;
+        when_done.await.map_err(|_| stopped())?
+    }
+
+    /// How many requests wait for the writer, and about how many bytes they have.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        let requests = self.ops.max_capacity() - self.ops.capacity();
+        (requests as u64, ((BUDGET - self.room.available_permits().min(BUDGET)) * UNIT) as u64)
     }
 
     /// Finishes what was asked, ends all sessions and stops. Later requests are dropped.
@@ -206,6 +226,7 @@ impl Request {
             | Self::Heads(_)
             | Self::Vouch(_)
             | Self::Recover { .. }
+            | Self::Purge { .. }
             | Self::Detach
             | Self::Timeout(_) => 0,
         }

@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Place};
+use super::made::Made;
 use super::served::Served;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
-use crate::config::Access;
 use crate::crash;
 use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal, first_cursor};
-use crate::store::{GroupRows, StoreError};
+use crate::store::{GroupRows, StoreError, Write};
 
 /// How many requests share a transaction.
 const BATCH: usize = 192;
@@ -47,6 +47,7 @@ pub(super) struct Writer {
     /// Behind which groups get their cursors.
     first_cursor: u64,
     served: Served,
+    made: Made,
 }
 
 struct Loaded {
@@ -59,7 +60,7 @@ impl Writer {
         let groups = Groups::new(parts.limits.groups_cached);
         let first_cursor = first_cursor(now_ms() + parts.forward.ms());
         let served = Served::new(parts.forward.clone());
-        Self { groups, parts, loads: JoinSet::new(), tidy_at: None, first_cursor, served }
+        Self { groups, parts, loads: JoinSet::new(), tidy_at: None, first_cursor, served, made: Made::default() }
     }
 
     pub(super) async fn run(mut self, mut ops: mpsc::Receiver<Op>, mut stop: mpsc::Receiver<oneshot::Sender<()>>) {
@@ -67,6 +68,7 @@ impl Writer {
         self.served.load(&*self.parts.store).await;
         let mut forwarded = self.parts.forward.watch();
         loop {
+            self.made.load(&*self.parts.store).await;
             let mut batch = Batch::default();
             let now_ms = self.now_ms();
             tokio::select! {
@@ -132,7 +134,10 @@ impl Writer {
     fn take(&mut self, op: Op, batch: &mut Batch) {
         let group = match &op.request {
             Request::Attach { attach, .. } | Request::Create { attach, .. } => Some(attach.group),
-            Request::Timeout(group) | Request::Recover { group, .. } | Request::Recovery { group, .. } => Some(*group),
+            Request::Timeout(group)
+            | Request::Recover { group, .. }
+            | Request::Recovery { group, .. }
+            | Request::Purge { group, .. } => Some(*group),
             _ => self.groups.session(op.session).map(|attached| attached.group),
         };
         // A session that was refused, or replaced by another of its device, asks in vain.
@@ -185,8 +190,21 @@ impl Writer {
             self.groups.detach(op.session);
             return;
         }
+        if matches!(op.request, Request::Purge { .. }) {
+            // What cannot be read can be deleted all the same.
+            return self.purge(op, group, batch);
+        }
         let refusal = Refusal::of_store(about(&op.request), error);
         batch.add(op, group, Outcome::Refused(refusal), Tally::default(), Vec::new());
+    }
+
+    /// Has a group deleted with this batch, behind whatever else the batch writes of it.
+    fn purge(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
+        batch.purged.push(group);
+        batch.add(op, group, Outcome::Done(Box::default()), Tally::default(), Vec::new());
+        if let Some(decided) = batch.decided.last_mut() {
+            decided.wrote = true;
+        }
     }
 
     fn decide(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
@@ -202,7 +220,7 @@ impl Writer {
             Request::Commit(_) | Request::Recovery { .. } | Request::Timeout(_) => self.groups.devices(group),
             _ => BTreeSet::new(),
         };
-        let mut raised = Vec::new();
+        let (mut raised, mut made) = (Vec::new(), false);
         let limits = self.parts.quotas;
         let observe = self.parts.observe.clone();
         let state = match self.groups.place(group) {
@@ -227,20 +245,22 @@ impl Writer {
                 }
             }
             (Request::Create { attach, proof, group_info, token, within, inbox }, None, _) => {
-                let made = match self.permits(token, *within) {
-                    Ok(()) => self.create(attach, proof, group_info, now),
-                    Err(refusal) => Err(refusal),
-                };
-                match made {
-                    Ok((attachment, decision)) => {
+                let admitted = self.made.admit(&self.parts.access, token, *within, now);
+                let created =
+                    admitted.and_then(|admitted| Ok((admitted, self.create(attach, proof, group_info, now)?)));
+                match created {
+                    Ok((admitted, (attachment, decision))) => {
                         let outcome = self.admit(op.session, attach, inbox, Ok(attachment));
                         batch.write(decision.writes);
+                        batch.write(self.made.note(attach.group, admitted));
+                        made = true;
                         outcome
                     }
                     Err(refusal) => Outcome::Refused(refusal),
                 }
             }
-            (Request::Attach { .. }, None, _) => {
+            (Request::Purge { .. }, Some(_), _) => return self.purge(op, group, batch),
+            (Request::Attach { .. } | Request::Purge { .. }, None, _) => {
                 let message = "the relay knows no such group";
                 Outcome::Refused(Refusal::new(About::Session, Code::UnknownGroup, message))
             }
@@ -287,6 +307,7 @@ impl Writer {
             return batch.add(op, group, outcome, Tally::default(), Vec::new());
         };
         let mut tally = tally(&outcome);
+        tally.made = u64::from(made);
         let after = state.counters();
         tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
         tally.commits = match op.request {
@@ -353,17 +374,6 @@ impl Writer {
         now_ms().saturating_add(self.parts.forward.ms())
     }
 
-    fn permits(&self, token: &Opaque, within: bool) -> Result<(), Refusal> {
-        if self.parts.access.permits(token, within) {
-            return Ok(());
-        }
-        let message = match self.parts.access {
-            Access::Own => "this relay is a device's own: only that device makes groups here",
-            _ => "making a group here wants an access token",
-        };
-        Err(Refusal::new(About::Session, Code::AccessDenied, message))
-    }
-
     fn create(
         &mut self,
         attach: &Attach,
@@ -410,7 +420,8 @@ impl Writer {
 
     /// Makes a batch durable and then, not before, tells everybody about it.
     async fn finish(&mut self, batch: Batch) {
-        let Batch { writes, decided, .. } = batch;
+        let Batch { mut writes, decided, purged, .. } = batch;
+        writes.extend(purged.iter().map(|group| Write::DeleteGroup(*group)));
         if !writes.is_empty() {
             point(crash::BEFORE_COMMIT);
             match self.parts.store.commit(writes).await {
@@ -425,6 +436,13 @@ impl Writer {
         for decided in decided {
             self.tell(decided);
         }
+        for group in purged {
+            self.parts.metrics.entries.add(-(self.groups.end(group) as i64));
+            self.parts.metrics.groups.add(-1);
+            self.parts.metrics.groups_purged.add(1);
+            self.made.recount();
+            tracing::info!(group = %Short(group), "the host deleted a group");
+        }
         self.parts.metrics.groups_cached.set(self.groups.len() as i64);
     }
 
@@ -433,6 +451,7 @@ impl Writer {
         tracing::error!(error = %error, "a transaction failed; its requests are refused");
         self.parts.metrics.failed_transactions.add(1);
         let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
+        self.made.recount();
         for group in &touched {
             self.groups.forget(*group);
         }
@@ -458,6 +477,11 @@ impl Writer {
 
     fn tell(&self, decided: Decided) {
         let Decided { op, outcome, told, tally, .. } = decided;
+        if let Request::Purge { done, .. } = op.request {
+            // Whoever asked may have gone.
+            let _ = done.send(if let Outcome::Refused(refusal) = outcome { Err(refusal) } else { Ok(()) });
+            return;
+        }
         let inbox = match &op.request {
             Request::Attach { inbox, .. }
             | Request::Create { inbox, .. }
@@ -478,7 +502,11 @@ impl Writer {
                     put(Event::Refused(refusal));
                 }
             }
-            Outcome::Attached(attachment) => put(Event::Attached(attachment)),
+            Outcome::Attached(attachment) => {
+                self.parts.metrics.groups.add(tally.made as i64);
+                self.parts.metrics.groups_made.add(tally.made);
+                put(Event::Attached(attachment));
+            }
             Outcome::Done(decision) => {
                 self.count(&op, &decision, tally);
                 if let Some(reply) = decision.reply {

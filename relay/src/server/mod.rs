@@ -1,6 +1,7 @@
 //! The running relay: its sockets, connections in memory, and their end.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,16 +15,19 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use self::address::reachable;
 use self::admission::{Admission, Peer};
 use self::origin::{Members, Origin};
 use self::pairing::Pairings;
 use self::verify::Verifier;
+#[cfg(feature = "http")]
+use crate::admin;
 use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
-use crate::http::{Shown, WebSockets};
-use crate::hub::{Hub, Parts};
+use crate::http::WebSockets;
+use crate::hub::{Hub, Parts, now_ms};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
@@ -33,10 +37,13 @@ use crate::{Identity, StartError};
 mod address;
 mod admission;
 mod endpoint;
-mod folder;
+pub(crate) mod folder;
 mod framing;
 mod origin;
 mod pairing;
+mod rounds;
+#[cfg(feature = "http")]
+mod shown;
 mod stream;
 mod verify;
 #[cfg(feature = "http")]
@@ -70,6 +77,10 @@ pub struct RunningRelay {
     #[cfg(feature = "http")]
     web: Option<web::Web>,
     pairings: JoinHandle<()>,
+    /// What goes on beside, until the relay is dropped.
+    background: JoinSet<()>,
+    #[cfg(feature = "http")]
+    admin: Option<admin::Socket>,
     local: Mutex<JoinSet<()>>,
     sqlite: Option<Arc<SqliteStore>>,
     _folder: Option<folder::Lock>,
@@ -87,6 +98,8 @@ struct Shared {
     members: Arc<Members>,
     verifier: Verifier,
     stopping: watch::Sender<bool>,
+    /// The number of the next connection.
+    connections: AtomicU64,
 }
 
 /// A device's end of a connection in memory.
@@ -145,6 +158,8 @@ impl Relay {
         let stats = store.stats().await.map_err(|e| StartError::store("the store", &e))?;
         let metrics = Arc::new(Metrics::default());
         metrics.entries.set(stats.entries as i64);
+        metrics.groups.set(stats.groups as i64);
+        metrics.started_at.set((now_ms() / 1_000) as i64);
 
         let endpoint = match config.listen {
             Some(listen) => Some(endpoint::bind(&identity, listen, &config.limits).await?),
@@ -179,19 +194,27 @@ impl Relay {
             limits: config.limits.clone(),
             verifier: Verifier::new(),
             stopping: watch::Sender::new(false),
+            connections: AtomicU64::new(1),
         });
         let public_host = config.public_url.as_ref().map(|url| url.host().to_owned());
         let sockets = endpoint.as_ref().map(Endpoint::bound_sockets).unwrap_or_default();
         let hosts: Vec<String> = sockets.iter().map(|socket| reachable(*socket, public_host.as_deref())).collect();
         let public = *identity.secret_key().public().as_bytes();
         #[cfg(feature = "http")]
+        let shown = shown::shown(&shared, sqlite.clone(), &public, &hosts, &config);
+        #[cfg(feature = "http")]
         let web = match bound {
             Some(bound) => {
-                let shown = shown(&shared, sqlite.clone(), web::well_known(&HEXLOWER.encode(&public), &hosts, &config));
-                Some(web::Web::start(bound, shown, &identity, &config, &shared).await?)
+                Some(web::Web::start(bound, shown.clone(), &identity, &config, &shared).await?)
             }
             None => None,
         };
+        #[cfg(feature = "http")]
+        let admin = config
+            .data
+            .as_deref()
+            .filter(|_| config.host.orders)
+            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shown.text()));
         let mut ends: Vec<(Endpoint, FromWhere)> = Vec::new();
         ends.extend(endpoint.clone().map(|endpoint| (endpoint, Arc::new(at_a_socket) as FromWhere)));
         #[cfg(feature = "http")]
@@ -202,6 +225,8 @@ impl Relay {
         }));
         let accept = |(endpoint, from_where)| tokio::spawn(accept(shared.clone(), endpoint, from_where));
         let accepting = ends.into_iter().map(accept).collect();
+        let mut background = JoinSet::new();
+        rounds::start(&mut background, &shared, config.quotas.max_lag_ms);
         let pairings = shared.pairings.clone();
         Ok(RunningRelay {
             accepting,
@@ -212,6 +237,9 @@ impl Relay {
             #[cfg(feature = "http")]
             web,
             pairings: tokio::spawn(async move { pairings.run().await }),
+            background,
+            #[cfg(feature = "http")]
+            admin,
             local: Mutex::new(JoinSet::new()),
             sqlite,
             _folder: folder,
@@ -243,6 +271,14 @@ impl RunningRelay {
     pub fn http_addr(&self) -> Option<SocketAddr> {
         #[cfg(feature = "http")]
         return self.web.as_ref().map(|web| web.address);
+        #[cfg(not(feature = "http"))]
+        None
+    }
+
+    /// Where `/metrics` answers, if not among the rest of HTTP.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "http")]
+        return self.web.as_ref().and_then(|web| web.metrics);
         #[cfg(not(feature = "http"))]
         None
     }
@@ -291,6 +327,9 @@ impl RunningRelay {
     /// store. Takes a few seconds at most.
     pub async fn shutdown(mut self) {
         self.shared.stopping.send_replace(true);
+        #[cfg(feature = "http")]
+        drop(self.admin.take());
+        self.background.shutdown().await;
         let drained = async {
             let mut local = std::mem::take(&mut *self.local.lock().unwrap_or_else(PoisonError::into_inner));
             while local.join_next().await.is_some() {}
@@ -326,23 +365,6 @@ impl Drop for RunningRelay {
         if let Some(web) = &self.web {
             web.abort();
         }
-    }
-}
-
-#[cfg(feature = "http")]
-fn shown(shared: &Arc<Shared>, sqlite: Option<Arc<SqliteStore>>, well_known: serde_json::Value) -> Shown {
-    let probed = shared.clone();
-    Shown {
-        metrics: shared.metrics.clone(),
-        ready: Arc::new(move || {
-            let shared = probed.clone();
-            // Any group will do: what counts is that the store answers.
-            Box::pin(async move {
-                !*shared.stopping.borrow() && shared.store.load(sync_types::GroupId::default()).await.is_ok()
-            })
-        }),
-        store_bytes: Arc::new(move || sqlite.as_ref().map_or(0, |store| store.size())),
-        well_known: Arc::new(well_known),
     }
 }
 
@@ -401,7 +423,9 @@ async fn accept(shared: Arc<Shared>, endpoint: Endpoint, from_where: FromWhere) 
             continue;
         }
         let ip = from_where(&incoming.remote_addr());
-        connections.spawn(connection(shared.clone(), incoming, ip, turned_away.clone()));
+        // It tells connections apart in a log, and names nobody.
+        let span = tracing::info_span!("connection", id = shared.connections.fetch_add(1, Ordering::Relaxed));
+        connections.spawn(connection(shared.clone(), incoming, ip, turned_away.clone()).instrument(span));
     }
     while connections.join_next().await.is_some() {}
 }
@@ -425,8 +449,10 @@ async fn connection(shared: Arc<Shared>, incoming: Incoming, ip: Option<IpAddr>,
         return connection.close(VarInt::from_u32(Code::Internal as u32), b"no exporter value");
     }
     shared.metrics.connections.add(1);
+    tracing::debug!("connected");
     streams(&shared, &connection, exporter, peer, ip).await;
     shared.metrics.connections.add(-1);
+    tracing::debug!("disconnected");
 }
 
 async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 32], peer: Peer, ip: Option<IpAddr>) {
@@ -437,7 +463,8 @@ async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 3
             accepted = connection.accept_bi() => {
                 let Ok((writer, reader)) = accepted else { break };
                 let shared = shared.clone();
-                streams.spawn(async move { admitted(&shared, reader, writer, exporter, peer, ip).await });
+                let served = async move { admitted(&shared, reader, writer, exporter, peer, ip).await };
+                streams.spawn(served.in_current_span());
             }
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
             () = stopped(&mut stopping) => {
@@ -478,6 +505,7 @@ async fn turn_away(shared: &Shared, connection: &Connection) {
     let refusal =
         Refusal::new(About::Session, Code::TooManyConnections, "too many connections").retry_after(CONNECT_AGAIN_MS);
     shared.metrics.refused(refusal.code);
+    tracing::debug!(code = %refusal.code, "turned away");
     let frame: FromRelay = refusal.frame();
     connection.close(VarInt::from_u32(Code::TooManyConnections as u32), &sync_types::encode(&frame));
     let _ = timeout(Duration::from_millis(500), connection.closed()).await;

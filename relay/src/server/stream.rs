@@ -7,6 +7,7 @@ use sync_types::{Code, DeviceId, GroupId, Opaque};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::framing::{self, ReadError};
 use super::origin::{MemberHere, Origin};
@@ -61,14 +62,14 @@ impl Drop for Party<'_> {
 }
 
 /// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
-pub(super) async fn serve<R, W>(shared: &Shared, mut reader: R, mut writer: W, exporter: [u8; 32], origin: Origin)
+pub(super) async fn serve<R, W>(shared: &Shared, reader: R, writer: W, exporter: [u8; 32], origin: Origin)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
     let inbox = Arc::new(Inbox::default());
-    let mut line = shared.hub.line(inbox.clone());
-    let _party = Party(&shared.pairings, line.id());
+    let line = shared.hub.line(inbox.clone());
+    let span = tracing::info_span!("session", id = line.id());
     let stream = Stream {
         shared,
         session: Mutex::new(Session::new(exporter, &shared.limits.rates)),
@@ -79,28 +80,39 @@ where
         member: Mutex::default(),
         kit: Mutex::default(),
     };
-    let mut stopping = shared.stopping.subscribe();
-    let asks = async {
-        tokio::select! {
-            () = stream.read(&mut reader, &mut line) => {}
-            () = stopped(&mut stopping) => {}
-        }
-        // What was asked before is answered still.
-        line.settled().await;
-        stream.inbox.close();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = asks => {}
-        result = stream.pump(&mut writer) => {
-            if result.is_ok() {
-                let _ = timeout(shared.limits.write_timeout, writer.shutdown()).await;
-            }
-        }
-    }
+    stream.serve(reader, writer, line).instrument(span).await;
 }
 
 impl Stream<'_> {
+    async fn serve<R, W>(&self, mut reader: R, mut writer: W, mut line: Line)
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        let shared = self.shared;
+        let _party = Party(&shared.pairings, line.id());
+        let mut stopping = shared.stopping.subscribe();
+        let asks = async {
+            tokio::select! {
+                () = self.read(&mut reader, &mut line) => {}
+                () = stopped(&mut stopping) => {}
+            }
+            // What was asked before is answered still.
+            line.settled().await;
+            self.inbox.close();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = asks => {}
+            result = self.pump(&mut writer) => {
+                if result.is_ok() {
+                    let _ = timeout(shared.limits.write_timeout, writer.shutdown()).await;
+                }
+            }
+        }
+        tracing::debug!("the stream is over");
+    }
+
     fn session(&self) -> MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -339,12 +351,14 @@ impl Stream<'_> {
                     None => None,
                 };
                 self.note(Some(attachment.view));
+                tracing::debug!(welcome = welcome.is_some(), "attached");
                 let frames = self.session().handle_attached(*attachment, welcome);
                 self.begun.notify_one();
                 put(out, &frames);
                 true
             }
             Event::Refused(refusal) => {
+                tracing::debug!(code = %refusal.code, "refused");
                 let actions = self.session().handle_refused(&refusal);
                 self.begun.notify_one();
                 act(out, actions)
@@ -398,6 +412,7 @@ impl Stream<'_> {
         match self.shared.store.entries(query).await {
             Ok(rows) => {
                 self.shared.metrics.delivered.add(rows.len() as u64);
+                self.shared.metrics.delivered_bytes.add(rows.iter().map(|row| row.bytes.len() as u64).sum());
                 let frames = self.session().handle_entries(&query, rows);
                 put(out, &frames);
                 true

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iroh::{Endpoint, RelayUrl};
-use serde_json::Value;
 use sync_types::Code;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -23,6 +22,8 @@ pub(super) struct Bound {
     pub(super) address: SocketAddr,
     /// How the listener is reached from outside.
     pub(super) url: String,
+    /// The one for metrics, if they have one of their own.
+    metrics: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Bound {
@@ -33,7 +34,11 @@ impl Bound {
             Some(url) => url.origin().to_owned(),
             None => own_url(address, config.tls.as_ref()),
         };
-        Ok(Self { listener, address, url })
+        let metrics = match config.host.metrics {
+            Some(address) => Some(http::listen(address).await?),
+            None => None,
+        };
+        Ok(Self { listener, address, url, metrics })
     }
 }
 
@@ -53,6 +58,8 @@ fn own_url(address: SocketAddr, tls: Option<&Tls>) -> String {
 pub(super) struct Web {
     pub(super) address: SocketAddr,
     pub(super) url: String,
+    /// Where metrics are shown, if at an address of their own.
+    pub(super) metrics: Option<SocketAddr>,
     /// Who takes the packets of devices that come by WebSockets.
     pub(super) endpoint: Endpoint,
     websockets: WebSockets,
@@ -85,7 +92,7 @@ impl Web {
         config: &RelayConfig,
         shared: &Arc<Shared>,
     ) -> Result<Self, StartError> {
-        let Bound { listener, address, url } = bound;
+        let Bound { listener, address, url, metrics } = bound;
         let websockets = WebSockets::new(identity.secret_key().public(), config.limits.clone());
         // The endpoint comes to its own server by a listener that nobody else reaches: the public one may speak TLS for another
         // name, or be bound to an address that this machine cannot connect to.
@@ -94,7 +101,7 @@ impl Web {
         let serving = Serving {
             router: http::probed(),
             tls: None,
-            websockets: websockets.clone(),
+            websockets: Some(websockets.clone()),
             first_frame,
             proxy_header: None,
         };
@@ -105,19 +112,32 @@ impl Web {
         let endpoint = endpoint::bind_relayed(identity, own_url, &config.limits).await?;
         let (tls, renewal) = config.tls.as_ref().map(Secured::start).transpose()?.unzip();
         let serving = Serving {
-            router: http::router(shown),
+            router: http::router(shown.clone(), metrics.is_none()),
             tls,
-            websockets: websockets.clone(),
+            websockets: Some(websockets.clone()),
             first_frame,
             proxy_header: config.proxy_header.clone(),
         };
+        let mut tasks = vec![Task::serve(listener, serving), own];
+        let metrics_address = metrics.as_ref().map(|(_, address)| *address);
+        tasks.extend(metrics.map(|(listener, _)| {
+            let serving = Serving {
+                router: http::metrics_router(shown),
+                websockets: None,
+                tls: None,
+                first_frame,
+                proxy_header: None,
+            };
+            Task::serve(listener, serving)
+        }));
         let (watched, admission) = (websockets.clone(), shared.admission.clone());
         Ok(Self {
             address,
             url,
             endpoint,
             _renewal: renewal,
-            tasks: vec![Task::serve(listener, serving), own],
+            metrics: metrics_address,
+            tasks,
             watching: tokio::spawn(async move {
                 watched.watch(|endpoint| admission.is_connected(endpoint.as_bytes())).await;
             }),
@@ -149,25 +169,4 @@ impl Web {
         self.websockets.abort();
         self.tasks.iter().for_each(|task| task.task.abort());
     }
-}
-
-/// The document at `/.well-known/0ksync`, with which devices find the relay.
-pub(super) fn well_known(public: &str, hosts: &[String], config: &RelayConfig) -> Value {
-    use sync_types::{VERSION, limits};
-    serde_json::json!({
-        "version": VERSION,
-        "endpoint": public,
-        "addresses": hosts,
-        // Whoever does not reach the addresses comes by a WebSocket at this document's origin.
-        "websocket": true,
-        "limits": {
-            "blob_bytes": limits::BLOB_BYTES,
-            "envelope_bytes": config.quotas.envelope_bytes.min(limits::ENVELOPE_BYTES),
-            "frame_bytes": limits::FRAME_BYTES,
-            "group_bytes": config.quotas.group_bytes,
-            "group_entries": config.quotas.group_entries,
-            "members": limits::MEMBERS,
-        },
-        "access": config.access.name(),
-    })
 }

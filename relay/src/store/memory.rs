@@ -10,6 +10,7 @@ use super::{
     Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, SnapshotRow,
     StatementRow, Store, StoreError, StoreFuture, StoreStats, VouchRow, WelcomeRow, Write, tail,
 };
+use crate::tokens::TokenHash;
 
 /// [`Store`] over ordered maps. Every future is ready at once.
 ///
@@ -37,6 +38,7 @@ struct Tables {
     kits: BTreeMap<[u8; 32], KitRow>,
     vouches: BTreeMap<DeviceId, VouchRow>,
     snapshots: BTreeMap<SnapshotSlot, (SnapshotRow, SealedSnapshot)>,
+    token: Option<TokenHash>,
     entries: BTreeMap<u64, EntryRow>,
     /// Cursors of the held envelopes, so that deleting them looks at no other.
     by_sender: BTreeMap<DeviceId, BTreeSet<u64>>,
@@ -148,6 +150,14 @@ impl Store for MemoryStore {
         }
         Box::pin(std::future::ready(Ok(stats)))
     }
+
+    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
+        let mut counted: BTreeMap<TokenHash, u64> = BTreeMap::new();
+        for token in self.inner().groups.values().filter_map(|tables| tables.token) {
+            *counted.entry(token).or_default() += 1;
+        }
+        Box::pin(std::future::ready(Ok(counted.into_iter().collect())))
+    }
 }
 
 impl Inner {
@@ -156,16 +166,24 @@ impl Inner {
             return Err(error);
         }
         // The only write that can fail is looked at before any is applied.
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut emptied) = (BTreeSet::new(), BTreeSet::new());
         for write in &writes {
+            if let Write::DeleteGroup(group) = write {
+                seen.retain(|(of, _)| of != group);
+                emptied.insert(*group);
+            }
             let Write::AppendEntries(group, rows) = write else { continue };
-            let held = self.groups.get(group);
+            let held = self.groups.get(group).filter(|_| !emptied.contains(group));
             let used = |c: u64| held.is_some_and(|t| t.entries.contains_key(&c));
             if rows.iter().any(|row| used(row.cursor) || !seen.insert((*group, row.cursor))) {
                 return Err(StoreError::Corrupt("a cursor is given out twice".into()));
             }
         }
         for write in writes {
+            if let Write::DeleteGroup(group) = write {
+                self.groups.remove(&group);
+                continue;
+            }
             self.groups.entry(write.group()).or_default().apply(write);
         }
         Ok(())
@@ -238,6 +256,8 @@ impl Tables {
             Write::DeleteSnapshot(_, slot) => {
                 self.snapshots.remove(&slot);
             }
+            Write::PutToken(_, token) => self.token = Some(token),
+            Write::DeleteGroup(_) => *self = Self::default(),
         }
     }
 

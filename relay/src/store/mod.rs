@@ -11,6 +11,8 @@ use std::sync::Arc;
 use sync_types::frame::{EntryKind, Head, Mac, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 
+use crate::tokens::TokenHash;
+
 mod memory;
 pub mod sqlite;
 mod tail;
@@ -61,6 +63,22 @@ pub trait Store: Send + Sync {
 
     /// Totals over all groups, for metrics and quotas.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
+
+    /// How many groups there are for each access token that any was made with.
+    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// What a host looks at now and then, at a cost that does not grow with the groups. `silent_since_ms` is in the relay's
+    /// own time ([`Store::served`]): members that were seen at it or before have lapsed.
+    fn survey(&self, _silent_since_ms: u64) -> StoreFuture<'_, Survey> {
+        Box::pin(std::future::ready(Ok(Survey::default())))
+    }
+
+    /// The groups that hold most, at the most `limit` of them, the largest first. Costs as much as there are groups.
+    fn largest(&self, _order: Order, _limit: u32) -> StoreFuture<'_, Vec<GroupSummary>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Does a little of what can wait, such as giving freed space back to the disk. Called while nothing else is to be
     /// done; true when there is more.
@@ -333,6 +351,48 @@ pub struct StoreStats {
     pub bytes: u64,
 }
 
+/// What a host looks at; `None` where a store cannot tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// When the oldest entry came that is still held, in seconds since the Unix epoch.
+    pub oldest_at_s: Option<u64>,
+    /// Bytes that the store has on the disk and does not use.
+    pub free_bytes: Option<u64>,
+    /// Members that have lapsed, at the most [`LAPSED_COUNTED`].
+    pub lapsed: Option<u64>,
+}
+
+/// Up to how many lapsed members are counted.
+pub const LAPSED_COUNTED: u64 = 10_000;
+
+/// By what groups are put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By the bytes that are held.
+    Size,
+    /// By the entries that the slowest member has not acknowledged.
+    Lag,
+}
+
+/// A group as its host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// The group.
+    pub group: GroupId,
+    /// Its present members.
+    pub members: u64,
+    /// Entries that are held.
+    pub entries: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// How many of them the slowest member has not acknowledged. Not a difference of cursors: these leap at each start.
+    pub lag: u64,
+    /// When the oldest of them came, in seconds since the Unix epoch; `None` without one, or if that was not noted.
+    pub oldest_at_s: Option<u64>,
+    /// When any member was seen last, in the relay's own time; 0 for never.
+    pub seen_ms: u64,
+}
+
 /// One change of rows. "Put" inserts or replaces the whole row behind its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -395,6 +455,10 @@ pub enum Write {
     PutSnapshot(GroupId, SnapshotRow, Box<SealedSnapshot>),
     /// Forgets a snapshot.
     DeleteSnapshot(GroupId, SnapshotSlot),
+    /// Which access token the group was made with.
+    PutToken(GroupId, TokenHash),
+    /// Forgets everything of a group. What follows for the same one begins another, whose cursors may be of any size.
+    DeleteGroup(GroupId),
 }
 
 impl Write {
@@ -420,7 +484,9 @@ impl Write {
             | Self::PutVouch(group, ..)
             | Self::DeleteVouch(group, ..)
             | Self::PutSnapshot(group, ..)
-            | Self::DeleteSnapshot(group, ..) => *group,
+            | Self::DeleteSnapshot(group, ..)
+            | Self::PutToken(group, ..)
+            | Self::DeleteGroup(group) => *group,
         }
     }
 }

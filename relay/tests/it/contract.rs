@@ -24,6 +24,8 @@ pub(crate) async fn run<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
     snapshots_for_kits_come_in_their_order(&make().await).await;
     entries_come_in_order_within_limits(&make().await).await;
     deletes_take_what_they_name(&make().await).await;
+    a_deleted_group_leaves_nothing(&make().await).await;
+    tokens_count_their_groups(&make().await).await;
     entries_move_counters_and_heads_by_themselves(&make().await).await;
     a_failing_transaction_leaves_nothing(&make().await).await;
     many_writes_of_many_groups_go_together(&make().await).await;
@@ -283,6 +285,80 @@ async fn deletes_take_what_they_name(store: &impl Store) {
         .await
         .unwrap();
     assert_eq!(left().await, [8]);
+}
+
+async fn a_deleted_group_leaves_nothing(store: &impl Store) {
+    let (one, two) = (GroupId([1; 32]), GroupId([2; 32]));
+    let kit = KitRow { key: [7; 32], from: 1, until: None };
+    for group in [one, two] {
+        hold(store, group, &[entry(1, EntryKind::Commit, A, 10), entry(2, EntryKind::Envelope, A, 10)]).await;
+        let slot = SnapshotSlot([5; 16]);
+        let sealed = SealedSnapshot { key: kit.key, slot, sealed: Opaque(vec![1; 30]), mac: Mac([1; 32]) };
+        store
+            .commit(vec![
+                Write::PutHead(group, head(A, 1, false)),
+                Write::PutStatement(group, statement(B, A, 1)),
+                Write::PutWelcome(group, WelcomeRow { device: A, cursor: 1 }, bytes(1, 10)),
+                Write::PutKit(group, kit),
+                Write::PutVouch(group, VouchRow { device: A, epoch: 1, mac: Mac([1; 32]) }),
+                Write::PutSnapshot(group, SnapshotRow { slot, key: kit.key, device: A, size: 30 }, Box::new(sealed)),
+                Write::PutToken(group, [9; 32]),
+                // So that a store that remembers how far it deleted has something to forget.
+                Write::DeleteEnvelopes { group, sender: B, up_to: 500 },
+            ])
+            .await
+            .unwrap();
+    }
+    let kept = store.load(two).await.unwrap();
+    store
+        .commit(vec![
+            Write::SetAcknowledged(one, A, 2),
+            Write::AppendEntries(one, vec![entry(3, EntryKind::Envelope, B, 10)]),
+            counters(one, 3, 3, 30),
+            Write::PutHead(one, head(B, 1, false)),
+            Write::DeleteGroup(one),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(store.load(one).await.unwrap(), None);
+    assert_eq!(store.entries(query(one, 0)).await.unwrap(), vec![]);
+    assert_eq!(store.welcome(one, A).await.unwrap(), None);
+    assert_eq!(store.kits(kit.key).await.unwrap(), [(two, true)]);
+    assert_eq!(store.kit_snapshot(one, kit.key, None).await.unwrap(), None);
+    assert_eq!(store.token_groups().await.unwrap(), [([9; 32], 1)]);
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.groups, stats.entries, stats.bytes), (1, 2, 20));
+    assert_eq!(store.load(two).await.unwrap(), kept, "others stay");
+
+    // It can be made again, with cursors from the first, and in the transaction that deletes it too.
+    for again in [vec![], vec![Write::DeleteGroup(one)]] {
+        let mut writes = again;
+        writes.push(Write::PutGroup(Box::new(group_row(one))));
+        writes.push(Write::AppendEntries(one, vec![entry(1, EntryKind::Envelope, B, 5)]));
+        writes.push(counters(one, 1, 1, 5));
+        store.commit(writes).await.unwrap();
+        let rows = store.load(one).await.unwrap().unwrap();
+        assert_eq!(cursors(&rows.index), [1]);
+        assert!(rows.members.is_empty() && rows.heads.is_empty() && rows.kits.is_empty() && rows.vouches.is_empty());
+    }
+    store.commit(vec![Write::DeleteEnvelopes { group: one, sender: B, up_to: 1 }]).await.unwrap();
+    assert_eq!(store.entries(query(one, 0)).await.unwrap(), vec![], "however far was deleted before");
+    store.commit(vec![Write::DeleteGroup(GroupId([3; 32]))]).await.unwrap();
+    assert_eq!(store.load(GroupId([3; 32])).await.unwrap(), None, "one that is not there is no error");
+}
+
+async fn tokens_count_their_groups(store: &impl Store) {
+    assert_eq!(store.token_groups().await.unwrap(), vec![]);
+    for (n, token) in [(1, 5), (2, 5), (3, 6)] {
+        let group = GroupId([n; 32]);
+        store
+            .commit(vec![Write::PutGroup(Box::new(group_row(group))), Write::PutToken(group, [token; 32])])
+            .await
+            .unwrap();
+    }
+    let mut counted = store.token_groups().await.unwrap();
+    counted.sort_unstable();
+    assert_eq!(counted, [([5; 32], 2), ([6; 32], 1)]);
 }
 
 async fn entries_move_counters_and_heads_by_themselves(store: &impl Store) {

@@ -1,13 +1,17 @@
 //! The relay's tests: what devices notice of it.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod admin;
 mod batches;
 mod commits;
+mod console;
 mod contract;
 mod copies;
 mod device;
+mod docs;
 mod faults;
 mod gate;
+mod host;
 mod kit;
 mod lapse;
 mod model;

@@ -66,7 +66,7 @@ async fn get(relay: &RunningRelay, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-fn metric(text: &str, name: &str) -> i64 {
+pub(crate) fn metric(text: &str, name: &str) -> i64 {
     let line = text.lines().find(|line| line.split(' ').next() == Some(name));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
 }

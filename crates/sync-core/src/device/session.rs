@@ -395,7 +395,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             About::Session => {
                 if code == Code::UnknownGroup && self.may_bring_state() {
                     self.bring_state();
-                } else if code == Code::AccessDenied && self.has_several() {
+                } else if matches!(code, Code::AccessDenied | Code::TokenSpent) && self.has_several() {
                     // Somebody who may bring the group there.
                     self.relay.has_group = true;
                 }

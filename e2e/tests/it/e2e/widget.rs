@@ -180,6 +180,7 @@ const CODES: &[&str] = &[
     "DRAINING",
     "TIMEOUT",
     "ACCESS_DENIED",
+    "TOKEN_SPENT",
     "ALREADY_IN_GROUP",
     "REMOVED",
     "VERSION",

@@ -20,8 +20,11 @@ struct Bulk([String; CHUNKS.len()]);
 
 impl Bulk {
     fn new(head: &str, width: usize) -> Self {
-        let row = format!("({})", vec!["?"; width].join(","));
-        Self(CHUNKS.map(|rows| format!("{head} VALUES {}", vec![row.as_str(); rows].join(","))))
+        Self::of_rows(head, &format!("({})", vec!["?"; width].join(",")))
+    }
+
+    fn of_rows(head: &str, row: &str) -> Self {
+        Self(CHUNKS.map(|rows| format!("{head} VALUES {}", vec![row; rows].join(","))))
     }
 }
 
@@ -37,7 +40,10 @@ pub(super) struct Texts {
 impl Texts {
     pub(super) fn new() -> Self {
         Self {
-            append: Bulk::new("INSERT INTO entries (grp, cursor, kind, sender, size, body)", 6),
+            append: Bulk::of_rows(
+                "INSERT INTO entries (grp, cursor, kind, sender, size, body, at_s)",
+                "(?,?,?,?,?,?,unixepoch())",
+            ),
             counters: Bulk::new("INSERT OR REPLACE INTO counters (grp, newest, entries, bytes)", 4),
             acknowledged: Bulk::new("INSERT OR REPLACE INTO acknowledged (grp, device, cursor)", 3),
             heads: Bulk::new(
@@ -154,6 +160,26 @@ impl Transaction<'_> {
                 let text = "DELETE FROM entries WHERE grp = ? AND cursor = ? AND kind <> 1";
                 self.script.statement(text).bind(of(group)).bind(number(*cursor));
             }
+            Step::PutToken(group, token) => {
+                let text = "INSERT OR REPLACE INTO group_tokens (grp, token) VALUES (?, ?)";
+                self.script.statement(text).bind(of(group)).bind(&token[..]);
+            }
+            Step::DeleteGroup(group) => {
+                for text in OF_A_GROUP {
+                    self.script.statement(text).bind(of(group));
+                    if self.script.waiting() >= MOST_WAITING {
+                        self.run().await?;
+                    }
+                }
+            }
+            Step::ForgetGroups(groups) => {
+                for group in groups {
+                    self.script.statement("DELETE FROM numbers WHERE grp = ?").bind(group.as_bytes());
+                    if self.script.waiting() >= MOST_WAITING {
+                        self.run().await?;
+                    }
+                }
+            }
             Step::Append(rows) => {
                 let bind = |to: &mut Script, (group, row): &(GroupId, EntryRow)| {
                     to.bind(of(group)).bind(number(row.cursor)).bind(row.kind as i64).bind(&row.sender.0[..]);
@@ -261,6 +287,22 @@ impl Transaction<'_> {
             .bind(number(row.acknowledged));
     }
 }
+
+/// Everything that a group has but its number.
+const OF_A_GROUP: [&str; 12] = [
+    "DELETE FROM groups WHERE grp = ?",
+    "DELETE FROM counters WHERE grp = ?",
+    "DELETE FROM members WHERE grp = ?",
+    "DELETE FROM acknowledged WHERE grp = ?",
+    "DELETE FROM heads WHERE grp = ?",
+    "DELETE FROM statements WHERE grp = ?",
+    "DELETE FROM welcomes WHERE grp = ?",
+    "DELETE FROM entries WHERE grp = ?",
+    "DELETE FROM kits WHERE grp = ?",
+    "DELETE FROM vouches WHERE grp = ?",
+    "DELETE FROM kit_snapshots WHERE grp = ?",
+    "DELETE FROM group_tokens WHERE grp = ?",
+];
 
 /// How many statements wait at the most: a text of ever more of them would hardly come twice.
 const MOST_WAITING: usize = 8;

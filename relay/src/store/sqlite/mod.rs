@@ -21,7 +21,11 @@ use self::error::error;
 use self::numbers::Numbers;
 use self::plan::{Deletion, Step};
 use self::rows::number;
-use super::{Bytes, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
+use super::{
+    Bytes, EntriesQuery, EntryRow, GroupRows, GroupSummary, Order, Store, StoreError, StoreFuture, StoreStats, Survey,
+    Write,
+};
+use crate::tokens::TokenHash;
 use crate::{StartError, crash};
 
 mod apply;
@@ -31,6 +35,10 @@ mod numbers;
 mod open;
 mod plan;
 mod rows;
+mod summary;
+mod view;
+
+pub use view::{Totals, View};
 
 /// How many entries are read to learn how large they are.
 const FIRST_ROWS: usize = 4;
@@ -40,6 +48,8 @@ const MOST_ROWS: usize = 4_096;
 const SPARE_PAGES: i64 = 512;
 /// How many pages one step gives back to the disk: 1 MiB, which takes about as long as a batch.
 const TIDIED_PAGES: i64 = 256;
+/// Of how many groups with most entries the lag is looked at for [`Store::largest`].
+const SCREENED: u32 = 200;
 /// How many floors are remembered; one is 60 bytes.
 const FLOORS: usize = 65_536;
 
@@ -74,11 +84,26 @@ impl Writer {
     }
 }
 
+fn size(path: &Path) -> u64 {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    let files = [path, Path::new(&log)];
+    files.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum()
+}
+
 /// What the steps delete, and up to where.
 fn deletions(steps: &[Step]) -> impl Iterator<Item = &(Deletion, u64)> {
     steps.iter().flat_map(|step| match step {
         Step::Delete(deletions) => deletions.as_slice(),
         _ => &[],
+    })
+}
+
+/// The groups that the steps delete.
+fn emptied(steps: &[Step]) -> impl Iterator<Item = &GroupId> {
+    steps.iter().filter_map(|step| match step {
+        Step::DeleteGroup(group) => Some(group),
+        _ => None,
     })
 }
 
@@ -108,13 +133,7 @@ impl SqliteStore {
 
     /// The size of the database and its log, in bytes.
     pub fn size(&self) -> u64 {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        [self.path.as_path(), Path::new(&log)]
-            .iter()
-            .filter_map(|path| std::fs::metadata(path).ok())
-            .map(|file| file.len())
-            .sum()
+        size(&self.path)
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
@@ -132,6 +151,10 @@ impl SqliteStore {
         if self.checkpoints.step(&mut writer.connection, writer.written).await {
             writer.written = 0;
         }
+        for group in emptied(&steps) {
+            // One that is made again may have small cursors, in this very transaction.
+            writer.floors.retain(|(of, _), _| of != group);
+        }
         writer.written += steps.iter().map(Step::weight).sum::<u64>();
         let outcome = self.transaction(writer, &groups, &steps).await;
         if let Err(e) = &outcome {
@@ -144,6 +167,10 @@ impl SqliteStore {
             }
             let floor = writer.floors.entry(*what).or_default();
             *floor = (*up_to).max(*floor);
+        }
+        for group in emptied(&steps) {
+            // One that is made again gets another number.
+            writer.numbers.remove(group);
         }
         if deletions(&steps).next().is_some() {
             point(crash::AFTER_DELETE);
@@ -302,16 +329,6 @@ impl SqliteStore {
         Ok(Some(SealedSnapshot { key, slot, sealed: Opaque(sealed.to_vec()), mac }))
     }
 
-    async fn read_stats(&self) -> Result<StoreStats, StoreError> {
-        // What the counters do not say yet is the few entries behind each group's.
-        let text = "SELECT (SELECT count(*) FROM groups), ifnull(sum(counted), 0), ifnull(sum(sizes), 0) FROM (\
-                        SELECT sum(entries) AS counted, sum(bytes) AS sizes FROM counters UNION ALL \
-                        SELECT count(*), sum(size) FROM counters CROSS JOIN entries USING (grp) WHERE cursor > newest)";
-        let (groups, entries, bytes): (i64, i64, i64) =
-            sqlx::query_as(text).fetch_one(&self.readers).await.map_err(|e| error(&e))?;
-        Ok(StoreStats { groups: groups as u64, entries: entries as u64, bytes: bytes as u64 })
-    }
-
     async fn give_back(&self) -> Result<bool, sqlx::Error> {
         let mut writer = self.writer.lock().await;
         if writer.open {
@@ -379,7 +396,31 @@ impl Store for SqliteStore {
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        Box::pin(self.read_stats())
+        Box::pin(async {
+            let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
+            summary::stats(&mut reader).await
+        })
+    }
+
+    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
+        Box::pin(async {
+            let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
+            summary::token_groups(&mut reader).await
+        })
+    }
+
+    fn survey(&self, silent_since_ms: u64) -> StoreFuture<'_, Survey> {
+        Box::pin(async move {
+            let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
+            summary::survey(&mut reader, silent_since_ms).await
+        })
+    }
+
+    fn largest(&self, order: Order, limit: u32) -> StoreFuture<'_, Vec<GroupSummary>> {
+        Box::pin(async move {
+            let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
+            summary::largest(&mut reader, order, limit, Some(SCREENED)).await
+        })
     }
 
     fn tidy(&self) -> StoreFuture<'_, bool> {

@@ -52,6 +52,11 @@ impl Numbers {
         *self.0.get(group).expect(LEARNED)
     }
 
+    /// Forgets one: its group is gone.
+    pub(super) fn remove(&mut self, group: &GroupId) {
+        self.0.remove(group);
+    }
+
     /// Forgets all: a transaction that gave some out has failed.
     pub(super) fn forget(&mut self) {
         self.0.clear();

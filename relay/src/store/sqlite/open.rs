@@ -14,7 +14,7 @@ use sync_types::Code;
 use super::error;
 use crate::StartError;
 
-const SCHEMA: Schema = Schema {
+pub(super) const SCHEMA: Schema = Schema {
     // `0ksr` as a big-endian number.
     application_id: 0x306b_7372,
     migrations: &[
@@ -23,6 +23,7 @@ const SCHEMA: Schema = Schema {
         include_str!("../../../migrations/0003_recovery.sql"),
         include_str!("../../../migrations/0004_kit_snapshots.sql"),
         include_str!("../../../migrations/0005_moves.sql"),
+        include_str!("../../../migrations/0006_operations.sql"),
     ],
 };
 
@@ -33,7 +34,7 @@ const READERS: u32 = 4;
 /// rows that are asked for fit into a frame or two as a rule.
 const ROWS_AHEAD: usize = 256;
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(Duration::from_secs(5))
@@ -94,7 +95,7 @@ pub(super) async fn open(path: &Path, max_bytes: Option<u64>) -> Result<Opened, 
     Ok(Opened { writer, readers, checkpoints })
 }
 
-fn unusable(path: &Path, problem: SchemaError) -> StartError {
+pub(super) fn unusable(path: &Path, problem: SchemaError) -> StartError {
     let shown = path.display();
     match problem {
         SchemaError::Foreign => {

@@ -1,7 +1,7 @@
 //! From a batch of writes to as few statements as do the same: rows of one table are gathered and the last of several for
 //! one key stays, as long as nothing in between depends on their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_types::frame::{EntryKind, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId};
@@ -9,6 +9,7 @@ use sync_types::{DeviceId, GroupId};
 use crate::store::{
     Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, SnapshotRow, VouchRow, WelcomeRow, Write,
 };
+use crate::tokens::TokenHash;
 
 /// What a delete is about: one sender's envelopes, or with `None` commits and rejects.
 pub(super) type Deletion = (GroupId, Option<DeviceId>);
@@ -35,6 +36,10 @@ pub(super) enum Step {
     Append(Vec<(GroupId, EntryRow)>),
     Delete(Vec<(Deletion, u64)>),
     DeleteCommit(GroupId, u64),
+    PutToken(GroupId, TokenHash),
+    DeleteGroup(GroupId),
+    /// Nothing of these groups is left, nor of their numbers.
+    ForgetGroups(BTreeSet<GroupId>),
 }
 
 impl Step {
@@ -61,7 +66,11 @@ impl Step {
             | Self::PutVouch(..)
             | Self::DeleteVouch(..)
             | Self::DeleteSnapshot(..)
+            | Self::PutToken(..)
             | Self::DeleteCommit(..) => PAGE,
+            // As for the others that delete, once for each table.
+            Self::DeleteGroup(_) => 48 * PAGE,
+            Self::ForgetGroups(groups) => PAGE * groups.len() as u64,
         }
     }
 }
@@ -82,7 +91,10 @@ struct Gathered {
 /// each is kept.
 pub(super) fn plan(writes: Vec<Write>) -> Vec<Step> {
     let mut g = Gathered::default();
+    // Groups that are gone, and of which nothing came after that.
+    let mut gone = BTreeSet::new();
     for write in writes {
+        gone.remove(&write.group());
         match write {
             Write::PutGroup(row) => g.steps.push(Step::PutGroup(row)),
             Write::SetCounters(group, counters) => {
@@ -133,21 +145,36 @@ pub(super) fn plan(writes: Vec<Write>) -> Vec<Step> {
             Write::DeleteVouch(group, device) => g.steps.push(Step::DeleteVouch(group, device)),
             Write::PutSnapshot(group, row, snapshot) => g.steps.push(Step::PutSnapshot(group, row, snapshot)),
             Write::DeleteSnapshot(group, slot) => g.steps.push(Step::DeleteSnapshot(group, slot)),
+            Write::PutToken(group, token) => g.steps.push(Step::PutToken(group, token)),
+            Write::DeleteGroup(group) => {
+                g.flush();
+                g.steps.push(Step::DeleteGroup(group));
+                gone.insert(group);
+            }
         }
     }
-    g.flush_acknowledged();
-    g.flush_statements();
-    g.flush_entries();
-    if !g.counters.is_empty() {
-        g.steps.push(Step::SetCounters(g.counters.into_iter().collect()));
-    }
-    if !g.heads.is_empty() {
-        g.steps.push(Step::PutHeads(g.heads.into_iter().map(|((group, _), row)| (group, row)).collect()));
+    g.flush();
+    if !gone.is_empty() {
+        g.steps.push(Step::ForgetGroups(gone));
     }
     g.steps
 }
 
 impl Gathered {
+    /// Nothing that came so far is done later than what comes.
+    fn flush(&mut self) {
+        self.flush_acknowledged();
+        self.flush_statements();
+        self.flush_entries();
+        let (counters, heads) = (std::mem::take(&mut self.counters), std::mem::take(&mut self.heads));
+        if !counters.is_empty() {
+            self.steps.push(Step::SetCounters(counters.into_iter().collect()));
+        }
+        if !heads.is_empty() {
+            self.steps.push(Step::PutHeads(heads.into_iter().map(|((group, _), row)| (group, row)).collect()));
+        }
+    }
+
     fn delete(&mut self, what: Deletion, up_to: u64) {
         let gathered = self.deleted.entry(what).or_default();
         *gathered = up_to.max(*gathered);

@@ -106,7 +106,7 @@ fn neither_the_relay_nor_any_log_holds_what_is_secret() {
     relay.stop();
     std::fs::remove_file(relay.folder.with_extension("log")).unwrap();
     let mut serve = relay.command(relay.host());
-    let mut process = Process::start(serve.env("KSYNC_RELAY_LOG", "trace"));
+    let mut process = Process::start(serve.env("KSYNC_RELAY_LOG", "trace,sync_relay=trace"));
     process.event("ready");
 
     let logs = folder.path().join("logs");

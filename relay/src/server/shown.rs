@@ -1,0 +1,75 @@
+//! What the relay's HTTP shows, gathered.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use sync_types::{GroupId, VERSION, limits};
+
+use super::Shared;
+use crate::config::{RelayConfig, StoreConfig};
+use crate::http::{Guard, Shown};
+use crate::store::sqlite::SqliteStore;
+
+pub(super) fn shown(
+    shared: &Arc<Shared>,
+    sqlite: Option<Arc<SqliteStore>>,
+    public: &[u8; 32],
+    hosts: &[String],
+    config: &RelayConfig,
+) -> Shown {
+    let well_known = serde_json::json!({
+        "version": VERSION,
+        "endpoint": HEXLOWER.encode(public),
+        "addresses": hosts,
+        // Whoever does not reach the addresses comes by a WebSocket at this document's origin.
+        "websocket": true,
+        "limits": {
+            "blob_bytes": limits::BLOB_BYTES,
+            "envelope_bytes": config.quotas.envelope_bytes.min(limits::ENVELOPE_BYTES),
+            "frame_bytes": limits::FRAME_BYTES,
+            "group_bytes": config.quotas.group_bytes,
+            "group_entries": config.quotas.group_entries,
+            "members": limits::MEMBERS,
+        },
+        "access": config.access.name(),
+    });
+    let probed = shared.clone();
+    let (gauged, folder) = (shared.clone(), disk(config));
+    Shown {
+        metrics: shared.metrics.clone(),
+        ready: Arc::new(move || {
+            let shared = probed.clone();
+            // Any group will do: what counts is that the store answers.
+            Box::pin(async move { !*shared.stopping.borrow() && shared.store.load(GroupId::default()).await.is_ok() })
+        }),
+        refresh: Arc::new(move || {
+            let metrics = &gauged.metrics;
+            metrics.store_bytes.set(sqlite.as_ref().map_or(0, |store| store.size()) as i64);
+            let (requests, bytes) = gauged.hub.waiting();
+            metrics.waiting.set(requests as i64);
+            metrics.waiting_bytes.set(bytes as i64);
+            let free = folder.as_deref().and_then(|folder| fs4::available_space(folder).ok());
+            metrics.disk_free_bytes.set(free.unwrap_or(0) as i64);
+        }),
+        well_known: Arc::new(well_known),
+        store: shared.store.clone(),
+        largest: Arc::default(),
+        address: format!("ksync://{}@{}", HEXLOWER.encode(public), hosts.join(",")).into(),
+        access: config.access.name(),
+        most_bytes: match &config.store {
+            StoreConfig::Sqlite { max_bytes, .. } => *max_bytes,
+            _ => None,
+        },
+        guard: Guard::new(config.host.token.clone(), config.public_url.as_ref()),
+    }
+}
+
+/// Where the disk's free space is asked for.
+fn disk(config: &RelayConfig) -> Option<Arc<Path>> {
+    let store = match &config.store {
+        StoreConfig::Sqlite { path, .. } => Some(path.as_path()),
+        _ => None,
+    };
+    store.or(config.data.as_deref()).map(Arc::from)
+}

@@ -1,0 +1,146 @@
+//! The database beside a relay that may be running: read, checked and copied, never written.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{ConnectOptions, Connection};
+use sync_types::Code;
+
+use super::{error, open, summary};
+use crate::StartError;
+use crate::store::{GroupSummary, Order, StoreError, StoreStats, Survey};
+use crate::tokens::TokenHash;
+
+/// A relay's database, opened for reading.
+#[derive(Debug)]
+pub struct View {
+    connection: SqliteConnection,
+    path: PathBuf,
+}
+
+/// What there is in a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Groups, entries and their bytes.
+    pub stats: StoreStats,
+    /// The oldest entry, free bytes, and members that have lapsed.
+    pub survey: Survey,
+    /// How large the database and its log are, in bytes.
+    pub file_bytes: u64,
+    /// Pages that are free.
+    pub free_pages: u64,
+    /// For how many milliseconds relays have run on it, as it was noted last.
+    pub served_ms: u64,
+}
+
+impl View {
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// `IO` if there is none, `STORE_CORRUPT` for a file that is damaged or another program's, `VERSION` for one of a newer or
+    /// an older relay: an older one is brought up to date by the next `serve`.
+    pub async fn open(path: &Path) -> Result<Self, StartError> {
+        let mut view = Self::open_any(path).await?;
+        let known = open::SCHEMA.migrations.len();
+        let version = open::SCHEMA.version(&mut view.connection).await.map_err(|e| open::unusable(path, e))?;
+        if version < known {
+            let message = format!(
+                "{} is of an older relay (schema {version}, this one knows {known}): start this relay on it once",
+                path.display()
+            );
+            return Err(StartError::new(Code::Version, message));
+        }
+        Ok(view)
+    }
+
+    /// Opens a database of this relay's or an older schema.
+    pub(crate) async fn open_any(path: &Path) -> Result<Self, StartError> {
+        Self::open_as(path, false).await
+    }
+
+    /// Opens one that nobody writes, and leaves no file beside it.
+    pub(crate) async fn open_copy(path: &Path) -> Result<Self, StartError> {
+        Self::open_as(path, true).await
+    }
+
+    async fn open_as(path: &Path, immutable: bool) -> Result<Self, StartError> {
+        let failed = |e: sqlx::Error| StartError::store(path.display(), &error(&e));
+        std::fs::metadata(path).map_err(|e| StartError::io("open", path, &e))?;
+        let mut connection =
+            open::options(path).read_only(true).immutable(immutable).connect().await.map_err(failed)?;
+        let version = open::SCHEMA.version(&mut connection).await.map_err(|e| open::unusable(path, e))?;
+        if version == 0 {
+            let message = format!("{} is an empty database", path.display());
+            return Err(StartError::new(Code::StoreCorrupt, message));
+        }
+        Ok(Self { connection, path: path.to_owned() })
+    }
+
+    /// What there is in all. Members count as lapsed after `max_lag_ms` of silence.
+    ///
+    /// # Errors
+    /// What [`StoreError`] lists.
+    pub async fn totals(&mut self, max_lag_ms: u64) -> Result<Totals, StoreError> {
+        let served: Option<i64> = sqlx::query_scalar("SELECT served_ms FROM clock")
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(|e| error(&e))?;
+        let served_ms = served.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+        Ok(Totals {
+            stats: summary::stats(&mut self.connection).await?,
+            survey: summary::survey(&mut self.connection, served_ms.saturating_sub(max_lag_ms)).await?,
+            file_bytes: super::size(&self.path),
+            free_pages: summary::pages(&mut self.connection, "freelist_count").await?,
+            served_ms,
+        })
+    }
+
+    /// The groups that hold most, the largest first.
+    ///
+    /// # Errors
+    /// What [`StoreError`] lists.
+    pub async fn largest(&mut self, order: Order, limit: u32) -> Result<Vec<GroupSummary>, StoreError> {
+        summary::largest(&mut self.connection, order, limit, None).await
+    }
+
+    /// The groups whose id begins with these hexadecimal digits, at the most `limit`.
+    ///
+    /// # Errors
+    /// What [`StoreError`] lists.
+    pub async fn beginning(&mut self, digits: &str, limit: u32) -> Result<Vec<GroupSummary>, StoreError> {
+        summary::beginning(&mut self.connection, digits, limit).await
+    }
+
+    /// How many groups were made with each access token.
+    ///
+    /// # Errors
+    /// What [`StoreError`] lists.
+    pub async fn token_groups(&mut self) -> Result<Vec<(TokenHash, u64)>, StoreError> {
+        summary::token_groups(&mut self.connection).await
+    }
+
+    /// Writes the database as of one moment to a file that does not exist yet, while a relay goes on writing.
+    pub(crate) async fn copy_to(&mut self, target: &Path) -> Result<(), StartError> {
+        let copied = sqlx::query("VACUUM INTO ?").bind(target.to_string_lossy().into_owned());
+        let copied = copied.execute(&mut self.connection).await;
+        copied.map(drop).map_err(|e| StartError::store(target.display(), &error(&e)))
+    }
+
+    /// Looks at every page and index.
+    pub(crate) async fn check(&mut self) -> Result<(), StartError> {
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(3)")
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|e| StartError::store(self.path.display(), &error(&e)))?;
+        if found.len() == 1 && found[0] == "ok" {
+            return Ok(());
+        }
+        Err(StartError::store(self.path.display(), &StoreError::Corrupt(found.join("; "))))
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        // It wrote nothing that could be lost.
+        let _ = self.connection.close().await;
+    }
+}
