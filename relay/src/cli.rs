@@ -35,7 +35,8 @@ pub(crate) struct Serve {
     /// Where /health, /ready, /metrics and /.well-known/0ksync answer. Port 0 takes a free one.
     #[arg(long, env = "KSYNC_RELAY_HTTP", value_name = "IP:PORT", default_value = "127.0.0.1:4480")]
     http: SocketAddr,
-    /// The database, sqlite:PATH [default: relay.db in the data folder]
+    /// The database: sqlite:PATH, or postgres://USER@HOST/DATABASE for several relays with one identity [default: relay.db in
+    /// the data folder]
     #[arg(long, env = "KSYNC_RELAY_STORE", value_name = "URL")]
     store: Option<String>,
     /// Who may make groups: open, or token:FILE with one token (or sha256:HEX of one) a line. Has to be said to listen

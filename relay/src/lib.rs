@@ -17,6 +17,8 @@ mod server;
 pub mod session;
 pub mod store;
 
+#[cfg(feature = "postgres")]
+pub use config::PostgresUrl;
 pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig, Tokens};
 pub use error::StartError;
 pub use identity::Identity;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use self::address::reachable;
 use self::admission::{Admission, Peer};
+use self::opened::Opened;
 use self::origin::{Members, Origin};
 use self::pairing::Pairings;
 use self::verify::Verifier;
@@ -25,6 +26,8 @@ use crate::http::{self, Shown};
 use crate::hub::{Hub, Parts};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 use crate::{Identity, StartError};
@@ -34,6 +37,7 @@ mod admission;
 mod endpoint;
 mod folder;
 mod framing;
+mod opened;
 mod origin;
 mod pairing;
 mod stream;
@@ -64,7 +68,7 @@ pub struct RunningRelay {
     http: Option<Http>,
     pairings: JoinHandle<()>,
     local: Mutex<JoinSet<()>>,
-    sqlite: Option<Arc<SqliteStore>>,
+    opened: Opened,
     _folder: Option<folder::Lock>,
 }
 
@@ -108,18 +112,24 @@ impl Relay {
     /// `VERSION` for a database of a newer relay, `DISK_FULL`, `PORT_IN_USE`, or `IO`.
     pub async fn start(config: RelayConfig) -> Result<RunningRelay, StartError> {
         let folder = config.data.as_deref().map(folder::Lock::take).transpose()?;
-        match &config.store {
-            StoreConfig::Memory => Self::run(config, folder, Arc::new(MemoryStore::default()), None).await,
+        let (store, opened): (Arc<dyn Store>, Opened) = match &config.store {
+            StoreConfig::Memory => (Arc::new(MemoryStore::default()), Opened::Nothing),
             StoreConfig::Sqlite { path, max_bytes } => {
                 let store = Arc::new(SqliteStore::open(path, *max_bytes).await?);
-                let started = Self::run(config, folder, store.clone(), Some(store.clone())).await;
-                if started.is_err() {
-                    // So that the database is whole without its log when somebody looks at it next.
-                    let _ = store.close().await;
-                }
-                started
+                (store.clone(), Opened::Sqlite(store))
             }
+            #[cfg(feature = "postgres")]
+            StoreConfig::Postgres { url } => {
+                let store = Arc::new(PostgresStore::open(url.as_str()).await?);
+                (store.clone(), Opened::Postgres(store))
+            }
+        };
+        let started = Self::run(config, folder, store, opened.clone()).await;
+        if started.is_err() {
+            // So that a database is whole without its log when somebody looks at it next, and no other relay waits for this one.
+            opened.close().await;
         }
+        started
     }
 
     /// Starts a relay over a store of one's own; [`RelayConfig::store`] does not count.
@@ -128,14 +138,14 @@ impl Relay {
     /// As for [`Relay::start`].
     pub async fn start_with_store(config: RelayConfig, store: Arc<dyn Store>) -> Result<RunningRelay, StartError> {
         let folder = config.data.as_deref().map(folder::Lock::take).transpose()?;
-        Self::run(config, folder, store, None).await
+        Self::run(config, folder, store, Opened::Nothing).await
     }
 
     async fn run(
         config: RelayConfig,
         folder: Option<folder::Lock>,
         store: Arc<dyn Store>,
-        sqlite: Option<Arc<SqliteStore>>,
+        opened: Opened,
     ) -> Result<RunningRelay, StartError> {
         let identity = match (&config.identity, &config.data) {
             (Some(identity), _) => identity.clone(),
@@ -184,7 +194,7 @@ impl Relay {
                 Some(url) => url.origin().to_owned(),
                 None => format!("http://{}", reachable(address, None)),
             };
-            let shown = shown(&shared, sqlite.clone(), &public, &hosts, &config);
+            let shown = shown(&shared, opened.clone(), &public, &hosts, &config);
             let (stop, stopped) = oneshot::channel::<()>();
             let stopped = async {
                 let _ = stopped.await;
@@ -201,7 +211,7 @@ impl Relay {
             http,
             pairings: tokio::spawn(async move { pairings.run().await }),
             local: Mutex::new(JoinSet::new()),
-            sqlite,
+            opened,
             _folder: folder,
         })
     }
@@ -290,11 +300,7 @@ impl RunningRelay {
                 abort.abort();
             }
         }
-        if let Some(store) = &self.sqlite
-            && let Err(e) = store.close().await
-        {
-            tracing::error!(error = %e, "the store did not close");
-        }
+        self.opened.close().await;
     }
 }
 
@@ -310,13 +316,7 @@ impl Drop for RunningRelay {
     }
 }
 
-fn shown(
-    shared: &Arc<Shared>,
-    sqlite: Option<Arc<SqliteStore>>,
-    public: &[u8; 32],
-    hosts: &[String],
-    config: &RelayConfig,
-) -> Shown {
+fn shown(shared: &Arc<Shared>, opened: Opened, public: &[u8; 32], hosts: &[String], config: &RelayConfig) -> Shown {
     let well_known = serde_json::json!({
         "version": VERSION,
         "endpoint": HEXLOWER.encode(public),
@@ -339,7 +339,7 @@ fn shown(
             // Any group will do: what counts is that the store answers.
             Box::pin(async move { !*shared.stopping.borrow() && shared.store.load(GroupId::default()).await.is_ok() })
         }),
-        store_bytes: Arc::new(move || sqlite.as_ref().map_or(0, |store| store.size())),
+        store_bytes: Arc::new(move || opened.size()),
         well_known: Arc::new(well_known),
     }
 }

@@ -3,7 +3,7 @@
 //! A batch of writes is one transaction of few statements with many rows each, and `synchronous = FULL` flushes the log to
 //! the disk before the commit returns. So the caller decides how many appends share one flush.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
@@ -19,8 +19,8 @@ use self::apply::{Texts, Transaction};
 use self::checkpoint::Checkpoints;
 use self::error::error;
 use self::numbers::Numbers;
-use self::plan::{Deletion, Step};
-use self::rows::number;
+use super::columns::{self, number};
+use super::plan::{self, Floors, Step, deletions};
 use super::{Bytes, EntriesQuery, EntryRow, GroupRows, Store, StoreError, StoreFuture, StoreStats, Write};
 use crate::{StartError, crash};
 
@@ -29,19 +29,12 @@ mod checkpoint;
 mod error;
 mod numbers;
 mod open;
-mod plan;
 mod rows;
 
-/// How many entries are read to learn how large they are.
-const FIRST_ROWS: usize = 4;
-/// How many are read at once at the most.
-const MOST_ROWS: usize = 4_096;
 /// How many free pages the database keeps for what comes next: 2 MiB.
 const SPARE_PAGES: i64 = 512;
 /// How many pages one step gives back to the disk: 1 MiB, which takes about as long as a batch.
 const TIDIED_PAGES: i64 = 256;
-/// How many floors are remembered; one is 60 bytes.
-const FLOORS: usize = 65_536;
 
 /// The store on SQLite.
 pub struct SqliteStore {
@@ -58,9 +51,7 @@ struct Writer {
     open: bool,
     /// Bytes written since the last checkpoint began, roughly.
     written: u64,
-    /// Up to which cursor each kind of deletion has been done since the start. Cursors only grow, so the next one need not
-    /// look below: an acknowledgement costs as much as it acknowledges, however long the log before it is.
-    floors: HashMap<Deletion, u64>,
+    floors: Floors,
     numbers: Numbers,
 }
 
@@ -72,14 +63,6 @@ impl Writer {
         self.open = false;
         self.numbers.forget();
     }
-}
-
-/// What the steps delete, and up to where.
-fn deletions(steps: &[Step]) -> impl Iterator<Item = &(Deletion, u64)> {
-    steps.iter().flat_map(|step| match step {
-        Step::Delete(deletions) => deletions.as_slice(),
-        _ => &[],
-    })
 }
 
 impl SqliteStore {
@@ -97,7 +80,7 @@ impl SqliteStore {
                 connection: writer,
                 open: false,
                 written: 0,
-                floors: HashMap::new(),
+                floors: Floors::default(),
                 numbers: Numbers::default(),
             }),
             readers,
@@ -138,13 +121,7 @@ impl SqliteStore {
             writer.roll_back().await;
             return Err(error(e));
         }
-        for (what, up_to) in deletions(&steps) {
-            if writer.floors.len() >= FLOORS {
-                writer.floors.clear();
-            }
-            let floor = writer.floors.entry(*what).or_default();
-            *floor = (*up_to).max(*floor);
-        }
+        writer.floors.note(&steps);
         if deletions(&steps).next().is_some() {
             point(crash::AFTER_DELETE);
         }
@@ -213,11 +190,7 @@ impl SqliteStore {
         let (mut after, mut taken) = (query.after, 0);
         let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
         loop {
-            // SQLite reads ahead of who takes the rows, and these may be large: no more than probably fit are asked for.
-            let limit = match found.len() {
-                0 => FIRST_ROWS,
-                rows => ((query.max_bytes - taken) / (taken / rows).max(1) + 1).min(MOST_ROWS),
-            };
+            let limit = columns::next_rows(found.len(), taken, query.max_bytes);
             let mut stream = sqlx::query(text)
                 .bind(query.group.as_bytes())
                 .bind(number(after))
@@ -227,7 +200,7 @@ impl SqliteStore {
                 .fetch(&mut *reader);
             let mut rows = 0;
             while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
-                let entry = rows::entry_row(&row)?;
+                let entry = columns::entry_row(&row)?;
                 if !found.is_empty() && taken + entry.bytes.len() > query.max_bytes {
                     return Ok(found);
                 }
@@ -298,7 +271,7 @@ impl SqliteStore {
         let query = sqlx::query(text).bind(group.as_bytes()).bind(&key[..]).bind(after);
         let Some(row) = query.fetch_optional(&self.readers).await.map_err(|e| error(&e))? else { return Ok(None) };
         let sealed: &[u8] = row.try_get(1).map_err(|e| error(&e))?;
-        let (slot, mac) = (SnapshotSlot(rows::fixed(&row, 0)?), Mac(rows::fixed(&row, 2)?));
+        let (slot, mac) = (SnapshotSlot(columns::fixed(&row, 0)?), Mac(columns::fixed(&row, 2)?));
         Ok(Some(SealedSnapshot { key, slot, sealed: Opaque(sealed.to_vec()), mac }))
     }
 

@@ -1,12 +1,12 @@
 //! From a batch of writes to as few statements as do the same: rows of one table are gathered and the last of several for
 //! one key stays, as long as nothing in between depends on their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sync_types::frame::{EntryKind, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId};
 
-use crate::store::{
+use super::{
     Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, SnapshotRow, VouchRow, WelcomeRow, Write,
 };
 
@@ -62,6 +62,40 @@ impl Step {
             | Self::DeleteVouch(..)
             | Self::DeleteSnapshot(..)
             | Self::DeleteCommit(..) => PAGE,
+        }
+    }
+}
+
+/// What the steps delete, and up to where.
+pub(super) fn deletions(steps: &[Step]) -> impl Iterator<Item = &(Deletion, u64)> {
+    steps.iter().flat_map(|step| match step {
+        Step::Delete(deletions) => deletions.as_slice(),
+        _ => &[],
+    })
+}
+
+/// How many floors are remembered; one is 60 bytes.
+const FLOORS: usize = 65_536;
+
+/// Up to which cursor each kind of deletion has been done since the start. Cursors only grow, whoever gives them out, so the
+/// next deletion need not look below: an acknowledgement costs as much as it acknowledges, however long the log before it is.
+#[derive(Default)]
+pub(super) struct Floors(HashMap<Deletion, u64>);
+
+impl Floors {
+    /// Below which cursor nothing of this kind is left.
+    pub(super) fn above(&self, what: &Deletion) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// These steps are durable.
+    pub(super) fn note(&mut self, steps: &[Step]) {
+        for (what, up_to) in deletions(steps) {
+            if self.0.len() >= FLOORS {
+                self.0.clear();
+            }
+            let floor = self.0.entry(*what).or_default();
+            *floor = (*up_to).max(*floor);
         }
     }
 }

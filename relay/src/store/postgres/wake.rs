@@ -1,0 +1,188 @@
+//! How relays over one database hear of each other: NOTIFY in the transaction that writes, and behind it a look at what has
+//! changed, now and then and whenever the listening connection was lost.
+//!
+//! LISTEN, prepared statements and settings belong to a session: the URL has to lead to PostgreSQL itself, or to a pooler that
+//! gives each client a server connection for as long as it is there (PgBouncer's `pool_mode = session`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sync_types::{DeviceId, GroupId};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::known::Known;
+use super::payload::{self, Payload};
+use super::{ACQUIRE, texts};
+use crate::store::{Heard, News};
+
+/// What relays listen to.
+pub(super) const CHANNEL: &str = "ksync_relay";
+/// How often a relay says that it lives, and looks what it may have missed. Others take it for dead after three times that.
+const BEAT: Duration = Duration::from_secs(30);
+/// When to try again what failed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How many presences and requests to renew keys wait to be told; they are worth nothing later.
+const LIVE: usize = 1_024;
+
+/// What is to be told.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Who has attached (true) or detached since it was last written; the later of two counts.
+    attached: BTreeMap<(GroupId, DeviceId), bool>,
+    live: VecDeque<News>,
+}
+
+impl Outbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, news: News) {
+        let mut waiting = self.waiting();
+        match news {
+            News::Attached(group, device) => drop(waiting.attached.insert((group, device), true)),
+            News::Detached(group, device) => drop(waiting.attached.insert((group, device), false)),
+            News::Presence { .. } | News::Renew(..) => {
+                if waiting.live.len() < LIVE {
+                    waiting.live.push_back(news);
+                }
+            }
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> Waiting {
+        std::mem::take(&mut *self.waiting())
+    }
+
+    /// Puts back who has attached or detached, unless that is over already.
+    fn put_back(&self, attached: BTreeMap<(GroupId, DeviceId), bool>) {
+        let mut waiting = self.waiting();
+        for (who, here) in attached {
+            waiting.attached.entry(who).or_insert(here);
+        }
+    }
+}
+
+/// Says what is to be told, and that this node lives. Ends with the store.
+pub(super) async fn speak(pool: PgPool, node: i64, outbox: Arc<Outbox>, to: mpsc::Sender<Heard>) {
+    let mut beat_at = Instant::now() + BEAT;
+    loop {
+        tokio::select! {
+            () = outbox.wake.notified() => {}
+            () = sleep_until(beat_at) => {
+                beat_at = Instant::now() + BEAT;
+                if let Err(error) = beat(&pool, node).await {
+                    tracing::warn!(%error, "the database does not hear that this relay lives");
+                }
+                if to.send(Heard::Look).await.is_err() {
+                    return;
+                }
+            }
+        }
+        let Waiting { attached, live } = outbox.take();
+        if attached.is_empty() && live.is_empty() {
+            continue;
+        }
+        if let Err(error) = say(&pool, node, &attached, &live).await {
+            tracing::warn!(%error, "the database does not take who is attached here");
+            outbox.put_back(attached);
+            sleep(AGAIN).await;
+            outbox.wake.notify_one();
+        }
+    }
+}
+
+/// Says that this node lives.
+pub(super) async fn beat(pool: &PgPool, node: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(texts::LIVES).bind(node).execute(pool).await?;
+    sqlx::query(texts::BURY_OLD).execute(pool).await.map(drop)
+}
+
+async fn say(
+    pool: &PgPool,
+    node: i64,
+    attached: &BTreeMap<(GroupId, DeviceId), bool>,
+    live: &VecDeque<News>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    for (text, whether) in [(texts::ATTACH, true), (texts::DETACH, false)] {
+        let of = attached.iter().filter(|(_, here)| **here == whether);
+        let (groups, devices): (Vec<&[u8]>, Vec<&[u8]>) = of.map(|((g, d), _)| (&g.0[..], &d.0[..])).unzip();
+        if !groups.is_empty() {
+            sqlx::query(text).bind(groups).bind(devices).bind(node).execute(&mut *transaction).await?;
+        }
+    }
+    let come = attached.iter().filter(|(_, here)| **here).map(|((group, device), _)| News::Attached(*group, *device));
+    let payloads = come.chain(live.iter().cloned()).filter_map(|news| payload::of_news(node, &news));
+    notify(&mut transaction, payloads.collect()).await?;
+    transaction.commit().await
+}
+
+/// Tells all relays once the transaction is durable.
+pub(super) async fn notify(on: &mut sqlx::PgConnection, payloads: Vec<String>) -> Result<(), sqlx::Error> {
+    if payloads.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(texts::NOTIFY).bind(CHANNEL).bind(payloads).execute(on).await.map(drop)
+}
+
+/// Listens on a connection of its own. Ends with the store.
+pub(super) async fn listen(options: PgConnectOptions, node: i64, known: Arc<Known>, to: mpsc::Sender<Heard>) {
+    loop {
+        match listen_once(&options, node, &known, &to).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "other relays are not heard, but looked at now and then"),
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Until the connection fails, or nobody listens any more.
+async fn listen_once(
+    options: &PgConnectOptions,
+    node: i64,
+    known: &Known,
+    to: &mpsc::Sender<Heard>,
+) -> Result<(), sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(options.clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.listen(CHANNEL).await?;
+    // What was said before nobody has heard here.
+    let mut heard = vec![Heard::Look];
+    loop {
+        for heard in heard.drain(..) {
+            if to.send(heard).await.is_err() {
+                return Ok(());
+            }
+        }
+        match listener.try_recv().await? {
+            Some(notification) => match payload::read(node, notification.payload()) {
+                Some(Payload::Revisions(revisions)) => {
+                    // What was loaded in the meantime is no news.
+                    let news = |(group, revision): &(GroupId, i64)| known.of(*group).is_none_or(|k| k < *revision);
+                    heard.extend(revisions.iter().filter(|one| news(one)).map(|(group, _)| Heard::Group(*group)));
+                }
+                Some(Payload::News(news)) => heard.push(Heard::News(news)),
+                None => {}
+            },
+            None => heard.push(Heard::Look),
+        }
+    }
+}
