@@ -142,7 +142,8 @@ impl Writer {
             Heard::News(News::Attached(group, device)) => {
                 // It goes on there, and its connection to here hangs. A word that comes so late that the device is back
                 // already makes it come once more.
-                if let Some(old) = self.groups.session_of(group, device).and_then(|session| self.groups.detach(session)) {
+                if let Some(old) = self.groups.session_of(group, device).and_then(|session| self.groups.detach(session))
+                {
                     old.inbox.close();
                 }
             }

@@ -39,9 +39,21 @@ impl Server {
 
     /// Makes an empty database.
     pub(crate) async fn database(&self) -> String {
-        let name = format!("d{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let name = self.name();
         self.raw(&self.url(), &format!("CREATE DATABASE {name}")).await;
         self.url_of(&name)
+    }
+
+    /// Makes a database that is like the one behind a URL, to which nobody is connected.
+    pub(crate) async fn copy_of(&self, url: &str) -> String {
+        let name = self.name();
+        let of = url.split(['/', '?']).nth(3).unwrap();
+        self.raw(&self.url(), &format!("CREATE DATABASE {name} TEMPLATE {of} STRATEGY file_copy")).await;
+        self.url_of(&name)
+    }
+
+    fn name(&self) -> String {
+        format!("d{}", self.made.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Runs a script in the database behind a URL.

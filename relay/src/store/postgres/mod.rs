@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use self::error::error;
 use self::known::Known;
+use self::open::Doubt;
 use self::wake::Outbox;
 use super::columns::{self, blob, fixed, number, unsigned};
 use super::plan::{self, Floors, Step};
@@ -53,6 +54,7 @@ const HEARD: usize = 1_024;
 pub struct PostgresStore {
     writers: PgPool,
     readers: PgPool,
+    doubt: Arc<Doubt>,
     known: Arc<Known>,
     /// Locked while a transaction is under way: of one relay there is one at a time.
     floors: tokio::sync::Mutex<Floors>,
@@ -81,7 +83,7 @@ impl PostgresStore {
     /// `INVALID_ARGUMENT` for what is no such URL, `STORE_CORRUPT` for another program's database, `VERSION` for one of a newer
     /// relay, `DISK_FULL`, or `IO` for one that cannot be reached. No message holds the URL's password.
     pub async fn open(url: &str) -> Result<Self, StartError> {
-        let open::Opened { writers, readers, options } = open::open(url).await?;
+        let open::Opened { writers, readers, options, doubt } = open::open(url).await?;
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|e| StartError::new(sync_types::Code::Io, format!("the system gives no randomness: {e}")))?;
@@ -94,7 +96,7 @@ impl PostgresStore {
             tokio::spawn(wake::listen(options, node, known.clone(), to)).abort_handle(),
         ];
         let floors = tokio::sync::Mutex::default();
-        Ok(Self { writers, readers, known, floors, node, outbox, heard: Mutex::new(Some(heard)), tasks })
+        Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), tasks })
     }
 
     async fn read_group(&self, group: GroupId) -> Result<Option<GroupRows>, StoreError> {
@@ -119,8 +121,8 @@ impl PostgresStore {
         match timeout(PATIENCE, self.transaction(&known, &revisions, &steps, &floors)).await {
             Ok(Ok(())) => {}
             Ok(Err(Failed::Stale(groups))) => return Err(StoreError::Stale(groups)),
-            Ok(Err(Failed::Database(e))) => return Err(error(&e)),
-            Err(_) => return Err(StoreError::Busy),
+            Ok(Err(Failed::Database(e))) => return Err(self.doubted(error(&e))),
+            Err(_) => return Err(self.doubted(StoreError::Busy)),
         }
         for (group, revision) in revisions {
             self.known.set(group, Some(revision));
@@ -221,6 +223,19 @@ impl PostgresStore {
         asked.fetch_optional(&self.readers).await.map_err(|e| error(&e))
     }
 
+    /// Notes that connections may be dead, if that is why something failed.
+    fn doubted(&self, error: StoreError) -> StoreError {
+        if error == StoreError::Busy {
+            self.doubt.raise();
+        }
+        error
+    }
+
+    /// Ends what waits for a server that is gone without a word.
+    async fn bounded<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        timeout(PATIENCE, asked).await.unwrap_or(Err(StoreError::Busy)).map_err(|error| self.doubted(error))
+    }
+
     /// A number of the one row of `clock`.
     async fn clock(&self, text: &'static str) -> Result<u64, StoreError> {
         unsigned(&sqlx::query(text).fetch_one(&self.readers).await.map_err(|e| error(&e))?, 0)
@@ -299,11 +314,11 @@ impl Shared for PostgresStore {
     }
 
     fn elsewhere(&self, group: GroupId) -> StoreFuture<'_, Elsewhere> {
-        Box::pin(bounded(self.read_elsewhere(group)))
+        Box::pin(self.bounded(self.read_elsewhere(group)))
     }
 
     fn changed(&self, groups: Vec<GroupId>) -> StoreFuture<'_, Vec<GroupId>> {
-        Box::pin(bounded(self.read_changed(groups)))
+        Box::pin(self.bounded(self.read_changed(groups)))
     }
 
     fn tell(&self, news: News) {
@@ -311,14 +326,9 @@ impl Shared for PostgresStore {
     }
 }
 
-/// Ends what waits for a server that is gone without a word.
-async fn bounded<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(PATIENCE, asked).await.unwrap_or(Err(StoreError::Busy))
-}
-
 impl Store for PostgresStore {
     fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>> {
-        Box::pin(bounded(self.read_group(group)))
+        Box::pin(self.bounded(self.read_group(group)))
     }
 
     fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()> {
@@ -326,24 +336,24 @@ impl Store for PostgresStore {
     }
 
     fn entries(&self, query: EntriesQuery) -> StoreFuture<'_, Vec<EntryRow>> {
-        Box::pin(bounded(self.read_entries(query)))
+        Box::pin(self.bounded(self.read_entries(query)))
     }
 
     fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
-        Box::pin(bounded(self.read_welcome(group, device)))
+        Box::pin(self.bounded(self.read_welcome(group, device)))
     }
 
     fn served(&self) -> StoreFuture<'_, u64> {
-        Box::pin(bounded(self.clock(texts::SERVED)))
+        Box::pin(self.bounded(self.clock(texts::SERVED)))
     }
 
     fn set_served(&self, served_ms: u64) -> StoreFuture<'_, ()> {
         let asked = sqlx::query(texts::SET_SERVED).bind(number(served_ms));
-        Box::pin(bounded(async move { asked.execute(&self.writers).await.map(drop).map_err(|e| error(&e)) }))
+        Box::pin(self.bounded(async move { asked.execute(&self.writers).await.map(drop).map_err(|e| error(&e)) }))
     }
 
     fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
-        Box::pin(bounded(self.read_kits(key)))
+        Box::pin(self.bounded(self.read_kits(key)))
     }
 
     fn kit_snapshot(
@@ -352,7 +362,7 @@ impl Store for PostgresStore {
         key: [u8; 32],
         after: Option<SnapshotSlot>,
     ) -> StoreFuture<'_, Option<SealedSnapshot>> {
-        Box::pin(bounded(self.read_snapshot(group, key, after)))
+        Box::pin(self.bounded(self.read_snapshot(group, key, after)))
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {

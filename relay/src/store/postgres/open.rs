@@ -1,7 +1,8 @@
 //! Opening the database: whose it is, which schema it has, and how it is talked to.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool};
@@ -29,6 +30,22 @@ const WRITERS: u32 = 2;
 const CONNECT: Duration = Duration::from_secs(10);
 /// After how long in the pool a connection is asked whether it still is one.
 const TRUSTED: Duration = Duration::from_secs(1);
+/// For how long every connection is asked after one of them has failed.
+const DOUBTED: Duration = Duration::from_secs(60);
+
+/// Whether connections have failed of late. When a server goes it takes all of them along, and each would fail one request.
+#[derive(Debug, Default)]
+pub(super) struct Doubt(Mutex<Option<Instant>>);
+
+impl Doubt {
+    pub(super) fn raise(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < DOUBTED)
+    }
+}
 
 /// What every connection is set to. Timeouts end what hangs; nothing here takes long. Each statement is planned anew with its
 /// values, so that partitions are left out while planning, and goes by an index, whatever the statistics say of a table that
@@ -44,6 +61,7 @@ pub(super) struct Opened {
     pub(super) writers: PgPool,
     pub(super) readers: PgPool,
     pub(super) options: PgConnectOptions,
+    pub(super) doubt: Arc<Doubt>,
 }
 
 /// Connects, and brings the schema up to date.
@@ -62,7 +80,9 @@ pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
     // Nothing that is left open matters.
     let _ = connection.close().await;
     migrated?;
-    Ok(Opened { writers: pool(&options, WRITERS), readers: pool(&options, READERS), options })
+    let doubt = Arc::new(Doubt::default());
+    let pool = |most| pool(&options, most, doubt.clone());
+    Ok(Opened { writers: pool(WRITERS), readers: pool(READERS), options, doubt })
 }
 
 /// What the database is called in messages: where it is, and nothing by which one gets in.
@@ -75,14 +95,15 @@ fn name(options: &PgConnectOptions) -> String {
 }
 
 /// Connections that come back by themselves after the database was away.
-fn pool(options: &PgConnectOptions, most: u32) -> PgPool {
+fn pool(options: &PgConnectOptions, most: u32, doubt: Arc<Doubt>) -> PgPool {
     PgPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
-        .before_acquire(|connection, about| {
+        .before_acquire(move |connection, about| {
+            let asks = about.idle_for > TRUSTED || doubt.is_there();
             Box::pin(async move {
-                if about.idle_for > TRUSTED {
+                if asks {
                     connection.ping().await?;
                 }
                 Ok(true)
