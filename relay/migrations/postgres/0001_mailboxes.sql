@@ -3,8 +3,9 @@
 -- Every table of a group is partitioned by the group's id, which is the first column of its key and stands in every query, so
 -- that each query touches one partition, and a sharded PostgreSQL keeps what belongs to a group in one place.
 
--- How often anybody has written to a group. Whoever writes names the number that it knows, and writes nothing if another
--- relay was there in between.
+-- A number that each transaction draws anew for the groups that it writes to. It begins with naming those that it knows, and
+-- writes nothing if another relay was there in between. Drawn and not counted, so that two histories never share one: a
+-- server that takes over without the last transactions of the one before would count to the same numbers again.
 CREATE TABLE revisions (
     grp      BYTEA  NOT NULL,
     revision BIGINT NOT NULL,

@@ -150,6 +150,7 @@ async fn what_another_relay_has_overtaken_is_decided_again_and_told_once() {
     store.fail(3, stale());
     assert!(!newcomer.attach(&mut wire, 0).await.provisional);
     wire.expect(|frame| matches!(frame, FromRelay::Welcome(_)).then_some(())).await;
+    drop(mls);
     relay.shutdown().await;
 }
 

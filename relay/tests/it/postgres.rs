@@ -282,6 +282,77 @@ async fn the_database_may_be_away_for_a_while() {
 }
 
 #[tokio::test]
+async fn reading_goes_on_while_a_transaction_is_written() {
+    let server = Server::start();
+    let url = server.database().await;
+    let store = PostgresStore::open(&url).await.unwrap();
+    store.commit(made(GROUP)).await.unwrap();
+    store.commit(vec![append(GROUP, 1, 10)]).await.unwrap();
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    other.execute("BEGIN").await.unwrap();
+    other.execute("DELETE FROM entries").await.unwrap();
+    assert_eq!(cursors(&store, GROUP).await, [1], "the state before is read without waiting");
+    other.execute("COMMIT").await.unwrap();
+    assert!(cursors(&store, GROUP).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_server_says_is_told_apart_by_who_can_do_something_about_it() {
+    let server = Server::start();
+    let url = server.database().await;
+    let store = PostgresStore::open(&url).await.unwrap();
+    store.commit(made(GROUP)).await.unwrap();
+    for (code, expected) in [
+        ("53100", "Full"),
+        ("53300", "Busy"),
+        ("57P01", "Busy"),
+        ("57014", "Busy"),
+        ("40001", "Busy"),
+        ("40P01", "Busy"),
+        ("08006", "Busy"),
+        ("XX001", "Corrupt"),
+        ("XX002", "Corrupt"),
+        ("XX000", "Io"),
+        ("42501", "Io"),
+        ("58030", "Io"),
+    ] {
+        let failing = format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN RAISE EXCEPTION ''a test'' USING ERRCODE = ''{code}''; END'; \
+             CREATE OR REPLACE TRIGGER fail BEFORE INSERT ON entries FOR EACH ROW EXECUTE FUNCTION fail()"
+        );
+        server.raw(&url, &failing).await;
+        store.load(GROUP).await.unwrap();
+        let error = store.commit(vec![append(GROUP, 1, 10)]).await.unwrap_err();
+        assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
+        assert_eq!(store.load(GROUP).await.unwrap().unwrap().index, []);
+    }
+}
+
+/// A server that takes over without the last transactions of the one before.
+#[tokio::test]
+async fn two_histories_never_share_a_revision() {
+    let server = Server::start();
+    let first = server.database().await;
+    let store = PostgresStore::open(&first).await.unwrap();
+    store.commit(made(GROUP)).await.unwrap();
+    store.commit(vec![append(GROUP, 1, 10)]).await.unwrap();
+    store.close().await;
+    let second = server.copy_of(&first).await;
+    let mut revisions = Vec::new();
+    for url in [&first, &second] {
+        let store = PostgresStore::open(url).await.unwrap();
+        store.load(GROUP).await.unwrap();
+        store.commit(vec![append(GROUP, 2, 10)]).await.unwrap();
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        let revision: i64 =
+            sqlx::query_scalar("SELECT revision FROM revisions").fetch_one(&mut connection).await.unwrap();
+        revisions.push(revision);
+    }
+    assert_ne!(revisions[0], revisions[1]);
+}
+
+#[tokio::test]
 async fn stores_hear_of_each_other() {
     let server = Server::start();
     let url = server.database().await;

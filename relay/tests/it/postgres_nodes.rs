@@ -113,6 +113,8 @@ async fn a_removal_at_one_relay_ends_what_its_device_may_do_at_the_other() {
     let ((_a, mut wire_a), (mut b, mut wire_b), mut mls) = founded(at(&left, &right), b"").await;
     wire_a.send(&ToRelay::Commit(remove(&mut mls, &b))).await;
     soon(wire_a.entries(1)).await;
+    // It is shown the commit that put it out, and nothing behind that.
+    assert_eq!(soon(wire_b.entries(1)).await[0].kind, sync_types::frame::EntryKind::Commit);
     wire_b.send(&ToRelay::Push(vec![b.seal(300)])).await;
     let refused = soon(wire_b.refusal()).await;
     assert_eq!((refused.about, refused.code()), (About::Push, Code::Removed));

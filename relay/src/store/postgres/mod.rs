@@ -1,8 +1,8 @@
 //! The store on PostgreSQL: one database for several relays, each with its own sessions.
 //!
 //! Each relay decides in memory, on rows that it has loaded, so it may decide on rows that another has changed since. Every
-//! group has a revision, and every transaction begins with naming for each of its groups the revision that was decided on: if
-//! one of them is another by now, nothing is written ([`StoreError::Stale`]), and the groups are loaded and decided on anew.
+//! group has a revision, which each transaction draws anew, and begins with naming for each of its groups the one that was
+//! decided on: if one of them is another by now, nothing is written ([`StoreError::Stale`]), and the groups are loaded and decided on anew.
 //! So for each group there is one order of decisions, as with one relay, however many work on it and however late they hear
 //! of each other ([`wake`]).
 
@@ -23,7 +23,7 @@ use self::error::error;
 use self::known::Known;
 use self::open::Doubt;
 use self::wake::Outbox;
-use super::columns::{self, blob, fixed, number, unsigned};
+use super::columns::{self, Columns, blob, fixed, number, unsigned};
 use super::plan::{self, Floors, Step};
 use super::{
     Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, Heard, News, Shared, Store, StoreError, StoreFuture,
@@ -84,10 +84,8 @@ impl PostgresStore {
     /// relay, `DISK_FULL`, or `IO` for one that cannot be reached. No message holds the URL's password.
     pub async fn open(url: &str) -> Result<Self, StartError> {
         let open::Opened { writers, readers, options, doubt } = open::open(url).await?;
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
+        let node = draw()
             .map_err(|e| StartError::new(sync_types::Code::Io, format!("the system gives no randomness: {e}")))?;
-        let node = i64::from_ne_bytes(random);
         wake::beat(&writers, node).await.map_err(|e| StartError::store("the database", &error(&e)))?;
         let (to, heard) = mpsc::channel(HEARD);
         let (known, outbox) = (Arc::new(Known::default()), Arc::new(Outbox::default()));
@@ -116,15 +114,14 @@ impl PostgresStore {
         let steps = plan::plan(writes);
         let mut floors = self.floors.lock().await;
         let known = self.known.take(&groups);
-        let revisions: Vec<(GroupId, i64)> =
-            known.iter().map(|(group, known)| (*group, known.unwrap_or(0) + 1)).collect();
-        match timeout(PATIENCE, self.transaction(&known, &revisions, &steps, &floors)).await {
+        let revision = draw().map_err(|e| StoreError::Io(e.to_string()))?;
+        match timeout(PATIENCE, self.transaction(&known, revision, &steps, &floors)).await {
             Ok(Ok(())) => {}
             Ok(Err(Failed::Stale(groups))) => return Err(StoreError::Stale(groups)),
             Ok(Err(Failed::Database(e))) => return Err(self.doubted(error(&e))),
             Err(_) => return Err(self.doubted(StoreError::Busy)),
         }
-        for (group, revision) in revisions {
+        for group in groups {
             self.known.set(group, Some(revision));
         }
         floors.note(&steps);
@@ -134,12 +131,12 @@ impl PostgresStore {
     async fn transaction(
         &self,
         known: &[(GroupId, Option<i64>)],
-        revisions: &[(GroupId, i64)],
+        revision: i64,
         steps: &[Step],
         floors: &Floors,
     ) -> Result<(), Failed> {
         let mut transaction = self.writers.begin().await?;
-        let stale = fence(&mut transaction, known).await?;
+        let stale = fence(&mut transaction, known, revision).await?;
         if !stale.is_empty() {
             transaction.rollback().await?;
             return Err(Failed::Stale(stale));
@@ -147,7 +144,8 @@ impl PostgresStore {
         for step in steps {
             apply::apply(&mut transaction, step, floors).await?;
         }
-        wake::notify(&mut transaction, payload::of_revisions(self.node, revisions)).await?;
+        let groups: Vec<GroupId> = known.iter().map(|(group, _)| *group).collect();
+        wake::notify(&mut transaction, payload::of_revision(self.node, revision, &groups)).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -258,9 +256,9 @@ impl PostgresStore {
         let rows = sqlx::query(texts::REVISIONS).bind(ids).fetch_all(&self.readers).await.map_err(|e| error(&e))?;
         let mut present = std::collections::BTreeMap::new();
         for row in &rows {
-            present.insert(GroupId(fixed(row, 0)?), i64::try_from(unsigned(row, 1)?).unwrap_or(i64::MAX));
+            present.insert(GroupId(fixed(row, 0)?), row.integer(1)?);
         }
-        groups.retain(|group| present.get(group).copied() != self.known.of(*group));
+        groups.retain(|group| present.get(group).copied().flatten() != self.known.of(*group));
         Ok(groups)
     }
 
@@ -282,8 +280,19 @@ impl Drop for PostgresStore {
     }
 }
 
-/// Takes the next revision of each group, if the present one is that which is known. Says of which groups it is not.
-async fn fence(on: &mut sqlx::PgConnection, known: &[(GroupId, Option<i64>)]) -> Result<Vec<GroupId>, Failed> {
+/// A number that nobody else draws.
+fn draw() -> Result<i64, getrandom::Error> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    Ok(i64::from_ne_bytes(random))
+}
+
+/// Gives each group the next revision, if its present one is that which is known. Says of which groups it is not.
+async fn fence(
+    on: &mut sqlx::PgConnection,
+    known: &[(GroupId, Option<i64>)],
+    revision: i64,
+) -> Result<Vec<GroupId>, Failed> {
     let mut hit: BTreeSet<GroupId> = BTreeSet::new();
     let mut take = |rows: Vec<PgRow>| {
         for row in rows {
@@ -295,11 +304,11 @@ async fn fence(on: &mut sqlx::PgConnection, known: &[(GroupId, Option<i64>)]) ->
     let (ids, revisions): (Vec<&[u8]>, Vec<i64>) =
         known.iter().filter_map(|(g, known)| Some((&g.0[..], (*known)?))).unzip();
     if !ids.is_empty() {
-        take(sqlx::query(texts::ADVANCE).bind(ids).bind(revisions).fetch_all(&mut *on).await?)?;
+        take(sqlx::query(texts::ADVANCE).bind(ids).bind(revisions).bind(revision).fetch_all(&mut *on).await?)?;
     }
     let new: Vec<&[u8]> = known.iter().filter(|(_, known)| known.is_none()).map(|(group, _)| &group.0[..]).collect();
     if !new.is_empty() {
-        take(sqlx::query(texts::FOUND).bind(new).fetch_all(&mut *on).await?)?;
+        take(sqlx::query(texts::FOUND).bind(new).bind(revision).fetch_all(&mut *on).await?)?;
     }
     Ok(known.iter().map(|(group, _)| *group).filter(|group| !hit.contains(group)).collect())
 }

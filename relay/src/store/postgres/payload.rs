@@ -11,19 +11,20 @@ const BYTES: usize = 5_900;
 /// One payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// These groups have these revisions now.
-    Revisions(Vec<(GroupId, i64)>),
+    /// These groups have this revision now.
+    Revision(i64, Vec<GroupId>),
     /// Somebody tells this.
     News(News),
 }
 
 /// The texts that say so, in as few payloads as hold it. `node` is who says it.
-pub(super) fn of_revisions(node: i64, revisions: &[(GroupId, i64)]) -> Vec<String> {
-    let each = |(group, revision): &(GroupId, i64)| [&group.0[..], &revision.to_be_bytes()].concat();
-    revisions
-        .chunks(BYTES / REVISION)
-        .map(|chunk| text(node, 'r', &chunk.iter().flat_map(each).collect::<Vec<u8>>()))
-        .collect()
+pub(super) fn of_revision(node: i64, revision: i64, groups: &[GroupId]) -> Vec<String> {
+    let bytes = |chunk: &[GroupId]| {
+        let mut bytes = revision.to_be_bytes().to_vec();
+        chunk.iter().for_each(|group| bytes.extend(group.0));
+        bytes
+    };
+    groups.chunks((BYTES - 8) / GroupId::LEN).map(|chunk| text(node, 'r', &bytes(chunk))).collect()
 }
 
 /// The text that says so; `None` for what others do not have to hear, or what is too long for a payload.
@@ -49,12 +50,9 @@ pub(super) fn read(node: i64, text: &str) -> Option<Payload> {
     let kind = rest.next()?;
     let bytes = BASE64.decode(rest.as_str().as_bytes()).ok()?;
     if kind == 'r' {
-        let (each, []) = bytes.as_chunks::<REVISION>() else { return None };
-        let one = |bytes: &[u8; REVISION]| {
-            let (group, revision) = bytes.split_at(GroupId::LEN);
-            Some((GroupId::from_slice(group)?, i64::from_be_bytes(revision.try_into().ok()?)))
-        };
-        return each.iter().map(one).collect::<Option<_>>().map(Payload::Revisions);
+        let (revision, groups) = bytes.split_first_chunk()?;
+        let (groups, []) = groups.as_chunks::<{ GroupId::LEN }>() else { return None };
+        return Some(Payload::Revision(i64::from_be_bytes(*revision), groups.iter().map(|id| GroupId(*id)).collect()));
     }
     let (group, rest) = bytes.split_at_checked(GroupId::LEN)?;
     let (device, rest) = rest.split_at_checked(DeviceId::LEN)?;
@@ -67,8 +65,6 @@ pub(super) fn read(node: i64, text: &str) -> Option<Payload> {
     }))
 }
 
-/// A group and its revision.
-const REVISION: usize = GroupId::LEN + 8;
 /// A node's number in hexadecimal digits.
 const NODE: usize = 16;
 
@@ -102,15 +98,18 @@ mod tests {
 
     #[test]
     fn however_many_groups_there_are_each_payload_is_short_enough() {
-        let revisions: Vec<_> = (0..500_u16).map(|n| (GroupId([n as u8; 32]), i64::from(n))).collect();
-        let texts = of_revisions(5, &revisions);
-        assert!(texts.len() < 5 && texts.iter().all(|text| text.len() < 8_000));
-        let mut read_back = Vec::new();
-        for text in &texts {
-            let Some(Payload::Revisions(some)) = read(6, text) else { panic!("{text}") };
-            read_back.extend(some);
+        let groups: Vec<_> = (0..500_u16).map(|n| GroupId([n as u8; 32])).collect();
+        for revision in [0, -1, i64::MIN] {
+            let texts = of_revision(5, revision, &groups);
+            assert!(texts.len() < 4 && texts.iter().all(|text| text.len() < 8_000));
+            let mut read_back = Vec::new();
+            for text in &texts {
+                let Some(Payload::Revision(of, some)) = read(6, text) else { panic!("{text}") };
+                assert_eq!(of, revision);
+                read_back.extend(some);
+            }
+            assert_eq!(read_back, groups);
         }
-        assert_eq!(read_back, revisions);
         let longest = News::Presence { group: GROUP, from: DEVICE, envelope: Opaque(vec![0; BYTES - 48]) };
         assert!(of_news(5, &longest).unwrap().len() < 8_000);
         let longer = News::Presence { group: GROUP, from: DEVICE, envelope: Opaque(vec![0; BYTES - 47]) };

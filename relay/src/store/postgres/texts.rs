@@ -35,18 +35,18 @@ macro_rules! statements {
 // Where several groups come in one statement, `grp = ANY` stands beside the join, so that the planner leaves partitions out
 // before it knows what is joined.
 statements! {
-    /// One more for each group of which the known revision still is the present one. The rows are locked in the order of
-    /// their groups, so that two relays with several groups in common do not wait for each other in a circle; the update
+    /// The next revision ($3) for each group of which the known one still is the present one. The rows are locked in the order
+    /// of their groups, so that two relays with several groups in common do not wait for each other in a circle; the update
     /// itself looks at each row as it is once the lock is held.
     ADVANCE: Partitions =
         "WITH held AS MATERIALIZED (\
             SELECT r.grp FROM revisions r WHERE r.grp = ANY($1::bytea[]) ORDER BY r.grp FOR UPDATE) \
-        UPDATE revisions r SET revision = r.revision + 1 \
+        UPDATE revisions r SET revision = $3::bigint \
         FROM held JOIN UNNEST($1::bytea[], $2::bigint[]) AS k (grp, revision) ON k.grp = held.grp \
         WHERE r.grp = ANY($1::bytea[]) AND r.grp = held.grp AND r.revision = k.revision RETURNING r.grp";
-    /// The first revision of groups that are new here; none where there is one.
+    /// The first revision ($2) of groups that are new here; none where there is one.
     FOUND: Partitions =
-        "INSERT INTO revisions (grp, revision) SELECT k.grp, 1 FROM UNNEST($1::bytea[]) AS k (grp) ORDER BY k.grp \
+        "INSERT INTO revisions (grp, revision) SELECT k.grp, $2::bigint FROM UNNEST($1::bytea[]) AS k (grp) ORDER BY k.grp \
         ON CONFLICT (grp) DO NOTHING RETURNING grp";
     REVISIONS: Partitions = "SELECT grp, revision FROM revisions WHERE grp = ANY($1::bytea[])";
 

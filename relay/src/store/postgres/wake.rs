@@ -174,10 +174,10 @@ async fn listen_once(
         }
         match listener.try_recv().await? {
             Some(notification) => match payload::read(node, notification.payload()) {
-                Some(Payload::Revisions(revisions)) => {
+                Some(Payload::Revision(revision, groups)) => {
                     // What was loaded in the meantime is no news.
-                    let news = |(group, revision): &(GroupId, i64)| known.of(*group).is_none_or(|k| k < *revision);
-                    heard.extend(revisions.iter().filter(|one| news(one)).map(|(group, _)| Heard::Group(*group)));
+                    let news = groups.into_iter().filter(|group| known.of(*group) != Some(revision));
+                    heard.extend(news.map(Heard::Group));
                 }
                 Some(Payload::News(news)) => heard.push(Heard::News(news)),
                 None => {}
