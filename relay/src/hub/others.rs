@@ -140,8 +140,7 @@ impl Writer {
             Heard::Group(group) => self.look_again(group, batch),
             Heard::Look => self.look(batch).await,
             Heard::News(News::Attached(group, device)) => {
-                // It goes on there, and its connection to here hangs. A word that comes so late that the device is back
-                // already makes it come once more.
+                // It goes on there, and its connection to here hangs.
                 if let Some(old) = self.groups.session_of(group, device).and_then(|session| self.groups.detach(session))
                 {
                     old.inbox.close();

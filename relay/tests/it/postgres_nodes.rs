@@ -223,7 +223,8 @@ async fn what_was_said_while_nobody_listened_is_found_by_looking() {
     for _ in 0..3 {
         server.raw(&url, deaf).await;
         wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
-        soon(wire_b.entries(1)).await;
+        // Sooner than by looking now and then.
+        tokio::time::timeout(Duration::from_secs(15), wire_b.entries(1)).await.unwrap();
     }
     left.shutdown().await;
     right.shutdown().await;

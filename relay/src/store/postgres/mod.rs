@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use self::error::error;
 use self::known::Known;
 use self::open::Doubt;
-use self::wake::Outbox;
+use self::wake::{Ear, Outbox};
 use super::columns::{self, Columns, blob, fixed, number, unsigned};
 use super::plan::{self, Floors, Step};
 use super::{
@@ -49,6 +49,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of what other relays do may wait for the hub.
 const HEARD: usize = 1_024;
+
+/// How a question over all groups is asked: nobody waits for it but a relay that starts, and it goes over whole tables.
+const OVER_ALL: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL enable_seqscan = on";
 
 /// The store on PostgreSQL.
 pub struct PostgresStore {
@@ -91,7 +94,15 @@ impl PostgresStore {
         let (known, outbox) = (Arc::new(Known::default()), Arc::new(Outbox::default()));
         let tasks = [
             tokio::spawn(wake::speak(writers.clone(), node, outbox.clone(), to.clone())).abort_handle(),
-            tokio::spawn(wake::listen(options, node, known.clone(), to)).abort_handle(),
+            tokio::spawn(wake::listen(Ear {
+                options,
+                node,
+                known: known.clone(),
+                readers: readers.clone(),
+                outbox: outbox.clone(),
+                to,
+            }))
+            .abort_handle(),
         ];
         let floors = tokio::sync::Mutex::default();
         Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), tasks })
@@ -207,8 +218,7 @@ impl PostgresStore {
 
     async fn read_stats(&self) -> Result<StoreStats, StoreError> {
         let mut transaction = self.readers.begin().await.map_err(|e| error(&e))?;
-        // It goes over all groups, and nobody waits for it but a relay that starts.
-        transaction.execute("SET LOCAL statement_timeout = '10min'").await.map_err(|e| error(&e))?;
+        transaction.execute(sqlx::raw_sql(OVER_ALL)).await.map_err(|e| error(&e))?;
         let row = sqlx::query(texts::STATS).fetch_one(&mut *transaction).await.map_err(|e| error(&e))?;
         transaction.rollback().await.map_err(|e| error(&e))?;
         Ok(StoreStats { groups: unsigned(&row, 0)?, entries: unsigned(&row, 1)?, bytes: unsigned(&row, 2)? })

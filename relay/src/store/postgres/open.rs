@@ -49,11 +49,13 @@ impl Doubt {
 
 /// What every connection is set to. Timeouts end what hangs; nothing here takes long. Each statement is planned anew with its
 /// values, so that partitions are left out while planning, and goes by an index, whatever the statistics say of a table that
-/// was empty when they were made: all find few rows by key. A commit waits until it is on the disk, or for more if the server
+/// was empty when they were made: all find few rows by key. That makes other plans look so dear that compiling them or sharing
+/// them out to processes would seem to pay. A commit waits until it is on the disk, or for more if the server
 /// is set to that.
 const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
     SET idle_in_transaction_session_timeout = '60s'; SET plan_cache_mode = force_custom_plan; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+    SET jit = off; SET max_parallel_workers_per_gather = 0; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// The connections of an open store.

@@ -177,6 +177,7 @@ statements! {
     DETACH: Partitions =
         "DELETE FROM attachments a USING UNNEST($1::bytea[], $2::bytea[]) AS k (grp, device) \
         WHERE a.grp = ANY($1::bytea[]) AND a.grp = k.grp AND a.device = k.device AND a.node = $3::bigint";
+    ATTACHED_AT: Partitions = "SELECT node FROM attachments WHERE grp = $1::bytea AND device = $2::bytea";
     ELSEWHERE: Partitions =
         "SELECT a.device FROM attachments a JOIN nodes n ON n.node = a.node \
         WHERE a.grp = $1::bytea AND a.node <> $2::bigint AND n.seen > now() - interval '90 seconds'";

@@ -39,6 +39,8 @@ pub(super) struct Outbox {
 struct Waiting {
     /// Who has attached (true) or detached since it was last written; the later of two counts.
     attached: BTreeMap<(GroupId, DeviceId), bool>,
+    /// The same while it is being written.
+    writing: BTreeMap<(GroupId, DeviceId), bool>,
     live: VecDeque<News>,
 }
 
@@ -62,16 +64,25 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    fn take(&self) -> Waiting {
-        std::mem::take(&mut *self.waiting())
+    fn take(&self) -> (BTreeMap<(GroupId, DeviceId), bool>, VecDeque<News>) {
+        let mut waiting = self.waiting();
+        waiting.writing = std::mem::take(&mut waiting.attached);
+        (waiting.writing.clone(), std::mem::take(&mut waiting.live))
     }
 
-    /// Puts back who has attached or detached, unless that is over already.
-    fn put_back(&self, attached: BTreeMap<(GroupId, DeviceId), bool>) {
+    /// What was taken is written, or is to be written again, unless it is over already.
+    fn written(&self, done: bool) {
         let mut waiting = self.waiting();
-        for (who, here) in attached {
+        let attached = std::mem::take(&mut waiting.writing);
+        for (who, here) in attached.into_iter().filter(|_| !done) {
             waiting.attached.entry(who).or_insert(here);
         }
+    }
+
+    /// Whether it has yet to be written that this device is attached here.
+    fn is_coming(&self, who: (GroupId, DeviceId)) -> bool {
+        let waiting = self.waiting();
+        waiting.attached.get(&who).or(waiting.writing.get(&who)) == Some(&true)
     }
 }
 
@@ -91,13 +102,14 @@ pub(super) async fn speak(pool: PgPool, node: i64, outbox: Arc<Outbox>, to: mpsc
                 }
             }
         }
-        let Waiting { attached, live } = outbox.take();
+        let (attached, live) = outbox.take();
         if attached.is_empty() && live.is_empty() {
             continue;
         }
-        if let Err(error) = say(&pool, node, &attached, &live).await {
+        let said = say(&pool, node, &attached, &live).await;
+        outbox.written(said.is_ok());
+        if let Err(error) = said {
             tracing::warn!(%error, "the database does not take who is attached here");
-            outbox.put_back(attached);
             sleep(AGAIN).await;
             outbox.wake.notify_one();
         }
@@ -138,10 +150,33 @@ pub(super) async fn notify(on: &mut sqlx::PgConnection, payloads: Vec<String>) -
     sqlx::query(texts::NOTIFY).bind(CHANNEL).bind(payloads).execute(on).await.map(drop)
 }
 
+/// What listening takes.
+pub(super) struct Ear {
+    pub(super) options: PgConnectOptions,
+    pub(super) node: i64,
+    pub(super) known: Arc<Known>,
+    pub(super) readers: PgPool,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) to: mpsc::Sender<Heard>,
+}
+
+impl Ear {
+    /// Whether a device that was heard to attach elsewhere still is there, and has not come here since. What the table says
+    /// last counts, at all relays alike, so that of two sessions of a device one stays.
+    async fn is_elsewhere(&self, group: GroupId, device: DeviceId) -> Result<bool, sqlx::Error> {
+        if self.outbox.is_coming((group, device)) {
+            return Ok(false);
+        }
+        let at = sqlx::query_scalar(texts::ATTACHED_AT).bind(group.as_bytes()).bind(device.as_bytes());
+        let at: Option<i64> = at.fetch_optional(&self.readers).await?;
+        Ok(at.is_some_and(|at| at != self.node))
+    }
+}
+
 /// Listens on a connection of its own. Ends with the store.
-pub(super) async fn listen(options: PgConnectOptions, node: i64, known: Arc<Known>, to: mpsc::Sender<Heard>) {
+pub(super) async fn listen(ear: Ear) {
     loop {
-        match listen_once(&options, node, &known, &to).await {
+        match listen_once(&ear).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, "other relays are not heard, but looked at now and then"),
         }
@@ -150,12 +185,8 @@ pub(super) async fn listen(options: PgConnectOptions, node: i64, known: Arc<Know
 }
 
 /// Until the connection fails, or nobody listens any more.
-async fn listen_once(
-    options: &PgConnectOptions,
-    node: i64,
-    known: &Known,
-    to: &mpsc::Sender<Heard>,
-) -> Result<(), sqlx::Error> {
+async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
+    let Ear { options, node, known, to, .. } = ear;
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE)
@@ -172,17 +203,24 @@ async fn listen_once(
                 return Ok(());
             }
         }
-        match listener.try_recv().await? {
-            Some(notification) => match payload::read(node, notification.payload()) {
-                Some(Payload::Revision(revision, groups)) => {
-                    // What was loaded in the meantime is no news.
-                    let news = groups.into_iter().filter(|group| known.of(*group) != Some(revision));
-                    heard.extend(news.map(Heard::Group));
-                }
-                Some(Payload::News(news)) => heard.push(Heard::News(news)),
-                None => {}
-            },
-            None => heard.push(Heard::Look),
+        let Some(notification) = listener.try_recv().await? else {
+            heard.push(Heard::Look);
+            continue;
+        };
+        match payload::read(*node, notification.payload()) {
+            Some(Payload::Revision(revision, groups)) => {
+                // What was loaded in the meantime is no news.
+                let news = groups.into_iter().filter(|group| known.of(*group) != Some(revision));
+                heard.extend(news.map(Heard::Group));
+            }
+            Some(Payload::News(news)) => {
+                let is_over = match news {
+                    News::Attached(group, device) => !ear.is_elsewhere(group, device).await?,
+                    _ => false,
+                };
+                heard.extend((!is_over).then_some(Heard::News(news)));
+            }
+            None => {}
         }
     }
 }
