@@ -198,18 +198,63 @@ pub enum StoreConfig {
         /// the disk allows.
         max_bytes: Option<u64>,
     },
+    /// In a PostgreSQL database that several relays may share. All have the same identity, so that devices find their mailbox
+    /// at any of them.
+    #[cfg(feature = "postgres")]
+    Postgres {
+        /// Where it is.
+        url: PostgresUrl,
+    },
+}
+
+/// A `postgres://` URL, which may hold a password.
+#[cfg(feature = "postgres")]
+#[derive(Clone)]
+pub struct PostgresUrl(String);
+
+#[cfg(feature = "postgres")]
+impl PostgresUrl {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl std::fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a PostgreSQL URL")
+    }
 }
 
 impl StoreConfig {
     /// The database's name in the data folder.
     pub const FILE: &str = "relay.db";
 
-    /// Reads `sqlite:PATH`.
+    /// Reads `sqlite:PATH`, `postgres://…` or `postgresql://…`.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, without a word of what was read: it may hold a password.
     pub fn parse(text: &str) -> Result<Self, StartError> {
+        if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Self::postgres(text);
+        }
         match text.strip_prefix("sqlite:") {
             Some(path) if !path.is_empty() => Ok(Self::Sqlite { path: PathBuf::from(path), max_bytes: None }),
-            _ => Err(StartError::new(Code::InvalidArgument, "a store is sqlite:PATH")),
+            _ => Err(StartError::new(Code::InvalidArgument, "a store is sqlite:PATH or postgres://USER@HOST/DATABASE")),
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[expect(clippy::unnecessary_wraps, reason = "a build without PostgreSQL fails here")]
+    fn postgres(text: &str) -> Result<Self, StartError> {
+        Ok(Self::Postgres { url: PostgresUrl(text.to_owned()) })
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &str) -> Result<Self, StartError> {
+        let message =
+            "this relay was built without PostgreSQL: build it with `--features postgres`, or keep to sqlite:PATH";
+        Err(StartError::new(Code::InvalidArgument, message))
     }
 }
 
@@ -373,6 +418,25 @@ mod tests {
         assert!(access.admits(b"", true, 1).is_none(), "a token is a token, wherever its bearer is");
         assert!(!format!("{access:?}").contains("s3cret"));
         assert!(Access::parse("opened").is_err() && Access::parse("token:").is_err());
+    }
+
+    #[test]
+    fn a_database_is_named_by_its_url_and_its_password_by_nothing() {
+        assert!(matches!(StoreConfig::parse("sqlite:x.db"), Ok(StoreConfig::Sqlite { .. })));
+        for url in ["postgres://relay:s3cret@db/ksync", "postgresql://relay:s3cret@db/ksync"] {
+            let parsed = StoreConfig::parse(url);
+            if cfg!(feature = "postgres") {
+                assert!(!format!("{:?}", parsed.unwrap()).contains("s3cret"));
+            } else {
+                let error = parsed.unwrap_err();
+                assert_eq!(error.code, Code::InvalidArgument);
+                assert!(error.message.contains("--features postgres") && !error.message.contains("s3cret"));
+            }
+        }
+        for text in ["", "sqlite:", "mysql:x", "postgres:s3cret"] {
+            let error = StoreConfig::parse(text).unwrap_err();
+            assert!(error.code == Code::InvalidArgument && !error.message.contains("s3cret"), "{text}");
+        }
     }
 
     #[test]

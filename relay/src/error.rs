@@ -34,7 +34,9 @@ impl StartError {
     pub(crate) fn store(name: impl std::fmt::Display, source: &StoreError) -> Self {
         match source {
             StoreError::Full => Self::new(Code::DiskFull, format!("the disk of {name} is full: free some space")),
-            StoreError::Busy => Self::new(Code::HomeBusy, format!("another process uses {name}")),
+            StoreError::Busy | StoreError::Stale(_) => {
+                Self::new(Code::HomeBusy, format!("another process uses {name}"))
+            }
             StoreError::Corrupt(reason) => Self::new(
                 Code::StoreCorrupt,
                 format!(

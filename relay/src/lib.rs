@@ -22,6 +22,8 @@ pub mod session;
 pub mod store;
 pub mod tokens;
 
+#[cfg(feature = "postgres")]
+pub use config::PostgresUrl;
 pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
 pub use config::{Acme, HostConfig, HostToken, Tls};

@@ -12,6 +12,8 @@ enum Sign {
     Module(&'static str),
     /// It brings a file of this path.
     File(&'static str),
+    /// It brings a program of this name, on the path or where Debian keeps PostgreSQL's, a folder for each version.
+    Database(&'static str),
 }
 
 struct Package {
@@ -24,7 +26,7 @@ struct Package {
 /// The Python of the system, which sees Debian's modules; the first `python3` on the path may be another.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
-use Sign::{File, Module, Program};
+use Sign::{Database, File, Module, Program};
 
 /// How many of [`PACKAGES`], from the first, building the programs without windows needs.
 const TO_BUILD: usize = 3;
@@ -56,6 +58,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "nftables", sign: Program("nft"), reason: "cuts devices off from UDP" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
     Package { name: "prometheus", sign: Program("promtool"), reason: "reads the relay's metrics and alerts as a monitor does" },
+    Package { name: "postgresql", sign: Database("initdb"), reason: "the database that several relays share, for the tests of that" },
 ];
 
 /// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.
@@ -195,8 +198,15 @@ fn is_there(package: &Package) -> bool {
     match package.sign {
         Program(name) => on_path(name),
         File(path) => std::path::Path::new(path).exists(),
+        Database(name) => {
+            on_path(name) || versions_of_postgresql().any(|version| version.join("bin").join(name).exists())
+        }
         Module(name) => succeeds(&mut program(PYTHON, &["-c", &format!("import {name}")])),
     }
+}
+
+fn versions_of_postgresql() -> impl Iterator<Item = std::path::PathBuf> {
+    std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path())
 }
 
 fn is_root() -> bool {

@@ -66,7 +66,6 @@ fn joined(body: &str) -> String {
     whole
 }
 
-#[cfg(feature = "https")]
 async fn secured(stream: TcpStream, host: &str) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
     use std::sync::Arc;
 
@@ -81,11 +80,6 @@ async fn secured(stream: TcpStream, host: &str) -> Result<tokio_rustls::client::
         .connect(name, stream)
         .await
         .map_err(|e| format!("its certificate does not hold, or it speaks no TLS: {e}"))
-}
-
-#[cfg(not(feature = "https"))]
-async fn secured(_stream: TcpStream, _host: &str) -> Result<TcpStream, String> {
-    Err("this build speaks no HTTPS".to_owned())
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use sync_types::GroupId;
 use sync_types::frame::{About, EntryKind};
 
+use super::groups::Attached;
 use super::notices::Told;
 use super::{Op, Request};
 use crate::mailbox::{Attachment, Decision, Refusal};
-use crate::store::Write;
+use crate::store::{News, Write};
 
 /// Requests that were decided and are not durable yet.
 #[derive(Default)]
@@ -27,6 +28,10 @@ pub(super) struct Decided {
     /// What others are told of it, decided with it: a later decision of the same batch changes nothing of that.
     pub(super) told: Told,
     pub(super) wrote: bool,
+    /// The session that this has detached.
+    pub(super) detached: Option<Attached>,
+    /// What other relays are told of it.
+    pub(super) news: Vec<News>,
     pub(super) tally: Tally,
 }
 
@@ -66,6 +71,11 @@ impl Batch {
         self.decided.iter().filter(|decided| decided.wrote).map(|decided| decided.group).collect()
     }
 
+    /// Whether the state of this group in memory is ahead of the store.
+    pub(super) fn wrote(&self, group: GroupId) -> bool {
+        self.decided.iter().any(|decided| decided.wrote && decided.group == group)
+    }
+
     pub(super) fn add(&mut self, op: Op, group: GroupId, mut outcome: Outcome, tally: Tally, told: Told) {
         let mut wrote = false;
         if let Outcome::Done(decision) = &mut outcome {
@@ -73,7 +83,7 @@ impl Batch {
             wrote = !writes.is_empty();
             self.write(writes);
         }
-        self.decided.push(Decided { op, group, outcome, told, wrote, tally });
+        self.decided.push(Decided { op, group, outcome, told, wrote, detached: None, news: Vec::new(), tally });
     }
 }
 
@@ -108,7 +118,8 @@ pub(super) fn about(request: &Request) -> About {
         | Request::Recover { .. }
         | Request::Purge { .. }
         | Request::Detach
-        | Request::Timeout(_) => About::Session,
+        | Request::Timeout(_)
+        | Request::Elsewhere => About::Session,
         Request::Push(_) => About::Push,
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored | Request::Vouch(_) => About::Acknowledge,
         Request::GroupInfo(_) => About::GroupInfo,

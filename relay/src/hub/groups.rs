@@ -7,7 +7,7 @@ use sync_types::{DeviceId, GroupId};
 
 use super::inbox::Inbox;
 use super::{Op, SessionId};
-use crate::mailbox::GroupState;
+use crate::mailbox::{GroupState, Standing};
 
 /// An attached session.
 pub(super) struct Attached {
@@ -20,8 +20,19 @@ pub(super) struct Attached {
 pub(super) enum Place {
     /// In memory.
     Here(Box<GroupState>),
-    /// On its way from the store; these wait for it.
-    Loading(Vec<Op>),
+    /// On its way from the store.
+    Loading(Loading),
+}
+
+/// A group on its way from the store.
+#[derive(Default)]
+pub(super) struct Loading {
+    /// What waits for it.
+    pub(super) waiting: Vec<Op>,
+    /// What it is if no other relay has changed it.
+    pub(super) kept: Option<Box<GroupState>>,
+    /// Another relay has changed it since this was asked.
+    pub(super) again: bool,
 }
 
 /// All that the writer knows.
@@ -36,6 +47,11 @@ pub(super) struct Groups {
     /// When something is due, in milliseconds since the Unix epoch.
     due: BTreeSet<(u64, GroupId)>,
     due_of: HashMap<GroupId, u64>,
+    /// Where several relays share a store: what those that are attached here know of their group, also while it is not in
+    /// memory.
+    standing: HashMap<GroupId, Standing>,
+    /// Who is attached at other relays, as of when it was last asked.
+    elsewhere: HashMap<GroupId, BTreeSet<DeviceId>>,
 }
 
 impl Groups {
@@ -49,6 +65,8 @@ impl Groups {
             by_group: HashMap::new(),
             due: BTreeSet::new(),
             due_of: HashMap::new(),
+            standing: HashMap::new(),
+            elsewhere: HashMap::new(),
         }
     }
 
@@ -76,6 +94,10 @@ impl Groups {
     pub(super) fn forget(&mut self, group: GroupId) -> Option<Place> {
         self.used.remove(&group);
         self.set_due(group, None);
+        self.elsewhere.remove(&group);
+        if !self.by_group.contains_key(&group) {
+            self.standing.remove(&group);
+        }
         self.places.remove(&group)
     }
 
@@ -111,18 +133,18 @@ impl Groups {
         before
     }
 
-    /// Forgets a session. Says of which group it was, if its device is not attached through another.
-    pub(super) fn detach(&mut self, session: SessionId) -> Option<GroupId> {
-        let Attached { group, device, .. } = self.sessions.remove(&session)?;
-        let devices = self.by_group.get_mut(&group)?;
-        if devices.get(&device) != Some(&session) {
+    /// Forgets a session. Returns it, if its device is not attached through another.
+    pub(super) fn detach(&mut self, session: SessionId) -> Option<Attached> {
+        let gone = self.sessions.remove(&session)?;
+        let devices = self.by_group.get_mut(&gone.group)?;
+        if devices.get(&gone.device) != Some(&session) {
             return None;
         }
-        devices.remove(&device);
+        devices.remove(&gone.device);
         if devices.is_empty() {
-            self.by_group.remove(&group);
+            self.by_group.remove(&gone.group);
         }
-        Some(group)
+        Some(gone)
     }
 
     /// Ends all sessions of a group and forgets its state. Gives how many entries it held, if it was in memory.
@@ -141,9 +163,14 @@ impl Groups {
         self.sessions.get(&session)
     }
 
+    /// The session by which a device is attached here.
+    pub(super) fn session_of(&self, group: GroupId, device: DeviceId) -> Option<SessionId> {
+        self.by_group.get(&group)?.get(&device).copied()
+    }
+
     pub(super) fn inbox(&self, group: GroupId, device: DeviceId) -> Option<&Arc<Inbox>> {
-        let session = self.by_group.get(&group)?.get(&device)?;
-        self.sessions.get(session).map(|attached| &attached.inbox)
+        let session = self.session_of(group, device)?;
+        self.sessions.get(&session).map(|attached| &attached.inbox)
     }
 
     /// Who is attached to a group, with their queues.
@@ -162,6 +189,34 @@ impl Groups {
 
     pub(super) fn devices(&self, group: GroupId) -> BTreeSet<DeviceId> {
         self.by_group.get(&group).into_iter().flat_map(|devices| devices.keys().copied()).collect()
+    }
+
+    /// Who is attached to a group, here or at another relay.
+    pub(super) fn everywhere(&self, group: GroupId) -> BTreeSet<DeviceId> {
+        let mut devices = self.devices(group);
+        devices.extend(self.elsewhere.get(&group).into_iter().flatten());
+        devices
+    }
+
+    pub(super) fn set_elsewhere(&mut self, group: GroupId, attached: BTreeSet<DeviceId>) {
+        if !attached.is_empty() {
+            self.elsewhere.insert(group, attached);
+        }
+    }
+
+    /// Whether somebody is attached to a group here.
+    pub(super) fn is_attended(&self, group: GroupId) -> bool {
+        self.by_group.contains_key(&group)
+    }
+
+    /// The groups that somebody is attached to here.
+    pub(super) fn attended(&self) -> Vec<GroupId> {
+        self.by_group.keys().copied().collect()
+    }
+
+    /// Notes what those that are attached know; returns what they knew before.
+    pub(super) fn set_standing(&mut self, group: GroupId, standing: Standing) -> Option<Standing> {
+        self.standing.insert(group, standing)
     }
 
     pub(super) fn all_inboxes(&self) -> impl Iterator<Item = &Arc<Inbox>> {

@@ -21,6 +21,7 @@ mod groups;
 mod inbox;
 mod made;
 mod notices;
+mod others;
 mod served;
 mod writer;
 
@@ -41,6 +42,8 @@ pub(crate) struct Op {
     session: SessionId,
     request: Request,
     came: Instant,
+    /// How often it was decided on rows that another relay had changed.
+    tries: u8,
     /// Room among what waits; given back when the answer is out.
     _room: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
@@ -84,6 +87,8 @@ pub(crate) enum Request {
     Detach,
     /// Nobody's request: something is due in this group.
     Timeout(GroupId),
+    /// Nobody's request: another relay has done something in a group, which those that are attached here are told.
+    Elsewhere,
 }
 
 /// The hub's front.
@@ -139,8 +144,7 @@ impl Hub {
     pub(crate) async fn purge(&self, group: GroupId) -> Result<(), Refusal> {
         let stopped = || Refusal::new(About::Session, Code::Draining, "the relay is stopping");
         let (done, when_done) = oneshot::channel();
-        let request = Request::Purge { group, done };
-        let op = Op { session: 0, request, came: Instant::now(), _room: None };
+        let op = Op::by_itself(Request::Purge { group, done });
         self.ops.send(op).await.map_err(|_| stopped())?;
         when_done.await.map_err(|_| stopped())?
     }
@@ -167,7 +171,7 @@ impl Line {
         let Ok(own) = self.room.clone().acquire_many_owned(units).await else { return false };
         let Ok(all) = self.hub.room.clone().acquire_many_owned(units).await else { return false };
         self.attached |= matches!(request, Request::Attach { .. } | Request::Create { .. });
-        let op = Op { session: self.id, request, came: Instant::now(), _room: Some((own, all)) };
+        let op = Op { session: self.id, request, came: Instant::now(), tries: 0, _room: Some((own, all)) };
         self.hub.ops.send(op).await.is_ok()
     }
 }
@@ -192,7 +196,7 @@ impl Drop for Line {
         if !self.attached {
             return;
         }
-        let op = Op { session: self.id, request: Request::Detach, came: Instant::now(), _room: None };
+        let op = Op { session: self.id, request: Request::Detach, came: Instant::now(), tries: 0, _room: None };
         if let Err(mpsc::error::TrySendError::Full(op)) = self.hub.ops.try_send(op) {
             let ops = self.hub.ops.clone();
             // Only within a runtime can the queue be full of others' requests.
@@ -202,6 +206,13 @@ impl Drop for Line {
                 });
             }
         }
+    }
+}
+
+impl Op {
+    /// What nobody asked for.
+    fn by_itself(request: Request) -> Self {
+        Self { session: 0, request, came: Instant::now(), tries: 0, _room: None }
     }
 }
 
@@ -228,7 +239,8 @@ impl Request {
             | Self::Recover { .. }
             | Self::Purge { .. }
             | Self::Detach
-            | Self::Timeout(_) => 0,
+            | Self::Timeout(_)
+            | Self::Elsewhere => 0,
         }
     }
 }

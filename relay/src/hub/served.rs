@@ -37,6 +37,15 @@ impl Served {
         }
     }
 
+    /// Goes on from what another relay on this store has counted, if that is more. Relays that run side by side count the same
+    /// time and not each its own: the store keeps the largest of their numbers.
+    pub(super) async fn catch_up(&mut self, store: &dyn Store) {
+        match store.served().await {
+            Ok(served_ms) => self.base_ms += served_ms.saturating_sub(self.ms()),
+            Err(error) => tracing::warn!(%error, "it cannot be read for how long relays have run"),
+        }
+    }
+
     /// Saves it unless that was done a short while ago.
     pub(super) async fn save(&mut self, store: &dyn Store, every: Duration) {
         if self.saved_at.elapsed() < every {

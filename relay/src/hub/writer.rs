@@ -12,20 +12,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
-use super::groups::{Attached, Groups, Place};
+use super::groups::{Attached, Groups, Loading, Place};
 use super::made::Made;
+use super::others::{Found, Loaded, next};
 use super::served::Served;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::crash;
-use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal, first_cursor};
-use crate::store::{GroupRows, StoreError, Write};
+use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal};
+use crate::store::{News, Shared, StoreError, Write};
 
 /// How many requests share a transaction.
 const BATCH: usize = 192;
 /// How many bytes of entries share a transaction, so that nobody waits long for a flush of others' data.
 const BATCH_BYTES: usize = 4 << 20;
 /// After how long a group whose transaction failed is looked at again by itself, in milliseconds.
-const AGAIN_MS: u64 = 1_000;
+pub(super) const AGAIN_MS: u64 = 1_000;
 
 /// How long nobody has to ask for anything before the store is tidied, and between two steps of that.
 const IDLE: Duration = Duration::from_secs(1);
@@ -38,34 +39,43 @@ const SAVE_EVERY: Duration = Duration::from_secs(600);
 const LOADS: &str = "a store returns errors, and nobody aborts a load";
 
 pub(super) struct Writer {
-    parts: Parts,
-    groups: Groups,
+    pub(super) parts: Parts,
+    pub(super) groups: Groups,
     /// At most one for each group that somebody asks for.
-    loads: JoinSet<Loaded>,
+    pub(super) loads: JoinSet<Loaded>,
     /// When the store may be tidied; set by each transaction.
     tidy_at: Option<Instant>,
     /// Behind which groups get their cursors.
-    first_cursor: u64,
-    served: Served,
+    pub(super) first_cursor: u64,
+    pub(super) served: Served,
+    /// What comes first in the next batch, in this order.
+    pub(super) again: Vec<Op>,
     made: Made,
-}
-
-struct Loaded {
-    group: GroupId,
-    rows: Result<Option<GroupRows>, StoreError>,
 }
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
         let groups = Groups::new(parts.limits.groups_cached);
-        let first_cursor = first_cursor(now_ms() + parts.forward.ms());
         let served = Served::new(parts.forward.clone());
-        Self { groups, parts, loads: JoinSet::new(), tidy_at: None, first_cursor, served, made: Made::default() }
+        Self {
+            groups,
+            parts,
+            loads: JoinSet::new(),
+            tidy_at: None,
+            first_cursor: 0,
+            served,
+            again: Vec::new(),
+            made: Made::default(),
+        }
     }
 
     pub(super) async fn run(mut self, mut ops: mpsc::Receiver<Op>, mut stop: mpsc::Receiver<oneshot::Sender<()>>) {
         let mut done = None;
+        // Nobody asks for anything any more; what was asked is answered still.
+        let mut ended = false;
         self.served.load(&*self.parts.store).await;
+        self.begin().await;
+        let mut heard = self.shared().and_then(Shared::heard);
         let mut forwarded = self.parts.forward.watch();
         loop {
             self.made.load(&*self.parts.store).await;
@@ -78,10 +88,14 @@ impl Writer {
                     ops.close();
                     done = Some(told);
                 }
+                () = std::future::ready(()), if !self.again.is_empty() => {
+                    std::mem::take(&mut self.again).into_iter().for_each(|op| self.take(op, &mut batch));
+                }
                 Some(loaded) = self.loads.join_next() => self.take_loaded(loaded.expect(LOADS), &mut batch),
-                op = ops.recv() => match op {
+                Some(heard) = next(&mut heard) => self.hear(heard, &mut batch).await,
+                op = ops.recv(), if !ended => match op {
                     Some(op) => self.take(op, &mut batch),
-                    None => break,
+                    None => ended = true,
                 },
                 () = until(self.groups.next_due(), now_ms) => self.take_due(&mut batch),
                 Ok(()) = forwarded.changed() => self.take_due(&mut batch),
@@ -90,9 +104,11 @@ impl Writer {
                 }
             }
             // What came while the last transaction was on its way shares the next one.
-            while batch.decided.len() < BATCH && batch.bytes < BATCH_BYTES {
+            while self.again.is_empty() && batch.decided.len() < BATCH && batch.bytes < BATCH_BYTES {
                 if let Some(loaded) = self.loads.try_join_next() {
                     self.take_loaded(loaded.expect(LOADS), &mut batch);
+                } else if let Some(heard) = heard.as_mut().and_then(|heard| heard.try_recv().ok()) {
+                    self.hear(heard, &mut batch).await;
                 } else if let Ok(op) = ops.try_recv() {
                     self.take(op, &mut batch);
                 } else {
@@ -101,6 +117,9 @@ impl Writer {
             }
             self.finish(batch).await;
             self.served.save(&*self.parts.store, SAVE_EVERY).await;
+            if ended && self.loads.is_empty() && self.again.is_empty() {
+                break;
+            }
         }
         self.served.save(&*self.parts.store, Duration::ZERO).await;
         for inbox in self.groups.all_inboxes() {
@@ -125,13 +144,16 @@ impl Writer {
 
     fn take_due(&mut self, batch: &mut Batch) {
         for group in self.groups.take_due(self.now_ms()) {
-            let request = Request::Timeout(group);
-            self.take(Op { session: 0, request, came: std::time::Instant::now(), _room: None }, batch);
+            self.take(Op::by_itself(Request::Timeout(group)), batch);
         }
     }
 
     /// Decides about a request now, or once its group is in memory.
-    fn take(&mut self, op: Op, batch: &mut Batch) {
+    pub(super) fn take(&mut self, op: Op, batch: &mut Batch) {
+        if !self.again.is_empty() {
+            // Nothing overtakes what waits for the next batch.
+            return self.again.push(op);
+        }
         let group = match &op.request {
             Request::Attach { attach, .. } | Request::Create { attach, .. } => Some(attach.group),
             Request::Timeout(group)
@@ -142,32 +164,43 @@ impl Writer {
         };
         // A session that was refused, or replaced by another of its device, asks in vain.
         let Some(group) = group else { return };
+        let looks_elsewhere = self.looks_elsewhere(&op.request);
         match self.groups.place(group) {
+            Some(Place::Here(_)) if looks_elsewhere => self.look_first(op, group, batch),
             Some(Place::Here(_)) => self.decide(op, group, batch),
-            Some(Place::Loading(waiting)) => waiting.push(op),
+            Some(Place::Loading(loading)) => loading.waiting.push(op),
             None => {
                 self.groups.evict(|| batch.unwritten());
-                self.groups.set(group, Place::Loading(vec![op]));
-                let store = self.parts.store.clone();
-                self.loads.spawn(async move { Loaded { group, rows: store.load(group).await } });
+                self.load(group, Loading { waiting: vec![op], ..Loading::default() });
             }
         }
     }
 
     fn take_loaded(&mut self, loaded: Loaded, batch: &mut Batch) {
-        let Loaded { group, rows } = loaded;
-        let Some(Place::Loading(waiting)) = self.groups.forget(group) else { return };
-        match rows {
-            Ok(Some(rows)) => {
-                let mut state = GroupState::from_rows(rows);
-                state.begin_at(self.first_cursor);
-                let due = self.due(&state);
-                self.groups.set_due(group, due);
-                self.groups.set(group, Place::Here(Box::new(state)));
-                // After a failed transaction they have those of a state that never was.
-                self.groups.share_keys(group);
+        let Loaded { group, found } = loaded;
+        let Some(Place::Loading(Loading { waiting, kept, again })) = self.groups.forget(group) else { return };
+        match found {
+            Ok(Found { rows, elsewhere }) => {
+                self.first_cursor = self.first_cursor.max(elsewhere.first_cursor);
+                self.groups.set_elsewhere(group, elsewhere.attached);
+                let state = match rows {
+                    None => kept,
+                    Some(rows) => rows.map(|rows| {
+                        let mut state = Box::new(GroupState::from_rows(rows));
+                        kept.iter().for_each(|before| state.remember(before));
+                        state
+                    }),
+                };
+                if let Some(mut state) = state {
+                    state.begin_at(self.first_cursor);
+                    let due = self.due(&state);
+                    self.groups.set_due(group, due);
+                    self.groups.set(group, Place::Here(state));
+                    // After a failed transaction they have those of a state that never was.
+                    self.groups.share_keys(group);
+                    self.tell_since(group, batch);
+                }
             }
-            Ok(None) => {}
             Err(e) => {
                 tracing::error!(group = %Short(group), error = %e, "a group cannot be loaded");
                 self.groups.set_due(
@@ -183,11 +216,14 @@ impl Writer {
         for op in waiting {
             self.decide(op, group, batch);
         }
+        if again {
+            self.look_again(group, batch);
+        }
     }
 
     fn refuse_unloaded(&mut self, op: Op, group: GroupId, error: &StoreError, batch: &mut Batch) {
         if matches!(op.request, Request::Detach) {
-            self.groups.detach(op.session);
+            self.detach(op.session);
             return;
         }
         if matches!(op.request, Request::Purge { .. }) {
@@ -210,14 +246,16 @@ impl Writer {
     fn decide(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
         let (now, served) = (self.now_ms(), self.served.ms());
         let device = self.groups.session(op.session).map(|attached| attached.device);
+        let mut detached = None;
         let attached = match op.request {
             Request::Detach => {
-                if self.groups.detach(op.session).is_none() {
+                detached = self.detach(op.session);
+                if detached.is_none() {
                     return;
                 }
-                self.groups.devices(group)
+                self.groups.everywhere(group)
             }
-            Request::Commit(_) | Request::Recovery { .. } | Request::Timeout(_) => self.groups.devices(group),
+            Request::Commit(_) | Request::Recovery { .. } | Request::Timeout(_) => self.groups.everywhere(group),
             _ => BTreeSet::new(),
         };
         let (mut raised, mut made) = (Vec::new(), false);
@@ -320,15 +358,16 @@ impl Writer {
         if tally.commits > 0 {
             self.groups.share_keys(group);
         }
-        let told = match &mut outcome {
-            Outcome::Done(decision) => notices::events(&self.groups, group, std::mem::take(&mut decision.notices)),
-            _ => notices::events(&self.groups, group, raised),
+        let noticed = match &mut outcome {
+            Outcome::Done(decision) => std::mem::take(&mut decision.notices),
+            _ => raised,
         };
+        let news = self.news(group, &noticed);
+        let told = notices::events(&self.groups, group, noticed);
         batch.add(op, group, outcome, tally, told);
-        if (created || wrote)
-            && let Some(decided) = batch.decided.last_mut()
-        {
-            decided.wrote = true;
+        if let Some(decided) = batch.decided.last_mut() {
+            decided.wrote |= created || wrote;
+            (decided.detached, decided.news) = (detached, news);
         }
     }
 
@@ -370,7 +409,7 @@ impl Writer {
         [state.next_timeout(), lapse].into_iter().flatten().min()
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         now_ms().saturating_add(self.parts.forward.ms())
     }
 
@@ -429,7 +468,9 @@ impl Writer {
                     self.parts.metrics.transactions.add(1);
                     self.tidy_at = Some(Instant::now() + IDLE);
                     point(crash::AFTER_COMMIT_BEFORE_REPLY);
+                    self.note_standings(&decided);
                 }
+                Err(StoreError::Stale(groups)) => return self.decide_again(decided, &groups),
                 Err(e) => return self.fail(decided, &e),
             }
         }
@@ -456,7 +497,8 @@ impl Writer {
             self.groups.forget(*group);
         }
         for mut decided in decided {
-            if touched.contains(&decided.group) {
+            // What another relay has done stands.
+            if touched.contains(&decided.group) && !matches!(decided.op.request, Request::Elsewhere) {
                 if matches!(decided.outcome, Outcome::Attached(_)) {
                     self.groups.detach(decided.op.session);
                 }
@@ -475,8 +517,14 @@ impl Writer {
         }
     }
 
-    fn tell(&self, decided: Decided) {
-        let Decided { op, outcome, told, tally, .. } = decided;
+    pub(super) fn tell(&self, decided: Decided) {
+        let Decided { op, outcome, told, news, tally, .. } = decided;
+        if let Some(shared) = self.shared() {
+            news.into_iter().for_each(|news| shared.tell(news));
+            if let (Outcome::Attached(_), Some(here)) = (&outcome, self.groups.session(op.session)) {
+                shared.tell(News::Attached(here.group, here.device));
+            }
+        }
         if let Request::Purge { done, .. } = op.request {
             // Whoever asked may have gone.
             let _ = done.send(if let Outcome::Refused(refusal) = outcome { Err(refusal) } else { Ok(()) });
@@ -498,7 +546,7 @@ impl Writer {
             Outcome::Refused(refusal) => {
                 self.parts.metrics.refused(refusal.code);
                 // Nobody asked for what is due by itself.
-                if !matches!(op.request, Request::Timeout(_) | Request::Detach) {
+                if !matches!(op.request, Request::Timeout(_) | Request::Detach | Request::Elsewhere) {
                     put(Event::Refused(refusal));
                 }
             }

@@ -28,12 +28,14 @@ mod presence;
 mod provisional;
 mod push;
 mod recovery;
+mod standing;
 mod state;
 mod verified;
 
 pub use attach::{Attachment, Proof, first_cursor};
 pub use commit::CommitContext;
 pub use recovery::{Kit, check_kit};
+pub use standing::Standing;
 pub use state::{GroupState, View};
 pub use verified::{Keys, Stated, Verified, Verifying};
 
@@ -167,7 +169,9 @@ impl Refusal {
     pub fn of_store(about: About, error: &StoreError) -> Self {
         match error {
             StoreError::Full => Self::new(about, Code::Quota, "the relay's disk is full").retry_after(60_000),
-            StoreError::Busy => Self::new(about, Code::RateLimited, "the relay's store is busy").retry_after(1_000),
+            StoreError::Busy | StoreError::Stale(_) => {
+                Self::new(about, Code::RateLimited, "the relay's store is busy").retry_after(1_000)
+            }
             // Details of the relay's disk are for its own log.
             StoreError::Corrupt(_) | StoreError::Io(_) => {
                 Self::new(about, Code::Internal, "the relay's store failed").retry_after(5_000)

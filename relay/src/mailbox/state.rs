@@ -14,7 +14,8 @@ use crate::store::{
     StatementRow, VouchRow, WelcomeRow, Write,
 };
 
-/// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed.
+/// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed; of relays
+/// that share a store each has one, and what is decided on a state that another has overtaken is never written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupState {
     pub(super) group: GroupRow,
@@ -194,6 +195,11 @@ impl GroupState {
         let provisional = self.group.provisional.as_ref().map(|p| p.deadline_ms);
         let expiry = self.members.values().filter_map(expires_at).min();
         [provisional, expiry].into_iter().flatten().min()
+    }
+
+    /// The commits and rejects that are held, in the order of their cursors.
+    pub(super) fn held_commits(&self) -> impl DoubleEndedIterator<Item = &IndexRow> {
+        self.commits.values()
     }
 
     /// The cursor of the commit that is provisional.

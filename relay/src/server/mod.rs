@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use self::address::reachable;
 use self::admission::{Admission, Peer};
+use self::opened::Opened;
 use self::origin::{Members, Origin};
 use self::pairing::Pairings;
 use self::verify::Verifier;
@@ -30,6 +31,8 @@ use crate::http::WebSockets;
 use crate::hub::{Hub, Parts, now_ms};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 use crate::{Identity, StartError};
@@ -39,6 +42,7 @@ mod admission;
 mod endpoint;
 pub(crate) mod folder;
 mod framing;
+mod opened;
 mod origin;
 mod pairing;
 mod rounds;
@@ -82,7 +86,7 @@ pub struct RunningRelay {
     #[cfg(feature = "http")]
     admin: Option<admin::Socket>,
     local: Mutex<JoinSet<()>>,
-    sqlite: Option<Arc<SqliteStore>>,
+    opened: Opened,
     _folder: Option<folder::Lock>,
 }
 
@@ -121,18 +125,24 @@ impl Relay {
     /// `VERSION` for a database of a newer relay, `DISK_FULL`, `PORT_IN_USE`, or `IO`.
     pub async fn start(config: RelayConfig) -> Result<RunningRelay, StartError> {
         let folder = config.data.as_deref().map(folder::Lock::take).transpose()?;
-        match &config.store {
-            StoreConfig::Memory => Self::run(config, folder, Arc::new(MemoryStore::default()), None).await,
+        let (store, opened): (Arc<dyn Store>, Opened) = match &config.store {
+            StoreConfig::Memory => (Arc::new(MemoryStore::default()), Opened::Nothing),
             StoreConfig::Sqlite { path, max_bytes } => {
                 let store = Arc::new(SqliteStore::open(path, *max_bytes).await?);
-                let started = Self::run(config, folder, store.clone(), Some(store.clone())).await;
-                if started.is_err() {
-                    // So that the database is whole without its log when somebody looks at it next.
-                    let _ = store.close().await;
-                }
-                started
+                (store.clone(), Opened::Sqlite(store))
             }
+            #[cfg(feature = "postgres")]
+            StoreConfig::Postgres { url } => {
+                let store = Arc::new(PostgresStore::open(url.as_str()).await?);
+                (store.clone(), Opened::Postgres(store))
+            }
+        };
+        let started = Self::run(config, folder, store, opened.clone()).await;
+        if started.is_err() {
+            // So that a database is whole without its log when somebody looks at it next, and no other relay waits for this one.
+            opened.close().await;
         }
+        started
     }
 
     /// Starts a relay over a store of one's own; [`RelayConfig::store`] does not count.
@@ -141,14 +151,14 @@ impl Relay {
     /// As for [`Relay::start`].
     pub async fn start_with_store(config: RelayConfig, store: Arc<dyn Store>) -> Result<RunningRelay, StartError> {
         let folder = config.data.as_deref().map(folder::Lock::take).transpose()?;
-        Self::run(config, folder, store, None).await
+        Self::run(config, folder, store, Opened::Nothing).await
     }
 
     async fn run(
         config: RelayConfig,
         folder: Option<folder::Lock>,
         store: Arc<dyn Store>,
-        sqlite: Option<Arc<SqliteStore>>,
+        opened: Opened,
     ) -> Result<RunningRelay, StartError> {
         let identity = match (&config.identity, &config.data) {
             (Some(identity), _) => identity.clone(),
@@ -201,7 +211,7 @@ impl Relay {
         let hosts: Vec<String> = sockets.iter().map(|socket| reachable(*socket, public_host.as_deref())).collect();
         let public = *identity.secret_key().public().as_bytes();
         #[cfg(feature = "http")]
-        let shown = shown::shown(&shared, sqlite.clone(), &public, &hosts, &config);
+        let shown = shown::shown(&shared, opened.clone(), &public, &hosts, &config);
         #[cfg(feature = "http")]
         let web = match bound {
             Some(bound) => {
@@ -241,7 +251,7 @@ impl Relay {
             #[cfg(feature = "http")]
             admin,
             local: Mutex::new(JoinSet::new()),
-            sqlite,
+            opened,
             _folder: folder,
         })
     }
@@ -349,11 +359,7 @@ impl RunningRelay {
             web.endpoint.close().await;
             web.stop().await;
         }
-        if let Some(store) = &self.sqlite
-            && let Err(e) = store.close().await
-        {
-            tracing::error!(error = %e, "the store did not close");
-        }
+        self.opened.close().await;
     }
 }
 

@@ -7,13 +7,13 @@ use data_encoding::HEXLOWER;
 use sync_types::{GroupId, VERSION, limits};
 
 use super::Shared;
+use super::opened::Opened;
 use crate::config::{RelayConfig, StoreConfig};
 use crate::http::{Guard, Shown};
-use crate::store::sqlite::SqliteStore;
 
 pub(super) fn shown(
     shared: &Arc<Shared>,
-    sqlite: Option<Arc<SqliteStore>>,
+    opened: Opened,
     public: &[u8; 32],
     hosts: &[String],
     config: &RelayConfig,
@@ -45,7 +45,7 @@ pub(super) fn shown(
         }),
         refresh: Arc::new(move || {
             let metrics = &gauged.metrics;
-            metrics.store_bytes.set(sqlite.as_ref().map_or(0, |store| store.size()) as i64);
+            metrics.store_bytes.set(opened.size() as i64);
             let (requests, bytes) = gauged.hub.waiting();
             metrics.waiting.set(requests as i64);
             metrics.waiting_bytes.set(bytes as i64);

@@ -23,7 +23,8 @@ struct Inner {
     groups: BTreeMap<GroupId, Tables>,
     /// While commits return early: what a loss of power would leave.
     synced: Option<BTreeMap<GroupId, Tables>>,
-    fail_next: Option<StoreError>,
+    /// How often commits fail yet, and how.
+    fail_next: Option<(u32, StoreError)>,
     served_ms: u64,
 }
 
@@ -61,7 +62,12 @@ impl MemoryStore {
 
     /// Makes the next commit fail with this error, and change nothing.
     pub fn fail_next(&self, error: StoreError) {
-        self.inner().fail_next = Some(error);
+        self.fail(1, error);
+    }
+
+    /// Makes so many commits from now on fail with this error, and change nothing.
+    pub fn fail(&self, times: u32, error: StoreError) {
+        self.inner().fail_next = Some((times, error)).filter(|_| times > 0);
     }
 
     /// From now on, commits return before they are durable: a disk that lies.
@@ -162,7 +168,8 @@ impl Store for MemoryStore {
 
 impl Inner {
     fn commit(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
-        if let Some(error) = self.fail_next.take() {
+        if let Some((times, error)) = self.fail_next.take() {
+            self.fail_next = (times > 1).then(|| (times - 1, error.clone()));
             return Err(error);
         }
         // The only write that can fail is looked at before any is applied.

@@ -13,11 +13,17 @@ use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 
 use crate::tokens::TokenHash;
 
+mod columns;
 mod memory;
+mod plan;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod shared;
 pub mod sqlite;
 mod tail;
 
 pub use memory::MemoryStore;
+pub use shared::{Elsewhere, Heard, News, Shared};
 
 /// Bytes that several parts hold at once: an entry on its way into the store and out to the attached devices.
 pub type Bytes = Arc<[u8]>;
@@ -32,6 +38,9 @@ pub trait Store: Send + Sync {
 
     /// Applies all writes in their order as one transaction and returns once they are durable. On an error none is
     /// applied. Writes of many groups may come together.
+    ///
+    /// A store that several relays share fails with [`StoreError::Stale`] if another relay has written to one of the groups
+    /// since this one's last load or commit of it, so no load of a group may be under way while one of its commits is.
     fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()>;
 
     /// Entries in the order of their cursors, as the query says; empty when there are none.
@@ -80,6 +89,11 @@ pub trait Store: Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
+    /// What other relays do with the same rows; `None` for a store that one process has for itself.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
+
     /// Does a little of what can wait, such as giving freed space back to the disk. Called while nothing else is to be
     /// done; true when there is more.
     fn tidy(&self) -> StoreFuture<'_, bool> {
@@ -96,6 +110,9 @@ pub enum StoreError {
     /// Another process or a long queue is in the way; the same call may succeed later.
     #[error("the store is busy")]
     Busy,
+    /// Another relay has written to these groups since they were loaded here. Load them again and decide anew.
+    #[error("another relay has written to {} of the groups", .0.len())]
+    Stale(Vec<GroupId>),
     /// The rows are not what this relay wrote.
     #[error("the store is damaged: {0}")]
     Corrupt(String),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sync_relay::store::{MemoryStore, StoreError};
 use sync_relay::{Relay, RelayConfig};
 use sync_types::frame::{About, FromRelay, ToRelay};
-use sync_types::{GroupId, Opaque, limits};
+use sync_types::{Code, GroupId, Opaque, limits};
 
 use crate::device::{Device, Wire, add, attached, founded, pair, remove};
 use crate::gate::Gated;
@@ -116,6 +116,63 @@ async fn sessions_know_who_joined_later_and_whose_removal_failed() {
     // The first one carries what the second sealed.
     wire_a.send(&ToRelay::Push(vec![b.seal(300)])).await;
     wire_a.accepted(0).await;
+    relay.shutdown().await;
+}
+
+/// The store says that another relay was quicker: nobody hears of the first time, and everything is done the second time.
+#[tokio::test]
+async fn what_another_relay_has_overtaken_is_decided_again_and_told_once() {
+    let store = Arc::new(MemoryStore::new());
+    let stale = || StoreError::Stale(vec![GroupId([5; 32])]);
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    // Making the group is the first that is overtaken, and takes its session along.
+    store.fail(3, stale());
+    let ((mut a, mut wire_a), (b, mut wire_b), mut mls) = founded(async || Wire::local(&relay), b"").await;
+    for n in 1..=5 {
+        store.fail(n, stale());
+        let envelope = a.seal(300);
+        wire_a.send(&ToRelay::Push(vec![envelope.clone()])).await;
+        wire_a.accepted(u64::from(n)).await;
+        let entries = wire_b.entries(1).await;
+        assert!(entries.len() == 1 && entries[0].bytes == envelope, "once");
+        store.fail(n, stale());
+        wire_b.acknowledge_signed(entries[0].cursor, &b, &a).await;
+        assert!(matches!(wire_a.receive().await, Some(FromRelay::Receipt(_))));
+    }
+    // That the last witness goes makes a commit final, also if its going has to be taken back at first.
+    let newcomer = Device::new(3, a.group);
+    wire_a.send(&ToRelay::Commit(add(&mut mls, &newcomer))).await;
+    wire_b.entries(1).await;
+    store.fail(3, stale());
+    drop(wire_b);
+    wire_a.expect(|frame| matches!(frame, FromRelay::Confirmed(2)).then_some(())).await;
+    let mut wire = Wire::local(&relay);
+    store.fail(3, stale());
+    assert!(!newcomer.attach(&mut wire, 0).await.provisional);
+    wire.expect(|frame| matches!(frame, FromRelay::Welcome(_)).then_some(())).await;
+    drop(mls);
+    relay.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_is_overtaken_every_time_is_told_to_come_again() {
+    let store = Arc::new(MemoryStore::new());
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    let ((mut a, mut wire_a), (b, mut wire_b)) = pair(async || Wire::local(&relay), b"").await;
+    store.fail(u32::MAX, StoreError::Stale(vec![a.group]));
+    let envelope = a.seal(300);
+    wire_a.send(&ToRelay::Push(vec![envelope.clone()])).await;
+    let refused = wire_a.refusal().await;
+    assert_eq!((refused.about, refused.code()), (About::Push, Code::RateLimited));
+    assert!(refused.retry_after_ms > 0);
+    // Nobody goes unnoticed for all that.
+    drop(wire_b);
+    store.fail(0, StoreError::Busy);
+    wire_a.send(&ToRelay::Push(vec![envelope.clone()])).await;
+    wire_a.accepted(1).await;
+    wire_b = Wire::local(&relay);
+    b.attach(&mut wire_b, 1).await;
+    assert_eq!(wire_b.entries(1).await[0].bytes, envelope);
     relay.shutdown().await;
 }
 

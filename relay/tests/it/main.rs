@@ -17,6 +17,12 @@ mod lapse;
 mod model;
 mod nameplates;
 mod observer;
+#[cfg(feature = "postgres")]
+mod pg_server;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_nodes;
 mod process;
 mod pushing;
 mod rendezvous;

@@ -56,7 +56,7 @@ impl Quic {
     }
 }
 
-async fn get(relay: &RunningRelay, path: &str) -> (u16, String) {
+pub(crate) async fn get(relay: &RunningRelay, path: &str) -> (u16, String) {
     let mut stream = tokio::net::TcpStream::connect(relay.http_addr().unwrap()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

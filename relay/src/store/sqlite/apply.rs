@@ -1,14 +1,12 @@
 //! Runs the steps of a plan inside the writer's transaction, in as few calls as do it.
 
-use std::collections::HashMap;
-
 use sqlx::sqlite::SqliteConnection;
 use sync_sqlite::Script;
 use sync_types::{DeviceId, GroupId};
 
 use super::numbers::Numbers;
-use super::plan::{Deletion, Step};
-use super::rows::number;
+use crate::store::columns::number;
+use crate::store::plan::{Deletion, Floors, Step};
 use crate::store::{Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, VouchRow};
 
 /// How many rows one statement takes. A call into SQLite costs more than a row, and each of these texts is prepared once. The
@@ -61,7 +59,7 @@ pub(super) struct Transaction<'a> {
     pub(super) texts: &'a Texts,
     pub(super) numbers: &'a Numbers,
     /// Below which cursor nothing of a deletion is left.
-    pub(super) floors: &'a HashMap<Deletion, u64>,
+    pub(super) floors: &'a Floors,
     /// Whether there is no other step than the present one.
     pub(super) is_whole: bool,
     /// What was not run yet.
@@ -230,7 +228,7 @@ impl Transaction<'_> {
 
     fn delete(&mut self, what: &Deletion, up_to: u64) {
         let (group, sender) = what;
-        let above = self.floors.get(what).copied().unwrap_or(0);
+        let above = self.floors.above(what);
         let text = match sender {
             Some(_) => "DELETE FROM entries WHERE grp = ? AND cursor > ? AND cursor <= ? AND kind = 1 AND sender = ?",
             None => "DELETE FROM entries WHERE grp = ? AND cursor > ? AND cursor <= ? AND kind <> 1",

@@ -3,7 +3,7 @@
 //! A batch of writes is one transaction of few statements with many rows each, and `synchronous = FULL` flushes the log to
 //! the disk before the commit returns. So the caller decides how many appends share one flush.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
@@ -19,8 +19,8 @@ use self::apply::{Texts, Transaction};
 use self::checkpoint::Checkpoints;
 use self::error::error;
 use self::numbers::Numbers;
-use self::plan::{Deletion, Step};
-use self::rows::number;
+use super::columns::{self, number};
+use super::plan::{self, Floors, Step, deletions, emptied};
 use super::{
     Bytes, EntriesQuery, EntryRow, GroupRows, GroupSummary, Order, Store, StoreError, StoreFuture, StoreStats, Survey,
     Write,
@@ -33,25 +33,18 @@ mod checkpoint;
 mod error;
 mod numbers;
 mod open;
-mod plan;
 mod rows;
 mod summary;
 mod view;
 
 pub use view::{Totals, View};
 
-/// How many entries are read to learn how large they are.
-const FIRST_ROWS: usize = 4;
-/// How many are read at once at the most.
-const MOST_ROWS: usize = 4_096;
 /// How many free pages the database keeps for what comes next: 2 MiB.
 const SPARE_PAGES: i64 = 512;
 /// How many pages one step gives back to the disk: 1 MiB, which takes about as long as a batch.
 const TIDIED_PAGES: i64 = 256;
 /// Of how many groups with most entries the lag is looked at for [`Store::largest`].
 const SCREENED: u32 = 200;
-/// How many floors are remembered; one is 60 bytes.
-const FLOORS: usize = 65_536;
 
 /// The store on SQLite.
 pub struct SqliteStore {
@@ -68,9 +61,7 @@ struct Writer {
     open: bool,
     /// Bytes written since the last checkpoint began, roughly.
     written: u64,
-    /// Up to which cursor each kind of deletion has been done since the start. Cursors only grow, so the next one need not
-    /// look below: an acknowledgement costs as much as it acknowledges, however long the log before it is.
-    floors: HashMap<Deletion, u64>,
+    floors: Floors,
     numbers: Numbers,
 }
 
@@ -91,22 +82,6 @@ fn size(path: &Path) -> u64 {
     files.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum()
 }
 
-/// What the steps delete, and up to where.
-fn deletions(steps: &[Step]) -> impl Iterator<Item = &(Deletion, u64)> {
-    steps.iter().flat_map(|step| match step {
-        Step::Delete(deletions) => deletions.as_slice(),
-        _ => &[],
-    })
-}
-
-/// The groups that the steps delete.
-fn emptied(steps: &[Step]) -> impl Iterator<Item = &GroupId> {
-    steps.iter().filter_map(|step| match step {
-        Step::DeleteGroup(group) => Some(group),
-        _ => None,
-    })
-}
-
 impl SqliteStore {
     /// Opens the database at `path`, and makes it if there is none. `max_bytes` bounds its size; beyond, a commit fails
     /// with [`StoreError::Full`] as on a full disk.
@@ -122,7 +97,7 @@ impl SqliteStore {
                 connection: writer,
                 open: false,
                 written: 0,
-                floors: HashMap::new(),
+                floors: Floors::default(),
                 numbers: Numbers::default(),
             }),
             readers,
@@ -153,7 +128,7 @@ impl SqliteStore {
         }
         for group in emptied(&steps) {
             // One that is made again may have small cursors, in this very transaction.
-            writer.floors.retain(|(of, _), _| of != group);
+            writer.floors.forget(group);
         }
         writer.written += steps.iter().map(Step::weight).sum::<u64>();
         let outcome = self.transaction(writer, &groups, &steps).await;
@@ -161,13 +136,7 @@ impl SqliteStore {
             writer.roll_back().await;
             return Err(error(e));
         }
-        for (what, up_to) in deletions(&steps) {
-            if writer.floors.len() >= FLOORS {
-                writer.floors.clear();
-            }
-            let floor = writer.floors.entry(*what).or_default();
-            *floor = (*up_to).max(*floor);
-        }
+        writer.floors.note(&steps);
         for group in emptied(&steps) {
             // One that is made again gets another number.
             writer.numbers.remove(group);
@@ -240,11 +209,7 @@ impl SqliteStore {
         let (mut after, mut taken) = (query.after, 0);
         let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
         loop {
-            // SQLite reads ahead of who takes the rows, and these may be large: no more than probably fit are asked for.
-            let limit = match found.len() {
-                0 => FIRST_ROWS,
-                rows => ((query.max_bytes - taken) / (taken / rows).max(1) + 1).min(MOST_ROWS),
-            };
+            let limit = columns::next_rows(found.len(), taken, query.max_bytes);
             let mut stream = sqlx::query(text)
                 .bind(query.group.as_bytes())
                 .bind(number(after))
@@ -254,7 +219,7 @@ impl SqliteStore {
                 .fetch(&mut *reader);
             let mut rows = 0;
             while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
-                let entry = rows::entry_row(&row)?;
+                let entry = columns::entry_row(&row)?;
                 if !found.is_empty() && taken + entry.bytes.len() > query.max_bytes {
                     return Ok(found);
                 }
@@ -325,7 +290,7 @@ impl SqliteStore {
         let query = sqlx::query(text).bind(group.as_bytes()).bind(&key[..]).bind(after);
         let Some(row) = query.fetch_optional(&self.readers).await.map_err(|e| error(&e))? else { return Ok(None) };
         let sealed: &[u8] = row.try_get(1).map_err(|e| error(&e))?;
-        let (slot, mac) = (SnapshotSlot(rows::fixed(&row, 0)?), Mac(rows::fixed(&row, 2)?));
+        let (slot, mac) = (SnapshotSlot(columns::fixed(&row, 0)?), Mac(columns::fixed(&row, 2)?));
         Ok(Some(SealedSnapshot { key, slot, sealed: Opaque(sealed.to_vec()), mac }))
     }
 

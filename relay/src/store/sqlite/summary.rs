@@ -4,7 +4,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 use sync_types::GroupId;
 
-use super::{error, rows};
+use super::error;
+use crate::store::columns::{fixed, number};
 use crate::store::{GroupSummary, LAPSED_COUNTED, Order, StoreError, StoreStats, Survey};
 use crate::tokens::TokenHash;
 
@@ -25,7 +26,7 @@ pub(super) async fn stats(from: &mut SqliteConnection) -> Read<StoreStats> {
 pub(super) async fn token_groups(from: &mut SqliteConnection) -> Read<Vec<(TokenHash, u64)>> {
     let text = "SELECT token, count(*) FROM group_tokens GROUP BY token";
     let found = sqlx::query(text).fetch_all(from).await.map_err(|e| error(&e))?;
-    found.iter().map(|row| Ok((rows::fixed(row, 0)?, unsigned(row, 1)?))).collect()
+    found.iter().map(|row| Ok((fixed(row, 0)?, unsigned(row, 1)?))).collect()
 }
 
 /// What changes slowly.
@@ -35,8 +36,8 @@ pub(super) async fn survey(from: &mut SqliteConnection, silent_since_ms: u64) ->
     let lapsed = "SELECT count(*) FROM (SELECT 1 FROM members \
                   WHERE removed_cursor IS NULL AND seen_ms BETWEEN 1 AND ? LIMIT ?)";
     let lapsed: i64 = sqlx::query_scalar(lapsed)
-        .bind(rows::number(silent_since_ms))
-        .bind(rows::number(LAPSED_COUNTED))
+        .bind(number(silent_since_ms))
+        .bind(number(LAPSED_COUNTED))
         .fetch_one(&mut *from)
         .await
         .map_err(|e| error(&e))?;
@@ -99,7 +100,7 @@ const SUMMARY: &str = "SELECT numbers.grp, \
 fn summary(row: &SqliteRow) -> Read<GroupSummary> {
     let oldest: Option<i64> = row.try_get(5).map_err(|e| error(&e))?;
     Ok(GroupSummary {
-        group: GroupId(rows::fixed(row, 0)?),
+        group: GroupId(fixed(row, 0)?),
         members: unsigned(row, 1)?,
         entries: unsigned(row, 2)?,
         bytes: unsigned(row, 3)?,

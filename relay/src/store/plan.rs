@@ -1,12 +1,12 @@
 //! From a batch of writes to as few statements as do the same: rows of one table are gathered and the last of several for
 //! one key stays, as long as nothing in between depends on their order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sync_types::frame::{EntryKind, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId};
 
-use crate::store::{
+use super::{
     Bytes, Counters, EntryRow, GroupRow, HeadRow, KitRow, MemberRow, SnapshotRow, VouchRow, WelcomeRow, Write,
 };
 use crate::tokens::TokenHash;
@@ -71,6 +71,53 @@ impl Step {
             // As for the others that delete, once for each table.
             Self::DeleteGroup(_) => 48 * PAGE,
             Self::ForgetGroups(groups) => PAGE * groups.len() as u64,
+        }
+    }
+}
+
+/// The groups that the steps delete.
+pub(super) fn emptied(steps: &[Step]) -> impl Iterator<Item = &GroupId> {
+    steps.iter().filter_map(|step| match step {
+        Step::DeleteGroup(group) => Some(group),
+        _ => None,
+    })
+}
+
+/// What the steps delete, and up to where.
+pub(super) fn deletions(steps: &[Step]) -> impl Iterator<Item = &(Deletion, u64)> {
+    steps.iter().flat_map(|step| match step {
+        Step::Delete(deletions) => deletions.as_slice(),
+        _ => &[],
+    })
+}
+
+/// How many floors are remembered; one is 60 bytes.
+const FLOORS: usize = 65_536;
+
+/// Up to which cursor each kind of deletion has been done since the start. Cursors only grow, whoever gives them out, so the
+/// next deletion need not look below: an acknowledgement costs as much as it acknowledges, however long the log before it is.
+#[derive(Default)]
+pub(super) struct Floors(HashMap<Deletion, u64>);
+
+impl Floors {
+    /// Below which cursor nothing of this kind is left.
+    pub(super) fn above(&self, what: &Deletion) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// The group is gone, or may have been made anew since: its cursors may be small again.
+    pub(super) fn forget(&mut self, group: &GroupId) {
+        self.0.retain(|(of, _), _| of != group);
+    }
+
+    /// These steps are durable.
+    pub(super) fn note(&mut self, steps: &[Step]) {
+        for (what, up_to) in deletions(steps) {
+            if self.0.len() >= FLOORS {
+                self.0.clear();
+            }
+            let floor = self.0.entry(*what).or_default();
+            *floor = (*up_to).max(*floor);
         }
     }
 }

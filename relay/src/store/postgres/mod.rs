@@ -1,0 +1,410 @@
+//! The store on PostgreSQL: one database for several relays, each with its own sessions.
+//!
+//! Each relay decides in memory, on rows that it has loaded, so it may decide on rows that another has changed since. Every
+//! group has a revision, which each transaction draws anew, and begins with naming for each of its groups the one that was
+//! decided on: if one of them is another by now, nothing is written ([`StoreError::Stale`]), and the groups are loaded and decided on anew.
+//! So for each group there is one order of decisions, as with one relay, however many work on it and however late they hear
+//! of each other ([`wake`]).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{Executor, PgPool};
+use sync_types::frame::{Mac, SealedSnapshot, SnapshotSlot};
+use sync_types::{DeviceId, GroupId, Opaque};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use self::error::error;
+use self::known::Known;
+use self::open::Doubt;
+use self::wake::{Ear, Outbox};
+use super::columns::{self, Columns, blob, fixed, number, unsigned};
+use super::plan::{self, Floors, Step};
+use super::{
+    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, Heard, News, Shared, Store, StoreError, StoreFuture,
+    StoreStats, Write,
+};
+use crate::StartError;
+use crate::tokens::TokenHash;
+
+mod apply;
+mod error;
+mod known;
+mod open;
+mod payload;
+mod rows;
+mod texts;
+mod wake;
+
+pub use texts::{STATEMENTS, Scope, Statement};
+
+/// How long to wait for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a transaction or a load may take in all. The server ends what takes long by itself; this ends what waits for a
+/// server that is gone without a word.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How much of what other relays do may wait for the hub.
+const HEARD: usize = 1_024;
+
+/// How a question over all groups is asked: nobody waits for it but a relay that starts, and it goes over whole tables.
+const OVER_ALL: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL enable_seqscan = on";
+
+/// The store on PostgreSQL.
+pub struct PostgresStore {
+    writers: PgPool,
+    readers: PgPool,
+    doubt: Arc<Doubt>,
+    known: Arc<Known>,
+    /// Locked while a transaction is under way: of one relay there is one at a time.
+    floors: tokio::sync::Mutex<Floors>,
+    node: i64,
+    outbox: Arc<Outbox>,
+    heard: Mutex<Option<mpsc::Receiver<Heard>>>,
+    tasks: [AbortHandle; 2],
+}
+
+/// How a transaction ended that was not committed.
+enum Failed {
+    Stale(Vec<GroupId>),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl PostgresStore {
+    /// Opens the database behind a `postgres://` URL and brings its schema up to date. Several relays may do so at once.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for what is no such URL, `STORE_CORRUPT` for another program's database, `VERSION` for one of a newer
+    /// relay, `DISK_FULL`, or `IO` for one that cannot be reached. No message holds the URL's password.
+    pub async fn open(url: &str) -> Result<Self, StartError> {
+        let open::Opened { writers, readers, options, doubt } = open::open(url).await?;
+        let node = draw()
+            .map_err(|e| StartError::new(sync_types::Code::Io, format!("the system gives no randomness: {e}")))?;
+        wake::beat(&writers, node).await.map_err(|e| StartError::store("the database", &error(&e)))?;
+        let (to, heard) = mpsc::channel(HEARD);
+        let (known, outbox) = (Arc::new(Known::default()), Arc::new(Outbox::default()));
+        let tasks = [
+            tokio::spawn(wake::speak(writers.clone(), node, outbox.clone(), to.clone())).abort_handle(),
+            tokio::spawn(wake::listen(Ear {
+                options,
+                node,
+                known: known.clone(),
+                readers: readers.clone(),
+                outbox: outbox.clone(),
+                to,
+            }))
+            .abort_handle(),
+        ];
+        let floors = tokio::sync::Mutex::default();
+        Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), tasks })
+    }
+
+    async fn read_group(&self, group: GroupId) -> Result<Option<GroupRows>, StoreError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut transaction = self.readers.begin_with(begin).await.map_err(|e| error(&e))?;
+        let (revision, rows) = rows::load(&mut transaction, group).await?;
+        transaction.rollback().await.map_err(|e| error(&e))?;
+        self.known.set(group, revision);
+        // Another relay may have deleted the group, and somebody made it anew.
+        self.floors.lock().await.forget(&group);
+        Ok(rows)
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let groups: BTreeSet<GroupId> = writes.iter().map(Write::group).collect();
+        let steps = plan::plan(writes);
+        let mut floors = self.floors.lock().await;
+        plan::emptied(&steps).for_each(|group| floors.forget(group));
+        let known = self.known.take(&groups);
+        let revision = draw().map_err(|e| StoreError::Io(e.to_string()))?;
+        match timeout(PATIENCE, self.transaction(&known, revision, &steps, &floors)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Failed::Stale(groups))) => return Err(StoreError::Stale(groups)),
+            Ok(Err(Failed::Database(e))) => return Err(self.doubted(error(&e))),
+            Err(_) => return Err(self.doubted(StoreError::Busy)),
+        }
+        for group in groups {
+            self.known.set(group, Some(revision));
+        }
+        floors.note(&steps);
+        Ok(())
+    }
+
+    async fn transaction(
+        &self,
+        known: &[(GroupId, Option<i64>)],
+        revision: i64,
+        steps: &[Step],
+        floors: &Floors,
+    ) -> Result<(), Failed> {
+        let mut transaction = self.writers.begin().await?;
+        let stale = fence(&mut transaction, known, revision).await?;
+        if !stale.is_empty() {
+            transaction.rollback().await?;
+            return Err(Failed::Stale(stale));
+        }
+        for step in steps {
+            apply::apply(&mut transaction, step, floors).await?;
+        }
+        let groups: Vec<GroupId> = known.iter().map(|(group, _)| *group).collect();
+        wake::notify(&mut transaction, payload::of_revision(self.node, revision, &groups)).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
+        let mut found: Vec<EntryRow> = Vec::new();
+        let (mut after, mut taken) = (query.after, 0);
+        let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
+        loop {
+            let limit = columns::next_rows(found.len(), taken, query.max_bytes);
+            let text = if query.commits_only { texts::ORDERED } else { texts::ENTRIES };
+            let mut asked =
+                sqlx::query(text).bind(query.group.as_bytes()).bind(number(after)).bind(number(query.until));
+            if !query.commits_only {
+                asked = asked.bind(query.reader.as_bytes());
+            }
+            let mut stream = reader.fetch(asked.bind(limit as i64));
+            let mut rows = 0;
+            while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
+                let entry = columns::entry_row(&row)?;
+                if !found.is_empty() && taken + entry.bytes.len() > query.max_bytes {
+                    return Ok(found);
+                }
+                rows += 1;
+                after = entry.cursor;
+                taken += entry.bytes.len();
+                found.push(entry);
+            }
+            if rows < limit || taken >= query.max_bytes {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn read_welcome(&self, group: GroupId, device: DeviceId) -> Result<Option<Bytes>, StoreError> {
+        let row = self.optional(sqlx::query(texts::WELCOME).bind(group.as_bytes()).bind(device.as_bytes())).await?;
+        row.map(|row| blob(&row, 0).map(Bytes::from)).transpose()
+    }
+
+    async fn read_kits(&self, key: [u8; 32]) -> Result<Vec<(GroupId, bool)>, StoreError> {
+        let most = 2 * i64::from(sync_types::limits::KIT_GROUPS);
+        let asked = sqlx::query(texts::GROUPS_OF_KIT).bind(&key[..]).bind(most);
+        let rows = asked.fetch_all(&self.readers).await.map_err(|e| error(&e))?;
+        rows.iter().map(|row| Ok((GroupId(fixed(row, 0)?), unsigned(row, 1)? != 0))).collect()
+    }
+
+    async fn read_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> Result<Option<SealedSnapshot>, StoreError> {
+        // An empty place is before all.
+        let after = after.map_or_else(Vec::new, |slot| slot.0.to_vec());
+        let asked = sqlx::query(texts::SNAPSHOT_OF_KIT).bind(group.as_bytes()).bind(&key[..]).bind(after);
+        let Some(row) = self.optional(asked).await? else { return Ok(None) };
+        let (slot, mac) = (SnapshotSlot(fixed(&row, 0)?), Mac(fixed(&row, 2)?));
+        Ok(Some(SealedSnapshot { key, slot, sealed: Opaque(blob(&row, 1)?.to_vec()), mac }))
+    }
+
+    async fn read_stats(&self) -> Result<StoreStats, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(|e| error(&e))?;
+        transaction.execute(sqlx::raw_sql(OVER_ALL)).await.map_err(|e| error(&e))?;
+        let row = sqlx::query(texts::STATS).fetch_one(&mut *transaction).await.map_err(|e| error(&e))?;
+        transaction.rollback().await.map_err(|e| error(&e))?;
+        Ok(StoreStats { groups: unsigned(&row, 0)?, entries: unsigned(&row, 1)?, bytes: unsigned(&row, 2)? })
+    }
+
+    async fn read_token_groups(&self) -> Result<Vec<(TokenHash, u64)>, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(|e| error(&e))?;
+        transaction.execute(sqlx::raw_sql(OVER_ALL)).await.map_err(|e| error(&e))?;
+        let rows = sqlx::query(texts::TOKEN_GROUPS).fetch_all(&mut *transaction).await.map_err(|e| error(&e))?;
+        transaction.rollback().await.map_err(|e| error(&e))?;
+        rows.iter().map(|row| Ok((fixed(row, 0)?, unsigned(row, 1)?))).collect()
+    }
+
+    async fn optional(
+        &self,
+        asked: sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    ) -> Result<Option<PgRow>, StoreError> {
+        asked.fetch_optional(&self.readers).await.map_err(|e| error(&e))
+    }
+
+    /// Notes that connections may be dead, if that is why something failed.
+    fn doubted(&self, error: StoreError) -> StoreError {
+        if error == StoreError::Busy {
+            self.doubt.raise();
+        }
+        error
+    }
+
+    /// Ends what waits for a server that is gone without a word.
+    async fn bounded<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        timeout(PATIENCE, asked).await.unwrap_or(Err(StoreError::Busy)).map_err(|error| self.doubted(error))
+    }
+
+    /// A number of the one row of `clock`.
+    async fn clock(&self, text: &'static str) -> Result<u64, StoreError> {
+        unsigned(&sqlx::query(text).fetch_one(&self.readers).await.map_err(|e| error(&e))?, 0)
+    }
+
+    async fn raise_first_cursor(&self, first_cursor: u64) -> Result<u64, StoreError> {
+        let asked = sqlx::query(texts::RAISE_FIRST_CURSOR).bind(number(first_cursor));
+        unsigned(&asked.fetch_one(&self.writers).await.map_err(|e| error(&e))?, 0)
+    }
+
+    async fn read_elsewhere(&self, group: GroupId) -> Result<Elsewhere, StoreError> {
+        let asked = sqlx::query(texts::ELSEWHERE).bind(group.as_bytes()).bind(self.node);
+        let rows = asked.fetch_all(&self.readers).await.map_err(|e| error(&e))?;
+        let attached = rows.iter().map(|row| Ok(DeviceId(fixed(row, 0)?))).collect::<Result<_, StoreError>>()?;
+        Ok(Elsewhere { attached, first_cursor: self.clock(texts::FIRST_CURSOR).await? })
+    }
+
+    async fn read_changed(&self, mut groups: Vec<GroupId>) -> Result<Vec<GroupId>, StoreError> {
+        let ids: Vec<&[u8]> = groups.iter().map(|group| &group.0[..]).collect();
+        let rows = sqlx::query(texts::REVISIONS).bind(ids).fetch_all(&self.readers).await.map_err(|e| error(&e))?;
+        let mut present = std::collections::BTreeMap::new();
+        for row in &rows {
+            present.insert(GroupId(fixed(row, 0)?), row.integer(1)?);
+        }
+        groups.retain(|group| present.get(group).copied().flatten() != self.known.of(*group));
+        Ok(groups)
+    }
+
+    /// Ends all connections; other relays take nobody for attached here any more. Later calls fail.
+    pub async fn close(&self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        if let Err(error) = sqlx::query(texts::BURY).bind(self.node).execute(&self.writers).await {
+            // They notice it after a while.
+            tracing::warn!(%error, "the database does not hear that this relay stops");
+        }
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// A number that nobody else draws.
+fn draw() -> Result<i64, getrandom::Error> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    Ok(i64::from_ne_bytes(random))
+}
+
+/// Gives each group the next revision, if its present one is that which is known. Says of which groups it is not.
+async fn fence(
+    on: &mut sqlx::PgConnection,
+    known: &[(GroupId, Option<i64>)],
+    revision: i64,
+) -> Result<Vec<GroupId>, Failed> {
+    let mut hit: BTreeSet<GroupId> = BTreeSet::new();
+    let mut take = |rows: Vec<PgRow>| {
+        for row in rows {
+            let group = fixed(&row, 0).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+            hit.insert(GroupId(group));
+        }
+        Ok::<(), sqlx::Error>(())
+    };
+    let (ids, revisions): (Vec<&[u8]>, Vec<i64>) =
+        known.iter().filter_map(|(g, known)| Some((&g.0[..], (*known)?))).unzip();
+    if !ids.is_empty() {
+        take(sqlx::query(texts::ADVANCE).bind(ids).bind(revisions).bind(revision).fetch_all(&mut *on).await?)?;
+    }
+    let new: Vec<&[u8]> = known.iter().filter(|(_, known)| known.is_none()).map(|(group, _)| &group.0[..]).collect();
+    if !new.is_empty() {
+        take(sqlx::query(texts::FOUND).bind(new).bind(revision).fetch_all(&mut *on).await?)?;
+    }
+    Ok(known.iter().map(|(group, _)| *group).filter(|group| !hit.contains(group)).collect())
+}
+
+impl Shared for PostgresStore {
+    fn heard(&self) -> Option<mpsc::Receiver<Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn begin(&self, first_cursor: u64) -> StoreFuture<'_, u64> {
+        Box::pin(self.raise_first_cursor(first_cursor))
+    }
+
+    fn elsewhere(&self, group: GroupId) -> StoreFuture<'_, Elsewhere> {
+        Box::pin(self.bounded(self.read_elsewhere(group)))
+    }
+
+    fn changed(&self, groups: Vec<GroupId>) -> StoreFuture<'_, Vec<GroupId>> {
+        Box::pin(self.bounded(self.read_changed(groups)))
+    }
+
+    fn tell(&self, news: News) {
+        self.outbox.put(news);
+    }
+}
+
+impl Store for PostgresStore {
+    fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>> {
+        Box::pin(self.bounded(self.read_group(group)))
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()> {
+        Box::pin(self.write(writes))
+    }
+
+    fn entries(&self, query: EntriesQuery) -> StoreFuture<'_, Vec<EntryRow>> {
+        Box::pin(self.bounded(self.read_entries(query)))
+    }
+
+    fn welcome(&self, group: GroupId, device: DeviceId) -> StoreFuture<'_, Option<Bytes>> {
+        Box::pin(self.bounded(self.read_welcome(group, device)))
+    }
+
+    fn served(&self) -> StoreFuture<'_, u64> {
+        Box::pin(self.bounded(self.clock(texts::SERVED)))
+    }
+
+    fn set_served(&self, served_ms: u64) -> StoreFuture<'_, ()> {
+        let asked = sqlx::query(texts::SET_SERVED).bind(number(served_ms));
+        Box::pin(self.bounded(async move { asked.execute(&self.writers).await.map(drop).map_err(|e| error(&e)) }))
+    }
+
+    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
+        Box::pin(self.read_token_groups())
+    }
+
+    fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
+        Box::pin(self.bounded(self.read_kits(key)))
+    }
+
+    fn kit_snapshot(
+        &self,
+        group: GroupId,
+        key: [u8; 32],
+        after: Option<SnapshotSlot>,
+    ) -> StoreFuture<'_, Option<SealedSnapshot>> {
+        Box::pin(self.bounded(self.read_snapshot(group, key, after)))
+    }
+
+    fn stats(&self) -> StoreFuture<'_, StoreStats> {
+        Box::pin(self.read_stats())
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+}

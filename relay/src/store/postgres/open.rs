@@ -1,0 +1,176 @@
+//! Opening the database: whose it is, which schema it has, and how it is talked to.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool};
+use sync_types::Code;
+use tokio::time::timeout;
+
+use super::ACQUIRE;
+use super::error::error;
+use crate::StartError;
+
+/// Each is run once, in this order. Only ever added to.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_mailboxes.sql")];
+
+/// What the table of the schema's version says whose the database is.
+const APPLICATION: &str = "0ksync-relay";
+
+/// The advisory lock under which a schema is looked at and changed: `0ksr` as a big-endian number, as in SQLite's files.
+const LOCK: i64 = 0x306b_7372;
+
+/// Connections that read, and connections that write: the hub's, and one for what is told and noted beside it.
+const READERS: u32 = 8;
+const WRITERS: u32 = 2;
+
+/// How long the database may take to answer when a relay starts.
+const CONNECT: Duration = Duration::from_secs(10);
+/// After how long in the pool a connection is asked whether it still is one.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// For how long every connection is asked after one of them has failed.
+const DOUBTED: Duration = Duration::from_secs(60);
+
+/// Whether connections have failed of late. When a server goes it takes all of them along, and each would fail one request.
+#[derive(Debug, Default)]
+pub(super) struct Doubt(Mutex<Option<Instant>>);
+
+impl Doubt {
+    pub(super) fn raise(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < DOUBTED)
+    }
+}
+
+/// What every connection is set to. Timeouts end what hangs; nothing here takes long. Each statement is planned anew with its
+/// values, so that partitions are left out while planning, and goes by an index, whatever the statistics say of a table that
+/// was empty when they were made: all find few rows by key. That makes other plans look so dear that compiling them or sharing
+/// them out to processes would seem to pay. A commit waits until it is on the disk, or for more if the server
+/// is set to that.
+const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
+    SET idle_in_transaction_session_timeout = '60s'; SET plan_cache_mode = force_custom_plan; \
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+    SET jit = off; SET max_parallel_workers_per_gather = 0; \
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// The connections of an open store.
+pub(super) struct Opened {
+    pub(super) writers: PgPool,
+    pub(super) readers: PgPool,
+    pub(super) options: PgConnectOptions,
+    pub(super) doubt: Arc<Doubt>,
+}
+
+/// Connects, and brings the schema up to date.
+pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
+    // The parser's own message is left out: it may quote the URL, which may hold a password.
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StartError::new(Code::InvalidArgument, "the store is no URL as PostgreSQL knows them"))?
+        .application_name("sync-relay")
+        .disable_statement_logging();
+    let name = name(&options);
+    let unreachable =
+        |reason: &dyn std::fmt::Display| StartError::new(Code::Io, format!("cannot open {name}: {reason}"));
+    let connected = timeout(CONNECT, options.connect()).await;
+    let mut connection = connected.map_err(|_| unreachable(&"it does not answer"))?.map_err(|e| unreachable(&e))?;
+    let migrated = migrate(&mut connection, &name).await;
+    // Nothing that is left open matters.
+    let _ = connection.close().await;
+    migrated?;
+    let doubt = Arc::new(Doubt::default());
+    let pool = |most| pool(&options, most, doubt.clone());
+    Ok(Opened { writers: pool(WRITERS), readers: pool(READERS), options, doubt })
+}
+
+/// What the database is called in messages: where it is, and nothing by which one gets in.
+fn name(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("the database '{database}' at {}", socket.display()),
+        None => format!("the database '{database}' at {}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+/// Connections that come back by themselves after the database was away.
+fn pool(options: &PgConnectOptions, most: u32, doubt: Arc<Doubt>) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, about| {
+            let asks = about.idle_for > TRUSTED || doubt.is_there();
+            Box::pin(async move {
+                if asks {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(SETTINGS)).await.map(drop) })
+        })
+        .connect_lazy_with(options.clone())
+}
+
+/// One transaction under a lock, so that of several relays that start at once one migrates, and a migration that fails leaves
+/// nothing behind.
+async fn migrate(connection: &mut PgConnection, name: &str) -> Result<(), StartError> {
+    let failed = |e: sqlx::Error| StartError::store(name, &error(&e));
+    let foreign = || {
+        StartError::new(
+            Code::StoreCorrupt,
+            format!("{name} holds tables of another program: choose a database for this relay alone"),
+        )
+    };
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
+    lock.execute(&mut *transaction).await.map_err(failed)?;
+    let (ours, others): (bool, bool) = sqlx::query_as(WHOSE).fetch_one(&mut *transaction).await.map_err(failed)?;
+    let found = if ours {
+        let row = sqlx::query_as("SELECT version FROM ksync_schema WHERE application = $1").bind(APPLICATION);
+        let row: Option<(i64,)> = row.fetch_optional(&mut *transaction).await.map_err(|e| match &e {
+            // A table of that name with other columns.
+            sqlx::Error::Database(d) if d.code().is_some_and(|code| code.starts_with("42")) => foreign(),
+            _ => failed(e),
+        })?;
+        row.ok_or_else(foreign)?.0
+    } else if others {
+        return Err(foreign());
+    } else {
+        let table = "CREATE TABLE ksync_schema (application TEXT PRIMARY KEY, version BIGINT NOT NULL)";
+        transaction.execute(table).await.map_err(failed)?;
+        let row = sqlx::query("INSERT INTO ksync_schema VALUES ($1, 0)").bind(APPLICATION);
+        row.execute(&mut *transaction).await.map_err(failed)?;
+        0
+    };
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        let message =
+            format!("{name} was written by a newer relay (schema {found}, this one knows {known}): update this relay");
+        return Err(StartError::new(Code::Version, message));
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).map_err(|_| foreign())?) {
+        transaction.execute(sqlx::raw_sql(*migration)).await.map_err(failed)?;
+    }
+    if found < known {
+        sqlx::query("UPDATE ksync_schema SET version = $1")
+            .bind(known)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+/// Whether there is a table of the schema's version, and whether there is anything else in the schema where tables are made.
+/// What belongs to an extension is nobody's.
+const WHOSE: &str = "\
+    SELECT COALESCE(bool_or(c.relname = 'ksync_schema'), false), count(*) > 0 \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')";

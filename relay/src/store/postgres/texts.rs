@@ -1,0 +1,235 @@
+//! All statements of a running store, in one place, so that a test can look at the plan of each.
+
+/// Over what a statement goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Partitioned tables, of each the partitions of the groups or keys that it is given.
+    Partitions,
+    /// Tables of a few rows.
+    Small,
+    /// All groups. Asked once, when a relay starts.
+    Everything,
+}
+
+/// A statement as a test sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement {
+    /// The name of its constant.
+    pub name: &'static str,
+    /// Over what it goes.
+    pub scope: Scope,
+    /// Its text.
+    pub text: &'static str,
+}
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident: $scope:ident = $text:expr;)*) => {
+        $($(#[$doc])* pub(super) const $name: &str = $text;)*
+
+        /// Every statement, for tests that look at their plans.
+        pub const STATEMENTS: &[Statement] =
+            &[$(Statement { name: stringify!($name), scope: Scope::$scope, text: $name }),*];
+    };
+}
+
+// Where several groups come in one statement, `grp = ANY` stands beside the join, so that the planner leaves partitions out
+// before it knows what is joined.
+statements! {
+    /// The next revision ($3) for each group of which the known one still is the present one. The rows are locked in the order
+    /// of their groups, so that two relays with several groups in common do not wait for each other in a circle; the update
+    /// itself looks at each row as it is once the lock is held.
+    ADVANCE: Partitions =
+        "WITH held AS MATERIALIZED (\
+            SELECT r.grp FROM revisions r WHERE r.grp = ANY($1::bytea[]) ORDER BY r.grp FOR UPDATE) \
+        UPDATE revisions r SET revision = $3::bigint \
+        FROM held JOIN UNNEST($1::bytea[], $2::bigint[]) AS k (grp, revision) ON k.grp = held.grp \
+        WHERE r.grp = ANY($1::bytea[]) AND r.grp = held.grp AND r.revision = k.revision RETURNING r.grp";
+    /// The first revision ($2) of groups that are new here; none where there is one.
+    FOUND: Partitions =
+        "INSERT INTO revisions (grp, revision) SELECT k.grp, $2::bigint FROM UNNEST($1::bytea[]) AS k (grp) ORDER BY k.grp \
+        ON CONFLICT (grp) DO NOTHING RETURNING grp";
+    REVISIONS: Partitions = "SELECT grp, revision FROM revisions WHERE grp = ANY($1::bytea[])";
+
+    REVISION: Partitions = "SELECT revision FROM revisions WHERE grp = $1::bytea";
+    GROUP: Partitions =
+        "SELECT grp, suite::bigint, epoch, snapshot, group_info, last_commit, rejected, created_at_ms, p_cursor, \
+        p_commit_hash, p_committer, p_deadline_ms, p_epoch, p_snapshot, p_group_info, p_last_commit, suite_since, \
+        p_suite::bigint, p_suite_since FROM groups WHERE grp = $1::bytea";
+    COUNTERS: Partitions = "SELECT newest, entries, bytes FROM counters WHERE grp = $1::bytea";
+    MEMBERS: Partitions =
+        "SELECT m.device, m.key, m.added, m.start, a.cursor, m.removed_cursor, m.removed_at_ms, m.seen_ms, m.missed \
+        FROM members m JOIN acknowledged a ON a.grp = m.grp AND a.device = m.device \
+        WHERE m.grp = $1::bytea AND a.grp = $1::bytea ORDER BY m.device";
+    HEADS: Partitions =
+        "SELECT sender, seq, hash, header, ciphertext_hash, signature, cut::integer::bigint FROM heads \
+        WHERE grp = $1::bytea ORDER BY sender";
+    STATED: Partitions =
+        "SELECT acknowledger, sender, statement FROM statements WHERE grp = $1::bytea ORDER BY acknowledger, sender";
+    WELCOMES: Partitions = "SELECT device, cursor FROM welcomes WHERE grp = $1::bytea ORDER BY device";
+    INDEX: Partitions =
+        "SELECT cursor, kind::bigint, sender, size::bigint FROM entries WHERE grp = $1::bytea ORDER BY cursor";
+    KITS: Partitions = "SELECT key, from_cursor, until_cursor FROM kits WHERE grp = $1::bytea ORDER BY key";
+    VOUCHES: Partitions = "SELECT device, epoch, mac FROM vouches WHERE grp = $1::bytea ORDER BY device";
+    SNAPSHOTS: Partitions =
+        "SELECT slot, key, device, size::bigint FROM kit_snapshots WHERE grp = $1::bytea ORDER BY slot";
+    BODIES: Partitions = "SELECT body FROM entries WHERE grp = $1::bytea AND cursor = ANY($2::bigint[])";
+
+    ENTRIES: Partitions =
+        "SELECT cursor, kind::bigint, sender, body FROM entries \
+        WHERE grp = $1::bytea AND cursor > $2::bigint AND cursor <= $3::bigint AND (kind <> 1 OR sender <> $4::bytea) \
+        ORDER BY cursor LIMIT $5::bigint";
+    ORDERED: Partitions =
+        "SELECT cursor, kind::bigint, sender, body FROM entries \
+        WHERE grp = $1::bytea AND cursor > $2::bigint AND cursor <= $3::bigint AND kind <> 1 \
+        ORDER BY cursor LIMIT $4::bigint";
+    WELCOME: Partitions = "SELECT welcome FROM welcomes WHERE grp = $1::bytea AND device = $2::bytea";
+    GROUPS_OF_KIT: Partitions =
+        "SELECT grp, current::integer::bigint FROM kits_by_key WHERE key = $1::bytea ORDER BY from_cursor, grp \
+        LIMIT $2::bigint";
+    SNAPSHOT_OF_KIT: Partitions =
+        "SELECT slot, sealed, mac FROM kit_snapshots WHERE grp = $1::bytea AND key = $2::bytea AND slot > $3::bytea \
+        ORDER BY slot LIMIT 1";
+
+    APPEND: Partitions =
+        "INSERT INTO entries (grp, cursor, kind, size, sender, body) SELECT * \
+        FROM UNNEST($1::bytea[], $2::bigint[], $3::smallint[], $4::integer[], $5::bytea[], $6::bytea[])";
+    DELETE_ENVELOPES: Partitions =
+        "DELETE FROM entries e USING UNNEST($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) \
+            AS k (grp, sender, above, up_to) \
+        WHERE e.grp = ANY($1::bytea[]) AND e.grp = k.grp AND e.cursor > k.above AND e.cursor <= k.up_to AND e.kind = 1 \
+        AND e.sender = k.sender";
+    DELETE_COMMITS: Partitions =
+        "DELETE FROM entries e USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) AS k (grp, above, up_to) \
+        WHERE e.grp = ANY($1::bytea[]) AND e.grp = k.grp AND e.cursor > k.above AND e.cursor <= k.up_to AND e.kind <> 1";
+    DELETE_COMMIT: Partitions = "DELETE FROM entries WHERE grp = $1::bytea AND cursor = $2::bigint AND kind <> 1";
+    PUT_COUNTERS: Partitions =
+        "INSERT INTO counters (grp, newest, entries, bytes) \
+        SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) \
+        ON CONFLICT (grp) DO UPDATE \
+        SET newest = excluded.newest, entries = excluded.entries, bytes = excluded.bytes";
+    PUT_ACKNOWLEDGED: Partitions =
+        "INSERT INTO acknowledged (grp, device, cursor) SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bigint[]) \
+        ON CONFLICT (grp, device) DO UPDATE SET cursor = excluded.cursor";
+    PUT_HEADS: Partitions =
+        "INSERT INTO heads (grp, sender, seq, hash, header, ciphertext_hash, signature, cut) SELECT * \
+        FROM UNNEST($1::bytea[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], \
+            $8::boolean[]) \
+        ON CONFLICT (grp, sender) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, header = excluded.header, \
+        ciphertext_hash = excluded.ciphertext_hash, signature = excluded.signature, cut = excluded.cut";
+    PUT_STATEMENTS: Partitions =
+        "INSERT INTO statements (grp, acknowledger, sender, statement) \
+        SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[]) \
+        ON CONFLICT (grp, acknowledger, sender) DO UPDATE SET statement = excluded.statement";
+    DELETE_STATEMENTS: Partitions =
+        "DELETE FROM statements WHERE grp = $1::bytea AND (acknowledger = $2::bytea OR sender = $2::bytea)";
+    PUT_GROUP: Partitions =
+        "INSERT INTO groups (grp, suite, epoch, snapshot, group_info, last_commit, rejected, created_at_ms, p_cursor, \
+        p_commit_hash, p_committer, p_deadline_ms, p_epoch, p_snapshot, p_group_info, p_last_commit, suite_since, \
+        p_suite, p_suite_since) \
+        VALUES ($1::bytea, $2::smallint, $3::bigint, $4::bytea, $5::bytea, $6::bytea, $7::bytea, $8::bigint, $9::bigint, \
+        $10::bytea, $11::bytea, $12::bigint, $13::bigint, $14::bytea, $15::bytea, $16::bytea, $17::bigint, \
+        $18::smallint, $19::bigint) \
+        ON CONFLICT (grp) DO UPDATE SET suite = excluded.suite, epoch = excluded.epoch, snapshot = excluded.snapshot, \
+        group_info = excluded.group_info, last_commit = excluded.last_commit, rejected = excluded.rejected, \
+        created_at_ms = excluded.created_at_ms, p_cursor = excluded.p_cursor, p_commit_hash = excluded.p_commit_hash, \
+        p_committer = excluded.p_committer, p_deadline_ms = excluded.p_deadline_ms, p_epoch = excluded.p_epoch, \
+        p_snapshot = excluded.p_snapshot, p_group_info = excluded.p_group_info, \
+        p_last_commit = excluded.p_last_commit, suite_since = excluded.suite_since, p_suite = excluded.p_suite, \
+        p_suite_since = excluded.p_suite_since";
+    PUT_MEMBER: Partitions =
+        "INSERT INTO members (grp, device, key, added, start, removed_cursor, removed_at_ms, seen_ms, missed) \
+        VALUES ($1::bytea, $2::bytea, $3::bytea, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint) \
+        ON CONFLICT (grp, device) DO UPDATE SET key = excluded.key, added = excluded.added, start = excluded.start, \
+        removed_cursor = excluded.removed_cursor, removed_at_ms = excluded.removed_at_ms, seen_ms = excluded.seen_ms, \
+        missed = excluded.missed";
+    DELETE_MEMBER: Partitions = "DELETE FROM members WHERE grp = $1::bytea AND device = $2::bytea";
+    DELETE_ACKNOWLEDGED: Partitions = "DELETE FROM acknowledged WHERE grp = $1::bytea AND device = $2::bytea";
+    PUT_WELCOME: Partitions =
+        "INSERT INTO welcomes (grp, device, cursor, welcome) VALUES ($1::bytea, $2::bytea, $3::bigint, $4::bytea) \
+        ON CONFLICT (grp, device) DO UPDATE SET cursor = excluded.cursor, welcome = excluded.welcome";
+    DELETE_WELCOME: Partitions = "DELETE FROM welcomes WHERE grp = $1::bytea AND device = $2::bytea";
+    PUT_KIT: Partitions =
+        "INSERT INTO kits (grp, key, from_cursor, until_cursor) VALUES ($1::bytea, $2::bytea, $3::bigint, $4::bigint) \
+        ON CONFLICT (grp, key) DO UPDATE SET from_cursor = excluded.from_cursor, until_cursor = excluded.until_cursor";
+    PUT_KIT_BY_KEY: Partitions =
+        "INSERT INTO kits_by_key (key, grp, from_cursor, current) \
+        VALUES ($1::bytea, $2::bytea, $3::bigint, $4::boolean) \
+        ON CONFLICT (key, grp) DO UPDATE SET from_cursor = excluded.from_cursor, current = excluded.current";
+    DELETE_KIT: Partitions = "DELETE FROM kits WHERE grp = $1::bytea AND key = $2::bytea";
+    DELETE_KIT_BY_KEY: Partitions = "DELETE FROM kits_by_key WHERE key = $1::bytea AND grp = $2::bytea";
+    PUT_VOUCH: Partitions =
+        "INSERT INTO vouches (grp, device, epoch, mac) VALUES ($1::bytea, $2::bytea, $3::bigint, $4::bytea) \
+        ON CONFLICT (grp, device) DO UPDATE SET epoch = excluded.epoch, mac = excluded.mac";
+    DELETE_VOUCH: Partitions = "DELETE FROM vouches WHERE grp = $1::bytea AND device = $2::bytea";
+    PUT_SNAPSHOT: Partitions =
+        "INSERT INTO kit_snapshots (grp, slot, key, device, size, mac, sealed) \
+        VALUES ($1::bytea, $2::bytea, $3::bytea, $4::bytea, $5::integer, $6::bytea, $7::bytea) \
+        ON CONFLICT (grp, slot) DO UPDATE SET key = excluded.key, device = excluded.device, size = excluded.size, \
+        mac = excluded.mac, sealed = excluded.sealed";
+    DELETE_SNAPSHOT: Partitions = "DELETE FROM kit_snapshots WHERE grp = $1::bytea AND slot = $2::bytea";
+
+    PUT_TOKEN: Partitions =
+        "INSERT INTO group_tokens (grp, token) VALUES ($1::bytea, $2::bytea) \
+        ON CONFLICT (grp) DO UPDATE SET token = excluded.token";
+    KEYS_OF_GROUP: Partitions = "SELECT key FROM kits WHERE grp = $1::bytea";
+    EMPTY_GROUP: Partitions = "DELETE FROM groups WHERE grp = $1::bytea";
+    EMPTY_COUNTERS: Partitions = "DELETE FROM counters WHERE grp = $1::bytea";
+    EMPTY_MEMBERS: Partitions = "DELETE FROM members WHERE grp = $1::bytea";
+    EMPTY_ACKNOWLEDGED: Partitions = "DELETE FROM acknowledged WHERE grp = $1::bytea";
+    EMPTY_HEADS: Partitions = "DELETE FROM heads WHERE grp = $1::bytea";
+    EMPTY_STATEMENTS: Partitions = "DELETE FROM statements WHERE grp = $1::bytea";
+    EMPTY_WELCOMES: Partitions = "DELETE FROM welcomes WHERE grp = $1::bytea";
+    EMPTY_ENTRIES: Partitions = "DELETE FROM entries WHERE grp = $1::bytea";
+    EMPTY_KITS: Partitions = "DELETE FROM kits WHERE grp = $1::bytea";
+    EMPTY_VOUCHES: Partitions = "DELETE FROM vouches WHERE grp = $1::bytea";
+    EMPTY_SNAPSHOTS: Partitions = "DELETE FROM kit_snapshots WHERE grp = $1::bytea";
+    EMPTY_TOKENS: Partitions = "DELETE FROM group_tokens WHERE grp = $1::bytea";
+
+    /// The rows of two groups are locked in one order, as in `ADVANCE`.
+    ATTACH: Partitions =
+        "INSERT INTO attachments (grp, device, node) \
+        SELECT k.grp, k.device, $3::bigint FROM UNNEST($1::bytea[], $2::bytea[]) AS k (grp, device) \
+        ORDER BY k.grp, k.device ON CONFLICT (grp, device) DO UPDATE SET node = excluded.node";
+    /// Only where the device has not come to another relay since.
+    DETACH: Partitions =
+        "DELETE FROM attachments a USING UNNEST($1::bytea[], $2::bytea[]) AS k (grp, device) \
+        WHERE a.grp = ANY($1::bytea[]) AND a.grp = k.grp AND a.device = k.device AND a.node = $3::bigint";
+    ATTACHED_AT: Partitions = "SELECT node FROM attachments WHERE grp = $1::bytea AND device = $2::bytea";
+    ELSEWHERE: Partitions =
+        "SELECT a.device FROM attachments a JOIN nodes n ON n.node = a.node \
+        WHERE a.grp = $1::bytea AND a.node <> $2::bigint AND n.seen > now() - interval '90 seconds'";
+
+    NOTIFY: Small = "SELECT pg_notify($1::text, k.payload) FROM UNNEST($2::text[]) AS k (payload)";
+    LIVES: Small =
+        "INSERT INTO nodes (node, seen) VALUES ($1::bigint, now()) ON CONFLICT (node) DO UPDATE SET seen = now()";
+    BURY: Small = "DELETE FROM nodes WHERE node = $1::bigint";
+    BURY_OLD: Small = "DELETE FROM nodes WHERE seen < now() - interval '1 day'";
+    FIRST_CURSOR: Small = "SELECT first_cursor FROM clock";
+    RAISE_FIRST_CURSOR: Small =
+        "UPDATE clock SET first_cursor = GREATEST(first_cursor, $1::bigint) RETURNING first_cursor";
+    SERVED: Small = "SELECT served_ms FROM clock";
+    SET_SERVED: Small = "UPDATE clock SET served_ms = GREATEST(served_ms, $1::bigint)";
+
+    TOKEN_GROUPS: Everything = "SELECT token, count(*) FROM group_tokens GROUP BY token";
+    /// What the counters do not say yet is the few entries behind each group's.
+    STATS: Everything =
+        "SELECT (SELECT count(*) FROM groups), COALESCE(sum(counted), 0)::bigint, COALESCE(sum(sizes), 0)::bigint FROM (\
+            SELECT sum(entries) AS counted, sum(bytes) AS sizes FROM counters UNION ALL \
+            SELECT count(*), sum(e.size) FROM counters c JOIN entries e ON e.grp = c.grp AND e.cursor > c.newest) AS t";
+}
+
+/// What forgets all rows of a group but its revision, by which other relays hear of it.
+pub(super) const EMPTY: [&str; 12] = [
+    EMPTY_GROUP,
+    EMPTY_COUNTERS,
+    EMPTY_MEMBERS,
+    EMPTY_ACKNOWLEDGED,
+    EMPTY_HEADS,
+    EMPTY_STATEMENTS,
+    EMPTY_WELCOMES,
+    EMPTY_ENTRIES,
+    EMPTY_KITS,
+    EMPTY_VOUCHES,
+    EMPTY_SNAPSHOTS,
+    EMPTY_TOKENS,
+];

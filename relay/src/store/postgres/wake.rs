@@ -1,0 +1,226 @@
+//! How relays over one database hear of each other: NOTIFY in the transaction that writes, and behind it a look at what has
+//! changed, now and then and whenever the listening connection was lost.
+//!
+//! LISTEN, prepared statements and settings belong to a session: the URL has to lead to PostgreSQL itself, or to a pooler that
+//! gives each client a server connection for as long as it is there (PgBouncer's `pool_mode = session`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sync_types::{DeviceId, GroupId};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::known::Known;
+use super::payload::{self, Payload};
+use super::{ACQUIRE, texts};
+use crate::store::{Heard, News};
+
+/// What relays listen to.
+pub(super) const CHANNEL: &str = "ksync_relay";
+/// How often a relay says that it lives, and looks what it may have missed. Others take it for dead after three times that.
+const BEAT: Duration = Duration::from_secs(30);
+/// When to try again what failed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How many presences and requests to renew keys wait to be told; they are worth nothing later.
+const LIVE: usize = 1_024;
+
+/// What is to be told.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Who has attached (true) or detached since it was last written; the later of two counts.
+    attached: BTreeMap<(GroupId, DeviceId), bool>,
+    /// The same while it is being written.
+    writing: BTreeMap<(GroupId, DeviceId), bool>,
+    live: VecDeque<News>,
+}
+
+impl Outbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, news: News) {
+        let mut waiting = self.waiting();
+        match news {
+            News::Attached(group, device) => drop(waiting.attached.insert((group, device), true)),
+            News::Detached(group, device) => drop(waiting.attached.insert((group, device), false)),
+            News::Presence { .. } | News::Renew(..) => {
+                if waiting.live.len() < LIVE {
+                    waiting.live.push_back(news);
+                }
+            }
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> (BTreeMap<(GroupId, DeviceId), bool>, VecDeque<News>) {
+        let mut waiting = self.waiting();
+        waiting.writing = std::mem::take(&mut waiting.attached);
+        (waiting.writing.clone(), std::mem::take(&mut waiting.live))
+    }
+
+    /// What was taken is written, or is to be written again, unless it is over already.
+    fn written(&self, done: bool) {
+        let mut waiting = self.waiting();
+        let attached = std::mem::take(&mut waiting.writing);
+        for (who, here) in attached.into_iter().filter(|_| !done) {
+            waiting.attached.entry(who).or_insert(here);
+        }
+    }
+
+    /// Whether it has yet to be written that this device is attached here.
+    fn is_coming(&self, who: (GroupId, DeviceId)) -> bool {
+        let waiting = self.waiting();
+        waiting.attached.get(&who).or(waiting.writing.get(&who)) == Some(&true)
+    }
+}
+
+/// Says what is to be told, and that this node lives. Ends with the store.
+pub(super) async fn speak(pool: PgPool, node: i64, outbox: Arc<Outbox>, to: mpsc::Sender<Heard>) {
+    let mut beat_at = Instant::now() + BEAT;
+    loop {
+        tokio::select! {
+            () = outbox.wake.notified() => {}
+            () = sleep_until(beat_at) => {
+                beat_at = Instant::now() + BEAT;
+                if let Err(error) = beat(&pool, node).await {
+                    tracing::warn!(%error, "the database does not hear that this relay lives");
+                }
+                if to.send(Heard::Look).await.is_err() {
+                    return;
+                }
+            }
+        }
+        let (attached, live) = outbox.take();
+        if attached.is_empty() && live.is_empty() {
+            continue;
+        }
+        let said = say(&pool, node, &attached, &live).await;
+        outbox.written(said.is_ok());
+        if let Err(error) = said {
+            tracing::warn!(%error, "the database does not take who is attached here");
+            sleep(AGAIN).await;
+            outbox.wake.notify_one();
+        }
+    }
+}
+
+/// Says that this node lives.
+pub(super) async fn beat(pool: &PgPool, node: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(texts::LIVES).bind(node).execute(pool).await?;
+    sqlx::query(texts::BURY_OLD).execute(pool).await.map(drop)
+}
+
+async fn say(
+    pool: &PgPool,
+    node: i64,
+    attached: &BTreeMap<(GroupId, DeviceId), bool>,
+    live: &VecDeque<News>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    for (text, whether) in [(texts::ATTACH, true), (texts::DETACH, false)] {
+        let of = attached.iter().filter(|(_, here)| **here == whether);
+        let (groups, devices): (Vec<&[u8]>, Vec<&[u8]>) = of.map(|((g, d), _)| (&g.0[..], &d.0[..])).unzip();
+        if !groups.is_empty() {
+            sqlx::query(text).bind(groups).bind(devices).bind(node).execute(&mut *transaction).await?;
+        }
+    }
+    let come = attached.iter().filter(|(_, here)| **here).map(|((group, device), _)| News::Attached(*group, *device));
+    let payloads = come.chain(live.iter().cloned()).filter_map(|news| payload::of_news(node, &news));
+    notify(&mut transaction, payloads.collect()).await?;
+    transaction.commit().await
+}
+
+/// Tells all relays once the transaction is durable.
+pub(super) async fn notify(on: &mut sqlx::PgConnection, payloads: Vec<String>) -> Result<(), sqlx::Error> {
+    if payloads.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(texts::NOTIFY).bind(CHANNEL).bind(payloads).execute(on).await.map(drop)
+}
+
+/// What listening takes.
+pub(super) struct Ear {
+    pub(super) options: PgConnectOptions,
+    pub(super) node: i64,
+    pub(super) known: Arc<Known>,
+    pub(super) readers: PgPool,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) to: mpsc::Sender<Heard>,
+}
+
+impl Ear {
+    /// Whether a device that was heard to attach elsewhere still is there, and has not come here since. What the table says
+    /// last counts, at all relays alike, so that of two sessions of a device one stays.
+    async fn is_elsewhere(&self, group: GroupId, device: DeviceId) -> Result<bool, sqlx::Error> {
+        if self.outbox.is_coming((group, device)) {
+            return Ok(false);
+        }
+        let at = sqlx::query_scalar(texts::ATTACHED_AT).bind(group.as_bytes()).bind(device.as_bytes());
+        let at: Option<i64> = at.fetch_optional(&self.readers).await?;
+        Ok(at.is_some_and(|at| at != self.node))
+    }
+}
+
+/// Listens on a connection of its own. Ends with the store.
+pub(super) async fn listen(ear: Ear) {
+    loop {
+        match listen_once(&ear).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "other relays are not heard, but looked at now and then"),
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Until the connection fails, or nobody listens any more.
+async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
+    let Ear { options, node, known, to, .. } = ear;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(options.clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.listen(CHANNEL).await?;
+    // What was said before nobody has heard here.
+    let mut heard = vec![Heard::Look];
+    loop {
+        for heard in heard.drain(..) {
+            if to.send(heard).await.is_err() {
+                return Ok(());
+            }
+        }
+        let Some(notification) = listener.try_recv().await? else {
+            heard.push(Heard::Look);
+            continue;
+        };
+        match payload::read(*node, notification.payload()) {
+            Some(Payload::Revision(revision, groups)) => {
+                // What was loaded in the meantime is no news.
+                let news = groups.into_iter().filter(|group| known.of(*group) != Some(revision));
+                heard.extend(news.map(Heard::Group));
+            }
+            Some(Payload::News(news)) => {
+                let is_over = match news {
+                    News::Attached(group, device) => !ear.is_elsewhere(group, device).await?,
+                    _ => false,
+                };
+                heard.extend((!is_over).then_some(Heard::News(news)));
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What relays that share a store tell each other, beside the rows themselves.
+
+use std::collections::BTreeSet;
+
+use sync_types::{DeviceId, GroupId, Opaque};
+use tokio::sync::mpsc;
+
+use super::StoreFuture;
+
+/// A store over which several relays work at once, each with its own sessions.
+pub trait Shared: Send + Sync {
+    /// What other relays do, from now on. For one taker; `None` for whoever comes second.
+    fn heard(&self) -> Option<mpsc::Receiver<Heard>>;
+
+    /// Notes behind which cursor a relay that starts now wants to go on, and says behind which one all have to: the
+    /// furthest that any relay on this store has ever named. All go on behind the same, since what one relay calls the newest
+    /// cursor must not be unknown to another, to which the same device may come next.
+    fn begin(&self, first_cursor: u64) -> StoreFuture<'_, u64>;
+
+    /// What is to be known of a group beside its rows. What was written there by other relays before the rows were loaded is
+    /// in it, if it is asked after they were.
+    fn elsewhere(&self, group: GroupId) -> StoreFuture<'_, Elsewhere>;
+
+    /// Those of these groups to which another relay has written since they were last loaded or committed here.
+    fn changed(&self, groups: Vec<GroupId>) -> StoreFuture<'_, Vec<GroupId>>;
+
+    /// Tells the other relays. Never waits: it goes out a moment later. What is kept nowhere may be lost.
+    fn tell(&self, news: News);
+}
+
+/// What is to be known of a group beside its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Who is attached to it at other relays. May lag behind by as long as a message takes, and by a minute and a half for a
+    /// relay that has crashed.
+    pub attached: BTreeSet<DeviceId>,
+    /// What [`Shared::begin`] would say now.
+    pub first_cursor: u64,
+}
+
+/// What a relay tells the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A device is attached here now, and nowhere else.
+    Attached(GroupId, DeviceId),
+    /// A device is attached here no more.
+    Detached(GroupId, DeviceId),
+    /// Somebody's presence.
+    Presence {
+        /// The group.
+        group: GroupId,
+        /// Whose.
+        from: DeviceId,
+        /// The ephemeral envelope.
+        envelope: Opaque,
+    },
+    /// This member, which is not attached here, is asked to renew its keys.
+    Renew(GroupId, DeviceId),
+}
+
+/// What a relay hears of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Another relay has written to this group.
+    Group(GroupId),
+    /// Another relay tells this.
+    News(News),
+    /// Something may have been missed, or it is time to look: ask [`Shared::changed`].
+    Look,
+}
