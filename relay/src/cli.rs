@@ -46,6 +46,7 @@ pub(crate) struct Serve {
     #[arg(long, env = settings::CONFIG, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder with the relay's identity and, unless --store says otherwise, its database. Back it up as a whole.
+    /// Has to be said, here, in its variable or in the file
     #[arg(long, env = "KSYNC_RELAY_DATA", value_name = "DIR")]
     data: PathBuf,
     /// Where devices connect, over QUIC (UDP). Port 0 takes a free one.
@@ -197,6 +198,11 @@ impl Serve {
     /// The file of access tokens, if the relay wants any.
     fn token_file(&self) -> Option<PathBuf> {
         self.access.as_deref()?.strip_prefix("token:").map(PathBuf::from)
+    }
+
+    /// The same settings without the files that say who may do what, for commands that let nobody in.
+    fn without_tokens(self) -> Self {
+        Self { access: Some("open".to_owned()), host_token_file: None, ..self }
     }
 
     /// Checks what clap cannot, and reads the files that are named.

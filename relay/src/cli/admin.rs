@@ -115,6 +115,8 @@ impl Admin {
         }
         let (config, tokens) = match settings.and_then(|serve| {
             let tokens = serve.token_file();
+            // Only who looks at the settings reads the files of tokens: they may be what is to be put back.
+            let serve = if is_check { *serve } else { serve.without_tokens() };
             serve.config().map(|config| (config, tokens))
         }) {
             Ok(found) => found,

@@ -221,7 +221,7 @@ fn refusals(out: &mut String, shown: &Shown) {
 }
 
 fn groups(out: &mut String, id: &str, title: &str, caption: &str, groups: &[GroupSummary], now_ms: u64) {
-    table(out, id, title, caption, &["Group", "Members", "Entries", "Size", "Lag", "Oldest"]);
+    table(out, id, title, caption, &["Group", "Size", "Lag", "Oldest", "Entries", "Members"]);
     if groups.is_empty() {
         out.push_str("<tr><td colspan=\"6\">None</td></tr>");
     }
@@ -231,11 +231,11 @@ fn groups(out: &mut String, id: &str, title: &str, caption: &str, groups: &[Grou
             out,
             "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             short(&group.group),
-            group.members,
-            number(group.entries),
             size(group.bytes),
             number(group.lag),
             oldest.as_deref().unwrap_or("none"),
+            number(group.entries),
+            group.members,
         );
     }
     out.push_str(END);

@@ -98,6 +98,12 @@ async fn a_host_looks_at_a_running_relay_and_deletes_a_group() {
     let fresh = folder.path().join("fresh");
     assert_eq!(admin(&fresh, &["restore", &backup.display().to_string()]).await.code, 0);
     assert_eq!(admin(&fresh, &["stats", "--json"]).await.json()[0]["groups"], 1);
+    // Settings that name a token file, which is not there before it is put back, are in nobody's way.
+    let newer = folder.path().join("newer");
+    let tokens = format!("token:{}", newer.join("tokens").display());
+    let said =
+        admin_with(&newer, &["restore", &backup.display().to_string()], &[("KSYNC_RELAY_ACCESS", &tokens)]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
     let purged = admin(&fresh, &["purge", &"ab".repeat(32), "--yes", "--json"]).await;
     assert_eq!(purged.json()[0]["event"], "purged", "{}", purged.err);
     assert_eq!(admin(&fresh, &["stats", "--json"]).await.json()[0]["groups"], 0);
