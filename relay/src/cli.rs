@@ -69,22 +69,22 @@ pub(crate) struct Serve {
     #[arg(long, env = "KSYNC_RELAY_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
     /// The certificate with which HTTP is HTTPS here: the chain in PEM, read again when it changes
-    #[arg(long, env = "KSYNC_RELAY_TLS_CERT", value_name = "FILE", requires = "tls_key", conflicts_with = "acme")]
+    #[arg(long, env = "KSYNC_RELAY_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key in PEM
-    #[arg(long, env = "KSYNC_RELAY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, env = "KSYNC_RELAY_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// The names for which a certificate is got by ACME, and renewed. Port 443 of each has to lead to --http
     #[arg(long, env = "KSYNC_RELAY_ACME", value_name = "NAME", value_delimiter = ',')]
     acme: Vec<String>,
     /// Whom the certification authority writes to
-    #[arg(long, env = "KSYNC_RELAY_ACME_CONTACT", value_name = "MAIL", value_delimiter = ',', requires = "acme")]
+    #[arg(long, env = "KSYNC_RELAY_ACME_CONTACT", value_name = "MAIL", value_delimiter = ',')]
     acme_contact: Vec<String>,
     /// The certification authority's directory
-    #[arg(long, env = "KSYNC_RELAY_ACME_DIRECTORY", value_name = "URL", default_value = Acme::DIRECTORY, requires = "acme")]
+    #[arg(long, env = "KSYNC_RELAY_ACME_DIRECTORY", value_name = "URL", default_value = Acme::DIRECTORY)]
     acme_directory: String,
     /// Root certificates in PEM by which the authority is known, if the system does not know it
-    #[arg(long, env = "KSYNC_RELAY_ACME_ROOTS", value_name = "FILE", requires = "acme")]
+    #[arg(long, env = "KSYNC_RELAY_ACME_ROOTS", value_name = "FILE")]
     acme_roots: Option<PathBuf>,
     /// The header in which the proxy in front says whom a request comes from: x-forwarded-for, cf-connecting-ip, fly-client-ip.
     /// Whoever reaches the relay past the proxy can write into it what they like
@@ -238,16 +238,20 @@ impl Serve {
             Err(std::env::VarError::NotPresent) => None,
             Err(_) => return Err(invalid("KSYNC_RELAY_SECRET has to be 64 hexadecimal digits")),
         };
-        let tls = match (self.tls_cert, self.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::Files { certificate, key }),
-            _ if self.acme.is_empty() => None,
-            _ => Some(Tls::Acme(Acme {
+        let tls = match (self.tls_cert, self.tls_key, self.acme.is_empty()) {
+            (Some(certificate), Some(key), true) => Some(Tls::Files { certificate, key }),
+            (None, None, true) => None,
+            (None, None, false) => Some(Tls::Acme(Acme {
                 domains: self.acme,
                 contact: self.acme_contact,
                 directory: self.acme_directory,
                 roots: self.acme_roots,
                 cache: self.data.join("acme"),
             })),
+            (Some(_), Some(_), false) => {
+                return Err(invalid("a certificate comes from --tls-cert or by --acme, and not from both"));
+            }
+            _ => return Err(invalid("--tls-cert and --tls-key go together")),
         };
         Ok(RelayConfig {
             tls,

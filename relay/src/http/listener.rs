@@ -94,7 +94,9 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Accepted {
     let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return Accepted { stream, peer: Peer { ip: address.ip(), by_proxy: false }, place },
+            Ok((stream, address)) => {
+                return Accepted { stream, peer: Peer { ip: address.ip(), by_proxy: false }, place };
+            }
             // A connection that ended before it was taken, or no file descriptor is left.
             Err(error) => {
                 tracing::warn!(%error, "an HTTP connection could not be taken");

@@ -214,9 +214,7 @@ impl Relay {
         let shown = shown::shown(&shared, opened.clone(), &public, &hosts, &config);
         #[cfg(feature = "http")]
         let web = match bound {
-            Some(bound) => {
-                Some(web::Web::start(bound, shown.clone(), &identity, &config, &shared).await?)
-            }
+            Some(bound) => Some(web::Web::start(bound, shown.clone(), &identity, &config, &shared).await?),
             None => None,
         };
         #[cfg(feature = "http")]
