@@ -102,6 +102,8 @@ async fn changes_of_the_group_reach_devices_at_the_other_relay() {
     soon(wire_a.accepted(0)).await;
     wire_b.send(&ToRelay::Push(vec![b.seal(300)])).await;
     soon(wire_b.accepted(1)).await;
+    // The newcomer was shown nothing before, and its session hears of that there, too.
+    assert_eq!(soon(wire.entries(2)).await.len(), 2);
     left.shutdown().await;
     right.shutdown().await;
 }
@@ -235,6 +237,7 @@ async fn a_relay_outlives_a_restart_of_its_database() {
     let mut server = Server::start();
     let (_, left, right) = two(&server).await;
     let ((mut a, mut wire_a), (_b, mut wire_b), _mls) = founded(at(&left, &right), b"").await;
+    soon(wire_a.settled()).await;
     assert_eq!(get(&left, "/ready").await.0, 200);
     server.stop();
     assert_eq!(get(&left, "/ready").await.0, 503);
