@@ -2,14 +2,13 @@
 //! whole novel goes from one to the other and back while one of them is always away; at the end the relay holds nothing. Then
 //! the same in two windows.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::process::{Running, build, capture, program, root, run as run_program};
+use crate::device::{Device, pair};
+use crate::process::{build, capture, program, root, run as run_program};
 use crate::relay::Relay;
 use crate::{Failure, app, failed, fresh_folder, no_arguments, setup, web};
 
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let laptop = Device { program: programs.join("ksync"), home: folder.join("laptop") };
     let phone = Device { program: programs.join("ksync"), home: folder.join("phone") };
     laptop.call(&["init", "--name", "Laptop", "--relay", &relay.address])?;
-    pair(&laptop, &phone)?;
+    pair(&laptop, &phone, note)?;
     note("Laptop and Phone share a group; the relay knows neither their names nor their keys");
 
     say(4, "The text goes both ways, and one of the two is always offline");
@@ -51,8 +50,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     for (turn, part) in lines.chunks(lines.len().div_ceil(TURNS)).enumerate() {
         let (writer, reader, heard) =
             if turn % 2 == 0 { (&laptop, &phone, &mut read[1]) } else { (&phone, &laptop, &mut read[0]) };
-        writer.push(part)?;
-        heard.extend(reader.pull()?);
+        writer.push(CHANNEL, part)?;
+        heard.extend(reader.pull(CHANNEL)?);
         let (from, to) = if turn % 2 == 0 { ("Laptop", "Phone") } else { ("Phone", "Laptop") };
         note(&format!(
             "turn {} of {TURNS}: {from} wrote {} lines, went offline; {to} came and read them",
@@ -71,7 +70,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     check("Laptop read what Phone wrote, every line once and in order", read[0] == expected(1))?;
     // The last writer hears that its lines were delivered when it comes online again.
     for device in [&phone, &laptop] {
-        device.pull()?;
+        device.pull(CHANNEL)?;
         let status = device.call(&["status"])?;
         check(
             "nothing waits on this device",
@@ -128,101 +127,6 @@ fn text(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(lines)
 }
 
-struct Device {
-    program: PathBuf,
-    home: PathBuf,
-}
-
-impl Device {
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("--home").arg(&self.home).arg("--json").args(args).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a command to its end and gives the events that it printed.
-    fn call(&self, args: &[&str]) -> Result<Vec<Value>, Failure> {
-        capture(&mut self.command(args))?.lines().map(event).collect()
-    }
-
-    fn start(&self, args: &[&str]) -> Result<Talk, Failure> {
-        let mut running = Running::start(self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()))?;
-        let input = running.child().stdin.take().ok_or("ksync has no standard input")?;
-        let output = BufReader::new(running.child().stdout.take().ok_or("ksync has no standard output")?);
-        Ok(Talk { running, input: Some(input), output })
-    }
-
-    fn push(&self, lines: &[String]) -> Result<(), Failure> {
-        let mut talk = self.start(&["push", "--channel", CHANNEL, "--lines", "--wait", "accepted"])?;
-        let mut input = talk.input.take().ok_or("ksync has no standard input")?;
-        let all = lines.join("\n") + "\n";
-        // Written by a thread: ksync answers while it reads, and neither may wait for the other.
-        let writer = std::thread::spawn(move || input.write_all(all.as_bytes()));
-        let mut rest = String::new();
-        talk.output.read_to_string(&mut rest).map_err(|e| failed("hear from ksync", e))?;
-        writer.join().map_err(|_| "the writer panicked")?.map_err(|e| failed("write to ksync", e))?;
-        talk.finish()
-    }
-
-    fn pull(&self) -> Result<Vec<String>, Failure> {
-        let events = self.call(&["pull", "--channel", CHANNEL])?;
-        let blobs = events.iter().filter(|e| e["event"] == "blob");
-        blobs.map(|e| e["text"].as_str().map(str::to_owned).ok_or("a line is no text".to_owned())).collect()
-    }
-}
-
-/// A running `ksync` that is talked to.
-struct Talk {
-    running: Running,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-impl Talk {
-    fn until(&mut self, name: &str) -> Result<Value, Failure> {
-        loop {
-            let mut line = String::new();
-            if self.output.read_line(&mut line).map_err(|e| failed("hear from ksync", e))? == 0 {
-                return Err(format!("ksync ended before it said '{name}'"));
-            }
-            let event = event(&line)?;
-            if event["event"] == name {
-                return Ok(event);
-            }
-        }
-    }
-
-    fn finish(mut self) -> Result<(), Failure> {
-        drop(self.input.take());
-        let status = self.running.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("ksync ended with {status}")) }
-    }
-}
-
-fn event(line: &str) -> Result<Value, Failure> {
-    let event: Value = serde_json::from_str(line).map_err(|e| failed("read what ksync said", e))?;
-    match event["event"].as_str() {
-        Some("error") => Err(format!("ksync: {}: {}", event["code"], event["message"])),
-        _ => Ok(event),
-    }
-}
-
 fn number(events: &[Value], field: &str) -> Option<u64> {
     events.iter().find(|e| e["event"] == "status")?[field].as_u64()
-}
-
-/// The laptop shows an invite, the phone takes it, and a person carries the four digits across.
-fn pair(laptop: &Device, phone: &Device) -> Result<(), Failure> {
-    let mut invite = laptop.start(&["invite"])?;
-    let uri = invite.until("invite")?["uri"].as_str().ok_or("the invite has no link")?.to_owned();
-    note(&format!("{}…", &uri[..uri.len().min(60)]));
-    let mut join = phone.start(&["join", &uri, "--name", "Phone"])?;
-    let code = join.until("check")?["code"].as_str().ok_or("there is no check code")?.to_owned();
-    let name = invite.until("request")?["name"].as_str().unwrap_or_default().to_owned();
-    note(&format!("Phone shows {code}; Laptop asks “Add {name}?”, and {code} is typed there"));
-    let input = invite.input.as_mut().ok_or("ksync has no standard input")?;
-    writeln!(input, "{code}").map_err(|e| failed("type the code", e))?;
-    join.until("joined")?;
-    join.finish()?;
-    invite.finish()
 }

@@ -9,6 +9,7 @@ mod bench;
 mod bench_app;
 mod demo;
 mod dependencies;
+mod device;
 mod documents;
 mod fuzz;
 mod generate;
@@ -18,6 +19,7 @@ mod new_app;
 mod permissions;
 mod process;
 mod relay;
+mod relay_check;
 mod report;
 mod setup;
 mod sim;
@@ -45,6 +47,11 @@ const COMMANDS: &[Command] = &[
         name: "demo",
         about: "a relay and two devices on this machine sync a novel, each offline half the time; then two windows",
         run: demo::run,
+    },
+    Command {
+        name: "relay-check",
+        about: "each kind of relay that this machine can run, with two devices that pair and sync over it",
+        run: relay_check::run,
     },
     Command {
         name: "app",

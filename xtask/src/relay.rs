@@ -22,8 +22,22 @@ pub(crate) struct Relay {
 impl Relay {
     /// Starts one on a free port. `data` is its folder; its log lies beside that.
     pub(crate) fn start(programs: &Path, data: &Path) -> Result<Self, Failure> {
+        Self::start_with(programs, data, &[], &[])
+    }
+
+    /// The same with more arguments, of which `--listen` takes the place of the free port, and with variables.
+    pub(crate) fn start_with(
+        programs: &Path,
+        data: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let mut command = Command::new(programs.join("sync-relay"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"]).arg(data);
+        command.args(["serve", "--http", "127.0.0.1:0", "--data"]).arg(data).args(arguments);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.envs(variables.iter().copied());
         let log = std::fs::File::create(data.with_extension("log")).map_err(|e| failed("make the relay's log", e))?;
         let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log))?;
         let mut line = String::new();

@@ -121,6 +121,12 @@ pub(crate) fn to_build() -> Result<(), Failure> {
     packages(&PACKAGES[..TO_BUILD])
 }
 
+/// What the relays of several kinds are run with.
+pub(crate) fn for_relays() -> Result<(), Failure> {
+    to_build()?;
+    packages(PACKAGES.iter().filter(|package| package.name == "postgresql"))
+}
+
 /// What windows are built with, shown on and pictured with, and what comes from npm.
 pub(crate) fn for_windows() -> Result<(), Failure> {
     packages(&PACKAGES[..FOR_WINDOWS])?;
@@ -134,8 +140,9 @@ pub(crate) fn for_new_apps() -> Result<(), Failure> {
 }
 
 /// Installs the missing packages of the system, or says which command would.
-fn packages(wanted: &[Package]) -> Result<(), Failure> {
-    let missing: Vec<_> = wanted.iter().filter(|package| !is_there(package)).collect();
+fn packages(wanted: impl IntoIterator<Item = &'static Package>) -> Result<(), Failure> {
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    let missing: Vec<_> = wanted.iter().copied().filter(|package| !is_there(package)).collect();
     if missing.is_empty() {
         println!("all {} system packages are there", wanted.len());
         return Ok(());
@@ -209,7 +216,7 @@ fn versions_of_postgresql() -> impl Iterator<Item = std::path::PathBuf> {
     std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path())
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     program("id", &["-u"]).output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, Request};
+use axum::http::{HeaderMap, HeaderName, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -126,7 +126,7 @@ async fn connection(accepted: Accepted, serving: Serving, mut stopping: watch::R
     let mut has_come = pin!(has_come.notified());
     has_come.as_mut().enable();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let peer = behind_proxy(&request, serving.proxy_header.as_ref()).unwrap_or(peer);
+        let peer = behind_proxy(request.headers(), serving.proxy_header.as_ref()).unwrap_or(peer);
         let (serving, opened, established) = (serving.clone(), opened.clone(), established.clone());
         async move {
             if let Some(websockets) = serving.websockets.filter(|_| WebSockets::takes(&request)) {
@@ -165,7 +165,30 @@ fn cuttable(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
 }
 
 /// Whom a request comes from by the word of the proxy in front: the last address of the header, which that one wrote itself.
-fn behind_proxy(request: &Request<Incoming>, header: Option<&HeaderName>) -> Option<Peer> {
-    let last = request.headers().get_all(header?).iter().next_back()?;
+fn behind_proxy(headers: &HeaderMap, header: Option<&HeaderName>) -> Option<Peer> {
+    let last = headers.get_all(header?).iter().next_back()?;
     last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok().map(|ip| Peer { ip, by_proxy: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_that_the_nearest_proxy_wrote_counts() {
+        let name = HeaderName::from_static("x-forwarded-for");
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| drop(headers.append(name.clone(), value.parse().unwrap())));
+            behind_proxy(&headers, Some(&name)).map(|peer| peer.ip.to_string())
+        };
+        assert_eq!(of(&["203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        // Whoever asks may have begun the list.
+        assert_eq!(of(&["127.0.0.1, 203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        assert_eq!(of(&["127.0.0.1", "2001:db8::7"]).as_deref(), Some("2001:db8::7"));
+        assert_eq!(of(&["unknown"]), None);
+        assert_eq!(of(&[]), None);
+        let headers = HeaderMap::from_iter([(name, "203.0.113.7".parse().unwrap())]);
+        assert!(behind_proxy(&headers, None).is_none(), "nobody said that there is a proxy");
+    }
 }

@@ -187,3 +187,55 @@ fn acme_config(acme: &Acme) -> Result<AcmeConfig<std::io::Error>, StartError> {
         .directory(&acme.directory)
         .cache(DirCache::new(acme.cache.clone())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (certificate, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.pem")));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        (certificate, key)
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((certificate, key), (_, other)) = (write(folder.path(), "a.example"), write(folder.path(), "b.example"));
+        assert!(certified(&certificate, &key).is_ok());
+        let absent = folder.path().join("absent");
+        let empty = folder.path().join("empty");
+        std::fs::write(&empty, "").unwrap();
+        for (certificate, key, code, about) in [
+            (&certificate, &other, Code::InvalidArgument, "is not the key of"),
+            (&absent, &key, Code::Io, "absent"),
+            (&empty, &key, Code::InvalidArgument, "holds no certificate"),
+            (&certificate, &empty, Code::InvalidArgument, "empty"),
+        ] {
+            let error = certified(certificate, key).unwrap_err();
+            assert!(error.code == code && error.message.contains(about), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_taken_up_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = write(folder.path(), "a.example");
+        let files = Files::read(certificate.clone(), key.clone()).unwrap();
+        let current = || files.current.read().unwrap().cert[0].clone();
+        let first = current();
+        let (renewed, its_key) = write(folder.path(), "b.example");
+        std::fs::copy(&renewed, &certificate).unwrap();
+        files.reload();
+        assert_eq!(current(), first, "half of it was renewed");
+        std::fs::copy(&its_key, &key).unwrap();
+        files.reload();
+        let second = current();
+        assert_ne!(second, first);
+        std::fs::write(&certificate, "no certificate").unwrap();
+        files.reload();
+        assert_eq!(current(), second);
+    }
+}

@@ -150,6 +150,22 @@ impl Doors {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn leave(&self, endpoint: EndpointId, connection: ConnectionId) {
+        let mut open = self.open();
+        let Some(door) = open.doors.remove(&connection) else { return };
+        if open.by_endpoint.get(&endpoint) == Some(&connection) {
+            open.by_endpoint.remove(&endpoint);
+        }
+        if let Some(ip) = door.ip
+            && let Some(count) = open.by_ip.get_mut(&ip)
+        {
+            *count -= 1;
+            if *count == 0 {
+                open.by_ip.remove(&ip);
+            }
+        }
+    }
+
     fn admit(&self, endpoint: EndpointId, connection: ConnectionId, ip: Option<IpAddr>, now: Instant) -> bool {
         let mut open = self.open();
         let ip = ip.filter(|_| endpoint != self.own).map(network);
@@ -190,18 +206,6 @@ impl AccessControl for Doors {
     }
 
     fn on_disconnect(&self, endpoint: EndpointId, connection: ConnectionId) {
-        let mut open = self.open();
-        let Some(door) = open.doors.remove(&connection) else { return };
-        if open.by_endpoint.get(&endpoint) == Some(&connection) {
-            open.by_endpoint.remove(&endpoint);
-        }
-        if let Some(ip) = door.ip
-            && let Some(count) = open.by_ip.get_mut(&ip)
-        {
-            *count -= 1;
-            if *count == 0 {
-                open.by_ip.remove(&ip);
-            }
-        }
+        self.leave(endpoint, connection);
     }
 }

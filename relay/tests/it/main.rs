@@ -30,3 +30,4 @@ mod server;
 mod session;
 mod sqlite;
 mod support;
+mod web;
