@@ -41,6 +41,17 @@ pub(super) enum Outcome {
     Refused(Refusal),
 }
 
+impl Outcome {
+    /// Whether something was refused, and nothing is to be written.
+    pub(super) fn is_refused(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Done(decision) => decision.refusal.is_some() && decision.writes.is_empty(),
+            Self::Attached(_) => false,
+        }
+    }
+}
+
 /// What an operation does to the counters once it is durable.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tally {

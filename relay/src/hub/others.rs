@@ -4,7 +4,7 @@
 //! written ([`StoreError::Stale`]), and is decided anew on what there is. Whoever is attached here hears of what others have
 //! done by what has changed from the state that it knows ([`Standing`]) to the one that was loaded.
 //!
-//! Pushes and acknowledgements are decided on what is in memory. What asks who is attached at other relays, or is answered
+//! Pushes and acknowledgements are decided on what is in memory, and once more on what there is if they would be refused. What asks who is attached at other relays, or is answered
 //! without a write by which it would be found out that the group is behind, looks first whether it is: attaching above all,
 //! since a device comes here with what another relay has told it. That costs a question to the store, where these are rare.
 //!

@@ -167,7 +167,7 @@ impl Writer {
         let looks_elsewhere = self.looks_elsewhere(&op.request);
         match self.groups.place(group) {
             Some(Place::Here(_)) if looks_elsewhere => self.look_first(op, group, batch),
-            Some(Place::Here(_)) => self.decide(op, group, batch),
+            Some(Place::Here(_)) => self.decide(op, group, false, batch),
             Some(Place::Loading(loading)) => loading.waiting.push(op),
             None => {
                 self.groups.evict(|| batch.unwritten());
@@ -214,7 +214,7 @@ impl Writer {
             }
         }
         for op in waiting {
-            self.decide(op, group, batch);
+            self.decide(op, group, true, batch);
         }
         if again {
             self.look_again(group, batch);
@@ -243,7 +243,8 @@ impl Writer {
         }
     }
 
-    fn decide(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
+    /// `looked`: the group was asked of the store for this.
+    fn decide(&mut self, op: Op, group: GroupId, looked: bool, batch: &mut Batch) {
         let (now, served) = (self.now_ms(), self.served.ms());
         let device = self.groups.session(op.session).map(|attached| attached.device);
         let mut detached = None;
@@ -339,6 +340,10 @@ impl Writer {
             // The store lost a group that sessions are attached to, or a session that is gone asked.
             _ => return,
         };
+        if !looked && self.shared().is_some() && outcome.is_refused() {
+            // It changed nothing, so no transaction would find out that another relay has done what it lacks.
+            return self.look_first(op, group, batch);
+        }
         let created = matches!((&op.request, &outcome), (Request::Create { .. }, Outcome::Attached(_)));
         let wrote = self.note_seen(&op.request, group, device, &mut outcome, batch);
         let Some(state) = self.groups.state(group) else {
