@@ -276,12 +276,17 @@ export type RecoveryKit = {
 	relay: string,
 };
 
+/**  How a relay is reached: within this process, by UDP, or by a WebSocket at its HTTPS address where UDP does not get through. */
+export type RelayPath = "process" | "udp" | "https";
+
 /**  How this device stands with one relay. */
 export type RelayState = {
 	/**  Its address, without token. */
 	address: string,
 	/**  Whether it has this device attached. */
 	connected: boolean,
+	/**  How it is reached while it is connected. */
+	path: RelayPath | null,
 	/**  Whether everything that waited there is in the log. */
 	caughtUp: boolean,
 	/**  Whether it is the one that this device works through: the first of the list that answers. */

@@ -80,7 +80,7 @@ fn without_reason(declared: &[String], metadata: &Value, architecture: &str) -> 
 
 /// Dependencies whose features their users choose: parts of Tauri are the app's to choose and not the plugin's, and crates of
 /// ours are built in a moment.
-const CHOOSABLE: [&str; 4] = ["tauri", "sync-client", "sync-rules", "tauri-plugin-0ksync"];
+const CHOOSABLE: [&str; 5] = ["tauri", "sync-client", "sync-relay", "sync-rules", "tauri-plugin-0ksync"];
 
 /// Requirements that a crate states for itself: versions and features stand in the workspace, so that they are the same
 /// for each crate and building one crate alone builds nothing twice.

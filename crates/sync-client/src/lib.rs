@@ -35,6 +35,7 @@ mod error;
 mod home;
 mod pairing;
 mod recovery;
+mod relay_state;
 mod store;
 mod subscribe;
 mod transport;
@@ -47,13 +48,14 @@ pub use client::{Events, SyncClient};
 pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
 pub use error::SyncError;
 pub use pairing::Pairing;
+pub use relay_state::{RelayPath, RelayState};
 pub use subscribe::{Subscription, SubscriptionTask};
 pub use sync_core::event::{Exit, Outcome, Setting};
 pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, limits};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, Moving, PairingEvent, Receipt, ReceiptState,
-    ReceivedBlob, Recovered, RecoveryWords, RelayPath, RelayState, RestoredSnapshot, SettingChange, SnapshotReceipt,
-    StartAt, Status, SyncTrouble,
+    ReceivedBlob, Recovered, RecoveryWords, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt, Status,
+    SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

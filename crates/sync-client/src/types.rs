@@ -7,7 +7,7 @@ use sync_core::event::{Exit, Outcome, Setting};
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, Suite};
 use zeroize::Zeroizing;
 
-use crate::VaultKind;
+use crate::{RelayState, VaultKind};
 
 /// The word that a blob is durable in the local outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -441,47 +441,6 @@ pub struct Moving {
     pub to: Suite,
     /// The devices that have not answered yet. Each is waited for until it comes online, or is removed.
     pub waits_for: Vec<DeviceRef>,
-}
-
-/// How this device stands with one relay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelayState {
-    /// Its address, without token.
-    pub address: RelayAddress,
-    /// Whether it has this device attached.
-    pub connected: bool,
-    /// How it is reached while it is connected.
-    pub path: Option<RelayPath>,
-    /// Whether everything that waited there is in the log.
-    pub caught_up: bool,
-    /// Whether it is the one that this device works through: the first of the list that answers.
-    pub leads: bool,
-    /// Own blobs' envelopes are durable there up to this number.
-    pub accepted: u64,
-    /// Why it is not connected; `None` while it is, and before the first try.
-    pub trouble: Option<SyncTrouble>,
-}
-
-/// How a relay is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayPath {
-    /// Within this process: this device hosts it.
-    Process,
-    /// By UDP.
-    Udp,
-    /// By a WebSocket at its HTTPS address, as UDP does not get through.
-    Https,
-}
-
-impl RelayPath {
-    /// Its name for programs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Udp => "udp",
-            Self::Https => "https",
-        }
-    }
 }
 
 /// Why it is not syncing.

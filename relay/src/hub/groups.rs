@@ -251,6 +251,15 @@ impl Groups {
     }
 }
 
+/// A group in a log: enough to tell groups apart, not enough to name one.
+pub(super) struct Short(pub(super) GroupId);
+
+impl std::fmt::Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0.0[..4]))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sync_types::Suite;

@@ -234,6 +234,7 @@ impl Writer {
     /// the groups in memory is undone, and the same is taken again in the same order. Nobody hears of the first time.
     pub(super) fn decide_again(&mut self, decided: Vec<Decided>, stale: &[GroupId]) {
         tracing::debug!(groups = stale.len(), "another relay was quicker");
+        self.made.recount();
         let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
         for group in &touched {
             self.groups.forget(*group);

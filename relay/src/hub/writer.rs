@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
-use super::groups::{Attached, Groups, Loading, Place};
+use super::groups::{Attached, Groups, Loading, Place, Short};
 use super::made::Made;
 use super::others::{Found, Loaded, next};
 use super::served::Served;
@@ -50,7 +50,7 @@ pub(super) struct Writer {
     pub(super) served: Served,
     /// What comes first in the next batch, in this order.
     pub(super) again: Vec<Op>,
-    made: Made,
+    pub(super) made: Made,
 }
 
 impl Writer {
@@ -135,8 +135,7 @@ impl Writer {
             Ok(true) => Some(Instant::now() + TIDY_EVERY),
             Ok(false) => None,
             Err(error) => {
-                // It is tried again after the next transaction.
-                tracing::warn!(%error, "the store cannot be tidied");
+                tracing::warn!(%error, "the store cannot be tidied; it is tried again after the next transaction");
                 None
             }
         };
@@ -199,6 +198,9 @@ impl Writer {
                     // After a failed transaction they have those of a state that never was.
                     self.groups.share_keys(group);
                     self.tell_since(group, batch);
+                } else {
+                    // The host has deleted it, at another relay of the same rows: whoever is attached comes anew.
+                    self.groups.end(group);
                 }
             }
             Err(e) => {
@@ -594,14 +596,5 @@ async fn until(due_ms: Option<u64>, now_ms: u64) {
     match due_ms {
         Some(due) => tokio::time::sleep(Duration::from_millis(due.saturating_sub(now_ms))).await,
         None => std::future::pending().await,
-    }
-}
-
-/// A group in a log: enough to tell groups apart, not enough to name one.
-struct Short(GroupId);
-
-impl std::fmt::Display for Short {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0.0[..4]))
     }
 }

@@ -2,6 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use data_encoding::HEXLOWER;
+
+/// What devices pin: the relay's key and where it is. Without a socket for QUIC it is where HTTP is, and without either the key alone.
+pub(super) fn pinned(public: &[u8; 32], hosts: &[String], http: Option<&str>) -> String {
+    match http {
+        Some(url) if hosts.is_empty() => url.to_owned(),
+        _ => format!("ksync://{}@{}", HEXLOWER.encode(public), hosts.join(",")),
+    }
+}
+
 /// What to tell devices about a socket: "everywhere" is no address, so without a public one it is the address by which
 /// this machine would send to the world, and if it has none, loopback.
 pub(super) fn reachable(socket: SocketAddr, public_host: Option<&str>) -> String {

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use data_encoding::HEXLOWER;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sync_rules::Observer;
@@ -211,7 +210,14 @@ impl Relay {
         let hosts: Vec<String> = sockets.iter().map(|socket| reachable(*socket, public_host.as_deref())).collect();
         let public = *identity.secret_key().public().as_bytes();
         #[cfg(feature = "http")]
-        let shown = shown::shown(&shared, opened.clone(), &public, &hosts, &config);
+        let shown = shown::shown(
+            &shared,
+            opened.clone(),
+            &public,
+            &hosts,
+            bound.as_ref().map(|bound| bound.url.as_str()),
+            &config,
+        );
         #[cfg(feature = "http")]
         let web = match bound {
             Some(bound) => Some(web::Web::start(bound, shown.clone(), &identity, &config, &shared).await?),
@@ -259,10 +265,8 @@ impl RunningRelay {
     /// The address that devices pin: `ksync://ENDPOINT@host:port`. Without a socket for QUIC it is that of HTTP, and without
     /// either it has the endpoint alone.
     pub fn address(&self) -> String {
-        if self.hosts.is_empty() && !self.http_url().is_empty() {
-            return self.http_url();
-        }
-        format!("ksync://{}@{}", HEXLOWER.encode(&self.identity), self.hosts.join(","))
+        let url = self.http_url();
+        address::pinned(&self.identity, &self.hosts, Some(url.as_str()).filter(|url| !url.is_empty()))
     }
 
     /// The public half of the relay's key.

@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use sync_types::{GroupId, VERSION, limits};
 
 use super::Shared;
+use super::address::pinned;
 use super::opened::Opened;
 use crate::config::{RelayConfig, StoreConfig};
 use crate::http::{Guard, Shown};
@@ -16,6 +17,7 @@ pub(super) fn shown(
     opened: Opened,
     public: &[u8; 32],
     hosts: &[String],
+    http: Option<&str>,
     config: &RelayConfig,
 ) -> Shown {
     let well_known = serde_json::json!({
@@ -55,7 +57,7 @@ pub(super) fn shown(
         well_known: Arc::new(well_known),
         store: shared.store.clone(),
         largest: Arc::default(),
-        address: format!("ksync://{}@{}", HEXLOWER.encode(public), hosts.join(",")).into(),
+        address: pinned(public, hosts, http).into(),
         access: config.access.name(),
         most_bytes: match &config.store {
             StoreConfig::Sqlite { max_bytes, .. } => *max_bytes,

@@ -7,7 +7,7 @@ pub enum Scope {
     Partitions,
     /// Tables of a few rows.
     Small,
-    /// All groups. Asked once, when a relay starts.
+    /// All groups. Asked when a relay starts, and seldom after that.
     Everything,
 }
 
