@@ -4,6 +4,11 @@
 //! [`mailbox`], [`session`] and [`rendezvous`] decide without I/O, clock or randomness, over rows that a [`store`] keeps; so
 //! they run in the simulator as they run in the server.
 
+#![cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, unused_imports, reason = "a relay within an app has no host who would ask for it")
+)]
+
 #[cfg(feature = "http")]
 pub mod admin;
 pub mod config;
