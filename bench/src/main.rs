@@ -14,6 +14,7 @@ mod catch_up;
 mod devices;
 mod disk;
 mod groups;
+mod herd;
 mod memory;
 mod process;
 mod pushes;
@@ -53,6 +54,19 @@ struct Cli {
 enum Role {
     /// Measure adding, removing and rotating at 2, 5, 20 and 50 devices instead
     Groups,
+    /// Measure thousands of devices at one relay instead: at rest, coming back all at once, beside a noisy group
+    Herd {
+        /// How many devices
+        #[arg(long, default_value_t = 10_000)]
+        devices: usize,
+        /// How many of them are whole clients
+        #[arg(long, default_value_t = 1_000)]
+        engines: usize,
+    },
+    #[command(hide = true)]
+    Sessions { relay: String, pairs: usize },
+    #[command(hide = true)]
+    Engines { relay: String, pairs: usize, folder: PathBuf },
     #[command(hide = true)]
     BareServer,
     #[command(hide = true)]
@@ -98,12 +112,17 @@ async fn run(cli: Cli) -> Outcome<()> {
         Some(Role::BareClients { key, socket, count }) => return memory::bare_clients(&key, &socket, count).await,
         Some(Role::Devices { relay, count, folder }) => return memory::attached_devices(&relay, count, &folder).await,
         Some(Role::Newcomer { relay, home, uri }) => return bootstrap::newcomer(&relay, &home, &uri).await,
-        None => {}
+        Some(Role::Sessions { relay, pairs }) => return herd::sessions(&relay, pairs).await,
+        Some(Role::Engines { relay, pairs, folder }) => return herd::engines(&relay, pairs, &folder).await,
+        Some(Role::Herd { .. }) | None => {}
     }
     let own = std::env::current_exe()?;
     let beside = own.parent().ok_or("this program lies in no folder")?;
     let relay = cli.relay.unwrap_or_else(|| beside.join("sync-relay"));
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(cli.folder.as_deref().unwrap_or(beside))?;
+    if let Some(Role::Herd { devices, engines }) = cli.role {
+        return herd::run(&relay, folder.path(), &herd::Herd { devices, engines }).await;
+    }
     let wanted = |part: u8| cli.only.is_empty() || cli.only.contains(&part);
     let room = |name: &str| -> Outcome<PathBuf> {
         let room = folder.path().join(name);

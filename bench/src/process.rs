@@ -62,6 +62,14 @@ impl Process {
         cpu_of(&id.to_string())
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn terminate(mut self) -> Outcome<()> {
+        let id = self.child.id().ok_or("the process is gone")?.to_string();
+        Command::new("kill").args(["-TERM", &id]).status().await?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
     pub(crate) async fn stop(mut self) -> Outcome<()> {
         self.child.kill().await?;
         Ok(())
@@ -87,9 +95,14 @@ pub(crate) struct RelayProcess {
 
 impl RelayProcess {
     pub(crate) async fn start(program: &Path, data: &Path) -> Outcome<Self> {
+        Self::start_with(program, data, "127.0.0.1:0", &[]).await
+    }
+
+    /// One that devices reach at this socket, with more arguments.
+    pub(crate) async fn start_with(program: &Path, data: &Path, listen: &str, more: &[&str]) -> Outcome<Self> {
         let data = data.to_str().ok_or("the folder's name is not UTF-8")?;
-        let any = "127.0.0.1:0";
-        let mut process = Process::start(program, &["serve", "--data", data, "--listen", any, "--http", any])?;
+        let arguments = ["serve", "--data", data, "--listen", listen, "--http", "127.0.0.1:0"];
+        let mut process = Process::start(program, &[&arguments, more].concat())?;
         let ready: serde_json::Value = serde_json::from_str(&process.line().await?)?;
         let address = ready["address"].as_str().ok_or("the relay said no address")?.to_owned();
         let http = ready["http"].as_str().and_then(|url| url.strip_prefix("http://")).ok_or("the relay has no HTTP")?;

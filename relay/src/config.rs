@@ -58,18 +58,7 @@ impl RelayConfig {
             store: StoreConfig::Sqlite { path: folder.join(StoreConfig::FILE), max_bytes: None },
             listen: Some(any),
             http: Some(any),
-            access: Access::Open,
-            public_url: None,
-            #[cfg(feature = "http")]
-            proxy_header: None,
-            #[cfg(feature = "http")]
-            tls: None,
-            #[cfg(feature = "http")]
-            host: HostConfig::default(),
-            identity: None,
-            limits: ServerLimits::default(),
-            quotas: crate::mailbox::Limits::default(),
-            forward: sync_sqlite::Forward::default(),
+            ..Self::in_memory()
         }
     }
 

@@ -152,11 +152,14 @@ CREATE TABLE group_tokens (
     PRIMARY KEY (grp)
 ) PARTITION BY HASH (grp);
 
--- At which relay each device is attached, or was last; it counts while that relay is among the nodes that live.
+-- At which relay each device is attached, or was last; it counts while that relay is among the nodes that live. Of two that both
+-- say so the one with the higher number is right, which is drawn after the device has come.
+CREATE SEQUENCE attachment_numbers;
 CREATE TABLE attachments (
     grp    BYTEA  NOT NULL,
     device BYTEA  NOT NULL,
     node   BIGINT NOT NULL,
+    number BIGINT NOT NULL,
     PRIMARY KEY (grp, device)
 ) PARTITION BY HASH (grp);
 

@@ -14,6 +14,8 @@ pub(super) struct Attached {
     pub(super) group: GroupId,
     pub(super) device: DeviceId,
     pub(super) inbox: Arc<Inbox>,
+    /// Of two sessions of a device at two relays the one with the higher number goes on.
+    pub(super) number: u64,
 }
 
 /// Where a group is.
@@ -29,6 +31,8 @@ pub(super) enum Place {
 pub(super) struct Loading {
     /// What waits for it.
     pub(super) waiting: Vec<Op>,
+    /// What came meanwhile and has to know what other relays have done until then, and what came behind that.
+    pub(super) behind: Vec<Op>,
     /// What it is if no other relay has changed it.
     pub(super) kept: Option<Box<GroupState>>,
     /// Another relay has changed it since this was asked.

@@ -110,7 +110,7 @@ impl Writer {
             return self.again.push(op);
         }
         if let Some(Place::Here(state)) = self.groups.forget(group) {
-            self.load(group, Loading { waiting: vec![op], kept: Some(state), again: false });
+            self.load(group, Loading { waiting: vec![op], kept: Some(state), ..Loading::default() });
         }
     }
 
@@ -139,9 +139,11 @@ impl Writer {
         match heard {
             Heard::Group(group) => self.look_again(group, batch),
             Heard::Look => self.look(batch).await,
-            Heard::News(News::Attached(group, device)) => {
-                // It goes on there, and its connection to here hangs.
-                if let Some(old) = self.groups.session_of(group, device).and_then(|session| self.groups.detach(session))
+            Heard::News(News::Attached { group, device, number }) => {
+                let Some(session) = self.groups.session_of(group, device) else { return };
+                // It goes on there, and its connection to here hangs, unless it has come back since.
+                if self.groups.session(session).is_some_and(|here| here.number < number)
+                    && let Some(old) = self.groups.detach(session)
                 {
                     old.inbox.close();
                 }

@@ -47,6 +47,8 @@ pub(super) struct Writer {
     tidy_at: Option<Instant>,
     /// Behind which groups get their cursors.
     pub(super) first_cursor: u64,
+    /// What puts whoever attaches now in order with what their devices do at other relays.
+    number: u64,
     pub(super) served: Served,
     /// What comes first in the next batch, in this order.
     pub(super) again: Vec<Op>,
@@ -63,6 +65,7 @@ impl Writer {
             loads: JoinSet::new(),
             tidy_at: None,
             first_cursor: 0,
+            number: 0,
             served,
             again: Vec::new(),
             made: Made::default(),
@@ -167,6 +170,7 @@ impl Writer {
         match self.groups.place(group) {
             Some(Place::Here(_)) if looks_elsewhere => self.look_first(op, group, batch),
             Some(Place::Here(_)) => self.decide(op, group, false, batch),
+            Some(Place::Loading(loading)) if looks_elsewhere || !loading.behind.is_empty() => loading.behind.push(op),
             Some(Place::Loading(loading)) => loading.waiting.push(op),
             None => {
                 self.groups.evict(|| batch.unwritten());
@@ -177,10 +181,11 @@ impl Writer {
 
     fn take_loaded(&mut self, loaded: Loaded, batch: &mut Batch) {
         let Loaded { group, found } = loaded;
-        let Some(Place::Loading(Loading { waiting, kept, again })) = self.groups.forget(group) else { return };
+        let Some(Place::Loading(Loading { waiting, behind, kept, again })) = self.groups.forget(group) else { return };
         match found {
             Ok(Found { rows, elsewhere }) => {
                 self.first_cursor = self.first_cursor.max(elsewhere.first_cursor);
+                self.number = elsewhere.number;
                 self.groups.set_elsewhere(group, elsewhere.attached);
                 let state = match rows {
                     None => kept,
@@ -209,7 +214,7 @@ impl Writer {
                     group,
                     Some(self.now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()),
                 );
-                for op in waiting {
+                for op in waiting.into_iter().chain(behind) {
                     self.refuse_unloaded(op, group, &e, batch);
                 }
                 return;
@@ -220,6 +225,9 @@ impl Writer {
         }
         if again {
             self.look_again(group, batch);
+        }
+        for op in behind {
+            self.take(op, batch);
         }
     }
 
@@ -447,7 +455,7 @@ impl Writer {
             Ok(attachment) if inbox.is_closed() => Outcome::Attached(Box::new(attachment)),
             Ok(attachment) => {
                 let (group, device) = (attach.group, attach.device);
-                let attached = Attached { group, device, inbox: inbox.clone() };
+                let attached = Attached { group, device, inbox: inbox.clone(), number: self.number };
                 // A device that comes back before its old connection was found dead goes on with the new one.
                 if let Some(before) = self.groups.attach(session, attached) {
                     if let Some(old) = self.groups.session(before) {
@@ -529,7 +537,7 @@ impl Writer {
         if let Some(shared) = self.shared() {
             news.into_iter().for_each(|news| shared.tell(news));
             if let (Outcome::Attached(_), Some(here)) = (&outcome, self.groups.session(op.session)) {
-                shared.tell(News::Attached(here.group, here.device));
+                shared.tell(News::Attached { group: here.group, device: here.device, number: here.number });
             }
         }
         if let Request::Purge { done, .. } = op.request {

@@ -221,7 +221,7 @@ fn index_row(row: &impl Columns) -> Read<IndexRow> {
 }
 
 /// Columns: cursor, kind, sender, body.
-pub(super) fn entry_row(row: &impl Columns) -> Read<EntryRow> {
+fn entry_row(row: &impl Columns) -> Read<EntryRow> {
     Ok(EntryRow {
         cursor: unsigned(row, 0)?,
         kind: kind(row, 1)?,
@@ -235,11 +235,42 @@ const FIRST_ROWS: usize = 4;
 /// How many are read at once at the most.
 const MOST_ROWS: usize = 4_096;
 
-/// How many entries to ask for next, when so many were found with so many bytes: no more than probably fit, since a database
-/// reads ahead of who takes the rows, and these may be large.
-pub(super) fn next_rows(found: usize, taken: usize, max_bytes: usize) -> usize {
-    match found {
-        0 => FIRST_ROWS,
-        rows => (max_bytes.saturating_sub(taken) / (taken / rows).max(1) + 1).min(MOST_ROWS),
+/// Entries on their way from a database, so many that a reader's bytes are full, though at least one.
+pub(super) struct Page {
+    pub(super) entries: Vec<EntryRow>,
+    /// Behind which cursor the next ones are.
+    pub(super) after: u64,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Page {
+    pub(super) fn new(after: u64, max_bytes: usize) -> Self {
+        Self { entries: Vec::new(), after, bytes: 0, max_bytes }
+    }
+
+    /// How many entries to ask for next: no more than probably fit, since a database reads ahead of who takes the rows, and
+    /// these may be large.
+    pub(super) fn next_rows(&self) -> usize {
+        match self.entries.len() {
+            0 => FIRST_ROWS,
+            rows => (self.max_bytes.saturating_sub(self.bytes) / (self.bytes / rows).max(1) + 1).min(MOST_ROWS),
+        }
+    }
+
+    /// Takes the next row, unless it no longer fits.
+    pub(super) fn take(&mut self, row: &impl Columns) -> Read<bool> {
+        let entry = entry_row(row)?;
+        let fits = self.entries.is_empty() || self.bytes + entry.bytes.len() <= self.max_bytes;
+        if fits {
+            self.after = entry.cursor;
+            self.bytes += entry.bytes.len();
+            self.entries.push(entry);
+        }
+        Ok(fits)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= self.max_bytes
     }
 }

@@ -36,13 +36,22 @@ pub struct Elsewhere {
     pub attached: BTreeSet<DeviceId>,
     /// What [`Shared::begin`] would say now.
     pub first_cursor: u64,
+    /// Higher than any that was given out before, to whichever relay: puts what a device does at several relays in order.
+    pub number: u64,
 }
 
 /// What a relay tells the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// A device is attached here now, and nowhere else.
-    Attached(GroupId, DeviceId),
+    /// A device is attached here now, and nowhere else, unless it is under a higher number.
+    Attached {
+        /// The group.
+        group: GroupId,
+        /// Which device.
+        device: DeviceId,
+        /// [`Elsewhere::number`] as it was asked for this device.
+        number: u64,
+    },
     /// A device is attached here no more.
     Detached(GroupId, DeviceId),
     /// Somebody's presence.

@@ -368,9 +368,17 @@ async fn stores_hear_of_each_other() {
     here.commit(vec![append(GROUP, 1, 10)]).await.unwrap();
     let news = sync_relay::store::News::Renew(GROUP, SENDER);
     there.tell(news.clone());
-    assert_eq!(next().await, Heard::News(news));
-    there.tell(sync_relay::store::News::Attached(OTHER, SENDER));
-    assert!(matches!(next().await, Heard::News(_)));
+    assert_eq!(next().await, Heard::News(news.clone()));
+    let (earlier, later) = (here.elsewhere(OTHER).await.unwrap().number, there.elsewhere(OTHER).await.unwrap().number);
+    assert!(earlier < later);
+    let attached = |number| sync_relay::store::News::Attached { group: OTHER, device: SENDER, number };
+    there.tell(attached(later));
+    assert_eq!(next().await, Heard::News(attached(later)));
+    // It was here before that, and this says so late.
+    here.tell(attached(earlier));
+    here.tell(news);
+    let mut heard_there = there.heard().unwrap();
+    while heard_there.recv().await.unwrap() != Heard::News(sync_relay::store::News::Renew(GROUP, SENDER)) {}
     assert_eq!(here.elsewhere(OTHER).await.unwrap().attached, BTreeSet::from([SENDER]));
     assert!(there.elsewhere(OTHER).await.unwrap().attached.is_empty());
     there.close().await;

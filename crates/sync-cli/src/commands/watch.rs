@@ -1,6 +1,6 @@
 //! `run`: stays connected and tells what happens.
 
-use sync_client::{ClientEvent, Code};
+use sync_client::{Alert, AlertKind, ClientEvent, Code, Status};
 
 use super::Context;
 use crate::event::Event;
@@ -15,8 +15,13 @@ pub(super) async fn run(context: &Context) -> Done {
             let status = client.status().await?;
             context.out.tell(&Event::from(&status), words::status(&status))?;
             // What nobody was there to hear. Whoever reads this may be a file, so that it counts as unseen still.
-            for alert in client.alerts().await?.iter().rev().filter(|alert| !alert.seen) {
+            let alerts = client.alerts().await?;
+            for alert in alerts.iter().rev().filter(|alert| !alert.seen) {
                 context.out.tell(&Event::from(alert), words::alert(alert))?;
+            }
+            // That happened before, or as soon as the client was there and nobody was listening yet.
+            if let Some(out) = alerts.iter().find(|alert| is_out(&status, alert)) {
+                return Err(Failure::new(Code::Removed, out.text()));
             }
             loop {
                 tokio::select! {
@@ -29,6 +34,18 @@ pub(super) async fn run(context: &Context) -> Done {
             }
         })
         .await
+}
+
+/// Whether this alert says why this device is in no group of which anything could be heard.
+fn is_out(status: &Status, alert: &Alert) -> bool {
+    match alert.kind {
+        AlertKind::Wiped => status.group.is_none() && !alert.seen,
+        AlertKind::Removed => {
+            let removed = status.trouble.as_ref().is_some_and(|trouble| trouble.code == Code::Removed);
+            removed && alert.device.as_ref().is_some_and(|device| device.own)
+        }
+        _ => false,
+    }
 }
 
 /// Tells what happened; an error if nothing more can come of staying.

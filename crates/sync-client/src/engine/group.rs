@@ -19,12 +19,8 @@ pub(super) const HOSTED_UNTIL: &str = "embedded_until";
 /// The list with one relay in the place of another, or by itself where that one is not in it.
 fn in_place(list: Vec<RelayAddress>, was: impl Fn(&RelayAddress) -> bool, named: RelayAddress) -> Vec<RelayAddress> {
     let Some(place) = list.iter().position(was) else { return vec![named] };
-    let mut rest: Vec<RelayAddress> =
-        list.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, r)| r.clone()).collect();
-    let before = list[..place].iter().filter(|relay| **relay != named).count();
-    rest.retain(|relay| *relay != named);
-    rest.insert(before, named);
-    rest
+    let there = list.iter().enumerate().filter(|(at, relay)| *at == place || **relay != named);
+    there.map(|(at, relay)| if at == place { named.clone() } else { relay.clone() }).collect()
 }
 
 impl Engine {
@@ -44,6 +40,14 @@ impl Engine {
         self.found_with(HistoryPolicy::default(), None, now).await
     }
 
+    /// The relay of the configuration, by an address at which other devices find it. One that this device hosts runs then.
+    async fn configured_relay(&mut self) -> Result<RelayAddress, SyncError> {
+        match &self.relay {
+            RelayAddress::Embedded => self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await,
+            other => Ok(other.clone()),
+        }
+    }
+
     /// Founds a group that agrees on this, with this recovery kit if there is one.
     pub(super) async fn found_with(
         &mut self,
@@ -51,12 +55,7 @@ impl Engine {
         kit: Option<&RecoveryKit>,
         now: u64,
     ) -> Result<Device<super::Crypto>, SyncError> {
-        let relay = match &self.relay {
-            RelayAddress::Embedded => {
-                self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
-            }
-            other => other.without_token(),
-        };
+        let relay = self.configured_relay().await?.without_token();
         let settings = Settings {
             app_id: self.start.app_id.clone().into_bytes(),
             relays: vec![Opaque(relay.to_string().into_bytes())],
@@ -99,12 +98,7 @@ impl Engine {
         work.meta.push((setup::RELAY, self.relay.to_string()));
         // What was alone is there already.
         if self.device.as_ref().is_some_and(|device| !device.is_alone() && !device.is_removed()) {
-            let named = match &self.relay {
-                RelayAddress::Embedded => {
-                    self.hosting.ensure(self.start.dialer.local(), &mut self.store, Port::Free).await?
-                }
-                other => other.clone(),
-            };
+            let named = self.configured_relay().await?;
             self.keep_tokens(std::slice::from_ref(&named)).await?;
             let named = named.without_token();
             let hosting = &self.hosting;

@@ -23,7 +23,7 @@ use self::error::error;
 use self::known::Known;
 use self::open::Doubt;
 use self::wake::{Ear, Outbox};
-use super::columns::{self, Columns, blob, fixed, number, unsigned};
+use super::columns::{Columns, Page, blob, fixed, number, unsigned};
 use super::plan::{self, Floors, Step};
 use super::{
     Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, Heard, News, Shared, Store, StoreError, StoreFuture,
@@ -95,15 +95,7 @@ impl PostgresStore {
         let (known, outbox) = (Arc::new(Known::default()), Arc::new(Outbox::default()));
         let tasks = [
             tokio::spawn(wake::speak(writers.clone(), node, outbox.clone(), to.clone())).abort_handle(),
-            tokio::spawn(wake::listen(Ear {
-                options,
-                node,
-                known: known.clone(),
-                readers: readers.clone(),
-                outbox: outbox.clone(),
-                to,
-            }))
-            .abort_handle(),
+            tokio::spawn(wake::listen(Ear { options, node, known: known.clone(), to })).abort_handle(),
         ];
         let floors = tokio::sync::Mutex::default();
         Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), tasks })
@@ -165,31 +157,26 @@ impl PostgresStore {
     }
 
     async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
-        let mut found: Vec<EntryRow> = Vec::new();
-        let (mut after, mut taken) = (query.after, 0);
+        let mut page = Page::new(query.after, query.max_bytes);
         let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
         loop {
-            let limit = columns::next_rows(found.len(), taken, query.max_bytes);
+            let limit = page.next_rows();
             let text = if query.commits_only { texts::ORDERED } else { texts::ENTRIES };
             let mut asked =
-                sqlx::query(text).bind(query.group.as_bytes()).bind(number(after)).bind(number(query.until));
+                sqlx::query(text).bind(query.group.as_bytes()).bind(number(page.after)).bind(number(query.until));
             if !query.commits_only {
                 asked = asked.bind(query.reader.as_bytes());
             }
             let mut stream = reader.fetch(asked.bind(limit as i64));
             let mut rows = 0;
             while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
-                let entry = columns::entry_row(&row)?;
-                if !found.is_empty() && taken + entry.bytes.len() > query.max_bytes {
-                    return Ok(found);
+                if !page.take(&row)? {
+                    return Ok(page.entries);
                 }
                 rows += 1;
-                after = entry.cursor;
-                taken += entry.bytes.len();
-                found.push(entry);
             }
-            if rows < limit || taken >= query.max_bytes {
-                return Ok(found);
+            if rows < limit || page.is_full() {
+                return Ok(page.entries);
             }
         }
     }
@@ -270,7 +257,9 @@ impl PostgresStore {
         let asked = sqlx::query(texts::ELSEWHERE).bind(group.as_bytes()).bind(self.node);
         let rows = asked.fetch_all(&self.readers).await.map_err(|e| error(&e))?;
         let attached = rows.iter().map(|row| Ok(DeviceId(fixed(row, 0)?))).collect::<Result<_, StoreError>>()?;
-        Ok(Elsewhere { attached, first_cursor: self.clock(texts::FIRST_CURSOR).await? })
+        let clock =
+            sqlx::query(texts::FIRST_CURSOR_AND_NUMBER).fetch_one(&self.readers).await.map_err(|e| error(&e))?;
+        Ok(Elsewhere { attached, first_cursor: unsigned(&clock, 0)?, number: unsigned(&clock, 1)? })
     }
 
     async fn read_changed(&self, mut groups: Vec<GroupId>) -> Result<Vec<GroupId>, StoreError> {

@@ -187,14 +187,14 @@ statements! {
 
     /// The rows of two groups are locked in one order, as in `ADVANCE`.
     ATTACH: Partitions =
-        "INSERT INTO attachments (grp, device, node) \
-        SELECT k.grp, k.device, $3::bigint FROM UNNEST($1::bytea[], $2::bytea[]) AS k (grp, device) \
-        ORDER BY k.grp, k.device ON CONFLICT (grp, device) DO UPDATE SET node = excluded.node";
+        "INSERT INTO attachments AS a (grp, device, node, number) SELECT k.grp, k.device, $3::bigint, k.number \
+        FROM UNNEST($1::bytea[], $2::bytea[], $4::bigint[]) AS k (grp, device, number) ORDER BY k.grp, k.device \
+        ON CONFLICT (grp, device) DO UPDATE SET node = excluded.node, number = excluded.number \
+        WHERE a.number < excluded.number";
     /// Only where the device has not come to another relay since.
     DETACH: Partitions =
         "DELETE FROM attachments a USING UNNEST($1::bytea[], $2::bytea[]) AS k (grp, device) \
         WHERE a.grp = ANY($1::bytea[]) AND a.grp = k.grp AND a.device = k.device AND a.node = $3::bigint";
-    ATTACHED_AT: Partitions = "SELECT node FROM attachments WHERE grp = $1::bytea AND device = $2::bytea";
     ELSEWHERE: Partitions =
         "SELECT a.device FROM attachments a JOIN nodes n ON n.node = a.node \
         WHERE a.grp = $1::bytea AND a.node <> $2::bigint AND n.seen > now() - interval '90 seconds'";
@@ -204,7 +204,7 @@ statements! {
         "INSERT INTO nodes (node, seen) VALUES ($1::bigint, now()) ON CONFLICT (node) DO UPDATE SET seen = now()";
     BURY: Small = "DELETE FROM nodes WHERE node = $1::bigint";
     BURY_OLD: Small = "DELETE FROM nodes WHERE seen < now() - interval '1 day'";
-    FIRST_CURSOR: Small = "SELECT first_cursor FROM clock";
+    FIRST_CURSOR_AND_NUMBER: Small = "SELECT first_cursor, nextval('attachment_numbers') FROM clock";
     RAISE_FIRST_CURSOR: Small =
         "UPDATE clock SET first_cursor = GREATEST(first_cursor, $1::bigint) RETURNING first_cursor";
     SERVED: Small = "SELECT served_ms FROM clock";

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::known::Known;
 use super::payload::{self, Payload};
 use super::{ACQUIRE, texts};
-use crate::store::{Heard, News};
+use crate::store::{Heard, News, columns};
 
 /// What relays listen to.
 pub(super) const CHANNEL: &str = "ksync_relay";
@@ -37,12 +37,12 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Who has attached (true) or detached since it was last written; the later of two counts.
-    attached: BTreeMap<(GroupId, DeviceId), bool>,
-    /// The same while it is being written.
-    writing: BTreeMap<(GroupId, DeviceId), bool>,
+    /// Who has attached, under which number, or detached since it was last written; the later of two counts.
+    attached: Attachments,
     live: VecDeque<News>,
 }
+
+type Attachments = BTreeMap<(GroupId, DeviceId), Option<u64>>;
 
 impl Outbox {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -52,8 +52,12 @@ impl Outbox {
     pub(super) fn put(&self, news: News) {
         let mut waiting = self.waiting();
         match news {
-            News::Attached(group, device) => drop(waiting.attached.insert((group, device), true)),
-            News::Detached(group, device) => drop(waiting.attached.insert((group, device), false)),
+            News::Attached { group, device, number } => {
+                waiting.attached.insert((group, device), Some(number));
+            }
+            News::Detached(group, device) => {
+                waiting.attached.insert((group, device), None);
+            }
             News::Presence { .. } | News::Renew(..) => {
                 if waiting.live.len() < LIVE {
                     waiting.live.push_back(news);
@@ -64,25 +68,17 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    fn take(&self) -> (BTreeMap<(GroupId, DeviceId), bool>, VecDeque<News>) {
+    fn take(&self) -> (Attachments, VecDeque<News>) {
         let mut waiting = self.waiting();
-        waiting.writing = std::mem::take(&mut waiting.attached);
-        (waiting.writing.clone(), std::mem::take(&mut waiting.live))
+        (std::mem::take(&mut waiting.attached), std::mem::take(&mut waiting.live))
     }
 
-    /// What was taken is written, or is to be written again, unless it is over already.
-    fn written(&self, done: bool) {
+    /// What was taken could not be written: it is to be written again, unless it is over already.
+    fn put_back(&self, attached: Attachments) {
         let mut waiting = self.waiting();
-        let attached = std::mem::take(&mut waiting.writing);
-        for (who, here) in attached.into_iter().filter(|_| !done) {
-            waiting.attached.entry(who).or_insert(here);
+        for (who, number) in attached {
+            waiting.attached.entry(who).or_insert(number);
         }
-    }
-
-    /// Whether it has yet to be written that this device is attached here.
-    fn is_coming(&self, who: (GroupId, DeviceId)) -> bool {
-        let waiting = self.waiting();
-        waiting.attached.get(&who).or(waiting.writing.get(&who)) == Some(&true)
     }
 }
 
@@ -106,9 +102,8 @@ pub(super) async fn speak(pool: PgPool, node: i64, outbox: Arc<Outbox>, to: mpsc
         if attached.is_empty() && live.is_empty() {
             continue;
         }
-        let said = say(&pool, node, &attached, &live).await;
-        outbox.written(said.is_ok());
-        if let Err(error) = said {
+        if let Err(error) = say(&pool, node, &attached, &live).await {
+            outbox.put_back(attached);
             tracing::warn!(%error, "the database does not take who is attached here");
             sleep(AGAIN).await;
             outbox.wake.notify_one();
@@ -122,21 +117,30 @@ pub(super) async fn beat(pool: &PgPool, node: i64) -> Result<(), sqlx::Error> {
     sqlx::query(texts::BURY_OLD).execute(pool).await.map(drop)
 }
 
-async fn say(
-    pool: &PgPool,
-    node: i64,
-    attached: &BTreeMap<(GroupId, DeviceId), bool>,
-    live: &VecDeque<News>,
-) -> Result<(), sqlx::Error> {
+async fn say(pool: &PgPool, node: i64, attached: &Attachments, live: &VecDeque<News>) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    for (text, whether) in [(texts::ATTACH, true), (texts::DETACH, false)] {
-        let of = attached.iter().filter(|(_, here)| **here == whether);
-        let (groups, devices): (Vec<&[u8]>, Vec<&[u8]>) = of.map(|((g, d), _)| (&g.0[..], &d.0[..])).unzip();
-        if !groups.is_empty() {
-            sqlx::query(text).bind(groups).bind(devices).bind(node).execute(&mut *transaction).await?;
-        }
+    let (mut come, mut gone) = ((vec![], vec![], vec![]), (vec![], vec![]));
+    for ((group, device), number) in attached {
+        let (groups, devices) = match number {
+            Some(number) => {
+                come.2.push(columns::number(*number));
+                (&mut come.0, &mut come.1)
+            }
+            None => (&mut gone.0, &mut gone.1),
+        };
+        groups.push(&group.0[..]);
+        devices.push(&device.0[..]);
     }
-    let come = attached.iter().filter(|(_, here)| **here).map(|((group, device), _)| News::Attached(*group, *device));
+    if !come.0.is_empty() {
+        let attach = sqlx::query(texts::ATTACH).bind(come.0).bind(come.1).bind(node).bind(come.2);
+        attach.execute(&mut *transaction).await?;
+    }
+    if !gone.0.is_empty() {
+        sqlx::query(texts::DETACH).bind(gone.0).bind(gone.1).bind(node).execute(&mut *transaction).await?;
+    }
+    let come = attached.iter().filter_map(|((group, device), number)| {
+        Some(News::Attached { group: *group, device: *device, number: (*number)? })
+    });
     let payloads = come.chain(live.iter().cloned()).filter_map(|news| payload::of_news(node, &news));
     notify(&mut transaction, payloads.collect()).await?;
     transaction.commit().await
@@ -155,22 +159,7 @@ pub(super) struct Ear {
     pub(super) options: PgConnectOptions,
     pub(super) node: i64,
     pub(super) known: Arc<Known>,
-    pub(super) readers: PgPool,
-    pub(super) outbox: Arc<Outbox>,
     pub(super) to: mpsc::Sender<Heard>,
-}
-
-impl Ear {
-    /// Whether a device that was heard to attach elsewhere still is there, and has not come here since. What the table says
-    /// last counts, at all relays alike, so that of two sessions of a device one stays.
-    async fn is_elsewhere(&self, group: GroupId, device: DeviceId) -> Result<bool, sqlx::Error> {
-        if self.outbox.is_coming((group, device)) {
-            return Ok(false);
-        }
-        let at = sqlx::query_scalar(texts::ATTACHED_AT).bind(group.as_bytes()).bind(device.as_bytes());
-        let at: Option<i64> = at.fetch_optional(&self.readers).await?;
-        Ok(at.is_some_and(|at| at != self.node))
-    }
 }
 
 /// Listens on a connection of its own. Ends with the store.
@@ -213,13 +202,7 @@ async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
                 let news = groups.into_iter().filter(|group| known.of(*group) != Some(revision));
                 heard.extend(news.map(Heard::Group));
             }
-            Some(Payload::News(news)) => {
-                let is_over = match news {
-                    News::Attached(group, device) => !ear.is_elsewhere(group, device).await?,
-                    _ => false,
-                };
-                heard.extend((!is_over).then_some(Heard::News(news)));
-            }
+            Some(Payload::News(news)) => heard.push(Heard::News(news)),
             None => {}
         }
     }

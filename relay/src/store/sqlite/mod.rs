@@ -19,7 +19,7 @@ use self::apply::{Texts, Transaction};
 use self::checkpoint::Checkpoints;
 use self::error::error;
 use self::numbers::Numbers;
-use super::columns::{self, number};
+use super::columns::{self, Page, number};
 use super::plan::{self, Floors, Step, deletions, emptied};
 use super::{
     Bytes, EntriesQuery, EntryRow, GroupRows, GroupSummary, Order, Store, StoreError, StoreFuture, StoreStats, Survey,
@@ -205,31 +205,26 @@ impl SqliteStore {
              WHERE grp = (SELECT number FROM numbers WHERE grp = ?1) \
              AND cursor > ?2 AND cursor <= ?3 AND (kind <> 1 OR sender <> ?4) ORDER BY cursor LIMIT ?5"
         };
-        let mut found: Vec<EntryRow> = Vec::new();
-        let (mut after, mut taken) = (query.after, 0);
+        let mut page = Page::new(query.after, query.max_bytes);
         let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
         loop {
-            let limit = columns::next_rows(found.len(), taken, query.max_bytes);
+            let limit = page.next_rows();
             let mut stream = sqlx::query(text)
                 .bind(query.group.as_bytes())
-                .bind(number(after))
+                .bind(number(page.after))
                 .bind(number(query.until))
                 .bind(query.reader.as_bytes())
                 .bind(limit as i64)
                 .fetch(&mut *reader);
             let mut rows = 0;
             while let Some(row) = stream.try_next().await.map_err(|e| error(&e))? {
-                let entry = columns::entry_row(&row)?;
-                if !found.is_empty() && taken + entry.bytes.len() > query.max_bytes {
-                    return Ok(found);
+                if !page.take(&row)? {
+                    return Ok(page.entries);
                 }
                 rows += 1;
-                after = entry.cursor;
-                taken += entry.bytes.len();
-                found.push(entry);
             }
-            if rows < limit || taken >= query.max_bytes {
-                return Ok(found);
+            if rows < limit || page.is_full() {
+                return Ok(page.entries);
             }
         }
     }

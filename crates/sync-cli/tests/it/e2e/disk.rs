@@ -67,8 +67,11 @@ impl Disk {
     pub(super) fn watch(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let folder = folder.canonicalize().unwrap();
-        let mut before = BTreeMap::new();
-        read_into(&folder, &folder, &mut before);
+        let entry = |path: PathBuf| {
+            let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
+            (name, Entry { synced: Image { bytes: std::fs::read(&path).unwrap() }, unsynced: vec![] })
+        };
+        let before = files(&folder).into_iter().map(entry).collect();
         let log = folder.with_extension("writes");
         let _ = std::fs::remove_file(&log);
         Self { folder, log, before }
@@ -150,17 +153,16 @@ impl<'a> Record<'a> {
     }
 }
 
-fn read_into(root: &Path, folder: &Path, files: &mut BTreeMap<String, Entry>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_into(root, &path, files);
-        } else {
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            let synced = Image { bytes: std::fs::read(&path).unwrap() };
-            files.insert(name, Entry { synced, unsynced: vec![] });
-        }
-    }
+/// Every file below a folder. A running relay's socket is none.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.flat_map(below).filter(|path| path.is_file()).collect()
+}
+
+/// Whether a file below a folder holds these bytes.
+pub(super) fn any_file_holds(folder: &Path, needle: &[u8]) -> bool {
+    files(folder).iter().any(|file| std::fs::read(file).unwrap().windows(needle.len()).any(|part| part == needle))
 }
 
 /// Rows of a database that another process may have open.

@@ -1,5 +1,6 @@
 //! A group's life: both ways, offline, a third device, removal, leaving, restart of the relay.
 
+use super::disk::any_file_holds;
 use crate::harness::{Device, Relay, pair};
 
 struct World {
@@ -110,6 +111,7 @@ fn a_removed_device_neither_reads_nor_writes() {
     assert!(pull.texts().is_empty(), "{}", pull.stdout);
     phone.run_with(&["push", "--wait", "accepted"], b"from outside").fails("REMOVED", 3);
     phone.run(&["invite"]).fails("REMOVED", 3);
+    phone.run(&["run"]).fails("REMOVED", 3);
     assert!(laptop.pulls().is_empty());
     assert_eq!(laptop.run(&["devices"]).ok().all("device").len(), 1);
     laptop.run(&["devices", "remove", &id]).fails("UNKNOWN_DEVICE", 2);
@@ -225,14 +227,6 @@ fn a_snapshot_stands_for_what_was_pulled_for_devices_that_come_later() {
     assert_eq!(blobs, [("1 to 3".into(), true.into()), ("4".into(), false.into())]);
 }
 
-/// Whether a file of the folder holds these bytes.
-fn any_file_holds(folder: &std::path::Path, needle: &[u8]) -> bool {
-    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| match path.is_dir() {
-        true => any_file_holds(&path, needle),
-        false => std::fs::read(&path).unwrap().windows(needle.len()).any(|part| part == needle),
-    })
-}
-
 #[test]
 fn a_lost_device_that_was_away_reads_nothing_new_and_is_wiped_when_it_next_connects() {
     let World { mut relay, laptop, phone, folder } = world();
@@ -270,6 +264,8 @@ fn a_lost_device_that_was_away_reads_nothing_new_and_is_wiped_when_it_next_conne
     let run = phone.run(&["run"]).fails("REMOVED", 3);
     assert!(!run.stdout.contains("after the loss"), "{}", run.stdout);
     assert_eq!(phone.status()["group"], serde_json::Value::Null);
+    // Also when it was over before anybody listened.
+    phone.run(&["run"]).fails("REMOVED", 3);
     phone.run(&["pull"]).fails("NOT_IN_GROUP", 3);
     let key = data_encoding::HEXLOWER.decode(id.as_bytes()).unwrap();
     for bytes in [&b"for many words"[..], b": for the phone, too.", b"after the loss", b"and more", b"laptop", &key] {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::disk::any_file_holds;
 use crate::harness::{Device, Relay, pair};
 
 struct Kit {
@@ -53,7 +54,7 @@ fn a_new_device_takes_the_group_over_with_the_words_alone() {
     assert_eq!(new.pulls(), ["from the tablet"]);
     // No word of it in any file or log, here or at the relay.
     let told = kit.words.split(' ').take(6).collect::<Vec<_>>().join(" ");
-    assert!(!holds(folder.path(), told.as_bytes()), "the words lie in a file");
+    assert!(!any_file_holds(folder.path(), told.as_bytes()), "the words lie in a file");
 
     // A new kit, and the old words are worth nothing.
     let second = self::kit(new.run(&["recovery-kit"]).ok().one("recovery_kit"));
@@ -119,7 +120,7 @@ fn a_snapshot_that_was_left_comes_back_with_the_words() {
     for lost in ["laptop", "phone"] {
         std::fs::remove_dir_all(at(lost)).unwrap();
     }
-    assert!(!holds(&at("relay"), b"all that was written"));
+    assert!(!any_file_holds(&at("relay"), b"all that was written"));
 
     let back = recover(&at("new"), &kit).ok();
     let recovered = back.one("recovered");
@@ -150,19 +151,9 @@ fn what_the_only_device_had_comes_back_with_the_words() {
     let said = only.say(&["snapshot", "-"], b"all that was written, and more").ok().stdout;
     assert!(said.contains("kept for the recovery kit alone"), "{said}");
     std::fs::remove_dir_all(at("only")).unwrap();
-    assert!(!holds(&at("relay"), b"all that was written"));
+    assert!(!any_file_holds(&at("relay"), b"all that was written"));
 
     recover(&at("new"), &kit).ok();
     let pulled = Device::new(at("new")).run(&["pull"]).ok();
     assert_eq!(pulled.one("blob")["text"], "all that was written, and more");
-}
-
-fn holds(folder: &Path, needle: &[u8]) -> bool {
-    std::fs::read_dir(folder).unwrap().any(|entry| {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => holds(&path, needle),
-            false => std::fs::read(&path).unwrap().windows(needle.len()).any(|w| w == needle),
-        }
-    })
 }

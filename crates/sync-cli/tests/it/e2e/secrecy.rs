@@ -12,6 +12,7 @@ use sync_types::link::Link;
 use sync_types::{Opaque, Suite, VERSION};
 
 use super::device;
+use super::disk::files;
 use super::hazard::ended;
 use super::home::{state, transport_key, without_vault};
 use crate::harness::{Device, Process, Relay, run};
@@ -56,12 +57,6 @@ fn found(bytes: &[u8], planted: &[Planted]) -> Vec<&'static str> {
         starts.into_iter().any(|(at, _)| bytes[at..].starts_with(form))
     };
     planted.iter().filter(|(_, secret)| forms(secret).iter().any(holds)).map(|(what, _)| *what).collect()
-}
-
-/// Every file below the folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// What of it stands in the folder, and where.
