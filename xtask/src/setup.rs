@@ -58,6 +58,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "nftables", sign: Program("nft"), reason: "cuts devices off from UDP" },
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
     Package { name: "prometheus", sign: Program("promtool"), reason: "reads the relay's metrics and alerts as a monitor does" },
+    Package { name: "pebble", sign: Program("pebble-challtestsrv"), reason: "a certification authority that speaks ACME" },
     Package { name: "postgresql", sign: Database("initdb"), reason: "the database that several relays share, for the tests of that" },
 ];
 

@@ -1,6 +1,7 @@
 //! The relay's tests: what devices notice of it.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod acme;
 mod admin;
 mod batches;
 mod commits;
