@@ -63,6 +63,20 @@ enum Role {
         #[arg(long, default_value_t = 1_000)]
         engines: usize,
     },
+    /// Push at two relays over a PostgreSQL database instead, and kill one after the other: nothing may be lost or come twice
+    Nodes {
+        /// The database, which has to be empty
+        #[arg(long, value_name = "URL")]
+        store: String,
+        /// How many devices
+        #[arg(long, default_value_t = 1_000)]
+        devices: usize,
+        /// For how long, in seconds
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+    },
+    #[command(hide = true)]
+    Pushers { first: String, second: String, pairs: usize, seconds: u64 },
     #[command(hide = true)]
     Sessions { relay: String, pairs: usize },
     #[command(hide = true)]
@@ -114,14 +128,23 @@ async fn run(cli: Cli) -> Outcome<()> {
         Some(Role::Newcomer { relay, home, uri }) => return bootstrap::newcomer(&relay, &home, &uri).await,
         Some(Role::Sessions { relay, pairs }) => return herd::sessions(&relay, pairs).await,
         Some(Role::Engines { relay, pairs, folder }) => return herd::engines(&relay, pairs, &folder).await,
-        Some(Role::Herd { .. }) | None => {}
+        Some(Role::Pushers { first, second, pairs, seconds }) => {
+            return herd::pushers([&first, &second], pairs, seconds).await;
+        }
+        Some(Role::Herd { .. } | Role::Nodes { .. }) | None => {}
     }
     let own = std::env::current_exe()?;
     let beside = own.parent().ok_or("this program lies in no folder")?;
     let relay = cli.relay.unwrap_or_else(|| beside.join("sync-relay"));
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(cli.folder.as_deref().unwrap_or(beside))?;
-    if let Some(Role::Herd { devices, engines }) = cli.role {
-        return herd::run(&relay, folder.path(), &herd::Herd { devices, engines }).await;
+    match cli.role {
+        Some(Role::Herd { devices, engines }) => {
+            return herd::run(&relay, folder.path(), &herd::Herd { devices, engines }).await;
+        }
+        Some(Role::Nodes { store, devices, seconds }) => {
+            return herd::nodes(&relay, folder.path(), &store, devices, seconds).await;
+        }
+        _ => {}
     }
     let wanted = |part: u8| cli.only.is_empty() || cli.only.contains(&part);
     let room = |name: &str| -> Outcome<PathBuf> {

@@ -17,8 +17,13 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(program: &Path, arguments: &[&str]) -> Outcome<Self> {
+        Self::start_as(program, arguments, &[])
+    }
+
+    fn start_as(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome<Self> {
         let mut child = Command::new(program)
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -100,9 +105,20 @@ impl RelayProcess {
 
     /// One that devices reach at this socket, with more arguments.
     pub(crate) async fn start_with(program: &Path, data: &Path, listen: &str, more: &[&str]) -> Outcome<Self> {
+        Self::start_as(program, data, listen, more, &[]).await
+    }
+
+    /// The same with variables of its own.
+    pub(crate) async fn start_as(
+        program: &Path,
+        data: &Path,
+        listen: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Outcome<Self> {
         let data = data.to_str().ok_or("the folder's name is not UTF-8")?;
         let arguments = ["serve", "--data", data, "--listen", listen, "--http", "127.0.0.1:0"];
-        let mut process = Process::start(program, &[&arguments, more].concat())?;
+        let mut process = Process::start_as(program, &[&arguments, more].concat(), variables)?;
         let ready: serde_json::Value = serde_json::from_str(&process.line().await?)?;
         let address = ready["address"].as_str().ok_or("the relay said no address")?.to_owned();
         let http = ready["http"].as_str().and_then(|url| url.strip_prefix("http://")).ok_or("the relay has no HTTP")?;

@@ -3,6 +3,7 @@
 
 mod helpers;
 mod neighbour;
+mod nodes;
 mod session;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use iroh::EndpointAddr;
 
 pub(crate) use helpers::{engines, sessions};
+pub(crate) use nodes::{pushers, run as nodes};
 
 use crate::Outcome;
 use crate::process::{Process, RelayProcess};

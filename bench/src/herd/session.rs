@@ -9,10 +9,12 @@ use sync_relay::EXPORTER_LABEL;
 use sync_rules::{SigningKey, attach, envelope, mls};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{
-    self, Acknowledge, Attach, Commit, Create, Cut, Entry, EntryKind, FromRelay, Signature, ToRelay, WelcomeFor,
+    self, Acknowledge, Attach, Attached, Commit, Create, Cut, Entry, EntryKind, FromRelay, Signature, ToRelay,
+    WelcomeFor,
 };
 use sync_types::settings::Settings;
 use sync_types::{Code, EntryHash, GroupId, Opaque, Suite, VERSION, encode};
+use tokio::sync::mpsc;
 
 use super::now_ms;
 use crate::{Outcome, quic};
@@ -36,7 +38,7 @@ pub(super) struct Session {
     pub(super) endpoint: Endpoint,
     connection: iroh::endpoint::Connection,
     send: SendStream,
-    receive: RecvStream,
+    receive: Option<RecvStream>,
     exporter: [u8; 32],
 }
 
@@ -59,7 +61,7 @@ impl Session {
             return Err(endpoint);
         }
         match connection.open_bi().await {
-            Ok((send, receive)) => Ok(Self { endpoint, connection, send, receive, exporter }),
+            Ok((send, receive)) => Ok(Self { endpoint, connection, send, receive: Some(receive), exporter }),
             Err(_) => Err(endpoint),
         }
     }
@@ -74,21 +76,41 @@ impl Session {
         self.send.write_all(&frame::write(frame)).await.map_err(|_| Ended::Lost)
     }
 
-    /// The next frame that is no refusal.
-    pub(super) async fn frame(&mut self) -> Answer<FromRelay> {
-        let mut prefix = [0; 4];
-        self.receive.read_exact(&mut prefix).await.map_err(|_| Ended::Lost)?;
-        let mut bytes = vec![0; frame::length(prefix).map_err(|_| Ended::Lost)?];
-        self.receive.read_exact(&mut bytes).await.map_err(|_| Ended::Lost)?;
-        match frame::read(&bytes).map_err(|_| Ended::Lost)? {
-            FromRelay::Refused(refused) => {
-                Err(Ended::Refused(refused.code(), Duration::from_millis(refused.retry_after_ms.into())))
+    /// All frames from now on, until one is a refusal or the stream ends. Afterwards nothing else reads them.
+    pub(super) fn frames(&mut self) -> Outcome<mpsc::Receiver<FromRelay>> {
+        let mut receive = self.receive.take().ok_or("somebody reads the frames already")?;
+        let (to, frames) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Ok(frame) = next(&mut receive).await {
+                if to.send(frame).await.is_err() {
+                    return;
+                }
             }
-            FromRelay::GoingAway(wait_ms) => Err(Ended::Refused(Code::Draining, Duration::from_millis(wait_ms.into()))),
-            frame => Ok(frame),
-        }
+        });
+        Ok(frames)
     }
 
+    /// The next frame that is no refusal.
+    pub(super) async fn frame(&mut self) -> Answer<FromRelay> {
+        next(self.receive.as_mut().ok_or(Ended::Lost)?).await
+    }
+}
+
+async fn next(from: &mut RecvStream) -> Answer<FromRelay> {
+    let mut prefix = [0; 4];
+    from.read_exact(&mut prefix).await.map_err(|_| Ended::Lost)?;
+    let mut bytes = vec![0; frame::length(prefix).map_err(|_| Ended::Lost)?];
+    from.read_exact(&mut bytes).await.map_err(|_| Ended::Lost)?;
+    match frame::read(&bytes).map_err(|_| Ended::Lost)? {
+        FromRelay::Refused(refused) => {
+            Err(Ended::Refused(refused.code(), Duration::from_millis(refused.retry_after_ms.into())))
+        }
+        FromRelay::GoingAway(wait_ms) => Err(Ended::Refused(Code::Draining, Duration::from_millis(wait_ms.into()))),
+        frame => Ok(frame),
+    }
+}
+
+impl Session {
     /// The first frame of which `wanted` makes something.
     async fn expect<T>(&mut self, wanted: impl Fn(FromRelay) -> Option<T>) -> Answer<T> {
         loop {
@@ -130,9 +152,13 @@ impl Device {
         Attach { version: VERSION, suite: Suite::FOUNDED as u8, group: self.group, device, stored: self.stored, proof }
     }
 
-    pub(super) async fn attach(&self, session: &mut Session) -> Answer<()> {
+    pub(super) async fn attach(&self, session: &mut Session) -> Answer<Attached> {
         session.send(&ToRelay::Attach(self.request(session))).await?;
-        session.expect(|frame| matches!(frame, FromRelay::Attached(_)).then_some(())).await
+        let attached = |frame| match frame {
+            FromRelay::Attached(attached) => Some(attached),
+            _ => None,
+        };
+        session.expect(attached).await
     }
 
     /// The next envelope of its chain, with so much that nobody opens.

@@ -1,0 +1,246 @@
+//! Devices that push without a pause at two relays over one PostgreSQL, of which one after the other is killed: what is lost, what
+//! comes twice.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use iroh::{Endpoint, EndpointAddr};
+use serde::{Deserialize, Serialize};
+use sync_types::Opaque;
+use sync_types::envelope::Envelope;
+use sync_types::frame::{Entry, EntryKind, FromRelay, ToRelay};
+use tokio::task::JoinSet;
+
+use super::session::{Device, Ended, SEALED, Session, backoff, pair, within};
+use super::{PROCESSES, endpoint_of};
+use crate::Outcome;
+use crate::process::{Process, RelayProcess};
+use crate::stats::text;
+
+/// How often each device pushes.
+const EVERY: Duration = Duration::from_millis(500);
+/// How often a relay is killed.
+const KILL: Duration = Duration::from_secs(5);
+/// How long one try to connect and attach may take.
+const TRY: Duration = Duration::from_secs(5);
+/// How long all may take to arrive after the last push.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Both relays answer under one key.
+const SECRET: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+/// What a process's devices have seen.
+#[derive(Default, Serialize, Deserialize)]
+struct Seen {
+    pushed: u64,
+    arrived: u64,
+    lost: u64,
+    twice: u64,
+    /// How often a device went to the other relay.
+    moved: u64,
+    /// The longest that a device was without a session, in milliseconds.
+    away_ms: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Self) {
+        self.pushed += other.pushed;
+        self.arrived += other.arrived;
+        self.lost += other.lost;
+        self.twice += other.twice;
+        self.moved += other.moved;
+        self.away_ms = self.away_ms.max(other.away_ms);
+    }
+}
+
+/// Measures, and prints what it saw. Fails if anything was lost or came twice.
+pub(crate) async fn run(program: &Path, folder: &Path, store: &str, devices: usize, seconds: u64) -> Outcome<()> {
+    let data = [folder.join("first"), folder.join("second")];
+    let arguments = ["--store", store, "--max-connections-per-ip", "10000"];
+    let start = async |n: usize, listen: &str| {
+        RelayProcess::start_as(program, &data[n], listen, &arguments, &[("KSYNC_RELAY_SECRET", SECRET)]).await
+    };
+    let any = "127.0.0.1:0";
+    let mut relays = [Some(start(0, any).await?), Some(start(1, any).await?)];
+    let addresses = relays.each_ref().map(|relay| relay.as_ref().map(|r| r.address.clone()).unwrap_or_default());
+    let (pairs, seconds) = ((devices / 2 / PROCESSES).to_string(), seconds.to_string());
+    let mut holding = Vec::new();
+    for _ in 0..PROCESSES {
+        holding.push(Process::helper(&["pushers", &addresses[0], &addresses[1], &pairs, &seconds])?);
+    }
+    for process in &mut holding {
+        process.line().await?;
+    }
+    println!("{devices} devices at two relays push every {} ms for {seconds} s", EVERY.as_millis());
+    let (until, mut kills) = (Instant::now() + Duration::from_secs(seconds.parse()?), 0);
+    while Instant::now() + KILL < until {
+        tokio::time::sleep(KILL).await;
+        let n = kills % 2;
+        if let Some(relay) = relays[n].take() {
+            relay.process.stop().await?;
+        }
+        kills += 1;
+        let listen = addresses[n].rsplit_once('@').ok_or("no address")?.1;
+        relays[n] = Some(start(n, listen).await?);
+    }
+    let mut all = Seen::default();
+    for mut process in holding {
+        all.add(&serde_json::from_str(&process.line().await?)?);
+        process.stop().await?;
+    }
+    println!("  a relay was killed with SIGKILL {kills} times, one after the other");
+    println!("  pushed {}, arrived {}, lost {}, twice {}", all.pushed, all.arrived, all.lost, all.twice);
+    let away = Duration::from_millis(all.away_ms);
+    println!("  devices went to the other relay {} times; without a session for {} at most", all.moved, text(away));
+    for relay in relays.into_iter().flatten() {
+        relay.process.terminate().await?;
+    }
+    if all.lost + all.twice > 0 || all.arrived != all.pushed {
+        return Err("not each arrived once".into());
+    }
+    Ok(())
+}
+
+/// One of the processes: says `ready`, and what its devices have seen when all has arrived.
+pub(crate) async fn pushers(relays: [&str; 2], pairs: usize, seconds: u64) -> Outcome<()> {
+    let relays = [endpoint_of(relays[0])?, endpoint_of(relays[1])?];
+    let mut held = Vec::new();
+    for _ in 0..pairs {
+        let [(first, one), (second, other)] = pair(&relays[0]).await?;
+        held.push([(first, one.end()), (second, other.end())]);
+    }
+    println!("ready");
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut pushing = JoinSet::new();
+    for [(first, one), (second, other)] in held {
+        let sealed = [Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0))];
+        let [a, b] = sealed;
+        pushing.spawn(Pusher::new(first, [a.clone(), b.clone()]).run(one, relays.clone(), 0, until));
+        pushing.spawn(Pusher::new(second, [b, a]).run(other, relays.clone(), 1, until));
+    }
+    let mut all = Seen::default();
+    while let Some(seen) = pushing.join_next().await {
+        all.add(&seen??);
+    }
+    println!("{}", serde_json::to_string(&all)?);
+    std::future::pending().await
+}
+
+/// A device that pushes, and counts what comes from the other one of its group.
+struct Pusher {
+    device: Device,
+    /// What the relay has not accepted, with its number.
+    waiting: VecDeque<(u64, Opaque)>,
+    /// How much this one and the other one have sealed.
+    sealed: [Arc<AtomicU64>; 2],
+    /// Up to which number of the other one everything came.
+    had: u64,
+    seen: Seen,
+}
+
+impl Pusher {
+    fn new(device: Device, sealed: [Arc<AtomicU64>; 2]) -> Self {
+        Self { device, waiting: VecDeque::new(), sealed, had: 0, seen: Seen::default() }
+    }
+
+    async fn run(
+        mut self,
+        mut endpoint: Endpoint,
+        relays: [EndpointAddr; 2],
+        mut at: usize,
+        until: Instant,
+    ) -> Outcome<Seen> {
+        let (mut failures, mut left) = (0, Instant::now());
+        loop {
+            if Instant::now() > until + PATIENCE {
+                return Ok(self.seen);
+            }
+            let mut began = None;
+            match within(Instant::now() + TRY, Session::connect(endpoint.clone(), &relays[at])).await {
+                Some(Ok(mut session)) => {
+                    if let Some(Ok(())) = within(Instant::now() + TRY, self.resume(&mut session)).await {
+                        self.seen.away_ms = self.seen.away_ms.max(u64::try_from(left.elapsed().as_millis())?);
+                        began = Some(Instant::now());
+                        if self.work(&mut session, until).await? {
+                            session.end();
+                            return Ok(self.seen);
+                        }
+                        left = Instant::now();
+                    }
+                    endpoint = session.end();
+                }
+                Some(Err(kept)) => endpoint = kept,
+                None => {}
+            }
+            failures = if began.is_some() { 0 } else { failures + 1 };
+            at = 1 - at;
+            self.seen.moved += 1;
+            tokio::time::sleep(backoff(failures, Duration::ZERO)?).await;
+        }
+    }
+
+    /// Attaches, and pushes again what the relay does not have.
+    async fn resume(&mut self, session: &mut Session) -> Result<(), Ended> {
+        let accepted = self.device.attach(session).await?.head.map_or(0, |head| head.seq);
+        self.waiting.retain(|(seq, _)| *seq > accepted);
+        for (_, envelope) in &self.waiting {
+            session.send(&ToRelay::Push(vec![envelope.clone()])).await?;
+        }
+        Ok(())
+    }
+
+    /// Pushes and counts until the session ends. Says whether everything has been pushed and has arrived.
+    async fn work(&mut self, session: &mut Session, until: Instant) -> Outcome<bool> {
+        let mut frames = session.frames()?;
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(FromRelay::Deliver(entries)) => {
+                        entries.iter().for_each(|entry| self.count(entry));
+                        if session.acknowledge(self.device.stored).await.is_err() {
+                            return Ok(false);
+                        }
+                    }
+                    Some(FromRelay::Accepted(to)) => self.waiting.retain(|(seq, _)| *seq > to),
+                    Some(_) => {}
+                    None => return Ok(false),
+                },
+                _ = ticks.tick() => {
+                    if Instant::now() < until {
+                        let envelope = self.device.seal(SEALED);
+                        self.seen.pushed += 1;
+                        self.sealed[0].store(self.seen.pushed, Ordering::SeqCst);
+                        self.waiting.push_back((self.seen.pushed, envelope.clone()));
+                        if session.send(&ToRelay::Push(vec![envelope])).await.is_err() {
+                            return Ok(false);
+                        }
+                    } else if Instant::now() > until + 2 * EVERY && self.waiting.is_empty() && self.had >= self.sealed[1].load(Ordering::SeqCst) {
+                        return Ok(true);
+                    } else if Instant::now() > until + PATIENCE {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.device.stored = self.device.stored.max(entry.cursor);
+        if entry.kind != EntryKind::Envelope {
+            return;
+        }
+        let Ok(envelope) = Envelope::parse(&entry.bytes) else { return };
+        let seq = envelope.header.seq;
+        self.seen.arrived += 1;
+        if seq <= self.had {
+            self.seen.twice += 1;
+        } else {
+            self.seen.lost += seq - self.had - 1;
+            self.had = seq;
+        }
+    }
+}
