@@ -8,8 +8,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// What says how much is logged.
 const VARIABLE: &str = "KSYNC_RELAY_LOG";
-/// Other crates name addresses and endpoints of devices on levels below.
-const OTHERS: &str = "warn";
+/// Other crates name addresses and endpoints of devices on levels below. QUIC warns of each connection whose device ends it.
+const OTHERS: &str = "warn,noq_proto::connection=error";
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -45,7 +45,7 @@ fn filter(asked: &str) -> EnvFilter {
         Some(level) => EnvFilter::try_new(format!("{OTHERS},sync_relay={level}")),
         None => EnvFilter::try_new(asked),
     };
-    built.unwrap_or_else(|_| EnvFilter::new("warn,sync_relay=info"))
+    built.unwrap_or_else(|_| EnvFilter::new(format!("{OTHERS},sync_relay=info")))
 }
 
 #[cfg(test)]
@@ -55,11 +55,11 @@ mod tests {
     #[test]
     fn a_level_by_itself_is_the_relays_own() {
         for (asked, directives) in [
-            ("", "sync_relay=info,warn"),
-            ("debug", "sync_relay=debug,warn"),
-            ("TRACE", "sync_relay=trace,warn"),
+            ("", "noq_proto::connection=error,sync_relay=info,warn"),
+            ("debug", "noq_proto::connection=error,sync_relay=debug,warn"),
+            ("TRACE", "noq_proto::connection=error,sync_relay=trace,warn"),
             ("iroh=debug", "iroh=debug"),
-            ("=,=", "sync_relay=info,warn"),
+            ("=,=", "noq_proto::connection=error,sync_relay=info,warn"),
         ] {
             assert_eq!(filter(asked).to_string(), directives, "{asked}");
         }

@@ -59,6 +59,9 @@ pub use endpoint::{EXPORTER_LABEL, crypto_provider};
 
 /// How long the connected may take to hear that the relay stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long connections may take to be over, all of which were told that they are: with ten thousand devices that want to come
+/// back at once QUIC's own closing took a minute and a half, in which nobody is served.
+const CLOSE: Duration = Duration::from_secs(3);
 /// How many bytes a connection in memory holds in each direction.
 const LOCAL_BUFFER: usize = 256 * 1024;
 /// How many connections beyond the limit are told why at once; others are refused without a word.
@@ -353,12 +356,20 @@ impl RunningRelay {
             tracing::warn!("some connections did not end in time");
         }
         self.shared.hub.stop().await;
-        if let Some(endpoint) = &self.endpoint {
-            endpoint.close().await;
+        let closed = async {
+            if let Some(endpoint) = &self.endpoint {
+                endpoint.close().await;
+            }
+            #[cfg(feature = "http")]
+            if let Some(web) = &self.web {
+                web.endpoint.close().await;
+            }
+        };
+        if timeout(CLOSE, closed).await.is_err() {
+            tracing::debug!("some connections are not over in time");
         }
         #[cfg(feature = "http")]
         if let Some(web) = self.web.take() {
-            web.endpoint.close().await;
             web.stop().await;
         }
         self.opened.close().await;
