@@ -59,12 +59,22 @@ const PACKAGES: &[Package] = &[
     Package { name: "tcpdump", sign: Program("tcpdump"), reason: "records which hosts are talked to" },
     Package { name: "prometheus", sign: Program("promtool"), reason: "reads the relay's metrics and alerts as a monitor does" },
     Package { name: "postgresql", sign: Database("initdb"), reason: "the database that several relays share, for the tests of that" },
+    Package { name: "python3-yaml", sign: Module("yaml"), reason: "reads the files for platforms and workflows" },
 ];
 
 /// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.
 const FOR_FIPS: &[Package] = &[
     Package { name: "golang-go", sign: Program("go"), reason: "builds aws-lc's FIPS module" },
     Package { name: "python3-pip", sign: Program("pip3"), reason: "installs a cmake that is new enough for it" },
+];
+
+/// What the relay's image is built and run with, besides.
+#[rustfmt::skip]
+const FOR_CONTAINERS: &[Package] = &[
+    Package { name: "ca-certificates", sign: File("/etc/ssl/certs/ca-certificates.crt"), reason: "the authorities that the image trusts" },
+    Package { name: "buildah", sign: Program("buildah"), reason: "builds the relay's image" },
+    Package { name: "podman", sign: Program("podman"), reason: "runs it" },
+    Package { name: "runc", sign: Program("runc"), reason: "what podman runs it by" },
 ];
 
 struct Tool {
@@ -125,6 +135,20 @@ pub(crate) fn to_build() -> Result<(), Failure> {
 pub(crate) fn for_relays() -> Result<(), Failure> {
     to_build()?;
     packages(PACKAGES.iter().filter(|package| package.name == "postgresql"))
+}
+
+/// What the relay is built with that is given out, and laid out for its image.
+pub(crate) fn to_distribute() -> Result<(), Failure> {
+    to_build()?;
+    packages(&FOR_CONTAINERS[..1])
+}
+
+/// What the relay's image is built and run with.
+pub(crate) fn for_containers() -> Result<(), Failure> {
+    if !is_root() {
+        return Err("its engine's storage and limits are set up here for root alone".to_owned());
+    }
+    packages(FOR_CONTAINERS)
 }
 
 /// What windows are built with, shown on and pictured with, and what comes from npm.
