@@ -28,6 +28,22 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `cargo xtask sbom`
+pub(crate) fn sbom(args: &[String]) -> Result<(), Failure> {
+    no_arguments(args)?;
+    setup::for_sbom()?;
+    let target = host()?;
+    // What the program for that target is built from, not what a Windows or a test would add.
+    let mut list =
+        cargo(&["cyclonedx", "--manifest-path", "relay/Cargo.toml", "--format", "json", "--spec-version", "1.5"]);
+    list.args(["--target", &target, "--override-filename", "sync-relay.cdx"]);
+    run_program(&mut list)?;
+    let made = fresh_folder("sbom")?.join("sync-relay.cdx.json");
+    std::fs::rename(root().join("relay/sync-relay.cdx.json"), &made).map_err(|e| failed("put the list away", e))?;
+    println!("{}", made.display());
+    Ok(())
+}
+
 /// Builds the relay and lays out what goes into its image.
 ///
 /// The target is named although it is this machine's: only then are build scripts and macros, which run here and are loaded by the

@@ -31,6 +31,7 @@ mod tauri_add;
 mod test;
 mod versions;
 mod web;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,11 @@ const COMMANDS: &[Command] = &[
         name: "dist",
         about: "the relay as one static program, and the folder that its image is built from",
         run: dist::run,
+    },
+    Command {
+        name: "sbom",
+        about: "what the relay is made of, as CycloneDX: target/sbom/sync-relay.cdx.json",
+        run: dist::sbom,
     },
     Command {
         name: "versions",

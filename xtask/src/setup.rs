@@ -93,6 +93,10 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-deny", version: "^0.20", reason: "licences, bans and sources of dependencies" },
 ];
 
+/// What lists the crates within a program.
+const FOR_SBOM: &[Tool] =
+    &[Tool { name: "cargo-cyclonedx", version: "^0.5.9", reason: "writes what the relay is made of" }];
+
 /// What rustup's smallest profile leaves out: the subcommand, and the component that brings it.
 const COMPONENTS: [(&str, &str); 2] = [("clippy", "clippy"), ("fmt", "rustfmt")];
 
@@ -100,7 +104,7 @@ const COMPONENTS: [(&str, &str); 2] = [("clippy", "clippy"), ("fmt", "rustfmt")]
 pub(crate) fn everything() -> Result<(), Failure> {
     packages(PACKAGES)?;
     components()?;
-    tools()?;
+    tools(TOOLS)?;
     web::install()
 }
 
@@ -117,7 +121,7 @@ pub(crate) fn for_tests() -> Result<(), Failure> {
 pub(crate) fn for_fips() -> Result<(), Failure> {
     packages(PACKAGES)?;
     packages(FOR_FIPS)?;
-    tools()?;
+    tools(TOOLS)?;
     if on_path("cmake") {
         println!("cmake is there");
         return Ok(());
@@ -141,6 +145,11 @@ pub(crate) fn for_relays() -> Result<(), Failure> {
 pub(crate) fn to_distribute() -> Result<(), Failure> {
     to_build()?;
     packages(&FOR_CONTAINERS[..1])
+}
+
+/// What the relay's list of parts is written with.
+pub(crate) fn for_sbom() -> Result<(), Failure> {
+    tools(FOR_SBOM)
 }
 
 /// What the relay's image is built and run with.
@@ -207,8 +216,8 @@ fn components() -> Result<(), Failure> {
 }
 
 /// Installs the cargo tools that are missing.
-pub(crate) fn tools() -> Result<(), Failure> {
-    for tool in TOOLS {
+fn tools(wanted: &[Tool]) -> Result<(), Failure> {
+    for tool in wanted {
         let subcommand = tool.name.trim_start_matches("cargo-");
         if succeeds(&mut cargo(&[subcommand, "--version"])) {
             println!("{} is there", tool.name);
