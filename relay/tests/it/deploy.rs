@@ -84,7 +84,8 @@ fn admin(folder: &Path, variables: &Variables, args: &[&str]) -> (i32, String) {
     let mut relay = Command::new(env!("CARGO_BIN_EXE_sync-relay"));
     relay.arg("admin").args(args).env("PORT", "10000").stdin(Stdio::null());
     for (name, value) in variables {
-        let here = value.replace("/data", &folder.display().to_string());
+        let here = folder.display().to_string();
+        let here = value.replace("/etc/secrets", &here).replace("/data", &here);
         relay.env(name, here.replace("0.0.0.0", "127.0.0.1"));
     }
     let output = relay.output().unwrap();
@@ -97,14 +98,14 @@ fn what_is_deployed_elsewhere_sets_what_there_is() {
     let deployed = [("compose.yml", of_compose()), ("fly.toml", with(&fly()["env"])), ("render.yaml", of_render())];
     for (name, variables) in deployed {
         let folder = tempfile::tempdir().unwrap();
-        // Before it starts, as the guide has it: the settings say where tokens go.
+        // Before it starts: the settings say where tokens go.
         let (code, said) = admin(folder.path(), &variables, &["token", "add", "alice", "--expires", "365d"]);
         assert_eq!(code, 0, "{name}: {said}");
         let (_, said) = admin(folder.path(), &variables, &["--json", "check"]);
         let findings: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(findings.iter().any(|f| f["about"] == "access" && f["level"] == "ok"), "{name}: {said}");
         assert!(!findings.iter().any(|f| f["about"] == "settings"), "{name}: {said}");
-        assert_eq!(folder.path().join("tokens").exists(), variables["KSYNC_RELAY_ACCESS"] == "token:/data/tokens");
+        assert!(folder.path().join("tokens").exists(), "{name}: {said}");
     }
 }
 
