@@ -41,10 +41,10 @@ fn wrong_in(workflow: &Value, rust: &str) -> Vec<Failure> {
                 findings.push(format!("{text} names no commit: a tag can be moved"));
             }
         }
-        if let Some(version) = text.strip_prefix("rust:").filter(|_| key == "container" || key == "image") {
-            if version.split('-').next() != Some(rust) {
-                findings.push(format!("{text} is not the workspace's Rust, {rust}"));
-            }
+        if (key == "container" || key == "image")
+            && text.strip_prefix("rust:").is_some_and(|version| version.split('-').next() != Some(rust))
+        {
+            findings.push(format!("{text} is not the workspace's Rust, {rust}"));
         }
         for command in text.split("cargo xtask ").skip(1) {
             let name = command.split_whitespace().next().unwrap_or_default();
