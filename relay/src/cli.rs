@@ -53,8 +53,9 @@ pub(crate) struct Serve {
     /// `off` takes devices over HTTPS alone, where a platform forwards nothing else
     #[arg(long, env = "KSYNC_RELAY_LISTEN", value_name = "IP:PORT|off", default_value = "127.0.0.1:4433", value_parser = listen)]
     listen: Listen,
-    /// Where /health, /ready and /.well-known/0ksync answer, and to the host / and /metrics. Port 0 takes a free one.
-    #[arg(long, env = "KSYNC_RELAY_HTTP", value_name = "IP:PORT", default_value = "127.0.0.1:4480")]
+    /// Where /health, /ready and /.well-known/0ksync answer, and to the host / and /metrics. Port 0 takes a free one, and the
+    /// word $PORT the one that the variable PORT names, as platforms say it
+    #[arg(long, env = "KSYNC_RELAY_HTTP", value_name = "IP:PORT", default_value = "127.0.0.1:4480", value_parser = http)]
     http: SocketAddr,
     /// The database: sqlite:PATH, or postgres://USER@HOST/DATABASE for several relays with one identity [default: relay.db in
     /// the data folder]
@@ -286,6 +287,21 @@ fn listen(text: &str) -> Result<Listen, String> {
     }
 }
 
+/// The port may be written as `$PORT`: an image without a shell has nobody else who would put it in.
+fn http(text: &str) -> Result<SocketAddr, String> {
+    let port = std::env::var("PORT").ok();
+    address(text, port.as_deref())
+}
+
+fn address(text: &str, port: Option<&str>) -> Result<SocketAddr, String> {
+    let text = match (text.strip_suffix(":$PORT"), port) {
+        (Some(ip), Some(port)) => format!("{ip}:{port}"),
+        (Some(_), None) => return Err("it names $PORT, and the variable PORT is not set".to_owned()),
+        (None, _) => text.to_owned(),
+    };
+    text.parse().map_err(|_| format!("'{text}' is not IP:PORT"))
+}
+
 /// Milliseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "this is where the time of these commands comes from")]
 fn now_ms() -> u64 {
@@ -357,6 +373,20 @@ mod tests {
         assert!(message.contains("'server'"), "{message}");
         assert!(refused("config = 'other'\n").contains("'config'"));
         assert!(matches!(read(Some("http = '127.0.0.1:1'\n"), &[]), Err(Unusable::Usage(_))), "data is required");
+    }
+
+    #[test]
+    fn the_port_may_be_the_one_that_a_platform_names() {
+        let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(address("0.0.0.0:$PORT", Some("10000")), Ok(socket("0.0.0.0:10000")));
+        assert_eq!(address("[::]:$PORT", Some("8080")), Ok(socket("[::]:8080")));
+        assert_eq!(
+            address("127.0.0.1:4480", Some("10000")),
+            Ok(socket("127.0.0.1:4480")),
+            "only where it is asked for"
+        );
+        assert!(address("0.0.0.0:$PORT", None).unwrap_err().contains("PORT is not set"));
+        assert!(address("0.0.0.0:$PORT", Some("many")).unwrap_err().contains("many"));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use crate::process::{cargo, linted, run as run_program};
 use crate::report::{Report, Tally};
-use crate::{Failure, arrows, dependencies, documents, generate, no_arguments, permissions, setup, source, web};
+use crate::{
+    Failure, arrows, dependencies, documents, generate, no_arguments, permissions, setup, source, versions, web,
+    workflows,
+};
 
 /// `cargo xtask lint`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
@@ -22,6 +25,8 @@ pub(crate) fn steps(report: &mut Report) {
     report.step("lint: arrows between crates", || none(arrows::check(&arrows::metadata()?)?));
     report.step("lint: sources", || none(source::check(&source::read()?)));
     report.step("lint: dependencies", || none(dependencies::check(&arrows::metadata()?, &source::read()?)?));
+    report.step("lint: versions", || none(versions::check(&arrows::metadata()?)?));
+    report.step("lint: workflows", || none(workflows::check()?));
     report.step("lint: documents", || none(documents::check()?));
     // Not the advisories: their database is no registry and cannot be fetched everywhere. SECURITY.md says who looks at them.
     report.step("lint: licences, bans, sources", || {

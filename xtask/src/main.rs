@@ -7,9 +7,11 @@ mod app;
 mod arrows;
 mod bench;
 mod bench_app;
+mod container;
 mod demo;
 mod dependencies;
 mod device;
+mod dist;
 mod documents;
 mod fuzz;
 mod generate;
@@ -27,7 +29,9 @@ mod source;
 mod stress;
 mod tauri_add;
 mod test;
+mod versions;
 mod web;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -52,6 +56,21 @@ const COMMANDS: &[Command] = &[
         name: "relay-check",
         about: "each kind of relay that this machine can run, with two devices that pair and sync over it",
         run: relay_check::run,
+    },
+    Command {
+        name: "dist",
+        about: "the relay as one static program, and the folder that its image is built from",
+        run: dist::run,
+    },
+    Command {
+        name: "sbom",
+        about: "what the relay is made of, as CycloneDX: target/sbom/sync-relay.cdx.json",
+        run: dist::sbom,
+    },
+    Command {
+        name: "versions",
+        about: "whether all crates and npm packages have one version; with a TAG, whether it names that",
+        run: versions::run,
     },
     Command {
         name: "app",

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::container::Engine;
 use crate::device::{Device, pair};
 use crate::process::{Running, build, program, run as run_program};
 use crate::relay::Relay;
 use crate::{Failure, failed, fresh_folder, no_arguments, setup};
 
 const CHANNEL: &str = "check";
+const CONTAINER: &str = "2 container";
 /// The key of the relays that share a database: any will do, nobody else comes here.
 const SECRET: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
@@ -27,6 +29,7 @@ struct Tier {
 const TIERS: &[Tier] = &[
     Tier { name: "1 vibe coder", value: "embedded", check: embedded },
     Tier { name: "2 home", value: "ksync://ENDPOINT@host:port", check: one_binary },
+    Tier { name: CONTAINER, value: "the same", check: container },
     Tier { name: "3 PaaS, tunnel", value: "https://… (here http:// on loopback)", check: without_udp },
     Tier { name: "4 community", value: "ksync://…#token", check: with_tokens },
     Tier { name: "5, 6 several nodes", value: "ksync://ENDPOINT@a:port,b:port", check: two_nodes },
@@ -34,7 +37,6 @@ const TIERS: &[Tier] = &[
 ];
 
 const NOT_RUN: &[&str] = &[
-    "a container: building an image takes a static build and buildah, which this command does not do",
     "a real platform (fly, render) and a real Cloudflare tunnel: there is no way to them from here",
     "HTTPS with UDP cut off, in a network of its own: `cargo xtask test` has it (sync-cli, e2e::network)",
 ];
@@ -49,11 +51,16 @@ struct Bench {
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     no_arguments(args)?;
     setup::for_relays()?;
+    // Not every machine can run containers, and the other tiers are none the worse for it.
+    let without_containers = setup::for_containers().err();
     let programs = build(&["sync-relay", "ksync"])?;
     let folder = fresh_folder("relay-check")?;
     let mut failures = Vec::new();
     println!("\n{:<20} {:<38} {:>6}  what was seen", "tier", "the app's one value", "s");
     for (number, tier) in TIERS.iter().enumerate() {
+        if tier.name == CONTAINER && without_containers.is_some() {
+            continue;
+        }
         let bench = Bench { programs: programs.clone(), folder: folder.join(number.to_string()) };
         std::fs::create_dir(&bench.folder).map_err(|e| failed("make a folder", e))?;
         let began = Instant::now();
@@ -63,6 +70,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         failures.extend(seen.err().map(|error| format!("{}: {error}", tier.name)));
     }
     println!("\nNot run here:");
+    without_containers.iter().for_each(|why| println!("  a container: {why}"));
     NOT_RUN.iter().for_each(|what| println!("  {what}"));
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
@@ -126,6 +134,31 @@ fn one_binary(bench: &Bench) -> Result<String, Failure> {
     let path = path(&laptop)?;
     relay.stop()?;
     Ok(format!("paired; synced both ways, by {path}"))
+}
+
+/// What the relay holds lies in the volume: one that is killed goes on from there, in another container.
+fn container(bench: &Bench) -> Result<String, Failure> {
+    let engine = Engine::with_image()?;
+    let (udp, http) = (free_port()?, free_port()?);
+    let log = bench.folder.join("container.log");
+    let relay = engine.start("first", udp, http, &log)?;
+    relay.is_well()?;
+    let (rss, pss) = relay.memory()?;
+    let (laptop, phone) = bench.pair(&relay.address)?;
+    both_ways(&laptop, &phone)?;
+    laptop.push(CHANNEL, &["accepted before the kill".to_owned()])?;
+    relay.kill()?;
+    let relay = engine.start("second", udp, http, &log)?;
+    arrives(&phone, &["accepted before the kill"])?;
+    both_ways(&laptop, &phone)?;
+    relay.is_well()?;
+    let took = relay.stop()?;
+    Ok(format!(
+        "an image of {:.1} MB, RSS {rss} KiB, PSS {pss} KiB, healthy; paired; synced both ways; killed, another goes on with its \
+         volume; stopped in {:.1} s",
+        engine.image_size()? as f64 / 1e6,
+        took.as_secs_f64()
+    ))
 }
 
 fn without_udp(bench: &Bench) -> Result<String, Failure> {

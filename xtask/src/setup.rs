@@ -60,12 +60,22 @@ const PACKAGES: &[Package] = &[
     Package { name: "prometheus", sign: Program("promtool"), reason: "reads the relay's metrics and alerts as a monitor does" },
     Package { name: "pebble", sign: Program("pebble-challtestsrv"), reason: "a certification authority that speaks ACME" },
     Package { name: "postgresql", sign: Database("initdb"), reason: "the database that several relays share, for the tests of that" },
+    Package { name: "python3-yaml", sign: Module("yaml"), reason: "reads the files for platforms and workflows" },
 ];
 
 /// What aws-lc's FIPS module is built with, besides. Debian's cmake is older than it wants.
 const FOR_FIPS: &[Package] = &[
     Package { name: "golang-go", sign: Program("go"), reason: "builds aws-lc's FIPS module" },
     Package { name: "python3-pip", sign: Program("pip3"), reason: "installs a cmake that is new enough for it" },
+];
+
+/// What the relay's image is built and run with, besides.
+#[rustfmt::skip]
+const FOR_CONTAINERS: &[Package] = &[
+    Package { name: "ca-certificates", sign: File("/etc/ssl/certs/ca-certificates.crt"), reason: "the authorities that the image trusts" },
+    Package { name: "buildah", sign: Program("buildah"), reason: "builds the relay's image" },
+    Package { name: "podman", sign: Program("podman"), reason: "runs it" },
+    Package { name: "runc", sign: Program("runc"), reason: "what podman runs it by" },
 ];
 
 struct Tool {
@@ -84,6 +94,10 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-deny", version: "^0.20", reason: "licences, bans and sources of dependencies" },
 ];
 
+/// What lists the crates within a program.
+const FOR_SBOM: &[Tool] =
+    &[Tool { name: "cargo-cyclonedx", version: "^0.5.9", reason: "writes what the relay is made of" }];
+
 /// What rustup's smallest profile leaves out: the subcommand, and the component that brings it.
 const COMPONENTS: [(&str, &str); 2] = [("clippy", "clippy"), ("fmt", "rustfmt")];
 
@@ -91,7 +105,7 @@ const COMPONENTS: [(&str, &str); 2] = [("clippy", "clippy"), ("fmt", "rustfmt")]
 pub(crate) fn everything() -> Result<(), Failure> {
     packages(PACKAGES)?;
     components()?;
-    tools()?;
+    tools(TOOLS)?;
     web::install()
 }
 
@@ -108,7 +122,7 @@ pub(crate) fn for_tests() -> Result<(), Failure> {
 pub(crate) fn for_fips() -> Result<(), Failure> {
     packages(PACKAGES)?;
     packages(FOR_FIPS)?;
-    tools()?;
+    tools(TOOLS)?;
     if on_path("cmake") {
         println!("cmake is there");
         return Ok(());
@@ -126,6 +140,25 @@ pub(crate) fn to_build() -> Result<(), Failure> {
 pub(crate) fn for_relays() -> Result<(), Failure> {
     to_build()?;
     packages(PACKAGES.iter().filter(|package| package.name == "postgresql"))
+}
+
+/// What the relay is built with that is given out, and laid out for its image.
+pub(crate) fn to_distribute() -> Result<(), Failure> {
+    to_build()?;
+    packages(&FOR_CONTAINERS[..1])
+}
+
+/// What the relay's list of parts is written with.
+pub(crate) fn for_sbom() -> Result<(), Failure> {
+    tools(FOR_SBOM)
+}
+
+/// What the relay's image is built and run with.
+pub(crate) fn for_containers() -> Result<(), Failure> {
+    if !is_root() {
+        return Err("its engine's storage and limits are set up here for root alone".to_owned());
+    }
+    packages(FOR_CONTAINERS)
 }
 
 /// What windows are built with, shown on and pictured with, and what comes from npm.
@@ -184,8 +217,8 @@ fn components() -> Result<(), Failure> {
 }
 
 /// Installs the cargo tools that are missing.
-pub(crate) fn tools() -> Result<(), Failure> {
-    for tool in TOOLS {
+fn tools(wanted: &[Tool]) -> Result<(), Failure> {
+    for tool in wanted {
         let subcommand = tool.name.trim_start_matches("cargo-");
         if succeeds(&mut cargo(&[subcommand, "--version"])) {
             println!("{} is there", tool.name);

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::StartError;
-use crate::http::Text;
+use crate::http::Shown;
 use crate::hub::Hub;
 
 /// The socket's name in the data folder.
@@ -33,6 +33,8 @@ pub enum Order {
     Purge(GroupId),
     /// Its counters, as at `/metrics`.
     Metrics,
+    /// Whether it is ready, as at `/ready`.
+    Ready,
 }
 
 /// What it said.
@@ -40,6 +42,8 @@ pub enum Order {
 pub struct Answer {
     /// The counters, if these were asked for.
     pub metrics: String,
+    /// Whether it is ready, if that was asked.
+    pub ready: bool,
 }
 
 impl Order {
@@ -47,6 +51,7 @@ impl Order {
         match self {
             Self::Purge(group) => json!({ "do": "purge", "group": HEXLOWER.encode(&group.0) }),
             Self::Metrics => json!({ "do": "metrics" }),
+            Self::Ready => json!({ "do": "ready" }),
         }
     }
 
@@ -58,6 +63,7 @@ impl Order {
                 GroupId::from_slice(&group).map(Self::Purge)
             }
             "metrics" => Some(Self::Metrics),
+            "ready" => Some(Self::Ready),
             _ => None,
         }
     }
@@ -81,10 +87,10 @@ impl Socket {
     /// Listens. A relay that cannot serves all the same, and says so: on a file system without sockets, or where the path is
     /// longer than a socket's may be.
     #[cfg(unix)]
-    pub(crate) fn open(folder: &Path, hub: Arc<Hub>, text: Text) -> Option<Self> {
+    pub(crate) fn open(folder: &Path, hub: Arc<Hub>, shown: Shown) -> Option<Self> {
         let path = folder.join(FILE);
         match listen(folder, &path) {
-            Ok(listener) => Some(Self { path, task: tokio::spawn(serve(listener, hub, text)) }),
+            Ok(listener) => Some(Self { path, task: tokio::spawn(serve(listener, hub, shown)) }),
             Err(error) => {
                 tracing::warn!(%error, "admin.sock cannot be made: this relay takes no orders while it runs");
                 None
@@ -93,7 +99,7 @@ impl Socket {
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn open(_folder: &Path, _hub: Arc<Hub>, _text: Text) -> Option<Self> {
+    pub(crate) fn open(_folder: &Path, _hub: Arc<Hub>, _shown: Shown) -> Option<Self> {
         None
     }
 }
@@ -111,7 +117,7 @@ fn listen(folder: &Path, path: &Path) -> std::io::Result<tokio::net::UnixListene
 }
 
 #[cfg(unix)]
-async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, text: Text) {
+async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, shown: Shown) {
     // One after the other: its owner alone comes here, and seldom.
     loop {
         match listener.accept().await {
@@ -122,7 +128,7 @@ async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, text: Text) {
                 if !matches!(timeout(PATIENCE, reader.read_line(&mut line)).await, Ok(Ok(1..))) {
                     continue;
                 }
-                let answer = format!("{}\n", answer(&line, &hub, &text).await);
+                let answer = format!("{}\n", answer(&line, &hub, &shown).await);
                 let _ = timeout(PATIENCE, writer.write_all(answer.as_bytes())).await;
             }
             Err(error) => {
@@ -134,14 +140,15 @@ async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, text: Text) {
 }
 
 #[cfg(unix)]
-async fn answer(line: &str, hub: &Hub, text: &Text) -> Value {
+async fn answer(line: &str, hub: &Hub, shown: &Shown) -> Value {
     let error = |code: Code, message: &str| json!({ "error": code.as_str(), "message": message });
     match Order::parse(line) {
         Some(Order::Purge(group)) => match hub.purge(group).await {
             Ok(()) => json!({ "ok": true }),
             Err(refusal) => error(refusal.code, &refusal.message),
         },
-        Some(Order::Metrics) => json!({ "ok": true, "metrics": text() }),
+        Some(Order::Metrics) => json!({ "ok": true, "metrics": shown.text()() }),
+        Some(Order::Ready) => json!({ "ok": true, "ready": shown.is_ready().await }),
         None => error(Code::InvalidArgument, "this relay knows no such order: it is of another version"),
     }
 }
@@ -169,7 +176,10 @@ pub async fn ask(folder: &Path, order: &Order) -> Result<Answer, StartError> {
     let line = timeout(DOING, asked).await.map_err(|_| late())?.map_err(failed)?;
     let answer: Value = serde_json::from_str(&line).map_err(|_| late())?;
     match answer["error"].as_str() {
-        None => Ok(Answer { metrics: answer["metrics"].as_str().unwrap_or_default().to_owned() }),
+        None => Ok(Answer {
+            metrics: answer["metrics"].as_str().unwrap_or_default().to_owned(),
+            ready: answer["ready"].as_bool().unwrap_or(false),
+        }),
         Some(code) => {
             let message = answer["message"].as_str().unwrap_or("the relay refused").to_owned();
             Err(StartError::new(Code::from_name(code).unwrap_or(Code::Internal), message))
@@ -192,7 +202,7 @@ mod tests {
 
     #[test]
     fn orders_are_read_as_they_are_written() {
-        for order in [Order::Purge(GroupId([7; 32])), Order::Metrics] {
+        for order in [Order::Purge(GroupId([7; 32])), Order::Metrics, Order::Ready] {
             assert_eq!(Order::parse(&order.line().to_string()), Some(order));
         }
         for wrong in ["", "{}", "{\"do\":\"halt\"}", "{\"do\":\"purge\",\"group\":\"07\"}"] {

@@ -80,6 +80,9 @@ enum Task {
     },
     /// What is wrong or notable with a relay, running or not. Exits as `check` does
     Doctor,
+    /// Whether the relay that runs is ready, asked through its folder: for a container, whose image holds nothing else that
+    /// could ask. Exits with 0 if it is, else with 1
+    Health,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -127,6 +130,7 @@ impl Admin {
         match self.task {
             Task::Check => return Ok(report(&admin::check(&config).await, out)),
             Task::Doctor => return Ok(report(&admin::doctor(&config).await, out)),
+            Task::Health => return health(&data, out).await,
             Task::Stats => stats(&config, out).await?,
             Task::Groups { sort, limit } => groups(&config, sort, limit, out).await?,
             Task::Backup { dir } => {
@@ -170,6 +174,14 @@ fn report(findings: &[Finding], out: Out) -> u8 {
         Some(Level::Notable) => 1,
         Some(Level::Wrong) => 2,
     }
+}
+
+async fn health(data: &Path, out: Out) -> Result<u8, StartError> {
+    // Not whether its lock is taken: to try that could keep a relay that is starting from taking it.
+    let ready = admin::ask(data, &admin::Order::Ready).await?.ready;
+    let text = if ready { "ready" } else { "not ready: its store does not answer, or it is stopping" };
+    out.say(text, &json!({ "ready": ready }));
+    Ok(u8::from(!ready))
 }
 
 async fn stats(config: &RelayConfig, out: Out) -> Result<(), StartError> {

@@ -67,6 +67,11 @@ impl Shown {
             metrics.text()
         })
     }
+
+    /// Whether the relay can take what devices push.
+    pub(crate) async fn is_ready(&self) -> bool {
+        timeout(PROBE, (self.ready)()).await.unwrap_or(false)
+    }
 }
 
 /// Everything that is answered where devices ask too.
@@ -103,14 +108,10 @@ async fn count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
-    match is_ready(&shown).await {
+    match shown.is_ready().await {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
-}
-
-async fn is_ready(shown: &Shown) -> bool {
-    timeout(PROBE, (shown.ready)()).await.unwrap_or(false)
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {

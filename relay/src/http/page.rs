@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{PROBE, Shown, is_ready};
+use super::{PROBE, Shown};
 use crate::admin::{short, size};
 use crate::date;
 use crate::hub::now_ms;
@@ -66,7 +66,7 @@ pub(super) fn answer(status: StatusCode, title: &str, refresh_s: Option<u64>, bo
 /// The page.
 pub(super) async fn status(State(shown): State<Shown>) -> Response {
     (shown.refresh)();
-    let ready = is_ready(&shown).await;
+    let ready = shown.is_ready().await;
     let lists = shown.largest.lock().await;
     let lists = filled(lists, &shown).await;
     let body = body(&shown, ready, lists.as_ref(), now_ms());

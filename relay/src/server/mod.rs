@@ -231,7 +231,7 @@ impl Relay {
             .data
             .as_deref()
             .filter(|_| config.host.orders)
-            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shown.text()));
+            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shown.clone()));
         let mut ends: Vec<(Endpoint, FromWhere)> = Vec::new();
         ends.extend(endpoint.clone().map(|endpoint| (endpoint, Arc::new(at_a_socket) as FromWhere)));
         #[cfg(feature = "http")]

@@ -54,6 +54,8 @@ async fn a_host_looks_at_a_running_relay_and_deletes_a_group() {
     wire.send(&ToRelay::Push(vec![device.seal(300), device.seal(300)])).await;
     wire.accepted(2).await;
 
+    let health = admin(&data, &["health"]).await;
+    assert_eq!((health.code, health.out.trim()), (0, "ready"), "{}", health.err);
     let stats = admin(&data, &["stats", "--json"]).await;
     let stats = &stats.json()[0];
     assert_eq!((stats["running"].as_bool(), stats["groups"].as_u64()), (Some(true), Some(1)), "{stats}");
@@ -92,6 +94,8 @@ async fn a_host_looks_at_a_running_relay_and_deletes_a_group() {
     assert_eq!(doctor.code, 2);
     terminate(&child);
     child.wait().await.unwrap();
+    let health = admin(&data, &["health"]).await;
+    assert_eq!((health.code, health.error()["code"].as_str()), (1, Some("IO")), "{}", health.err);
     let doctor = admin(&data, &["doctor"]).await;
     assert!(doctor.code == 2 && doctor.out.contains("no relay runs"), "{}", doctor.out);
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 13] = [
+pub(crate) const COMMANDS: [&str; 14] = [
     "serve",
     "admin",
     "admin check",
@@ -17,10 +17,11 @@ const COMMANDS: [&str; 13] = [
     "admin token list",
     "admin token revoke",
     "admin doctor",
+    "admin health",
 ];
 
 /// The help as clap writes it.
-fn help(command: &str) -> String {
+pub(crate) fn help(command: &str) -> String {
     let mut relay = Command::new(env!("CARGO_BIN_EXE_sync-relay"));
     relay.args(command.split_whitespace()).arg("--help");
     let output = relay.output().unwrap();

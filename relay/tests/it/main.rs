@@ -8,6 +8,7 @@ mod commits;
 mod console;
 mod contract;
 mod copies;
+mod deploy;
 mod device;
 mod docs;
 mod faults;
