@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
+use crate::database::Database;
 use crate::process::{build_release, program, run as run_program};
-use crate::{Failure, bench_app, setup};
+use crate::{Failure, bench_app, fresh_folder, setup};
 
-/// `cargo xtask bench …`; `app` is for windows, other arguments go to the benchmarks as they are, `groups` among them.
+/// `cargo xtask bench …`; `app` is for windows, `nodes` gets a database, other arguments go to the benchmarks as they are, `groups` and
+/// `herd` among them.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if args == ["app"] {
         return bench_app::run();
     }
-    setup::to_build()?;
+    let of_nodes = args.first().is_some_and(|arg| arg == "nodes");
+    if of_nodes { setup::for_relays() } else { setup::to_build() }?;
     let began = Instant::now();
     eprintln!("Building for release; the first time that takes some minutes.");
     let programs = build_release(&["sync-relay", "ksync-bench"])?;
@@ -18,7 +21,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     // The build has written gigabytes; whatever of that is not on the disk yet would go there while it is measured.
     run_program(&mut program("sync", &[]))?;
     let began = Instant::now();
-    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let mut args: Vec<_> = args.iter().map(String::as_str).collect();
+    let database = if of_nodes { Some(Database::start(&fresh_folder("bench-nodes")?)?) } else { None };
+    if let Some(database) = &database {
+        args.extend(["--store", &database.url]);
+    }
     run_program(&mut program(programs.join("ksync-bench"), &args))?;
     eprintln!("cargo xtask bench: {:.0} s without the build", seconds(began));
     Ok(())
