@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::arrows::{list, metadata};
 use crate::process::{capture, cargo, program, root, run as run_program};
 use crate::{Failure, failed, fresh_folder, no_arguments, setup};
 
@@ -34,12 +35,22 @@ pub(crate) fn sbom(args: &[String]) -> Result<(), Failure> {
     setup::for_sbom()?;
     let target = host()?;
     // What the program for that target is built from, not what a Windows or a test would add.
-    let mut list =
+    let mut write =
         cargo(&["cyclonedx", "--manifest-path", "relay/Cargo.toml", "--format", "json", "--spec-version", "1.5"]);
-    list.args(["--target", &target, "--override-filename", "sync-relay.cdx"]);
-    run_program(&mut list)?;
+    write.args(["--target", &target, "--override-filename", "sync-relay.cdx"]);
+    run_program(&mut write)?;
     let made = fresh_folder("sbom")?.join("sync-relay.cdx.json");
-    std::fs::rename(root().join("relay/sync-relay.cdx.json"), &made).map_err(|e| failed("put the list away", e))?;
+    // It writes one beside every manifest of the workspace, with this machine's folders as names of our crates.
+    for package in list(&metadata()?, "packages") {
+        let written =
+            Path::new(package["manifest_path"].as_str().unwrap_or_default()).with_file_name("sync-relay.cdx.json");
+        if package["name"] == "sync-relay" {
+            let text = std::fs::read_to_string(&written).map_err(|e| failed("read the list", e))?;
+            let text = text.replace(&root().display().to_string(), "/0k-sync");
+            std::fs::write(&made, text).map_err(|e| failed("put the list away", e))?;
+        }
+        std::fs::remove_file(&written).map_err(|e| failed("remove a list", e))?;
+    }
     println!("{}", made.display());
     Ok(())
 }
