@@ -16,10 +16,10 @@ use sync_types::GroupId;
 use tokio::sync::mpsc;
 
 use super::batch::{Batch, Decided, Outcome, Tally, about};
-use super::groups::{Attached, Loading, Place};
+use super::groups::{Attached, Loading, Place, Short};
 use super::writer::{AGAIN_MS, Writer};
 use super::{Op, Request, SessionId, notices};
-use crate::mailbox::{Notice, Refusal, first_cursor};
+use crate::mailbox::{GroupState, Notice, Refusal, first_cursor};
 use crate::store::{Elsewhere, GroupRows, Heard, News, Shared, Store, StoreError};
 
 /// How often something is decided on rows that others have changed in the meantime. Each time one of them got on; who is always
@@ -86,6 +86,72 @@ impl Writer {
         self.groups.set(group, Place::Loading(loading));
         let store = self.parts.store.clone();
         self.loads.spawn(async move { Loaded { group, found: find(&*store, group, unless_same).await } });
+    }
+
+    /// Goes on with what has waited for a group.
+    pub(super) fn take_loaded(&mut self, loaded: Loaded, batch: &mut Batch) {
+        let Loaded { group, found } = loaded;
+        let Some(Place::Loading(Loading { waiting, behind, kept, again })) = self.groups.forget(group) else { return };
+        match found {
+            Ok(Found { rows, elsewhere }) => {
+                self.first_cursor = self.first_cursor.max(elsewhere.first_cursor);
+                self.number = elsewhere.number;
+                self.groups.set_elsewhere(group, elsewhere.attached);
+                let state = match rows {
+                    None => kept,
+                    Some(rows) => rows.map(|rows| {
+                        let mut state = Box::new(GroupState::from_rows(rows));
+                        kept.iter().for_each(|before| state.remember(before));
+                        state
+                    }),
+                };
+                if let Some(mut state) = state {
+                    state.begin_at(self.first_cursor);
+                    let due = self.due(&state);
+                    self.groups.set_due(group, due);
+                    self.groups.set(group, Place::Here(state));
+                    // After a failed transaction they have those of a state that never was.
+                    self.groups.share_keys(group);
+                    self.tell_since(group, batch);
+                } else {
+                    // The host has deleted it, at another relay of the same rows: whoever is attached comes anew.
+                    self.groups.end(group);
+                }
+            }
+            Err(e) => {
+                tracing::error!(group = %Short(group), error = %e, "a group cannot be loaded");
+                self.groups.set_due(
+                    group,
+                    Some(self.now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()),
+                );
+                for op in waiting.into_iter().chain(behind) {
+                    self.refuse_unloaded(op, group, &e, batch);
+                }
+                return;
+            }
+        }
+        for op in waiting {
+            self.decide(op, group, true, batch);
+        }
+        if again {
+            self.look_again(group, batch);
+        }
+        for op in behind {
+            self.take(op, batch);
+        }
+    }
+
+    fn refuse_unloaded(&mut self, op: Op, group: GroupId, error: &StoreError, batch: &mut Batch) {
+        if matches!(op.request, Request::Detach) {
+            self.detach(op.session);
+            return;
+        }
+        if matches!(op.request, Request::Purge { .. }) {
+            // What cannot be read can be deleted all the same.
+            return self.purge(op, group, batch);
+        }
+        let refusal = Refusal::of_store(about(&op.request), error);
+        batch.add(op, group, Outcome::Refused(refusal), Tally::default(), Vec::new());
     }
 
     /// Whether this is decided only after a look at what other relays have done.

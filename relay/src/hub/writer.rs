@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Loading, Place, Short};
 use super::made::Made;
-use super::others::{Found, Loaded, next};
+use super::others::{Loaded, next};
 use super::served::Served;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::crash;
@@ -48,7 +48,7 @@ pub(super) struct Writer {
     /// Behind which groups get their cursors.
     pub(super) first_cursor: u64,
     /// What puts whoever attaches now in order with what their devices do at other relays.
-    number: u64,
+    pub(super) number: u64,
     pub(super) served: Served,
     /// What comes first in the next batch, in this order.
     pub(super) again: Vec<Op>,
@@ -179,73 +179,8 @@ impl Writer {
         }
     }
 
-    fn take_loaded(&mut self, loaded: Loaded, batch: &mut Batch) {
-        let Loaded { group, found } = loaded;
-        let Some(Place::Loading(Loading { waiting, behind, kept, again })) = self.groups.forget(group) else { return };
-        match found {
-            Ok(Found { rows, elsewhere }) => {
-                self.first_cursor = self.first_cursor.max(elsewhere.first_cursor);
-                self.number = elsewhere.number;
-                self.groups.set_elsewhere(group, elsewhere.attached);
-                let state = match rows {
-                    None => kept,
-                    Some(rows) => rows.map(|rows| {
-                        let mut state = Box::new(GroupState::from_rows(rows));
-                        kept.iter().for_each(|before| state.remember(before));
-                        state
-                    }),
-                };
-                if let Some(mut state) = state {
-                    state.begin_at(self.first_cursor);
-                    let due = self.due(&state);
-                    self.groups.set_due(group, due);
-                    self.groups.set(group, Place::Here(state));
-                    // After a failed transaction they have those of a state that never was.
-                    self.groups.share_keys(group);
-                    self.tell_since(group, batch);
-                } else {
-                    // The host has deleted it, at another relay of the same rows: whoever is attached comes anew.
-                    self.groups.end(group);
-                }
-            }
-            Err(e) => {
-                tracing::error!(group = %Short(group), error = %e, "a group cannot be loaded");
-                self.groups.set_due(
-                    group,
-                    Some(self.now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()),
-                );
-                for op in waiting.into_iter().chain(behind) {
-                    self.refuse_unloaded(op, group, &e, batch);
-                }
-                return;
-            }
-        }
-        for op in waiting {
-            self.decide(op, group, true, batch);
-        }
-        if again {
-            self.look_again(group, batch);
-        }
-        for op in behind {
-            self.take(op, batch);
-        }
-    }
-
-    fn refuse_unloaded(&mut self, op: Op, group: GroupId, error: &StoreError, batch: &mut Batch) {
-        if matches!(op.request, Request::Detach) {
-            self.detach(op.session);
-            return;
-        }
-        if matches!(op.request, Request::Purge { .. }) {
-            // What cannot be read can be deleted all the same.
-            return self.purge(op, group, batch);
-        }
-        let refusal = Refusal::of_store(about(&op.request), error);
-        batch.add(op, group, Outcome::Refused(refusal), Tally::default(), Vec::new());
-    }
-
     /// Has a group deleted with this batch, behind whatever else the batch writes of it.
-    fn purge(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
+    pub(super) fn purge(&mut self, op: Op, group: GroupId, batch: &mut Batch) {
         batch.purged.push(group);
         batch.add(op, group, Outcome::Done(Box::default()), Tally::default(), Vec::new());
         if let Some(decided) = batch.decided.last_mut() {
@@ -254,7 +189,7 @@ impl Writer {
     }
 
     /// `looked`: the group was asked of the store for this.
-    fn decide(&mut self, op: Op, group: GroupId, looked: bool, batch: &mut Batch) {
+    pub(super) fn decide(&mut self, op: Op, group: GroupId, looked: bool, batch: &mut Batch) {
         let (now, served) = (self.now_ms(), self.served.ms());
         let device = self.groups.session(op.session).map(|attached| attached.device);
         let mut detached = None;
@@ -416,7 +351,7 @@ impl Writer {
     }
 
     /// When something is due in a group, in milliseconds since the Unix epoch.
-    fn due(&self, state: &GroupState) -> Option<u64> {
+    pub(super) fn due(&self, state: &GroupState) -> Option<u64> {
         let now = self.now_ms();
         let served = self.served.ms();
         let lapse =
