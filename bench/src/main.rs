@@ -69,7 +69,7 @@ enum Role {
         #[arg(long, value_name = "URL")]
         store: String,
         /// How many devices
-        #[arg(long, default_value_t = 1_000)]
+        #[arg(long, default_value_t = 200)]
         devices: usize,
         /// For how long, in seconds
         #[arg(long, default_value_t = 120)]
