@@ -31,12 +31,23 @@ pub(super) struct Returned {
     pub(super) lost: u32,
 }
 
+impl Returned {
+    pub(super) fn add(&mut self, other: Self) {
+        self.back_ms.extend(other.back_ms);
+        self.tries.extend(other.tries);
+        self.lost += other.lost;
+        for (code, times) in other.refused {
+            *self.refused.entry(code).or_default() += times;
+        }
+    }
+}
+
 /// Many devices without an engine, two to a group. Each has been shown a blob that it did not acknowledge: that waits for it.
 pub(crate) async fn sessions(relay: &str, pairs: usize) -> Outcome<()> {
     let to = super::endpoint_of(relay)?;
     let mut held = Vec::new();
     for _ in 0..pairs {
-        let [(mut first, mut one), (mut second, mut other)] = pair(&to).await?;
+        let [(mut first, near, mut one), (mut second, far, mut other)] = pair(&to).await?;
         let shown = async {
             first.push(&mut one, SEALED).await?;
             other.entry(EntryKind::Envelope).await?;
@@ -44,31 +55,31 @@ pub(crate) async fn sessions(relay: &str, pairs: usize) -> Outcome<()> {
             one.entry(EntryKind::Envelope).await
         };
         shown.await.map_err(Ended::into_error)?;
-        held.extend([(first, one), (second, other)]);
+        held.extend([(first, near, one), (second, far, other)]);
     }
     println!("ready");
     let mut coming = JoinSet::new();
-    for (device, session) in held {
-        coming.spawn(come_back(device, session, to.clone()));
+    for (device, endpoint, session) in held {
+        coming.spawn(come_back(device, endpoint, session, to.clone()));
     }
     let mut all = Returned::default();
     let mut kept = Vec::new();
     while let Some(came) = coming.join_next().await {
-        let (session, one) = came??;
-        kept.push(session);
-        all.back_ms.extend(one.back_ms);
-        all.tries.extend(one.tries);
-        all.lost += one.lost;
-        for (code, times) in one.refused {
-            *all.refused.entry(code).or_default() += times;
-        }
+        let (held, one) = came??;
+        kept.push(held);
+        all.add(one);
     }
     println!("{}", serde_json::to_string(&all)?);
     std::future::pending().await
 }
 
 /// Waits until the session ends, and comes back as a client does until it has what waits for it.
-async fn come_back(device: Device, mut session: Session, to: EndpointAddr) -> Outcome<(Session, Returned)> {
+async fn come_back(
+    device: Device,
+    endpoint: Endpoint,
+    mut session: Session,
+    to: EndpointAddr,
+) -> Outcome<((Endpoint, Session), Returned)> {
     let mut came = Returned::default();
     let (mut failures, mut tries) = (0, 0);
     let mut ended = loop {
@@ -76,7 +87,7 @@ async fn come_back(device: Device, mut session: Session, to: EndpointAddr) -> Ou
             break ended;
         }
     };
-    let mut endpoint = session.end();
+    session.end();
     loop {
         let at_least = match &ended {
             Ended::Refused(code, at_least) => {
@@ -88,28 +99,23 @@ async fn come_back(device: Device, mut session: Session, to: EndpointAddr) -> Ou
         tokio::time::sleep(backoff(failures, at_least)?).await;
         failures += 1;
         tries += 1;
-        match attempt(&device, endpoint, &to).await {
+        match attempt(&device, &endpoint, &to).await {
             Ok(session) => {
                 came.back_ms.push(now_ms()?);
                 came.tries.push(tries);
-                return Ok((session, came));
+                return Ok(((endpoint, session), came));
             }
-            Err((kept, why)) => {
+            Err(why) => {
                 came.lost += u32::from(matches!(why, Ended::Lost));
-                (endpoint, ended) = (kept, why);
+                ended = why;
             }
         }
     }
 }
 
-async fn attempt(device: &Device, endpoint: Endpoint, to: &EndpointAddr) -> Result<Session, (Endpoint, Ended)> {
+async fn attempt(device: &Device, endpoint: &Endpoint, to: &EndpointAddr) -> Result<Session, Ended> {
     let until = Instant::now() + TRY;
-    let spare = endpoint.clone();
-    let mut session = match within(until, Session::connect(endpoint, to)).await {
-        Some(Ok(session)) => session,
-        Some(Err(endpoint)) => return Err((endpoint, Ended::Lost)),
-        None => return Err((spare, Ended::Lost)),
-    };
+    let mut session = within(until, Session::connect(endpoint, to)).await.unwrap_or(Err(Ended::Lost))?;
     let fetch = async {
         device.attach(&mut session).await?;
         let entry = session.entry(EntryKind::Envelope).await?;
@@ -117,7 +123,10 @@ async fn attempt(device: &Device, endpoint: Endpoint, to: &EndpointAddr) -> Resu
     };
     match within(until, fetch).await.unwrap_or(Err(Ended::Lost)) {
         Ok(()) => Ok(session),
-        Err(ended) => Err((session.end(), ended)),
+        Err(ended) => {
+            session.end();
+            Err(ended)
+        }
     }
 }
 

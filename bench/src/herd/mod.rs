@@ -88,17 +88,12 @@ pub(crate) async fn run(program: &Path, folder: &Path, herd: &Herd) -> Outcome<(
     let relay = RelayProcess::start_with(program, &data, &socket, &wide).await?;
     let ready_ms = now_ms()?;
     println!("and was ready again {} after that", text(stopping.elapsed()));
-    let (mut back, mut tries, mut lost) = (Vec::new(), Vec::new(), 0);
-    let mut refused = std::collections::BTreeMap::<String, u32>::new();
+    let mut all = helpers::Returned::default();
     for process in &mut holding {
-        let came: helpers::Returned = serde_json::from_str(&process.line().await?)?;
-        back.extend(came.back_ms.iter().map(|at| Duration::from_millis(at.saturating_sub(ready_ms))));
-        tries.extend(came.tries);
-        lost += came.lost;
-        for (code, times) in came.refused {
-            *refused.entry(code).or_default() += times;
-        }
+        all.add(serde_json::from_str(&process.line().await?)?);
     }
+    let helpers::Returned { back_ms, tries, refused, lost } = all;
+    let back: Vec<_> = back_ms.iter().map(|at| Duration::from_millis(at.saturating_sub(ready_ms))).collect();
     let all = back.len();
     let (sorted, peak) = (Sorted::new(back), relay.process.peak_memory()?);
     let [p10, p50, p90, p99] = [10, 50, 90, 99].map(|percent| text(sorted.percentile(percent)));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use iroh::EndpointAddr;
+use iroh::{Endpoint, EndpointAddr};
 use sync_types::frame::EntryKind;
 
 use super::session::{Device, Ended, SEALED, Session, pair};
@@ -32,8 +32,8 @@ pub(super) async fn run(relay: &str) -> Outcome<()> {
     Ok(())
 }
 
-async fn timed(quiet: &mut [(Device, Session); 2]) -> Outcome<Sorted> {
-    let [(first, one), (_, other)] = quiet;
+async fn timed(quiet: &mut [(Device, Endpoint, Session); 2]) -> Outcome<Sorted> {
+    let [(first, _, one), (_, _, other)] = quiet;
     let mut times = Vec::with_capacity(BLOBS);
     let mut ticks = tokio::time::interval(EVERY);
     for _ in 0..BLOBS {
@@ -52,7 +52,7 @@ async fn timed(quiet: &mut [(Device, Session); 2]) -> Outcome<Sorted> {
 
 /// Pushes for ever; what is refused is pushed again as soon as the relay allows it. The other device reads and acknowledges.
 async fn shout(to: EndpointAddr) -> Outcome<()> {
-    let [(mut first, mut one), (_second, mut other)] = pair(&to).await?;
+    let [(mut first, _near, mut one), (_second, _far, mut other)] = pair(&to).await?;
     let read = async {
         loop {
             let entry = other.entry(EntryKind::Envelope).await?;

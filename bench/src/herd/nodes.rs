@@ -108,8 +108,10 @@ pub(crate) async fn pushers(relays: [&str; 2], pairs: usize, seconds: u64) -> Ou
     let relays = [endpoint_of(relays[0])?, endpoint_of(relays[1])?];
     let mut held = Vec::new();
     for _ in 0..pairs {
-        let [(first, one), (second, other)] = pair(&relays[0]).await?;
-        held.push([(first, one.end()), (second, other.end())]);
+        held.push(pair(&relays[0]).await?.map(|(device, endpoint, session)| {
+            session.end();
+            (device, endpoint)
+        }));
     }
     println!("ready");
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -147,7 +149,7 @@ impl Pusher {
 
     async fn run(
         mut self,
-        mut endpoint: Endpoint,
+        endpoint: Endpoint,
         relays: [EndpointAddr; 2],
         mut at: usize,
         until: Instant,
@@ -157,24 +159,19 @@ impl Pusher {
             if Instant::now() > until + PATIENCE {
                 return Ok(self.seen);
             }
-            let mut began = None;
-            match within(Instant::now() + TRY, Session::connect(endpoint.clone(), &relays[at])).await {
-                Some(Ok(mut session)) => {
-                    if let Some(Ok(())) = within(Instant::now() + TRY, self.resume(&mut session)).await {
-                        self.seen.away_ms = self.seen.away_ms.max(u64::try_from(left.elapsed().as_millis())?);
-                        began = Some(Instant::now());
-                        if self.work(&mut session, until).await? {
-                            session.end();
-                            return Ok(self.seen);
-                        }
-                        left = Instant::now();
+            failures += 1;
+            if let Some(Ok(mut session)) = within(Instant::now() + TRY, Session::connect(&endpoint, &relays[at])).await
+            {
+                if let Some(Ok(())) = within(Instant::now() + TRY, self.resume(&mut session)).await {
+                    self.seen.away_ms = self.seen.away_ms.max(u64::try_from(left.elapsed().as_millis())?);
+                    if self.work(&mut session, until).await? {
+                        session.end();
+                        return Ok(self.seen);
                     }
-                    endpoint = session.end();
+                    (failures, left) = (0, Instant::now());
                 }
-                Some(Err(kept)) => endpoint = kept,
-                None => {}
+                session.end();
             }
-            failures = if began.is_some() { 0 } else { failures + 1 };
             at = 1 - at;
             self.seen.moved += 1;
             tokio::time::sleep(backoff(failures, Duration::ZERO)?).await;

@@ -33,9 +33,8 @@ pub(super) struct Device {
     pub(super) stored: u64,
 }
 
-/// An endpoint of its own, a connection and its one stream.
+/// A connection and its one stream.
 pub(super) struct Session {
-    pub(super) endpoint: Endpoint,
     connection: iroh::endpoint::Connection,
     send: SendStream,
     receive: Option<RecvStream>,
@@ -53,23 +52,18 @@ pub(super) enum Ended {
 type Answer<T> = Result<T, Ended>;
 
 impl Session {
-    /// Connects; the endpoint is kept for the next time.
-    pub(super) async fn connect(endpoint: Endpoint, to: &EndpointAddr) -> Result<Self, Endpoint> {
-        let Ok(connection) = quic::connect(&endpoint, to.clone()).await else { return Err(endpoint) };
+    /// Connects from an endpoint, which may be used again when the session is over.
+    pub(super) async fn connect(endpoint: &Endpoint, to: &EndpointAddr) -> Answer<Self> {
+        let connection = quic::connect(endpoint, to.clone()).await.map_err(|_| Ended::Lost)?;
         let mut exporter = [0; 32];
-        if connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").is_err() {
-            return Err(endpoint);
-        }
-        match connection.open_bi().await {
-            Ok((send, receive)) => Ok(Self { endpoint, connection, send, receive: Some(receive), exporter }),
-            Err(_) => Err(endpoint),
-        }
+        connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").map_err(|_| Ended::Lost)?;
+        let (send, receive) = connection.open_bi().await.map_err(|_| Ended::Lost)?;
+        Ok(Self { connection, send, receive: Some(receive), exporter })
     }
 
-    /// Leaves, and keeps the endpoint.
-    pub(super) fn end(self) -> Endpoint {
+    /// Leaves.
+    pub(super) fn end(self) {
         self.connection.close(0_u32.into(), b"");
-        self.endpoint
     }
 
     pub(super) async fn send(&mut self, frame: &ToRelay) -> Answer<()> {
@@ -141,7 +135,7 @@ impl Session {
 impl Device {
     fn new(group: GroupId) -> Outcome<Self> {
         let mut seed = [0; 32];
-        getrandom(&mut seed)?;
+        getrandom::fill(&mut seed)?;
         let key = SigningKey::from_seed(&seed);
         Ok(Self { key, group, epoch: 0, seq: 0, previous: EntryHash::default(), stored: 0 })
     }
@@ -190,15 +184,16 @@ impl Device {
     }
 }
 
-async fn open(relay: &EndpointAddr) -> Outcome<Session> {
-    let connected = Session::connect(quic::endpoint().await?, relay).await;
-    connected.map_err(|_| "the relay takes no connection".into())
+async fn open(relay: &EndpointAddr) -> Outcome<(Endpoint, Session)> {
+    let endpoint = quic::endpoint().await?;
+    let session = Session::connect(&endpoint, relay).await.map_err(Ended::into_error)?;
+    Ok((endpoint, session))
 }
 
-/// Two devices in a group of their own, both attached, with nothing waiting.
-pub(super) async fn pair(relay: &EndpointAddr) -> Outcome<[(Device, Session); 2]> {
+/// Two devices in a group of their own, both attached, with nothing waiting, each with an endpoint of its own.
+pub(super) async fn pair(relay: &EndpointAddr) -> Outcome<[(Device, Endpoint, Session); 2]> {
     let mut id = [0; 32];
-    getrandom(&mut id)?;
+    getrandom::fill(&mut id)?;
     let group = GroupId(id);
     let (mut first, mut second) = (Device::new(group)?, Device::new(group)?);
     let now = now_ms()?;
@@ -213,7 +208,7 @@ pub(super) async fn pair(relay: &EndpointAddr) -> Outcome<[(Device, Session); 2]
         group_info: Opaque(made.group_info),
         welcomes: welcomes.map(|(device, welcome)| WelcomeFor { device, welcome: Opaque(welcome) }).collect(),
     };
-    let (mut one, mut other) = (open(relay).await?, open(relay).await?);
+    let ((near, mut one), (far, mut other)) = (open(relay).await?, open(relay).await?);
     let set_up = async {
         let attach = first.request(&one);
         one.send(&ToRelay::Create(Create { attach, group_info: Opaque(info), token: Opaque::default() })).await?;
@@ -229,7 +224,7 @@ pub(super) async fn pair(relay: &EndpointAddr) -> Outcome<[(Device, Session); 2]
     };
     set_up.await.map_err(Ended::into_error)?;
     (first.epoch, second.epoch) = (made.epoch, made.epoch);
-    Ok([(first, one), (second, other)])
+    Ok([(first, near, one), (second, far, other)])
 }
 
 impl Ended {
@@ -245,13 +240,8 @@ impl Ended {
 pub(super) fn backoff(failures: u32, at_least: Duration) -> Outcome<Duration> {
     let window = 250_u64.saturating_mul(1 << failures.min(16)).min(60_000);
     let mut draw = [0; 8];
-    getrandom(&mut draw)?;
+    getrandom::fill(&mut draw)?;
     Ok(at_least + Duration::from_millis(u64::from_le_bytes(draw) % (window + 1)))
-}
-
-fn getrandom(bytes: &mut [u8]) -> Outcome<()> {
-    use std::io::Read;
-    Ok(std::fs::File::open("/dev/urandom")?.read_exact(bytes)?)
 }
 
 /// Until when a connection is tried before the next wait.
