@@ -23,6 +23,7 @@ export type {
   RecoveredGroup,
   RestoredSnapshot,
   Member,
+  Mode,
   Moving,
   RecoveryKit,
   SnapshotInfo,
@@ -32,6 +33,10 @@ export type {
   SyncFinding,
   SyncStatus,
   Trouble,
+  WakeKeys,
+  WakeState,
+  WakeTarget,
+  Woken,
 } from "./bindings.js";
 export type { SyncBlob } from "./blobs.js";
 export { SyncError } from "./errors.js";
@@ -49,6 +54,7 @@ export type {
   Shown,
   TypeCheckHandler,
 } from "./pairing.js";
+export type { LifecycleApi } from "./lifecycle.js";
 export type { Presence, PresenceApi } from "./presence.js";
 export type { RecoveryKitApi } from "./recovery.js";
 export type { BlobHandler, SubscribeOptions, Subscription } from "./subscription.js";

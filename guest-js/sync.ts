@@ -15,6 +15,7 @@ import {
   requestJoin,
   type RequestJoinOptions,
 } from "./pairing.js";
+import { LifecycleApi } from "./lifecycle.js";
 import { PresenceApi } from "./presence.js";
 import { RecoveryKitApi } from "./recovery.js";
 import {
@@ -58,6 +59,9 @@ export class Sync {
 
   /** What devices tell each other while they are connected, and nobody keeps: who is here, where a cursor stands. */
   readonly presence = new PresenceApi(this.#events);
+
+  /** To the background and back, and what wakes this device there. */
+  readonly life = new LifecycleApi();
 
   /** One file with what this device has, and taking such a file in. */
   readonly backup = new BackupApi();

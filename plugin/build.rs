@@ -3,6 +3,7 @@
 /// Every command that a webview can call. `plugin/src/lib.rs` handles the same ones.
 const COMMANDS: &[&str] = &[
     "ack",
+    "background",
     "backup_cancel",
     "backup_export",
     "backup_import",
@@ -10,6 +11,7 @@ const COMMANDS: &[&str] = &[
     "alerts_seen",
     "devices",
     "doctor",
+    "foreground",
     "give_up_first_relay",
     "handler_failed",
     "invite",
@@ -29,6 +31,7 @@ const COMMANDS: &[&str] = &[
     "reset",
     "set_relays",
     "set_vault",
+    "set_wake_target",
     "snapshot",
     "status",
     "subscribe",
@@ -36,6 +39,8 @@ const COMMANDS: &[&str] = &[
     "unlock",
     "unsubscribe",
     "wait",
+    "wake",
+    "wake_key",
 ];
 
 fn main() {

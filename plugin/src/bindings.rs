@@ -2,8 +2,9 @@
 
 use tauri_specta::collect_commands;
 
-use crate::commands::{data, group, pairing, recovery, vault};
-use crate::types::{ReceiptInfo, SnapshotInfo, SubscribeOptions, SubscriptionInfo};
+use crate::commands::{data, group, lifecycle, pairing, recovery, vault};
+use crate::subscription_types::{SubscribeOptions, SubscriptionInfo};
+use crate::types::{ReceiptInfo, SnapshotInfo};
 
 /// Every command whose arguments are JSON. `push`, `presence` and `subscribe` move raw bytes, which have no type there; the
 /// façade calls them by hand.
@@ -30,6 +31,11 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             group::move_to_suite,
             group::leave,
             group::reset,
+            lifecycle::foreground,
+            lifecycle::background,
+            lifecycle::wake,
+            lifecycle::set_wake_target,
+            lifecycle::wake_key,
             pairing::invite::<tauri::Wry>,
             pairing::join::<tauri::Wry>,
             pairing::request_join::<tauri::Wry>,

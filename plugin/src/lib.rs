@@ -24,7 +24,9 @@ mod registry;
 mod relay_types;
 mod state;
 mod subscriptions;
+mod subscription_types;
 mod types;
+mod wake_types;
 
 #[cfg(feature = "specta")]
 pub mod bindings;
@@ -45,7 +47,7 @@ pub use error::{CommandError, ErrorDetails, ErrorFault};
 pub use state::Ksync;
 pub use sync_client;
 
-use commands::{data, group, pairing, recovery, vault};
+use commands::{data, group, lifecycle, pairing, recovery, vault};
 use config::Choices;
 use consent::Consent;
 
@@ -187,6 +189,11 @@ impl Builder {
                 group::move_to_suite,
                 group::leave,
                 group::reset,
+                lifecycle::foreground,
+                lifecycle::background,
+                lifecycle::wake,
+                lifecycle::set_wake_target,
+                lifecycle::wake_key,
                 pairing::invite,
                 pairing::join,
                 pairing::request_join,

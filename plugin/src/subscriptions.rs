@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::pages::Page;
 use crate::registry::Task;
 use crate::state::{Ksync, Log};
-use crate::types::{SubscribeOptions, SubscriptionInfo, SyncEvent};
+use crate::subscription_types::{SubscribeOptions, SubscriptionInfo};
+use crate::types::SyncEvent;
 
 /// How many blobs and bytes one message to the webview holds; a larger blob goes alone.
 const BATCH_BLOBS: usize = 256;

@@ -5,6 +5,7 @@ use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, Snapshot
 
 use crate::alert_types::{DeviceExit, SyncAlert};
 use crate::relay_types::RelayState;
+use crate::wake_types::{Mode, WakeState};
 
 /// The word that a blob is durable on this device.
 #[derive(Clone, Debug, Serialize)]
@@ -151,6 +152,10 @@ pub(crate) struct SyncStatus {
     pub(crate) kit_snapshots: bool,
     /// Why it is not syncing; null when all is well.
     pub(crate) trouble: Option<Trouble>,
+    /// Where in its life the app is.
+    pub(crate) mode: Mode,
+    /// How it stands with waking this device; null if it has no target.
+    pub(crate) wake: Option<WakeState>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub(crate) joining: bool,
     /// Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`.
@@ -208,11 +213,9 @@ impl From<Status> for SyncStatus {
             withheld: count(status.withheld),
             recovery_kit: status.recovery_kit,
             kit_snapshots: status.kit_snapshots,
-            trouble: status.trouble.map(|trouble| Trouble {
-                code: trouble.code.as_str().to_owned(),
-                message: trouble.message,
-                next_step: trouble.code.next_step().to_owned(),
-            }),
+            trouble: status.trouble.map(Into::into),
+            mode: status.mode.into(),
+            wake: status.wake.map(Into::into),
             joining: status.joining,
             vault: status.vault.as_str().to_owned(),
         }
@@ -245,52 +248,6 @@ impl From<Finding> for SyncFinding {
     }
 }
 
-/// Where a subscription begins.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum StartAt {
-    /// Behind what the consumer has taken.
-    #[default]
-    Position,
-    /// At the first blob that the log holds.
-    Start,
-}
-
-impl From<StartAt> for sync_client::StartAt {
-    fn from(start: StartAt) -> Self {
-        match start {
-            StartAt::Position => Self::Position,
-            StartAt::Start => Self::Start,
-        }
-    }
-}
-
-/// What a subscription hands out.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(crate) struct SubscribeOptions {
-    /// One channel; all of them if there is none.
-    pub(crate) channel: Option<String>,
-    /// Whose position it moves; by default the webview's own.
-    pub(crate) consumer: Option<String>,
-    /// Where it begins.
-    pub(crate) from: StartAt,
-    /// Whether this device's own blobs are handed out too.
-    pub(crate) own: bool,
-}
-
-/// A subscription that has begun.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(feature = "specta", derive(specta::Type))]
-pub(crate) struct SubscriptionInfo {
-    /// For `ack`, `handler_failed` and `unsubscribe`.
-    pub(crate) id: u32,
-    /// The position of the last blob that waited for it when it began, as a decimal number; `0` if none did.
-    pub(crate) until: String,
-}
-
 /// Something that happened. Holds no secret, and an app's data only in `presence`.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
@@ -306,6 +263,11 @@ pub(crate) enum SyncEvent {
         message: String,
         /// When the next try is.
         retry_after_ms: u32,
+    },
+    /// The app's life went on.
+    Mode {
+        /// Where it is.
+        mode: Mode,
     },
     /// Everything that waited at the relay is in the log.
     CaughtUp,
@@ -525,6 +487,7 @@ impl SyncEvent {
             Client::Disconnected { code, message, retry_after_ms } => {
                 Self::Disconnected { code: name(code), message, retry_after_ms: count(retry_after_ms) }
             }
+            Client::Mode(mode) => Self::Mode { mode: mode.into() },
             Client::CaughtUp => Self::CaughtUp,
             Client::Arrived => Self::Arrived,
             Client::Accepted => Self::Accepted,

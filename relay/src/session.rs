@@ -16,7 +16,7 @@ use sync_types::frame::{
     About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload,
     OpenNameplate, OpenSlot, Recover, Recovery, SealedSnapshot, SnapshotSlot, ToRelay, Vouch,
 };
-use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, limits};
+use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, WakeTarget, limits};
 
 use crate::mailbox::{Attachment, NewEntries, Proof, Refusal, View};
 use crate::store::{Bytes, EntriesQuery, EntryRow};
@@ -66,6 +66,10 @@ pub enum Ask {
     Vouch(Vouch),
     /// [`crate::mailbox::GroupState::keep_snapshot`].
     KeepSnapshot(Box<SealedSnapshot>),
+    /// [`crate::mailbox::GroupState::set_wake`], for a target that the relay can reach.
+    SetWake(Option<Box<WakeTarget>>),
+    /// To have the key of the relay's Web Push messages.
+    WakeKey,
     /// [`crate::store::Store::kit_snapshot`] of the group that was shown last, and of the kit that it was shown to.
     KitSnapshot(Option<SnapshotSlot>),
     /// [`crate::mailbox::check_kit`], then [`crate::mailbox::GroupState::recoverable`] of the group that has its key.
@@ -208,6 +212,8 @@ impl Session {
             (Stage::Attached(_), ToRelay::Kit(KitUpload::Snapshot(snapshot))) => {
                 vec![Action::Ask(Ask::KeepSnapshot(Box::new(snapshot)))]
             }
+            (Stage::Attached(_), ToRelay::SetWake(target)) => vec![Action::Ask(Ask::SetWake(target.map(Box::new)))],
+            (Stage::Attached(_), ToRelay::WakeKey) => vec![Action::Ask(Ask::WakeKey)],
             (Stage::Recovering, ToRelay::KitSnapshot(after)) => vec![Action::Ask(Ask::KitSnapshot(after))],
             (Stage::Attached(_), ToRelay::Heads(heads)) => vec![Action::Ask(Ask::Heads(heads))],
             (_, _) => self.close(&refuse(Code::Protocol, "this frame is not allowed here")),
@@ -362,6 +368,7 @@ impl Session {
             ToRelay::Presence(_) => About::Presence,
             ToRelay::GroupInfo(_) => About::GroupInfo,
             ToRelay::Heads(_) => About::Push,
+            ToRelay::SetWake(_) | ToRelay::WakeKey => About::Wake,
             ToRelay::OpenSlot(_)
             | ToRelay::OpenNameplate(_)
             | ToRelay::JoinNameplate(_)

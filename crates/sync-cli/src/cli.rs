@@ -56,7 +56,12 @@ pub(crate) enum Command {
     /// Deletes the device in this home, also where its data is damaged
     Reset,
     /// Stays connected until SIGTERM or Ctrl-C; with an embedded relay, hosts it
-    Run,
+    Run(Run),
+    /// Fetches what waits, acknowledges it, sends what was pushed here, and has sockets open no longer than that takes: what
+    /// to run when a push came
+    Wake,
+    /// Says where the relay wakes this device when something comes for it while it is not connected, or sets that
+    WakeTarget(WakeTargetOf),
     /// Invites a device: shows a QR code and a short code and waits, or takes what a newcomer shows
     Invite(Invite),
     /// Pushes a blob: durable here when it returns, and on its way to the others
@@ -165,6 +170,66 @@ pub(crate) struct Join {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) setup: Setup,
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Begins in the background, with no socket open
+    #[arg(long, requires = "control")]
+    pub(crate) background: bool,
+    /// Reads what to do from stdin, a word a line: background closes every socket, wake fetches what waits and closes them
+    /// again, foreground connects for good. The end of stdin changes nothing
+    #[arg(long)]
+    pub(crate) control: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct WakeTargetOf {
+    #[command(subcommand)]
+    pub(crate) action: Option<WakeTargetAction>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum WakeTargetAction {
+    /// Says how it stands
+    Show,
+    /// A subscription at a service that speaks Web Push, such as UnifiedPush's and ntfy
+    WebPush {
+        /// Where to post to; - reads it from stdin, where no list of processes shows it
+        #[arg(value_name = "URL|-")]
+        url: String,
+        /// The subscription's key, in base64url
+        #[arg(long, value_name = "KEY", requires = "auth")]
+        p256dh: Option<String>,
+        /// The subscription's secret, in base64url
+        #[arg(long, value_name = "SECRET", requires = "p256dh")]
+        auth: Option<String>,
+    },
+    /// An app on a device of Apple's
+    Apns {
+        /// The device token in hexadecimal digits; - reads it from stdin
+        #[arg(value_name = "TOKEN|-")]
+        token: String,
+        /// The app's bundle id
+        #[arg(long, value_name = "ID")]
+        topic: String,
+        /// The app is a development build
+        #[arg(long)]
+        sandbox: bool,
+    },
+    /// An app that is registered with Firebase Cloud Messaging
+    Fcm {
+        /// The registration token; - reads it from stdin
+        #[arg(value_name = "TOKEN|-")]
+        token: String,
+        /// The Firebase project's id
+        #[arg(long, value_name = "ID")]
+        project: String,
+    },
+    /// Nowhere any more
+    Off,
+    /// Prints the key that the group's first relay signs Web Push messages with, for a subscription's applicationServerKey
+    Key,
 }
 
 #[derive(Args)]
@@ -392,6 +457,11 @@ mod tests {
             "ksync relay set",
             "ksync suite 0",
             "ksync suite 3",
+            "ksync run --background",
+            "ksync wake-target web-push",
+            "ksync wake-target web-push https://a/b --auth x",
+            "ksync wake-target apns 00",
+            "ksync wake-target fcm t",
             "ksync relay drop --dead",
             "ksync init --name a --recovery-kit",
             "ksync recover --relay embedded",

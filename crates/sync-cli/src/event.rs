@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use sync_client::{
     AlertDevice, ClientEvent, DeviceInfo, DeviceRef, Finding, ReceivedBlob, RelayPath, RelayState, Status, SyncError,
+    WakeState, Woken,
 };
 
 use crate::words;
@@ -56,6 +57,18 @@ pub(crate) enum Event<'a> {
         device: String,
     },
     GaveUpJoining,
+    Woken {
+        arrived: bool,
+        caught_up: bool,
+    },
+    /// `state` is `none`, `waiting`, `registered` or `refused`.
+    WakeTarget {
+        state: &'static str,
+        code: Option<&'static str>,
+    },
+    WakeKey {
+        key: &'a str,
+    },
     Reset,
     Vault {
         kind: &'static str,
@@ -104,6 +117,10 @@ pub(crate) enum Event<'a> {
         code: &'static str,
         message: &'a str,
         retry_after_ms: u64,
+    },
+    /// `mode` is `foreground`, `background` or `waking`.
+    Mode {
+        mode: &'static str,
     },
     CaughtUp,
     Arrived,
@@ -233,6 +250,8 @@ pub(crate) struct StatusLine<'a> {
     relay_states: Vec<RelayLine<'a>>,
     suite: Option<u8>,
     moving: Option<Moving<'a>>,
+    mode: &'static str,
+    wake: Option<&'static str>,
 }
 
 /// A move of the group to another suite that waits for these devices.
@@ -377,6 +396,8 @@ impl<'a> From<&'a Status> for Event<'a> {
             relay_states: status.relay_states.iter().map(RelayLine::from).collect(),
             suite: status.suite.map(|suite| suite as u8),
             moving: status.moving.as_ref().map(Moving::from),
+            mode: status.mode.as_str(),
+            wake: status.wake.map(WakeState::as_str),
         }))
     }
 }
@@ -419,6 +440,12 @@ impl<'a> From<&'a Finding> for Event<'a> {
     }
 }
 
+impl From<Woken> for Event<'_> {
+    fn from(woken: Woken) -> Self {
+        Self::Woken { arrived: woken.arrived, caught_up: woken.caught_up }
+    }
+}
+
 impl From<&SyncError> for Event<'_> {
     fn from(error: &SyncError) -> Self {
         Self::Error { code: error.code.as_str(), message: error.to_string(), retry_after_ms: error.retry_after_ms }
@@ -426,6 +453,15 @@ impl From<&SyncError> for Event<'_> {
 }
 
 impl<'a> Event<'a> {
+    /// How it stands with waking this device.
+    pub(crate) fn wake_target(wake: Option<WakeState>) -> Self {
+        let code = match wake {
+            Some(WakeState::Refused(code)) => Some(code.as_str()),
+            _ => None,
+        };
+        Self::WakeTarget { state: wake.map_or("none", WakeState::as_str), code }
+    }
+
     /// What the group's cryptography is made of; `None` without a group.
     pub(crate) fn suite(status: &'a Status) -> Option<Self> {
         Some(Self::Suite { suite: status.suite? as u8, moving: status.moving.as_ref().map(Moving::from) })
@@ -438,6 +474,7 @@ impl<'a> Event<'a> {
             ClientEvent::Disconnected { code, message, retry_after_ms } => {
                 Self::Disconnected { code: code.as_str(), message, retry_after_ms: *retry_after_ms }
             }
+            ClientEvent::Mode(mode) => Self::Mode { mode: mode.as_str() },
             ClientEvent::CaughtUp => Self::CaughtUp,
             ClientEvent::Arrived => Self::Arrived,
             ClientEvent::Accepted => Self::Accepted,

@@ -33,6 +33,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::KitInvalid
         | Code::KitNeedsRelay
         | Code::CodeNotApproved
+        | Code::Asleep
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
         Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
@@ -60,6 +61,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::KeychainLocked
         | Code::KitUnknown
         | Code::KitReplaced
+        | Code::WakeUnavailable
         | Code::RelayAnswers => Exit::Refused,
         Code::Protocol
         | Code::BadSignature
@@ -112,7 +114,7 @@ mod tests {
         (1, &["KEYCHAIN_MISSING", "VAULT_NEWER", "BACKUP_NEWER", "BACKUP_CANCELLED"]),
         (1, &["LAPSED"]),
         (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "CODE_NOT_APPROVED", "ADDRESS_INVALID"]),
-        (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT", "KIT_INVALID", "KIT_NEEDS_RELAY"]),
+        (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT", "ASLEEP", "KIT_INVALID", "KIT_NEEDS_RELAY"]),
         (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
         (4, &["DRAINING", "RELAY_UNREACHABLE"]),
         (
@@ -133,7 +135,7 @@ mod tests {
         (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED", "RELAY_ANSWERS"]),
         (5, &["PASSPHRASE_NEEDED", "WRONG_PASSPHRASE", "KEYCHAIN_LOCKED"]),
         (6, &["VAULT_DAMAGED", "VAULT_PARAMETERS", "KEYCHAIN_ENTRY_GONE", "BACKUP_DAMAGED", "BACKUP_TRUNCATED"]),
-        (5, &["KIT_UNKNOWN", "KIT_REPLACED"]),
+        (5, &["KIT_UNKNOWN", "KIT_REPLACED", "WAKE_UNAVAILABLE"]),
         (6, &["KIT_FORGED"]),
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
         (

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use sync_client::{
-    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Outcome, ReceivedBlob, RelayPath,
-    RelayState, Setting, Status, Suite, VaultKind, limits,
+    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Mode, Outcome, ReceivedBlob, RelayPath,
+    RelayState, Setting, Status, Suite, VaultKind, WakeState, Woken, limits,
 };
 
 use crate::clock::now_ms;
@@ -36,6 +36,25 @@ pub(crate) fn count(number: u64, what: &str) -> String {
         grouped.push(digit);
     }
     format!("{grouped} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What a wake-up brought.
+pub(crate) fn woken(woken: Woken) -> &'static str {
+    match (woken.caught_up, woken.arrived) {
+        (true, true) => "Everything that waited has been fetched, something new with it. No socket is open any more.",
+        (true, false) => "Nothing new waited. No socket is open any more.",
+        (false, _) => "Something new has come, and more waits still. No socket is open any more.",
+    }
+}
+
+/// How it stands with waking this device.
+pub(crate) fn wake_target(wake: Option<WakeState>) -> String {
+    match wake {
+        None => "This device is woken nowhere: it syncs while it runs.".into(),
+        Some(WakeState::Waiting) => "The relay is told as soon as this device is connected.".into(),
+        Some(WakeState::Registered) => "The relay wakes this device when something comes for it.".into(),
+        Some(WakeState::Refused(code)) => format!("The relay does not wake this device ({code}). {}", code.next_step()),
+    }
 }
 
 /// Whether everything is synced, and if not, why; then the figures.
@@ -105,6 +124,9 @@ fn headline(status: &Status) -> String {
     }
     if let Some(trouble) = &status.trouble {
         return format!("Not syncing: {}. {}", trouble.message, trouble.code.next_step());
+    }
+    if status.mode == Mode::Background {
+        return "In the background: no socket is open.".into();
     }
     if !status.connected {
         return "Not syncing: the relay has not answered yet.".into();
@@ -239,6 +261,9 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Disconnected { message, retry_after_ms, .. } => {
             format!("Not connected: {message}. The next try is in {} s.", retry_after_ms.div_ceil(1000))
         }
+        ClientEvent::Mode(Mode::Foreground) => "This device is in the foreground: it stays connected.".into(),
+        ClientEvent::Mode(Mode::Background) => "This device is in the background: no socket is open.".into(),
+        ClientEvent::Mode(Mode::Waking) => "This device was woken: it fetches what waits.".into(),
         ClientEvent::CaughtUp => "Everything that waited at the relay has been fetched.".into(),
         ClientEvent::Arrived => "Something new has come.".into(),
         ClientEvent::Delivered => "The other devices have what was pushed here.".into(),
@@ -363,6 +388,8 @@ mod tests {
             vouches: false,
             setting_changes: vec![],
             trouble: None,
+            mode: Mode::Foreground,
+            wake: None,
             joining: false,
             vault: VaultKind::KeyFile,
         }

@@ -1,5 +1,6 @@
 //! The handle that an app holds.
 
+mod lifecycle;
 mod relays;
 mod suite;
 
@@ -241,40 +242,6 @@ impl SyncClient {
         E: Send + 'static,
     {
         Ok(subscribe::spawn(self.subscribe(consumer, channel, from)?, handler))
-    }
-
-    /// Waits until everything that waited at the relay is in the log, and what this device still wants of the others'
-    /// history too. Tries to connect at once.
-    ///
-    /// # Errors
-    /// [`Code::NotInGroup`]; [`Code::Timeout`] if the relay is connected and not through, and otherwise why it could not
-    /// be reached; [`Code::Removed`].
-    pub async fn catch_up(&self, timeout: Duration) -> Result<(), SyncError> {
-        let until = Instant::now() + timeout;
-        let mut snapshot = self.inner.snapshot.clone();
-        self.ask(|reply| Command::ConnectNow { reply }).await?;
-        loop {
-            let now = snapshot.borrow_and_update().clone();
-            if now.online && now.caught_up && now.wants == 0 {
-                return Ok(());
-            }
-            if now.stopped
-                && let Some(error) = now.trouble
-            {
-                return Err(error);
-            }
-            if now.closed {
-                return Err(SyncError::closed());
-            }
-            let Ok(changed) = timeout_at(until, snapshot.changed()).await else {
-                return Err(match now.trouble {
-                    Some(error) if !now.online => error,
-                    _ if now.caught_up => SyncError::timeout("history is on its way from the other devices, and it"),
-                    _ => SyncError::timeout("fetching what waits at the relay"),
-                });
-            };
-            changed.map_err(|_| SyncError::closed())?;
-        }
     }
 
     /// What happens from now on.

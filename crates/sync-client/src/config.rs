@@ -53,6 +53,9 @@ pub struct SyncConfig {
     /// Whether this device leaves each of its snapshots at the relay, sealed for the group's recovery kit, so that the 24 words
     /// bring back what is in them although every device is lost. By default not.
     pub kit_snapshots: Option<bool>,
+    /// Whether the client begins in the background, with nothing open: for a process that the system has started because a push
+    /// came. [`crate::SyncClient::wake`] fetches what waits. By default not.
+    pub in_background: bool,
     /// How far this device's time is ahead of the system's clock; for tests of what takes weeks.
     pub(crate) forward: Forward,
     /// Relays in this process, which are reached without a network.
@@ -132,6 +135,13 @@ impl SyncConfig {
     #[must_use]
     pub fn passphrase_memory_mib(mut self, mib: u64) -> Self {
         self.passphrase_memory_mib = Some(mib);
+        self
+    }
+
+    /// Sets [`SyncConfig::in_background`].
+    #[must_use]
+    pub fn in_background(mut self, asleep: bool) -> Self {
+        self.in_background = asleep;
         self
     }
 

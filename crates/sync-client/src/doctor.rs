@@ -7,7 +7,7 @@ use sync_core::{Outcome, Setting};
 use sync_types::{Code, DeviceId, limits};
 
 use crate::store::Kept;
-use crate::{Finding, RelayPath, RelayState, Status, SyncTrouble};
+use crate::{Finding, Mode, RelayPath, RelayState, Status, SyncTrouble, WakeState};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const LAPSED_DAYS: u64 = limits::MAX_LAG.as_secs() / (24 * 3600);
@@ -45,7 +45,9 @@ pub(crate) fn findings(
         list.push(found(Code::NotInGroup, "in no group", "this device has pushed nothing and is paired with no other"));
         return list;
     }
-    if let Some(trouble) = &status.trouble {
+    if status.mode == Mode::Background {
+        list.push(found(Code::Asleep, "in the background", "no socket is open, and what is pushed waits on this device"));
+    } else if let Some(trouble) = &status.trouble {
         list.push(stopped(trouble));
     } else if status.connected {
         let up = status.relay_states.iter().filter(|relay| relay.connected);
@@ -57,6 +59,9 @@ pub(crate) fn findings(
         list.push(fine("connected", format!("the relay is {}", relays.join(", "))));
     }
     list.extend(relays(status));
+    if let Some(WakeState::Refused(code)) = status.wake {
+        list.push(found(code, "not woken", "the relay does not wake this device when something comes for it"));
+    }
     if status.devices.len() < 2 {
         let detail = "there is no other device in the group, so nobody receives what is pushed";
         list.push(Finding { next_step: "Invite a device.".into(), ..fine("alone", detail) });
@@ -306,6 +311,8 @@ mod tests {
             vouches: false,
             setting_changes: vec![],
             trouble: Some(SyncTrouble { code: Code::RelayUnreachable, message: "no answer".into() }),
+            mode: Mode::Foreground,
+            wake: None,
             joining: false,
             vault: VaultKind::KeyFile,
         }

@@ -33,6 +33,7 @@ mod doctor;
 mod engine;
 mod error;
 mod home;
+mod lifecycle;
 mod pairing;
 mod recovery;
 mod relay_state;
@@ -47,12 +48,13 @@ pub use backup::{BackupReceipt, ImportReceipt};
 pub use client::{Events, SyncClient};
 pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
 pub use error::SyncError;
+pub use lifecycle::{Mode, WakeState, Woken};
 pub use pairing::Pairing;
 pub use relay_state::{RelayPath, RelayState};
 pub use subscribe::{Subscription, SubscriptionTask};
 pub use sync_core::event::{Exit, Outcome, Setting};
 pub use sync_sqlite::Forward;
-pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, limits};
+pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, WakeTarget, limits, wake};
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, Moving, PairingEvent, Receipt, ReceiptState,
     ReceivedBlob, Recovered, RecoveryWords, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt, Status,

@@ -7,7 +7,7 @@ use sync_core::event::{Exit, Outcome, Setting};
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, Suite};
 use zeroize::Zeroizing;
 
-use crate::{RelayState, VaultKind};
+use crate::{Mode, RelayState, VaultKind, WakeState};
 
 /// The word that a blob is durable in the local outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,6 +173,8 @@ pub enum ClientEvent {
         /// When the next try is, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The app's life went on: it is in the foreground, in the background, or woken there.
+    Mode(Mode),
     /// Everything that waited at the relay is in the log.
     CaughtUp,
     /// New blobs are in the log.
@@ -428,6 +430,10 @@ pub struct Status {
     pub setting_changes: Vec<SettingChange>,
     /// Why it is not syncing, as a sentence; `None` when all is well.
     pub trouble: Option<SyncTrouble>,
+    /// Where in its life the app is.
+    pub mode: Mode,
+    /// How it stands with waking this device; `None` if it has no target ([`crate::SyncClient::set_wake_target`]).
+    pub wake: Option<WakeState>,
     /// Whether a pairing was agreed on, and this device waits until the other one has added it.
     pub joining: bool,
     /// Where the key lies that seals this home's data.

@@ -229,12 +229,14 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             Ask::GroupInfo(signer) => (About::GroupInfo, state.group_info(device, signer), None),
             Ask::Heads(heads) => (About::Push, state.take_heads(device, &heads), None),
             Ask::Vouch(vouch) => (About::Acknowledge, state.vouch(device, &vouch), None),
+            Ask::SetWake(target) => (About::Wake, state.set_wake(device, target.as_deref()), None),
             Ask::KeepSnapshot(snapshot) => (About::Kit, state.keep_snapshot(device, &snapshot), None),
             Ask::Attach(..)
             | Ask::Create(..)
             | Ask::Recover(..)
             | Ask::Recovery(_)
             | Ask::KitSnapshot(_)
+            | Ask::WakeKey
             | Ask::OpenSlot(_)
             | Ask::OpenNameplate(_)
             | Ask::JoinNameplate(_)

@@ -175,6 +175,8 @@ codes! {
     PastCut = 75, "PAST_CUT", Peer, "It is kept, and handed on to the other devices. Look at it if the removed device was not to be trusted.";
     /// The first relay is to be given up as dead, and answers.
     RelayAnswers = 76, "RELAY_ANSWERS", Caller, "It is not dead: set another list of relays, which goes through it.";
+    /// The relay wakes no devices through this push service, or not for this app.
+    WakeUnavailable = 77, "WAKE_UNAVAILABLE", Person, "Ask the relay's host to set up wake-ups for this app's push service, or give the device another target. Without it, the device syncs whenever it is opened.";
 
     /// There is no group here yet.
     NotInGroup = 80, "NOT_IN_GROUP", Caller, "Push something, invite a device or join a group first.";
@@ -203,6 +205,8 @@ codes! {
     Closed = 95, "CLOSED", Caller, "The client was closed. Make a new one.";
     /// Two different blobs carry one id.
     IdConflict = 96, "ID_CONFLICT", Peer, "Two different blobs carry one id; the first was kept and the other is on record.";
+    /// A call wants a connection while the device is in the background.
+    Asleep = 97, "ASLEEP", Caller, "Bring the device to the foreground, or wake it, first.";
 
     /// The keys in this home, or a backup, are locked by a passphrase, and none was given.
     PassphraseNeeded = 100, "PASSPHRASE_NEEDED", Person, "Give the passphrase. If it is lost, reset deletes this device, and it can be paired again.";

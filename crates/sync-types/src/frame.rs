@@ -9,7 +9,7 @@ use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
 use crate::body::Reached;
 use crate::codec::counted;
-use crate::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, codec, limits};
+use crate::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, WakeTarget, codec, limits};
 
 /// From a device to a relay.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -64,6 +64,12 @@ pub enum ToRelay {
     OpenNameplate(OpenNameplate) = 20u8,
     /// Come to the rendezvous of a short code that was typed. Answered by [`FromRelay::SlotOpened`].
     JoinNameplate(JoinNameplate) = 21u8,
+    /// Where to wake this device when something comes for it while it is not attached; `None`: nowhere any more. Answered by
+    /// [`FromRelay::WakeSet`] or [`FromRelay::Refused`].
+    SetWake(Option<WakeTarget>) = 22u8,
+    /// Ask for the key that the relay's Web Push messages are signed with, which a subscription may be bound to (RFC 8292 §4).
+    /// Answered by [`FromRelay::WakeKey`] or [`FromRelay::Refused`].
+    WakeKey = 23u8,
 }
 
 /// From a relay to a device.
@@ -111,6 +117,10 @@ pub enum FromRelay {
     KitKept(Mac) = 19u8,
     /// The rendezvous is open under this number, 1 to [`limits::NAMEPLATE`].
     Nameplate(u32) = 20u8,
+    /// What [`ToRelay::SetWake`] said is durable at the relay.
+    WakeSet = 21u8,
+    /// The key of the relay's Web Push messages: a point of P-256, uncompressed.
+    WakeKey([u8; 65]) = 22u8,
 }
 
 /// Proves membership.
@@ -480,6 +490,8 @@ pub enum About {
     GroupInfo = 7u8,
     /// A snapshot for the recovery kit.
     Kit = 8u8,
+    /// Where a device is woken.
+    Wake = 9u8,
 }
 
 counted!(pushed, Opaque, limits::PUSH_ENVELOPES);

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod link;
 pub mod settings;
 pub mod short_code;
+pub mod wake;
 
 pub use address::RelayAddress;
 pub use codec::{DecodeError, Opaque, decode, encode};
@@ -24,6 +25,7 @@ pub use envelope::{Class, Envelope, Header};
 pub use error::{Code, Fault};
 pub use id::{BlobId, DeviceId, EntryHash, GroupId};
 pub use short_code::{Invitation, InvitationError, ShortCode, ShortCodeError};
+pub use wake::WakeTarget;
 
 /// The protocol version that stands in every header and handshake. An unknown one is an error, never a fallback.
 pub const VERSION: u8 = 1;

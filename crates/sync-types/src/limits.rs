@@ -55,6 +55,10 @@ pub const KIT_SNAPSHOTS: usize = 64;
 pub const KIT_SNAPSHOTS_BYTES: usize = 16 * MIB;
 /// The longest relay address, in bytes.
 pub const ADDRESS_BYTES: usize = 512;
+/// The longest URL that a device is woken at, in bytes.
+pub const WAKE_ENDPOINT_BYTES: usize = KIB;
+/// The longest token that a push service of a platform gives a device, in bytes.
+pub const WAKE_TOKEN_BYTES: usize = 4 * KIB;
 
 /// Numbers of epochs, envelopes, cursors and requests stay below this, so that one can be added to any of them and every
 /// store can hold them.

@@ -2,6 +2,7 @@
 
 pub(crate) mod data;
 pub(crate) mod group;
+pub(crate) mod lifecycle;
 pub(crate) mod pairing;
 pub(crate) mod recovery;
 pub(crate) mod vault;

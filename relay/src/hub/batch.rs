@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use sync_types::GroupId;
 use sync_types::frame::{About, EntryKind};
+use sync_types::{DeviceId, GroupId};
 
 use super::groups::Attached;
 use super::notices::Told;
 use super::{Op, Request};
 use crate::mailbox::{Attachment, Decision, Refusal};
-use crate::store::{News, Write};
+use crate::store::{Bytes, News, Write};
 
 /// Requests that were decided and are not durable yet.
 #[derive(Default)]
@@ -32,6 +32,8 @@ pub(super) struct Decided {
     pub(super) detached: Option<Attached>,
     /// What other relays are told of it.
     pub(super) news: Vec<News>,
+    /// Who sleeps and is woken by it, and where.
+    pub(super) sleepers: Vec<(DeviceId, Bytes)>,
     pub(super) tally: Tally,
 }
 
@@ -94,7 +96,17 @@ impl Batch {
             wrote = !writes.is_empty();
             self.write(writes);
         }
-        self.decided.push(Decided { op, group, outcome, told, wrote, detached: None, news: Vec::new(), tally });
+        self.decided.push(Decided {
+            op,
+            group,
+            outcome,
+            told,
+            wrote,
+            detached: None,
+            news: Vec::new(),
+            sleepers: Vec::new(),
+            tally,
+        });
     }
 }
 
@@ -135,6 +147,7 @@ pub(super) fn about(request: &Request) -> About {
         Request::Acknowledge(_) | Request::Reject(_) | Request::WelcomeStored | Request::Vouch(_) => About::Acknowledge,
         Request::GroupInfo(_) => About::GroupInfo,
         Request::KeepSnapshot(_) => About::Kit,
+        Request::SetWake(_) | Request::WakeGone { .. } => About::Wake,
         Request::Heads(_) => About::Push,
         Request::Commit(_) | Request::CopyCommits(_) | Request::Recovery { .. } => About::Commit,
         Request::Presence(_) => About::Presence,
@@ -143,10 +156,8 @@ pub(super) fn about(request: &Request) -> About {
 
 #[cfg(test)]
 mod tests {
-    use sync_types::DeviceId;
-
     use super::*;
-    use crate::store::{Bytes, StatementRow};
+    use crate::store::StatementRow;
 
     #[test]
     fn a_statement_counts_as_often_as_it_is_written() {

@@ -16,6 +16,8 @@ pub(super) struct Attached {
     pub(super) inbox: Arc<Inbox>,
     /// Of two sessions of a device at two relays the one with the higher number goes on.
     pub(super) number: u64,
+    /// The newest cursor of the group when it came.
+    pub(super) newest: u64,
 }
 
 /// Where a group is.
@@ -200,6 +202,18 @@ impl Groups {
         let mut devices = self.devices(group);
         devices.extend(self.elsewhere.get(&group).into_iter().flatten());
         devices
+    }
+
+    /// Whether a device is attached, here or at another relay.
+    pub(super) fn is_anywhere(&self, group: GroupId, device: DeviceId) -> bool {
+        self.session_of(group, device).is_some() || self.elsewhere.get(&group).is_some_and(|there| there.contains(&device))
+    }
+
+    /// Notes that a device has left another relay.
+    pub(super) fn left_elsewhere(&mut self, group: GroupId, device: DeviceId) {
+        if let Some(there) = self.elsewhere.get_mut(&group) {
+            there.remove(&device);
+        }
     }
 
     pub(super) fn set_elsewhere(&mut self, group: GroupId, attached: BTreeSet<DeviceId>) {

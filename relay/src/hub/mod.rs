@@ -8,13 +8,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use sync_rules::Observe;
 use sync_sqlite::Forward;
 use sync_types::frame::{About, Attach, Commit, CopyCommits, Head, Recovery, SealedSnapshot, Vouch};
-use sync_types::{Code, DeviceId, GroupId, Opaque};
+use sync_types::{Code, DeviceId, GroupId, Opaque, WakeTarget};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::{Access, ServerLimits};
 use crate::mailbox::{Kit, Limits, Proof, Refusal, Stated, Verified};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Bytes, Store};
 
 mod batch;
 mod groups;
@@ -23,9 +23,11 @@ mod made;
 mod notices;
 mod others;
 mod served;
+mod wake;
 mod writer;
 
 pub(crate) use inbox::{Event, Inbox};
+pub(crate) use wake::{Wake, Whom};
 
 /// A session's name within this process.
 pub(crate) type SessionId = u64;
@@ -77,12 +79,16 @@ pub(crate) enum Request {
     Vouch(Vouch),
     /// To leave a snapshot for whoever comes with the recovery kit.
     KeepSnapshot(Box<SealedSnapshot>),
+    /// To be woken there, or nowhere.
+    SetWake(Option<Box<WakeTarget>>),
     /// With a recovery kit: to have what a recovery of this group is made from.
     Recover { group: GroupId, kit: Kit, inbox: Arc<Inbox> },
     /// With a recovery kit: to come in, and put everybody else out.
     Recovery { group: GroupId, kit: Kit, recovery: Box<Recovery>, inbox: Arc<Inbox> },
     /// The host: to delete everything of this group.
     Purge { group: GroupId, done: oneshot::Sender<Result<(), Refusal>> },
+    /// Nobody's request: a push service does not know this target of a device any more.
+    WakeGone { group: GroupId, device: DeviceId, target: Bytes },
     /// It is gone.
     Detach,
     /// Nobody's request: something is due in this group.
@@ -108,6 +114,8 @@ pub(crate) struct Parts {
     pub(crate) limits: ServerLimits,
     pub(crate) quotas: Limits,
     pub(crate) forward: Forward,
+    /// `None`: devices are not woken.
+    pub(crate) waker: Option<Arc<dyn Wake>>,
 }
 
 /// One session's way to the hub. Dropping it detaches the session.
@@ -147,6 +155,12 @@ impl Hub {
         let op = Op::by_itself(Request::Purge { group, done });
         self.ops.send(op).await.map_err(|_| stopped())?;
         when_done.await.map_err(|_| stopped())?
+    }
+
+    /// Forgets where a device was woken: the push service does not know that any more. Waits for nothing.
+    pub(crate) async fn wake_gone(&self, (group, device): Whom, target: Bytes) {
+        // A hub that has stopped has nothing to forget it in.
+        let _ = self.ops.send(Op::by_itself(Request::WakeGone { group, device, target })).await;
     }
 
     /// How many requests wait for the writer, and about how many bytes they have.
@@ -236,6 +250,8 @@ impl Request {
             | Self::GroupInfo(_)
             | Self::Heads(_)
             | Self::Vouch(_)
+            | Self::SetWake(_)
+            | Self::WakeGone { .. }
             | Self::Recover { .. }
             | Self::Purge { .. }
             | Self::Detach

@@ -1,7 +1,7 @@
 //! What the writer does where other relays work on the same rows.
 //!
 //! A group in memory may be behind, as another relay may have written to it a moment ago. What is decided on it then is not
-//! written ([`StoreError::Stale`]), and is decided anew on what there is. Whoever is attached here hears of what others have
+//! written ([`StoreError::Stale`]), and is decided anew on what there is, while the rest of its transaction stands. Whoever is attached here hears of what others have
 //! done by what has changed from the state that it knows ([`Standing`]) to the one that was loaded.
 //!
 //! Pushes and acknowledgements are decided on what is in memory, and once more on what there is if they would be refused. What asks who is attached at other relays, or is answered
@@ -214,7 +214,7 @@ impl Writer {
                     old.inbox.close();
                 }
             }
-            Heard::News(News::Detached(..)) => {}
+            Heard::News(News::Detached(group, device)) => self.groups.left_elsewhere(group, device),
             Heard::News(News::Presence { group, from, envelope }) => {
                 self.tell_here(group, vec![Notice::Presence { from, envelope }], batch);
             }
@@ -298,21 +298,21 @@ impl Writer {
         Some(gone)
     }
 
-    /// Nothing of the batch was written, since some of it was decided on rows that another relay had changed. What it did to
-    /// the groups in memory is undone, and the same is taken again in the same order. Nobody hears of the first time.
-    pub(super) fn decide_again(&mut self, decided: Vec<Decided>, stale: &[GroupId]) {
+    /// Nothing of these was written, since their groups were decided on as they were before another relay changed them. What
+    /// that did to them in memory is undone, and the same is taken again in the same order. Nobody hears of the first time.
+    pub(super) fn decide_again(&mut self, decided: Vec<Decided>, stale: &HashSet<GroupId>) {
         tracing::debug!(groups = stale.len(), "another relay was quicker");
-        self.made.recount();
-        let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
-        for group in &touched {
+        for group in stale {
             self.groups.forget(*group);
+        }
+        if decided.iter().any(|decided| decided.tally.made > 0) {
+            self.made.recount();
         }
         let mut ops = Vec::new();
         let mut undone = Vec::new();
         for mut decided in decided {
-            // What was decided about other groups rests on nothing that was to be written, and what another relay has done
-            // stands.
-            if !touched.contains(&decided.group) || matches!(decided.op.request, Request::Elsewhere) {
+            // What another relay has done stands.
+            if matches!(decided.op.request, Request::Elsewhere) {
                 self.tell(decided);
                 continue;
             }

@@ -161,6 +161,7 @@ impl Writer {
             Request::Timeout(group)
             | Request::Recover { group, .. }
             | Request::Recovery { group, .. }
+            | Request::WakeGone { group, .. }
             | Request::Purge { group, .. } => Some(*group),
             _ => self.groups.session(op.session).map(|attached| attached.group),
         };
@@ -270,6 +271,10 @@ impl Writer {
             (Request::KeepSnapshot(snapshot), Some(state), Some(device)) => {
                 state.keep_snapshot(device, snapshot).into()
             }
+            (Request::SetWake(target), Some(state), Some(device)) => state.set_wake(device, target.as_deref()).into(),
+            (Request::WakeGone { device, target, .. }, Some(state), _) => {
+                Outcome::Done(Box::new(state.wake_gone(*device, target)))
+            }
             (Request::Recover { kit, .. }, Some(state), _) => state.recoverable(*kit).into(),
             (Request::Recovery { kit, recovery, .. }, Some(state), _) => {
                 let context = CommitContext { observe: &*observe, limits: &limits, attached: &attached, now_ms: now };
@@ -313,11 +318,15 @@ impl Writer {
             _ => raised,
         };
         let news = self.news(group, &noticed);
+        let sleepers = match &detached {
+            Some(gone) => self.left_behind(gone),
+            None => self.sleepers(group, &noticed),
+        };
         let told = notices::events(&self.groups, group, noticed);
         batch.add(op, group, outcome, tally, told);
         if let Some(decided) = batch.decided.last_mut() {
             decided.wrote |= created || wrote;
-            (decided.detached, decided.news) = (detached, news);
+            (decided.detached, decided.news, decided.sleepers) = (detached, news, sleepers);
         }
     }
 
@@ -390,7 +399,8 @@ impl Writer {
             Ok(attachment) if inbox.is_closed() => Outcome::Attached(Box::new(attachment)),
             Ok(attachment) => {
                 let (group, device) = (attach.group, attach.device);
-                let attached = Attached { group, device, inbox: inbox.clone(), number: self.number };
+                let newest = self.groups.state(group).map_or(0, |state| state.counters().newest);
+                let attached = Attached { group, device, inbox: inbox.clone(), number: self.number, newest };
                 // A device that comes back before its old connection was found dead goes on with the new one.
                 if let Some(before) = self.groups.attach(session, attached) {
                     if let Some(old) = self.groups.session(before) {
@@ -409,20 +419,25 @@ impl Writer {
 
     /// Makes a batch durable and then, not before, tells everybody about it.
     async fn finish(&mut self, batch: Batch) {
-        let Batch { mut writes, decided, purged, .. } = batch;
+        let Batch { mut writes, mut decided, mut purged, .. } = batch;
         writes.extend(purged.iter().map(|group| Write::DeleteGroup(*group)));
         if !writes.is_empty() {
             point(crash::BEFORE_COMMIT);
             match self.parts.store.commit(writes).await {
-                Ok(()) => {
-                    self.parts.metrics.transactions.add(1);
-                    self.tidy_at = Some(Instant::now() + IDLE);
-                    point(crash::AFTER_COMMIT_BEFORE_REPLY);
-                    self.note_standings(&decided);
+                Ok(()) => {}
+                Err(StoreError::Stale(groups)) => {
+                    let stale = HashSet::from_iter(groups);
+                    let (again, written) = decided.into_iter().partition(|decided| stale.contains(&decided.group));
+                    decided = written;
+                    purged.retain(|group| !stale.contains(group));
+                    self.decide_again(again, &stale);
                 }
-                Err(StoreError::Stale(groups)) => return self.decide_again(decided, &groups),
                 Err(e) => return self.fail(decided, &e),
             }
+            self.parts.metrics.transactions.add(1);
+            self.tidy_at = Some(Instant::now() + IDLE);
+            point(crash::AFTER_COMMIT_BEFORE_REPLY);
+            self.note_standings(&decided);
         }
         for decided in decided {
             self.tell(decided);
@@ -468,7 +483,13 @@ impl Writer {
     }
 
     pub(super) fn tell(&self, decided: Decided) {
-        let Decided { op, outcome, told, news, tally, .. } = decided;
+        let Decided { op, group, outcome, told, news, sleepers, tally, .. } = decided;
+        if let Some(waker) = &self.parts.waker {
+            if let (Outcome::Attached(_), Some(here)) = (&outcome, self.groups.session(op.session)) {
+                waker.came((here.group, here.device));
+            }
+            sleepers.iter().for_each(|(device, target)| waker.wake((group, *device), target));
+        }
         if let Some(shared) = self.shared() {
             news.into_iter().for_each(|news| shared.tell(news));
             if let (Outcome::Attached(_), Some(here)) = (&outcome, self.groups.session(op.session)) {

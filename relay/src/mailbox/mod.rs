@@ -31,6 +31,7 @@ mod recovery;
 mod standing;
 mod state;
 mod verified;
+mod wake;
 
 pub use attach::{Attachment, Proof, first_cursor};
 pub use commit::CommitContext;

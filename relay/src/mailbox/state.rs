@@ -229,6 +229,13 @@ impl GroupState {
         self.holders().any(|m| m.device != sender && !self.lapsed.contains(&m.device))
     }
 
+    /// Whether entries of others are held beyond a cursor.
+    pub(super) fn holds_for(&self, device: DeviceId, beyond: u64) -> bool {
+        let others = self.envelopes.iter().filter(|(sender, _)| **sender != device);
+        let newest = others.filter_map(|(_, held)| held.back().map(|(cursor, _)| *cursor));
+        newest.chain(self.commits.keys().next_back().copied()).any(|cursor| cursor > beyond)
+    }
+
     /// Whose acknowledgement commits wait for, and envelopes unless it has lapsed: current members, and those that a reject
     /// would bring back.
     fn holders(&self) -> impl Iterator<Item = &MemberRow> {

@@ -27,7 +27,7 @@ use crate::admin;
 use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
 use crate::http::WebSockets;
-use crate::hub::{Hub, Parts, now_ms};
+use crate::hub::{Hub, Parts, Wake, now_ms};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
 #[cfg(feature = "postgres")]
@@ -103,6 +103,7 @@ struct Shared {
     admission: Arc<Admission>,
     members: Arc<Members>,
     verifier: Verifier,
+    waker: Option<Arc<dyn Wake>>,
     stopping: watch::Sender<bool>,
     /// The number of the next connection.
     connections: AtomicU64,
@@ -186,6 +187,7 @@ impl Relay {
         if config.http.is_some() {
             return Err(StartError::new(Code::InvalidArgument, "this relay was built without the feature `http`"));
         }
+        let waker: Option<Arc<dyn Wake>> = None;
         let hub = Hub::start(Parts {
             store: store.clone(),
             observe: Arc::new(Observer::new(sync_rules::mls::Crypto::every())),
@@ -194,6 +196,7 @@ impl Relay {
             limits: config.limits.clone(),
             quotas: config.quotas,
             forward: config.forward.clone(),
+            waker: waker.clone(),
         });
         let shared = Arc::new(Shared {
             hub,
@@ -205,6 +208,7 @@ impl Relay {
             members: Arc::default(),
             limits: config.limits.clone(),
             verifier: Verifier::new(),
+            waker,
             stopping: watch::Sender::new(false),
             connections: AtomicU64::new(1),
         });

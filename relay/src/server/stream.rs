@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_types::frame::{self, About, FromRelay, Recover, SlotSide};
-use sync_types::{Code, DeviceId, GroupId, Opaque};
+use sync_types::{Code, DeviceId, GroupId, Opaque, WakeTarget};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use super::framing::{self, ReadError};
 use super::origin::{MemberHere, Origin};
 use super::pairing::Pairings;
 use super::{Shared, jitter_ms, stopped};
-use crate::hub::{Event, Inbox, Line, Request};
+use crate::hub::{Event, Inbox, Line, Request, Wake};
 use crate::mailbox::{Kit, Proof, Refusal, Verifying, View, check_kit};
 use crate::metrics::Gauge;
 use crate::rendezvous::PartyId;
@@ -181,6 +181,16 @@ impl Stream<'_> {
         Err(Refusal::new(About::Slot, Code::AccessDenied, message))
     }
 
+    fn waker(&self) -> Result<&dyn Wake, Refusal> {
+        let message = "this relay wakes no devices";
+        self.shared.waker.as_deref().ok_or_else(|| Refusal::new(About::Wake, Code::WakeUnavailable, message))
+    }
+
+    fn may_wake(&self, target: &WakeTarget) -> Result<(), Refusal> {
+        target.check().map_err(|message| Refusal::new(About::Wake, Code::InvalidArgument, message))?;
+        self.waker()?.check(target)
+    }
+
     /// The group that a recovery kit leads to, once its holder has proved to have it.
     async fn group_of_kit(&self, request: &Recover, proof: &Proof) -> Result<(GroupId, Kit), Refusal> {
         let kit = check_kit(request, proof)?;
@@ -248,6 +258,19 @@ impl Stream<'_> {
             Ask::Heads(heads) => Request::Heads(heads),
             Ask::Vouch(vouch) => Request::Vouch(vouch),
             Ask::KeepSnapshot(snapshot) => Request::KeepSnapshot(snapshot),
+            Ask::SetWake(target) => {
+                if let Err(refusal) = target.as_deref().map_or(Ok(()), |target| self.may_wake(target)) {
+                    return self.entered(Err(refusal));
+                }
+                Request::SetWake(target)
+            }
+            Ask::WakeKey => {
+                match self.waker() {
+                    Ok(waker) => self.reply(FromRelay::WakeKey(waker.key())),
+                    Err(refusal) => return self.entered(Err(refusal)),
+                }
+                return true;
+            }
             Ask::KitSnapshot(after) => {
                 let kit = *self.kit.lock().unwrap_or_else(PoisonError::into_inner);
                 // Only who was shown a group comes so far.

@@ -64,7 +64,7 @@ pub(super) struct Tables<R> {
     pub(super) group: R,
     /// Columns: newest, entries, bytes.
     pub(super) counters: Option<R>,
-    /// Columns: device, key, added, start, acknowledged, removed at cursor, removed at time, seen, missed.
+    /// Columns: device, key, added, start, acknowledged, removed at cursor, removed at time, seen, missed, wake.
     pub(super) members: Vec<R>,
     /// Columns: sender, seq, hash, header, ciphertext's hash, signature, cut.
     pub(super) heads: Vec<R>,
@@ -186,6 +186,7 @@ fn member_row(row: &impl Columns) -> Read<MemberRow> {
         removed,
         seen_ms: unsigned(row, 7)?,
         missed: unsigned(row, 8)?,
+        wake: row.bytes(9)?.map(Bytes::from),
     })
 }
 

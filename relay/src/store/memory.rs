@@ -65,7 +65,8 @@ impl MemoryStore {
         self.fail(1, error);
     }
 
-    /// Makes so many commits from now on fail with this error, and change nothing.
+    /// Makes so many commits from now on fail with this error, and change nothing; with [`StoreError::Stale`], nothing of the
+    /// groups that it names.
     pub fn fail(&self, times: u32, error: StoreError) {
         self.inner().fail_next = Some((times, error)).filter(|_| times > 0);
     }
@@ -170,8 +171,16 @@ impl Inner {
     fn commit(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
         if let Some((times, error)) = self.fail_next.take() {
             self.fail_next = (times > 1).then(|| (times - 1, error.clone()));
+            if let StoreError::Stale(stale) = &error {
+                let others = writes.into_iter().filter(|write| !stale.contains(&write.group())).collect();
+                self.apply(others)?;
+            }
             return Err(error);
         }
+        self.apply(writes)
+    }
+
+    fn apply(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
         // The only write that can fail is looked at before any is applied.
         let (mut seen, mut emptied) = (BTreeSet::new(), BTreeSet::new());
         for write in &writes {

@@ -36,11 +36,12 @@ pub trait Store: Send + Sync {
     /// Everything of a group but the bodies of entries and welcomes; `None` when there is no such group.
     fn load(&self, group: GroupId) -> StoreFuture<'_, Option<GroupRows>>;
 
-    /// Applies all writes in their order as one transaction and returns once they are durable. On an error none is
-    /// applied. Writes of many groups may come together.
+    /// Applies all writes in their order as one transaction and returns once they are durable. On any other error than
+    /// [`StoreError::Stale`] none is applied. Writes of many groups may come together.
     ///
-    /// A store that several relays share fails with [`StoreError::Stale`] if another relay has written to one of the groups
-    /// since this one's last load or commit of it, so no load of a group may be under way while one of its commits is.
+    /// A store that several relays share fails with [`StoreError::Stale`] if another relay has written to some of the groups
+    /// since this one's last load or commit of them: of those nothing is applied, and all that is of other groups is
+    /// durable. So no load of a group may be under way while one of its commits is.
     fn commit(&self, writes: Vec<Write>) -> StoreFuture<'_, ()>;
 
     /// Entries in the order of their cursors, as the query says; empty when there are none.
@@ -110,7 +111,8 @@ pub enum StoreError {
     /// Another process or a long queue is in the way; the same call may succeed later.
     #[error("the store is busy")]
     Busy,
-    /// Another relay has written to these groups since they were loaded here. Load them again and decide anew.
+    /// Another relay has written to these groups since they were loaded here. Load them again and decide anew. What was to be
+    /// written of others is durable.
     #[error("another relay has written to {} of the groups", .0.len())]
     Stale(Vec<GroupId>),
     /// The rows are not what this relay wrote.
@@ -229,6 +231,8 @@ pub struct MemberRow {
     pub seen_ms: u64,
     /// Entries up to this cursor may be gone although it has not acknowledged them, as it had lapsed.
     pub missed: u64,
+    /// Where it is woken: an encoded [`sync_types::WakeTarget`].
+    pub wake: Option<Bytes>,
 }
 
 /// When a member stopped being one.

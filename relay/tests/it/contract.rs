@@ -496,6 +496,7 @@ fn member(device: DeviceId, start: u64) -> MemberRow {
         removed: None,
         seen_ms: 7,
         missed: 3,
+        wake: Some(bytes(start as u8, 60)),
     }
 }
 

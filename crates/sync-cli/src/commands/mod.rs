@@ -11,6 +11,7 @@ mod relay;
 mod snapshot;
 mod suite;
 mod vault;
+mod wake;
 mod watch;
 
 use std::time::Duration;
@@ -40,7 +41,9 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::RecoveryKit(arguments) => recovery::make(&context, &arguments).await,
         Command::Leave => device::leave(&context).await,
         Command::Reset => device::reset(&context).await,
-        Command::Run => watch::run(&context).await,
+        Command::Run(arguments) => watch::run(&context, &arguments).await,
+        Command::Wake => wake::wake(&context).await,
+        Command::WakeTarget(arguments) => wake::target(&context, arguments).await,
         Command::Invite(arguments) => pair::invite(&context, arguments).await,
         Command::Push(arguments) => push::push(&context, arguments).await,
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,

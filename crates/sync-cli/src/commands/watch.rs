@@ -1,15 +1,20 @@
 //! `run`: stays connected and tells what happens.
 
-use sync_client::{Alert, AlertKind, ClientEvent, Code, Status};
+use sync_client::{Alert, AlertKind, ClientEvent, Code, Status, SyncClient, SyncError};
+use tokio::sync::mpsc;
 
 use super::Context;
+use crate::cli::Run;
 use crate::event::Event;
+use crate::input::{self, Line};
 use crate::out::{Done, Failure};
 use crate::words;
 
-pub(super) async fn run(context: &Context) -> Done {
+pub(super) async fn run(context: &Context, arguments: &Run) -> Done {
+    let config = context.config()?.in_background(arguments.background);
+    let mut control = arguments.control.then(|| input::lines(Box::new(std::io::stdin())));
     context
-        .with(async |client| {
+        .with_config(config, async |client| {
             // Before the status, so that nothing falls in between.
             let mut events = client.events();
             let status = client.status().await?;
@@ -29,11 +34,43 @@ pub(super) async fn run(context: &Context) -> Done {
                         Some(event) => tell(context, &event)?,
                         None => return Err(Failure::new(Code::Closed, "the client was closed")),
                     },
+                    Some(line) = next(&mut control) => tokio::select! {
+                        done = obey(context, client, &line) => done?,
+                        () = context.stop.wait() => return Ok(()),
+                    },
                     () = context.stop.wait() => return Ok(()),
                 }
             }
         })
         .await
+}
+
+async fn next(control: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
+    match control {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what a line of stdin says. What cannot be done is told, and ends nothing.
+async fn obey(context: &Context, client: &SyncClient, line: &Line) -> Done {
+    let word = match line {
+        Line::Text(text) => String::from_utf8_lossy(text).trim().to_owned(),
+        Line::TooLong | Line::Failed(_) => String::new(),
+    };
+    let done = match word.as_str() {
+        "foreground" => client.foreground().await,
+        "background" => client.background().await,
+        "wake" => match client.wake(context.timeout()).await {
+            Ok(woken) => return context.out.tell(&Event::from(woken), words::woken(woken)),
+            Err(error) => Err(error),
+        },
+        _ => Err(SyncError::new(Code::InvalidArgument, "stdin takes foreground, background and wake, a word a line")),
+    };
+    if let Err(error) = done {
+        context.out.error(&error);
+    }
+    Ok(())
 }
 
 /// Whether this alert says why this device is in no group of which anything could be heard.

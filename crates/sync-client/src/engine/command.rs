@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
 use sync_core::vault::backup::{Entry, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Suite};
+use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Suite, WakeTarget};
 use tokio::sync::oneshot;
 
 use super::Crypto;
 use crate::backup::Restored;
 use crate::store::OwnBlob;
-use crate::{Receipt, ReceiptState, RecoveryWords, SnapshotReceipt, Status, SyncError};
+use crate::{Mode, Receipt, ReceiptState, RecoveryWords, SnapshotReceipt, Status, SyncError, Woken};
 
 /// Where an answer goes. The asker may be gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
@@ -73,6 +74,16 @@ pub(crate) enum Command {
     MakeKit { reply: Reply<RecoveryWords> },
     /// A newcomer that came to nothing goes.
     GiveUpJoining { reply: Reply<()> },
+    /// Be connected.
+    Foreground { reply: Reply<()> },
+    /// Send what waits, for a short while, and have nothing open.
+    Background { reply: Reply<()> },
+    /// In the background: fetch what waits, for so long at most, and sleep again.
+    Wake { limit: Duration, reply: Reply<Woken> },
+    /// Have the relays wake this device there, or nowhere.
+    SetWakeTarget { target: Option<WakeTarget>, reply: Reply<()> },
+    /// The key of the first relay's Web Push messages.
+    WakeKey { reply: Reply<[u8; 65]> },
     /// Leave the group.
     Leave { reply: Reply<()> },
     /// Send what waits, for a short while, and stop.
@@ -96,11 +107,16 @@ impl Command {
             | Self::Stage { reply, .. }
             | Self::DropStaged { reply }
             | Self::GiveUpJoining { reply }
+            | Self::Foreground { reply }
+            | Self::Background { reply }
+            | Self::SetWakeTarget { reply, .. }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
             Self::BackupSettings { reply } => drop(reply.send(Err(error))),
             Self::Import { reply, .. } => drop(reply.send(Err(error))),
+            Self::Wake { reply, .. } => drop(reply.send(Err(error))),
+            Self::WakeKey { reply } => drop(reply.send(Err(error))),
             Self::Names { reply, .. } => drop(reply.send(Err(error))),
             Self::MakeKit { reply } => drop(reply.send(Err(error))),
             Self::Found { reply } => drop(reply.send(Err(error))),
@@ -170,6 +186,8 @@ pub(crate) struct Snapshot {
     pub(crate) arrivals: u64,
     /// Why it is not syncing.
     pub(crate) trouble: Option<SyncError>,
+    /// Where in its life the app is.
+    pub(crate) mode: Mode,
     /// Whether connecting was given up.
     pub(crate) stopped: bool,
     /// Whether the engine is gone.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::hosting::Port;
 use super::reconnect::{Next, Reconnect};
+use super::waking::Told;
 use super::{Engine, setup};
 use crate::clock::SystemRng;
 use crate::transport::SharedDialer;
@@ -98,11 +99,25 @@ pub(super) struct Wire {
     pub(super) outgoing: VecDeque<ToRelay>,
     /// Why the last connection ended.
     pub(super) trouble: Option<SyncError>,
+    /// What it was told about waking this device.
+    pub(super) told: Told,
 }
 
 impl Wire {
     fn new(address: RelayAddress) -> Self {
-        Self { address, reconnect: Reconnect::new(), link: None, outgoing: VecDeque::new(), trouble: None }
+        Self {
+            address,
+            reconnect: Reconnect::new(),
+            link: None,
+            outgoing: VecDeque::new(),
+            trouble: None,
+            told: Told::default(),
+        }
+    }
+
+    /// Whether frames can be sent.
+    pub(super) fn is_up(&self) -> bool {
+        self.writer().is_some()
     }
 
     fn writer(&self) -> Option<&mpsc::Sender<ToRelay>> {
@@ -125,6 +140,7 @@ impl Engine {
     /// Whether there is anybody to connect as.
     pub(super) fn wants_connection(&self) -> bool {
         self.closing.is_none()
+            && self.life.connects()
             && self.broken.is_none()
             && (self.newcomer.is_some() || self.device.as_ref().is_some_and(|device| !device.is_removed()))
     }
@@ -179,6 +195,7 @@ impl Engine {
         let Some(wire) = self.wires.get_mut(&relay) else { return };
         wire.reconnect.dialing();
         wire.outgoing.clear();
+        wire.told = Told::default();
         self.generation += 1;
         let generation = self.generation;
         let token = address.token().map(str::to_owned);
@@ -303,6 +320,7 @@ impl Engine {
         match net {
             Net::Up { exporter, path, writer } => self.came_up(relay, exporter, path, writer),
             Net::Frame(frame) => return Some((relay, frame)),
+            Net::Down(_) if self.life.is_finishing() => self.drop_link(relay),
             Net::Down(error) => {
                 // What the relay gave as its reason goes before that the stream is over.
                 let reason = self.device.as_ref().and_then(|device| device.disconnecting(relay));

@@ -18,10 +18,12 @@ mod hostile_tests;
 mod hosting;
 mod kit;
 mod leaving;
+mod lifecycle;
 mod notify;
 mod reconnect;
 mod setup;
 mod turn;
+mod waking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot};
 #[cfg(feature = "embedded-relay")]
 pub(crate) use hosting::opener;
+pub(crate) use lifecycle::asleep;
 pub(crate) use setup::start;
 
 use crate::clock::{instant_of, now_ms};
@@ -45,6 +48,8 @@ use crate::vault::Vault;
 use crate::{ClientEvent, SyncError};
 use connection::{Net, Wire};
 use hosting::Hosting;
+use lifecycle::Life;
+use waking::Waking;
 
 /// The cryptography of real groups.
 pub(crate) type Crypto = sync_rules::mls::Crypto;
@@ -131,6 +136,8 @@ struct Engine {
     pack_blobs: usize,
     device: Option<Device<Crypto>>,
     newcomer: Option<Newcomer>,
+    life: Life,
+    waking: Waking,
     hosting: Hosting,
     /// The ways to the group's relays.
     wires: BTreeMap<RelayId, Wire>,
@@ -153,6 +160,16 @@ struct Engine {
     events: broadcast::Sender<ClientEvent>,
 }
 
+/// How far it is with sending what waits.
+enum Flushed {
+    /// Something is on its way.
+    Sending,
+    /// The relays were told just now that nothing more comes.
+    Finishing,
+    /// They have it, or cannot be reached.
+    Done,
+}
+
 /// What a turn begins with.
 enum Input {
     Command(Command),
@@ -167,6 +184,7 @@ impl Engine {
             let Some(first) = self.next_input().await else { continue };
             let batch = self.gather(first);
             self.turn(batch).await;
+            self.rest().await;
             if self.is_over().await {
                 break;
             }
@@ -230,7 +248,8 @@ impl Engine {
         let broken = self.broken.as_ref().map(|b| b.retry);
         // One that is lost wipes itself in the turn behind the one that tells of it.
         let lost = self.device.as_ref().filter(|device| device.is_lost()).map(|_| Instant::now());
-        [core, reconnect, patience, newcomer, leaving, closing, broken, lost].into_iter().flatten().min()
+        let life = self.life.deadline();
+        [core, reconnect, patience, newcomer, leaving, closing, broken, lost, life].into_iter().flatten().min()
     }
 
     fn begin_closing(&mut self, reply: Option<Reply<()>>) {
@@ -253,13 +272,23 @@ impl Engine {
             // What it holds goes first.
             return false;
         }
-        let is_up = |wire: &Wire| wire.link.as_ref().is_some_and(|link| link.writer.is_some());
-        if !closing.finishing && self.wires.values().any(is_up) {
+        let finishing = closing.finishing;
+        match self.flush(finishing).await {
+            Flushed::Done => return true,
+            Flushed::Finishing => self.closing.iter_mut().for_each(|closing| closing.finishing = true),
+            Flushed::Sending => {}
+        }
+        false
+    }
+
+    /// Sends what waits, and then says that nothing more comes. `finishing`: that was said already.
+    async fn flush(&mut self, finishing: bool) -> Flushed {
+        if !finishing && self.wires.values().any(Wire::is_up) {
             // What one relay has, the others need not have before the end.
-            self.wires.values_mut().filter(|wire| !is_up(wire)).for_each(|wire| wire.link = None);
+            self.wires.values_mut().filter(|wire| !wire.is_up()).for_each(|wire| wire.link = None);
         }
         if self.wires.values().all(|wire| wire.link.is_none()) {
-            return true;
+            return Flushed::Done;
         }
         let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());
         let waits = match status {
@@ -268,12 +297,12 @@ impl Engine {
             // What was never sealed is in the outbox alone. If that cannot be read, nothing can be sent.
             Some(s) => self.store.reader().counts(s.accepted_seq, 0).await.is_ok_and(|c| c.outbox > 0),
         };
-        if !waits && self.wires.values().all(|wire| wire.outgoing.is_empty()) && !closing.finishing {
-            // The relay ends its side once it has taken everything, and that ends the link.
-            closing.finishing = true;
-            self.wires.values_mut().filter_map(|wire| wire.link.as_mut()).for_each(|link| link.writer = None);
+        if waits || self.wires.values().any(|wire| !wire.outgoing.is_empty()) || finishing {
+            return Flushed::Sending;
         }
-        false
+        // The relay ends its side once it has taken everything, and that ends the link.
+        self.wires.values_mut().filter_map(|wire| wire.link.as_mut()).for_each(|link| link.writer = None);
+        Flushed::Finishing
     }
 
     async fn stop(mut self) {

@@ -107,7 +107,7 @@ impl Engine {
     }
 
     /// Why it is not syncing.
-    fn why_not(&self) -> Option<SyncError> {
+    pub(super) fn why_not(&self) -> Option<SyncError> {
         if let Some(broken) = &self.broken {
             return Some(broken.error.clone());
         }
@@ -134,7 +134,7 @@ impl Engine {
             Some(code) => return Some(SyncError::new(code, stopped(code))),
             None => {}
         }
-        if status.online {
+        if status.online || !self.life.connects() {
             return None;
         }
         Some(
@@ -159,6 +159,7 @@ impl Engine {
             wants: status.map_or(0, |s| s.wants.max(usize::from(s.away.is_some()))),
             arrivals: self.arrivals,
             trouble: self.why_not(),
+            mode: self.life.mode(),
             stopped: self.broken.is_some() || self.is_stopped() || status.is_some_and(|s| s.removed),
             closed: false,
         };
@@ -233,6 +234,8 @@ impl Engine {
                 .collect(),
             wants_history: status.is_some_and(|s| s.wants > 0),
             trouble: self.why_not().map(|e| SyncTrouble { code: e.code, message: e.message }),
+            mode: self.life.mode(),
+            wake: self.wake_state(),
             joining: self.newcomer.is_some(),
             // Known to whoever asks.
             vault: VaultKind::KeyFile,

@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::hosting::Hosting;
-use super::{Configured, Crypto, Engine, Leaving, Newcomer, Snapshot, Start};
+use super::{Configured, Crypto, Engine, Leaving, Life, Newcomer, Snapshot, Start, Waking};
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
 use crate::home::Home;
@@ -68,6 +68,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     let leave = config.kit_snapshots.map(|leave| if leave { "yes" } else { "no" }.to_owned());
     let kit_snapshots = settle(&mut store, KIT_SNAPSHOTS, leave, || "no".to_owned()).await? == "yes";
     let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone()));
+    let waking = Waking::load(&mut store).await?;
     let hosting = Hosting::new(&home, config.embedded_listen, &mut store).await?;
     let shared =
         Arc::new(Start { app_id, dialer, home: home.path().to_owned(), vault, forward: config.forward.clone() });
@@ -96,6 +97,8 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         pack_blobs: config.max_blobs_per_envelope.unwrap_or(limits::PACK_BLOBS),
         device,
         newcomer: joining.map(Newcomer::again),
+        life: if config.in_background { Life::Background } else { Life::Foreground },
+        waking,
         hosting,
         wires: Default::default(),
         generation: 0,
@@ -117,7 +120,9 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     if let Some(before) = relay_before {
         engine.follow_configuration(&before).await?;
     }
-    engine.host_for_latecomers().await?;
+    if engine.life.connects() {
+        engine.host_for_latecomers().await?;
+    }
     engine.publish();
     tokio::spawn(engine.run());
     Ok(inner)

@@ -312,6 +312,11 @@ impl Engine {
                 work.answer(reply, ());
             }
             Command::Leave { reply } => self.leave(reply, work),
+            Command::Foreground { reply } => self.to_foreground(reply).await,
+            Command::Background { reply } => self.to_background(reply),
+            Command::Wake { limit, reply } => self.wake(limit, reply),
+            Command::SetWakeTarget { target, reply } => drop(reply.send(self.set_wake_target(target).await)),
+            Command::WakeKey { reply } => self.ask_wake_key(reply),
             Command::Close { reply } => self.begin_closing(Some(reply)),
         }
     }
@@ -343,6 +348,12 @@ impl Engine {
 
     fn frame(&mut self, relay: RelayId, frame: FromRelay, work: &mut Work, now: u64) {
         if !self.is_newcomers(relay) {
+            if self.take_wake_answer(relay, &frame) {
+                return;
+            }
+            if matches!(frame, FromRelay::Attached(_)) {
+                self.attached_for_waking(relay);
+            }
             if self.device.is_some() {
                 work.queue(relay, frame);
             }

@@ -21,3 +21,4 @@ mod pairing;
 mod recovery;
 mod snapshots;
 mod support;
+mod waking;

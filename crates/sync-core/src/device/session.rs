@@ -237,6 +237,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             FromRelay::Renew => self.renewal_wanted(now),
             FromRelay::Lapsed(cursor) => self.lapsed(cursor, now),
             FromRelay::KitKept(mac) => self.kit_kept(mac),
+            // Where this device is woken is its driver's business.
+            FromRelay::WakeSet | FromRelay::WakeKey(_) => {}
             FromRelay::Welcome(_) => self.sends.push(ToRelay::WelcomeStored),
             FromRelay::Recoverable(_)
             | FromRelay::KitSnapshot(_)
@@ -445,6 +447,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 // The reject came too late: the others went on with what this device cannot apply.
                 self.halt(Code::OutOfStep);
             }
+            About::Wake => return,
             About::Kit => return self.kit_refused(code, now, retry),
             About::GroupInfo if self.session_mut().replacing.asked_here => self.state_refused(code, now, retry),
             About::GroupInfo => self.replacement_refused(code, now, retry),

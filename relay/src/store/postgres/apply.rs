@@ -196,4 +196,5 @@ fn put_member(group: &GroupId, row: &MemberRow) -> Asked {
         .bind(row.removed.map(|r| number(r.at_ms)))
         .bind(number(row.seen_ms))
         .bind(number(row.missed))
+        .bind(row.wake.as_deref())
 }

@@ -2,8 +2,8 @@
 //!
 //! Each relay decides in memory, on rows that it has loaded, so it may decide on rows that another has changed since. Every
 //! group has a revision, which each transaction draws anew, and begins with naming for each of its groups the one that was
-//! decided on: if one of them is another by now, nothing is written ([`StoreError::Stale`]), and the groups are loaded and decided on anew.
-//! So for each group there is one order of decisions, as with one relay, however many work on it and however late they hear
+//! decided on: of one whose revision is another by now nothing is written ([`StoreError::Stale`]), and it is loaded and
+//! decided on anew. So for each group there is one order of decisions, as with one relay, however many work on it and however late they hear
 //! of each other ([`wake`]).
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ use self::known::Known;
 use self::open::Doubt;
 use self::wake::{Ear, Outbox};
 use super::columns::{Columns, Page, blob, fixed, number, unsigned};
-use super::plan::{self, Floors, Step};
+use super::plan::{self, Floors};
 use super::{
     Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, Heard, News, Shared, Store, StoreError, StoreFuture,
     StoreStats, Write,
@@ -68,18 +68,6 @@ pub struct PostgresStore {
     tasks: [AbortHandle; 2],
 }
 
-/// How a transaction ended that was not committed.
-enum Failed {
-    Stale(Vec<GroupId>),
-    Database(sqlx::Error),
-}
-
-impl From<sqlx::Error> for Failed {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
 impl PostgresStore {
     /// Opens the database behind a `postgres://` URL and brings its schema up to date. Several relays may do so at once.
     ///
@@ -117,43 +105,46 @@ impl PostgresStore {
             return Ok(());
         }
         let groups: BTreeSet<GroupId> = writes.iter().map(Write::group).collect();
-        let steps = plan::plan(writes);
         let mut floors = self.floors.lock().await;
-        plan::emptied(&steps).for_each(|group| floors.forget(group));
         let known = self.known.take(&groups);
         let revision = draw().map_err(|e| StoreError::Io(e.to_string()))?;
-        match timeout(PATIENCE, self.transaction(&known, revision, &steps, &floors)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(Failed::Stale(groups))) => return Err(StoreError::Stale(groups)),
-            Ok(Err(Failed::Database(e))) => return Err(self.doubted(error(&e))),
+        let stale = match timeout(PATIENCE, self.transaction(&known, revision, writes, &mut floors)).await {
+            Ok(Ok(stale)) => stale,
+            Ok(Err(e)) => return Err(self.doubted(error(&e))),
             Err(_) => return Err(self.doubted(StoreError::Busy)),
+        };
+        for group in groups.difference(&stale) {
+            self.known.set(*group, Some(revision));
         }
-        for group in groups {
-            self.known.set(group, Some(revision));
-        }
-        floors.note(&steps);
-        Ok(())
+        if stale.is_empty() { Ok(()) } else { Err(StoreError::Stale(stale.into_iter().collect())) }
     }
 
+    /// Writes all but what is of groups that another relay has written to, which it returns.
     async fn transaction(
         &self,
         known: &[(GroupId, Option<i64>)],
         revision: i64,
-        steps: &[Step],
-        floors: &Floors,
-    ) -> Result<(), Failed> {
+        mut writes: Vec<Write>,
+        floors: &mut Floors,
+    ) -> Result<BTreeSet<GroupId>, sqlx::Error> {
         let mut transaction = self.writers.begin().await?;
-        let stale = fence(&mut transaction, known, revision).await?;
-        if !stale.is_empty() {
+        let hit = fence(&mut transaction, known, revision).await?;
+        let stale: BTreeSet<GroupId> = known.iter().map(|(group, _)| *group).filter(|g| !hit.contains(g)).collect();
+        if hit.is_empty() {
             transaction.rollback().await?;
-            return Err(Failed::Stale(stale));
+            return Ok(stale);
         }
-        for step in steps {
+        writes.retain(|write| hit.contains(&write.group()));
+        let steps = plan::plan(writes);
+        plan::emptied(&steps).for_each(|group| floors.forget(group));
+        for step in &steps {
             apply::apply(&mut transaction, step, floors).await?;
         }
-        let groups: Vec<GroupId> = known.iter().map(|(group, _)| *group).collect();
-        wake::notify(&mut transaction, payload::of_revision(self.node, revision, &groups)).await?;
-        Ok(transaction.commit().await?)
+        let hit: Vec<GroupId> = hit.into_iter().collect();
+        wake::notify(&mut transaction, payload::of_revision(self.node, revision, &hit)).await?;
+        transaction.commit().await?;
+        floors.note(&steps);
+        Ok(stale)
     }
 
     async fn read_entries(&self, query: EntriesQuery) -> Result<Vec<EntryRow>, StoreError> {
@@ -298,17 +289,16 @@ fn draw() -> Result<i64, getrandom::Error> {
     Ok(i64::from_ne_bytes(random))
 }
 
-/// Gives each group the next revision, if its present one is that which is known. Says of which groups it is not.
+/// Gives each group the next revision, if its present one is that which is known, and returns those that have got it.
 async fn fence(
     on: &mut sqlx::PgConnection,
     known: &[(GroupId, Option<i64>)],
     revision: i64,
-) -> Result<Vec<GroupId>, Failed> {
-    let mut hit: BTreeSet<GroupId> = BTreeSet::new();
+) -> Result<BTreeSet<GroupId>, sqlx::Error> {
+    let mut hit = BTreeSet::new();
     let mut take = |rows: Vec<PgRow>| {
         for row in rows {
-            let group = fixed(&row, 0).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-            hit.insert(GroupId(group));
+            hit.insert(GroupId(fixed(&row, 0).map_err(|e| sqlx::Error::Decode(Box::new(e)))?));
         }
         Ok::<(), sqlx::Error>(())
     };
@@ -321,7 +311,7 @@ async fn fence(
     if !new.is_empty() {
         take(sqlx::query(texts::FOUND).bind(new).bind(revision).fetch_all(&mut *on).await?)?;
     }
-    Ok(known.iter().map(|(group, _)| *group).filter(|group| !hit.contains(group)).collect())
+    Ok(hit)
 }
 
 impl Shared for PostgresStore {

@@ -57,7 +57,7 @@ statements! {
         p_suite::bigint, p_suite_since FROM groups WHERE grp = $1::bytea";
     COUNTERS: Partitions = "SELECT newest, entries, bytes FROM counters WHERE grp = $1::bytea";
     MEMBERS: Partitions =
-        "SELECT m.device, m.key, m.added, m.start, a.cursor, m.removed_cursor, m.removed_at_ms, m.seen_ms, m.missed \
+        "SELECT m.device, m.key, m.added, m.start, a.cursor, m.removed_cursor, m.removed_at_ms, m.seen_ms, m.missed, m.wake \
         FROM members m JOIN acknowledged a ON a.grp = m.grp AND a.device = m.device \
         WHERE m.grp = $1::bytea AND a.grp = $1::bytea ORDER BY m.device";
     HEADS: Partitions =
@@ -137,11 +137,12 @@ statements! {
         p_last_commit = excluded.p_last_commit, suite_since = excluded.suite_since, p_suite = excluded.p_suite, \
         p_suite_since = excluded.p_suite_since";
     PUT_MEMBER: Partitions =
-        "INSERT INTO members (grp, device, key, added, start, removed_cursor, removed_at_ms, seen_ms, missed) \
-        VALUES ($1::bytea, $2::bytea, $3::bytea, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint) \
+        "INSERT INTO members (grp, device, key, added, start, removed_cursor, removed_at_ms, seen_ms, missed, wake) \
+        VALUES ($1::bytea, $2::bytea, $3::bytea, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, \
+        $10::bytea) \
         ON CONFLICT (grp, device) DO UPDATE SET key = excluded.key, added = excluded.added, start = excluded.start, \
         removed_cursor = excluded.removed_cursor, removed_at_ms = excluded.removed_at_ms, seen_ms = excluded.seen_ms, \
-        missed = excluded.missed";
+        missed = excluded.missed, wake = excluded.wake";
     DELETE_MEMBER: Partitions = "DELETE FROM members WHERE grp = $1::bytea AND device = $2::bytea";
     DELETE_ACKNOWLEDGED: Partitions = "DELETE FROM acknowledged WHERE grp = $1::bytea AND device = $2::bytea";
     PUT_WELCOME: Partitions =

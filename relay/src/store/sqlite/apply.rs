@@ -268,7 +268,7 @@ impl Transaction<'_> {
 
     fn put_member(&mut self, group: i64, row: &MemberRow) {
         self.script
-            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            .statement("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
             .bind(group)
             .bind(&row.device.0[..])
             .bind(&row.key[..])
@@ -277,7 +277,8 @@ impl Transaction<'_> {
             .bind(row.removed.map(|r| number(r.cursor)))
             .bind(row.removed.map(|r| number(r.at_ms)))
             .bind(number(row.seen_ms))
-            .bind(number(row.missed));
+            .bind(number(row.missed))
+            .bind(row.wake.as_deref());
         self.script
             .statement("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?)")
             .bind(group)

@@ -24,6 +24,7 @@ pub(super) const SCHEMA: Schema = Schema {
         include_str!("../../../migrations/0004_kit_snapshots.sql"),
         include_str!("../../../migrations/0005_moves.sql"),
         include_str!("../../../migrations/0006_operations.sql"),
+        include_str!("../../../migrations/0007_wake.sql"),
     ],
 };
 

@@ -27,7 +27,7 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
     let Some(row) = all(from, "SELECT * FROM groups WHERE grp = ?", of).await?.pop() else {
         return Ok(None);
     };
-    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms, seen_ms, missed \
+    let members = "SELECT device, key, added, start, cursor, removed_cursor, removed_at_ms, seen_ms, missed, wake \
                    FROM members JOIN acknowledged USING (grp, device) WHERE grp = ? ORDER BY device";
     let heads =
         "SELECT sender, seq, hash, header, ciphertext_hash, signature, cut FROM heads WHERE grp = ? ORDER BY sender";

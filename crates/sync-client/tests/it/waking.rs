@@ -1,0 +1,155 @@
+//! The background: nothing is open in it, nothing is lost by it, and a wake-up fetches what waits.
+
+use std::time::Duration;
+
+use sync_client::wake::{WebPush, WebPushKeys};
+use sync_client::{ClientEvent, Code, Mode, ReceiptState, SyncClient, WakeState, WakeTarget};
+
+use crate::support::*;
+
+/// How many devices have a session at the relay.
+fn sessions(world: &World) -> i64 {
+    world.relay.as_ref().unwrap().metrics().sessions.get()
+}
+
+async fn until_sessions(world: &World, count: i64) {
+    soon("the relay's word that a session is over", async {
+        while sessions(world) != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+async fn mode(client: &SyncClient) -> Mode {
+    client.status().await.unwrap().mode
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_in_the_background_is_connected_to_nothing_until_it_is_woken() {
+    let world = World::new(Way::Quic).await;
+    let (a, b) = world.pair().await;
+    b.catch_up(SOON).await.unwrap();
+    let mut events = b.events();
+    let last = b.push("on the way").await.unwrap();
+    b.background().await.unwrap();
+    // What was pushed just before went with it.
+    assert_eq!(receive_texts(&a, 1).await, ["on the way"]);
+    until_sessions(&world, 1).await;
+    let status = b.status().await.unwrap();
+    assert_eq!((status.mode, status.connected, status.trouble), (Mode::Background, false, None));
+    assert_eq!(b.doctor().await.unwrap()[0].code, Some(Code::Asleep));
+    assert_eq!(b.catch_up(SOON).await.unwrap_err().code, Code::Asleep);
+
+    let fetched = a.push("while b slept").await.unwrap();
+    a.wait(&fetched, ReceiptState::Accepted, SOON).await.unwrap();
+    let kept = b.push("from its sleep").await.unwrap();
+    assert_eq!(b.receipt_state(kept.id).await.unwrap(), ReceiptState::Queued);
+    assert_eq!(sessions(&world), 1);
+
+    let woken = b.wake(SOON).await.unwrap();
+    assert!(woken.caught_up && woken.arrived);
+    assert_eq!(mode(&b).await, Mode::Background);
+    until_sessions(&world, 1).await;
+    // It acknowledged, and what it had pushed went along.
+    a.wait(&fetched, ReceiptState::Delivered, SOON).await.unwrap();
+    assert_eq!(receive_texts(&a, 1).await, ["from its sleep"]);
+    assert_eq!(receive_texts(&b, 1).await, ["while b slept"]);
+
+    let again = b.wake(SOON).await.unwrap();
+    assert!(again.caught_up && !again.arrived);
+    b.wait(&last, ReceiptState::Accepted, SOON).await.unwrap();
+
+    b.foreground().await.unwrap();
+    for mode in [Mode::Background, Mode::Waking, Mode::Background, Mode::Waking, Mode::Background, Mode::Foreground] {
+        let pick = |e: &ClientEvent| if let ClientEvent::Mode(mode) = e { Some(*mode) } else { None };
+        assert_eq!(event("the next mode", &mut events, pick).await, mode);
+    }
+    a.push("to one that is awake").await.unwrap();
+    assert_eq!(receive_texts(&b, 1).await, ["to one that is awake"]);
+    assert!(b.wake(SOON).await.unwrap().caught_up);
+    assert_eq!((mode(&b).await, sessions(&world)), (Mode::Foreground, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_a_push_has_started_begins_asleep() {
+    let mut world = World::memory().await;
+    let (a, b) = world.pair().await;
+    b.close().await;
+    a.push("one").await.unwrap();
+    let b = SyncClient::new(world.config("b").in_background(true)).await.unwrap();
+    assert_eq!((mode(&b).await, b.status().await.unwrap().connected), (Mode::Background, false));
+    assert!(b.wake(SOON).await.unwrap().arrived);
+    assert_eq!(receive_texts(&b, 1).await, ["one"]);
+    // Several at once share a wake-up, or follow one another; none is lost.
+    a.push("two").await.unwrap();
+    let all = tokio::join!(b.wake(SOON), b.wake(SOON), b.background(), b.wake(SOON));
+    assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok() && all.3.is_ok(), "{all:?}");
+    assert_eq!(receive_texts(&b, 1).await, ["two"]);
+    assert_eq!(mode(&b).await, Mode::Background);
+
+    world.stop_relay().await;
+    let error = b.wake(Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!((error.code, mode(&b).await), (Code::RelayUnreachable, Mode::Background));
+    world.start_relay().await;
+    assert!(b.wake(SOON).await.unwrap().caught_up);
+
+    let alone = SyncClient::new(world.config("c").in_background(true)).await.unwrap();
+    assert_eq!(alone.wake(SOON).await.unwrap_err().code, Code::NotInGroup);
+    // Closing ends it as in the foreground.
+    b.close().await;
+    assert_eq!(b.wake(SOON).await.unwrap_err().code, Code::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hosted_relay_sleeps_with_its_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |name: &str| {
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        sync_client::SyncConfig::at(folder.path().join(name)).device_name(name).embedded_listen(any)
+    };
+    let (a, b) = (SyncClient::new(config("a")).await.unwrap(), SyncClient::new(config("b")).await.unwrap());
+    pair(&a, &b).await;
+    b.catch_up(SOON).await.unwrap();
+    assert!(a.status().await.unwrap().hosting);
+    a.background().await.unwrap();
+    assert!(!a.status().await.unwrap().hosting);
+    b.push("nobody is there").await.unwrap();
+    // Its own relay runs while it is awake, so the other one finds it again.
+    a.foreground().await.unwrap();
+    assert_eq!(receive_texts(&a, 1).await, ["nobody is there"]);
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_kept_and_each_relay_says_what_becomes_of_it() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    a.ensure_group().await.unwrap();
+    assert_eq!(a.status().await.unwrap().wake, None);
+    let push = |endpoint: &str| {
+        let keys = Some(WebPushKeys { p256dh: [4; 65], auth: [1; 16] });
+        Some(WakeTarget::WebPush(WebPush { endpoint: endpoint.as_bytes().to_vec().into(), keys }))
+    };
+    assert_eq!(a.set_wake_target(push("no url")).await.unwrap_err().code, Code::InvalidArgument);
+    a.set_wake_target(push("https://push.example.org/s3cret")).await.unwrap();
+    // This relay wakes nobody.
+    let refused = Some(WakeState::Refused(Code::WakeUnavailable));
+    soon("the relay's answer", async {
+        while a.status().await.unwrap().wake != refused {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(a.doctor().await.unwrap().iter().any(|finding| finding.code == Some(Code::WakeUnavailable)));
+    assert_eq!(a.wake_key(SOON).await.unwrap_err().code, Code::WakeUnavailable);
+    a.close().await;
+    assert!(!any_file_holds(&world.home("a"), b"push.example.org"), "it is sealed like all else");
+    let a = SyncClient::new(world.config("a").in_background(true)).await.unwrap();
+    assert_eq!(a.status().await.unwrap().wake, Some(WakeState::Waiting));
+    assert_eq!(a.wake_key(SOON).await.unwrap_err().code, Code::Asleep);
+    a.set_wake_target(None).await.unwrap();
+    assert_eq!(a.status().await.unwrap().wake, None);
+    a.close().await;
+}
