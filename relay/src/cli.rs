@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sync_relay::{
-    Access, Acme, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig, Tls,
+    Access, Acme, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig, Tls, Waking,
 };
 use sync_types::Code;
 
@@ -119,6 +119,10 @@ pub(crate) struct Serve {
     /// "Authorization: Bearer", or typed into a browser. Without it both answer to this machine only, and not through a proxy
     #[arg(long, env = "KSYNC_RELAY_HOST_TOKEN_FILE", value_name = "FILE")]
     host_token_file: Option<PathBuf>,
+    /// Whether devices that sleep are woken by a push when something comes for them: on (by Web Push), off, or a file with
+    /// apps' keys for Apple's and Google's services too
+    #[arg(long, env = "KSYNC_RELAY_WAKE", value_name = "on|off|FILE", default_value = "on")]
+    wake: String,
     /// How the log's lines look
     #[arg(long, env = "KSYNC_RELAY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
@@ -268,6 +272,7 @@ impl Serve {
                 metrics: self.metrics,
                 token: self.host_token_file.as_deref().map(HostToken::read).transpose()?,
             },
+            wake: Waking::parse(&self.wake),
             identity,
             limits,
             quotas,

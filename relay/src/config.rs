@@ -39,6 +39,9 @@ pub struct RelayConfig {
     /// What is there for the host alone.
     #[cfg(feature = "http")]
     pub host: HostConfig,
+    /// Whether devices that sleep are woken.
+    #[cfg(feature = "http")]
+    pub wake: Waking,
     /// The endpoint key, if it does not come from the data folder.
     pub identity: Option<Identity>,
     /// What one device, one address or one group may use.
@@ -77,6 +80,8 @@ impl RelayConfig {
             tls: None,
             #[cfg(feature = "http")]
             host: HostConfig::default(),
+            #[cfg(feature = "http")]
+            wake: Waking::Off,
             identity: None,
             limits: ServerLimits::default(),
             quotas: crate::mailbox::Limits::default(),
@@ -121,6 +126,31 @@ pub struct Acme {
 impl Acme {
     /// Let's Encrypt.
     pub const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+}
+
+/// Whether devices that sleep are woken by a push when something comes for them.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// They are not.
+    Off,
+    /// They are: by Web Push, and by Apple's and Google's services for the apps in the settings.
+    On {
+        /// A TOML file with apps' credentials and what pushes may reach; see docs/hosting.md.
+        settings: Option<PathBuf>,
+    },
+}
+
+#[cfg(feature = "http")]
+impl Waking {
+    /// Reads `on`, `off`, or the name of a file with settings.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "off" => Self::Off,
+            "on" => Self::On { settings: None },
+            path => Self::On { settings: Some(PathBuf::from(path)) },
+        }
+    }
 }
 
 /// What is there for a relay's host alone.

@@ -105,6 +105,12 @@ impl Identity {
         Ok(identity)
     }
 
+    /// What other keys of the relay are derived from.
+    #[cfg(feature = "http")]
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub(crate) fn secret_key(&self) -> iroh::SecretKey {
         iroh::SecretKey::from_bytes(&self.0)
     }

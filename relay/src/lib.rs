@@ -26,12 +26,14 @@ mod server;
 pub mod session;
 pub mod store;
 pub mod tokens;
+#[cfg(feature = "http")]
+mod wake;
 
 #[cfg(feature = "postgres")]
 pub use config::PostgresUrl;
 pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
-pub use config::{Acme, HostConfig, HostToken, Tls};
+pub use config::{Acme, HostConfig, HostToken, Tls, Waking};
 pub use error::StartError;
 pub use identity::Identity;
 pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};

@@ -13,6 +13,9 @@ pub(crate) mod process;
 const LATENCY_BOUNDS_US: [u64; 12] =
     [250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 25_000, 100_000, 500_000, 2_500_000];
 
+/// What becomes of a push that is to wake a device.
+pub const WAKES: [&str; 5] = ["accepted", "gone", "retried", "refused", "dropped"];
+
 /// A value that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -114,6 +117,10 @@ pub struct Metrics {
     pub groups_made: Counter,
     /// Groups that the host deleted.
     pub groups_purged: Counter,
+    /// Devices that wait to be woken.
+    pub wakes_waiting: Gauge,
+    /// Pushes that were to wake a device, by what became of them, as [`WAKES`] has it.
+    pub wakes: [Gauge; WAKES.len()],
     /// Access tokens that make groups at present; -1 where none is wanted.
     pub tokens: Gauge,
     /// 1 while the file of access tokens cannot be used and an older list holds.
@@ -169,6 +176,8 @@ impl Default for Metrics {
             groups: Gauge::default(),
             groups_made: Counter::default(),
             groups_purged: Counter::default(),
+            wakes_waiting: Gauge::default(),
+            wakes: Default::default(),
             tokens: Gauge::default(),
             token_file_broken: Gauge::default(),
             oldest_entry_at: Gauge::default(),
@@ -248,6 +257,7 @@ impl Metrics {
                 "ksync_store_free_bytes",
                 "Bytes that the store has on the disk and does not use.",
             ),
+            (&self.wakes_waiting, "ksync_wakes_waiting", "Devices that wait to be woken."),
             (&self.lapsed, "ksync_lapsed_members", "Members that were silent for too long; counted up to 10000."),
             (
                 &self.oldest_entry_at,
@@ -288,6 +298,10 @@ impl Metrics {
         head(&mut out, "ksync_refused_total", "Requests that were refused, by code.", "counter");
         for (code, times) in self.refusals_by_code() {
             line(&mut out, &format!("ksync_refused_total{{code=\"{code}\"}}"), times);
+        }
+        head(&mut out, "ksync_wakes_total", "Pushes to wake a device, by what became of them.", "counter");
+        for (outcome, counted) in WAKES.iter().zip(&self.wakes) {
+            line(&mut out, &format!("ksync_wakes_total{{outcome=\"{outcome}\"}}"), counted.value());
         }
         head(&mut out, "ksync_http_requests_total", "HTTP requests, by route and status.", "counter");
         for (route, counted) in ROUTES.iter().zip(&self.http) {

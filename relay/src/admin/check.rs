@@ -6,10 +6,10 @@ use std::time::UNIX_EPOCH;
 
 use super::Level::{Fine, Notable, Wrong};
 use super::{Finding, is_running, size};
-use crate::config::{Access, RelayConfig, StoreConfig};
+use crate::config::{Access, RelayConfig, StoreConfig, Waking};
 use crate::hub::now_ms;
 use crate::store::sqlite::View;
-use crate::{Identity, StartError, date, identity};
+use crate::{Identity, StartError, date, identity, wake};
 
 /// Below how many free bytes a disk is nearly full, and full for a relay.
 const SCARCE: u64 = 1 << 30;
@@ -28,6 +28,7 @@ pub async fn check(config: &RelayConfig) -> Vec<Finding> {
     }
     store(&config.store, &mut findings).await;
     access(config, &mut findings);
+    wake(&config.wake, &mut findings);
     if running {
         findings.push(Finding::new(Fine, "ports", "a relay runs on this folder: its ports are not tried"));
     } else {
@@ -48,6 +49,18 @@ fn folder(data: &Path, findings: &mut Vec<Finding>) {
         Err(e) => Finding::of("folder", &StartError::io("write into", there, &e)),
         Ok(_) if there == data => Finding::new(Fine, "folder", format!("{shown} can be written")),
         Ok(_) => Finding::new(Fine, "folder", format!("{shown} will be made")),
+    });
+}
+
+fn wake(waking: &Waking, findings: &mut Vec<Finding>) {
+    let settings = match waking {
+        Waking::Off => return findings.push(Finding::new(Fine, "wake", "devices that sleep are not woken")),
+        Waking::On { settings: None } => Ok(wake::Settings::default()),
+        Waking::On { settings: Some(path) } => wake::Settings::read(path),
+    };
+    findings.push(match settings {
+        Ok(settings) => Finding::new(Fine, "wake", format!("devices that sleep are woken by {}", settings.services())),
+        Err(e) => Finding::new(Wrong, "wake", e.to_string()),
     });
 }
 

@@ -92,6 +92,9 @@ fn relative_to(folder: &Path, arg: &Arg, text: &str) -> String {
             return format!("{scheme}{}", join(path));
         }
     }
+    if arg.get_long() == Some("wake") && !matches!(text, "on" | "off") {
+        return join(text);
+    }
     text.to_owned()
 }
 

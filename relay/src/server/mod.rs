@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sync_rules::Observer;
-use sync_types::Code;
 use sync_types::frame::{self, About, FromRelay};
+#[cfg(feature = "http")]
+use sync_types::{Code, WakeTarget, codec};
+#[cfg(not(feature = "http"))]
+use sync_types::Code;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -28,6 +31,8 @@ use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
 use crate::http::WebSockets;
 use crate::hub::{Hub, Parts, Wake, now_ms};
+#[cfg(feature = "http")]
+use crate::{PublicUrl, Waking, hub::Whom, wake::{Gone, Waker}};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
 #[cfg(feature = "postgres")]
@@ -87,6 +92,8 @@ pub struct RunningRelay {
     background: JoinSet<()>,
     #[cfg(feature = "http")]
     admin: Option<admin::Socket>,
+    #[cfg(feature = "http")]
+    waker: Option<Arc<Waker>>,
     local: Mutex<JoinSet<()>>,
     opened: Opened,
     _folder: Option<folder::Lock>,
@@ -187,6 +194,11 @@ impl Relay {
         if config.http.is_some() {
             return Err(StartError::new(Code::InvalidArgument, "this relay was built without the feature `http`"));
         }
+        #[cfg(feature = "http")]
+        let (awake, gone) = waking(&config, &identity)?.unzip();
+        #[cfg(feature = "http")]
+        let waker = awake.clone().map(|awake: Arc<Waker>| awake as Arc<dyn Wake>);
+        #[cfg(not(feature = "http"))]
         let waker: Option<Arc<dyn Wake>> = None;
         let hub = Hub::start(Parts {
             store: store.clone(),
@@ -223,6 +235,7 @@ impl Relay {
             &public,
             &hosts,
             bound.as_ref().map(|bound| bound.url.as_str()),
+            awake.clone(),
             &config,
         );
         #[cfg(feature = "http")]
@@ -248,6 +261,10 @@ impl Relay {
         let accepting = ends.into_iter().map(accept).collect();
         let mut background = JoinSet::new();
         rounds::start(&mut background, &shared, config.quotas.max_lag_ms);
+        #[cfg(feature = "http")]
+        if let Some(gone) = gone {
+            background.spawn(forget(shared.hub.clone(), gone));
+        }
         let pairings = shared.pairings.clone();
         Ok(RunningRelay {
             accepting,
@@ -261,6 +278,8 @@ impl Relay {
             background,
             #[cfg(feature = "http")]
             admin,
+            #[cfg(feature = "http")]
+            waker: awake,
             local: Mutex::new(JoinSet::new()),
             opened,
             _folder: folder,
@@ -360,6 +379,10 @@ impl RunningRelay {
             tracing::warn!("some connections did not end in time");
         }
         self.shared.hub.stop().await;
+        #[cfg(feature = "http")]
+        if let Some(waker) = &self.waker {
+            waker.stop().await;
+        }
         let closed = async {
             if let Some(endpoint) = &self.endpoint {
                 endpoint.close().await;
@@ -388,6 +411,28 @@ impl Drop for RunningRelay {
         if let Some(web) = &self.web {
             web.abort();
         }
+    }
+}
+
+/// What wakes devices, if the host wants that, and what tells of targets that are gone.
+#[cfg(feature = "http")]
+#[expect(clippy::type_complexity, reason = "it is taken apart where it is made")]
+fn waking(
+    config: &RelayConfig,
+    identity: &Identity,
+) -> Result<Option<(Arc<Waker>, tokio::sync::mpsc::Receiver<Gone<Whom>>)>, StartError> {
+    let Waking::On { settings } = &config.wake else { return Ok(None) };
+    // Whom a push service can reach about this relay (RFC 8292 §2.1).
+    let subject = config.public_url.as_ref().map(PublicUrl::origin).filter(|url| url.starts_with("https:"));
+    let (waker, gone) = Waker::start(settings.as_deref(), subject, identity)?;
+    Ok(Some((Arc::new(waker), gone)))
+}
+
+/// Forgets targets that push services do not know any more.
+#[cfg(feature = "http")]
+async fn forget(hub: Arc<Hub>, mut gone: tokio::sync::mpsc::Receiver<Gone<Whom>>) {
+    while let Some(Gone { key, target }) = gone.recv().await {
+        hub.wake_gone(key, codec::encode(&WakeTarget::from(&target)).into()).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sync_types::{GroupId, VERSION, limits};
 
 use super::Shared;
@@ -11,6 +11,8 @@ use super::address::pinned;
 use super::opened::Opened;
 use crate::config::{RelayConfig, StoreConfig};
 use crate::http::{Guard, Shown};
+use crate::hub::Wake;
+use crate::wake::Waker;
 
 pub(super) fn shown(
     shared: &Arc<Shared>,
@@ -18,6 +20,7 @@ pub(super) fn shown(
     public: &[u8; 32],
     hosts: &[String],
     http: Option<&str>,
+    waker: Option<Arc<Waker>>,
     config: &RelayConfig,
 ) -> Shown {
     let well_known = serde_json::json!({
@@ -35,6 +38,8 @@ pub(super) fn shown(
             "members": limits::MEMBERS,
         },
         "access": config.access.name(),
+        // What a Web Push subscription names as its applicationServerKey.
+        "wake": waker.as_ref().map(|waker| BASE64URL_NOPAD.encode(&waker.key())),
     });
     let probed = shared.clone();
     let (gauged, folder) = (shared.clone(), disk(config));
@@ -51,6 +56,11 @@ pub(super) fn shown(
             let (requests, bytes) = gauged.hub.waiting();
             metrics.waiting.set(requests as i64);
             metrics.waiting_bytes.set(bytes as i64);
+            if let Some(waker) = &waker {
+                metrics.wakes_waiting.set(waker.waiting() as i64);
+                let now = waker.counters().all();
+                metrics.wakes.iter().zip(now).for_each(|(gauge, now)| gauge.set(now as i64));
+            }
             let free = folder.as_deref().and_then(|folder| fs4::available_space(folder).ok());
             metrics.disk_free_bytes.set(free.unwrap_or(0) as i64);
         }),

@@ -32,4 +32,5 @@ mod server;
 mod session;
 mod sqlite;
 mod support;
+mod waking;
 mod web;
