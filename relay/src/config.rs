@@ -309,6 +309,11 @@ impl Access {
         }
     }
 
+    /// Whether it has to be known how many groups a token has made.
+    pub(crate) fn is_counted(&self) -> bool {
+        matches!(self, Self::Tokens(tokens) if tokens.are_counted())
+    }
+
     /// What `/.well-known/0ksync` calls it.
     #[cfg(feature = "http")]
     pub(crate) fn name(&self) -> &'static str {

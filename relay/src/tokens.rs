@@ -110,6 +110,11 @@ impl Tokens {
         self.with(|known| known.tokens.iter().filter(|token| token.is_usable(now_ms)).count())
     }
 
+    /// Whether one of them makes so many groups and no more.
+    pub fn are_counted(&self) -> bool {
+        self.with(|known| known.tokens.iter().any(|token| token.groups.is_some()))
+    }
+
     /// What is wrong with the file since it was read last; the list that was read then holds.
     pub fn problem(&self) -> Option<String> {
         self.with(|known| known.problem.clone())

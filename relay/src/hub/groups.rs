@@ -209,6 +209,13 @@ impl Groups {
         self.session_of(group, device).is_some() || self.elsewhere.get(&group).is_some_and(|there| there.contains(&device))
     }
 
+    /// Notes that a device has come to another relay, if this one has asked who is there.
+    pub(super) fn came_elsewhere(&mut self, group: GroupId, device: DeviceId) {
+        if self.places.contains_key(&group) {
+            self.elsewhere.entry(group).or_default().insert(device);
+        }
+    }
+
     /// Notes that a device has left another relay.
     pub(super) fn left_elsewhere(&mut self, group: GroupId, device: DeviceId) {
         if let Some(there) = self.elsewhere.get_mut(&group) {

@@ -206,6 +206,7 @@ impl Writer {
             Heard::Group(group) => self.look_again(group, batch),
             Heard::Look => self.look(batch).await,
             Heard::News(News::Attached { group, device, number }) => {
+                self.groups.came_elsewhere(group, device);
                 let Some(session) = self.groups.session_of(group, device) else { return };
                 // It goes on there, and its connection to here hangs, unless it has come back since.
                 if self.groups.session(session).is_some_and(|here| here.number < number)
@@ -222,8 +223,12 @@ impl Writer {
         }
     }
 
-    /// Looks whether something of the groups was missed that somebody is attached to here.
+    /// Looks whether something of the groups was missed that somebody is attached to here, and how many groups were made at other
+    /// relays.
     async fn look(&mut self, batch: &Batch) {
+        if self.parts.access.is_counted() {
+            self.made.recount();
+        }
         let store = self.parts.store.clone();
         self.served.save(&*store, std::time::Duration::ZERO).await;
         self.served.catch_up(&*store).await;

@@ -116,9 +116,4 @@ impl Tokens {
         by_origin.insert(origin.to_owned(), minted.clone());
         Ok(minted)
     }
-
-    #[cfg(test)]
-    pub(super) fn remembered(&self) -> usize {
-        self.by_origin.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
 }

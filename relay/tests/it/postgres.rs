@@ -233,6 +233,52 @@ async fn relays_that_start_at_once_make_one_schema() {
     }
 }
 
+/// The schema as the first version made it.
+const FIRST: &str = include_str!("../../migrations/postgres/0001_mailboxes.sql");
+
+/// A new relay comes to a database on which old ones run: they go on while it waits for its turn, and after it has had it.
+#[tokio::test]
+async fn a_schema_is_migrated_under_relays_that_use_it() {
+    let server = Server::start();
+    let url = server.database().await;
+    server.raw(&url, FIRST).await;
+    let schema = "CREATE TABLE ksync_schema (application TEXT PRIMARY KEY, version BIGINT NOT NULL);
+        INSERT INTO ksync_schema VALUES ('0ksync-relay', 1)";
+    server.raw(&url, schema).await;
+    // As an old relay writes and reads members.
+    let put = "INSERT INTO members (grp, device, key, added, start, removed_cursor, removed_at_ms, seen_ms, missed)
+        VALUES ($1, $2, $3, 0, 0, NULL, NULL, 0, 0)
+        ON CONFLICT (grp, device) DO UPDATE SET seen_ms = members.seen_ms + 1";
+    let mut old = PgConnection::connect(&url).await.unwrap();
+    let write = async |old: &mut PgConnection| {
+        let asked = sqlx::query(put).bind(&GROUP.0[..]).bind(&SENDER.0[..]).bind(&[7_u8; 32][..]);
+        asked.execute(old).await.unwrap();
+    };
+    write(&mut old).await;
+    // Somebody has a table open for long, as a backup does.
+    let mut reader = PgConnection::connect(&url).await.unwrap();
+    reader.execute("BEGIN; SELECT count(*) FROM members").await.unwrap();
+    let opening = PostgresStore::open(&url);
+    tokio::pin!(opening);
+    for _ in 0..5 {
+        // The old relay waits for a second at most, and the new one is not through.
+        let waited = tokio::select! {
+            _ = &mut opening => panic!("it cannot have migrated yet"),
+            waited = tokio::time::timeout(Duration::from_secs(5), write(&mut old)) => waited,
+        };
+        waited.expect("the old relay goes on");
+    }
+    reader.execute("ROLLBACK").await.unwrap();
+    let store = opening.await.unwrap();
+    write(&mut old).await;
+    let seen: i64 = sqlx::query_scalar("SELECT seen_ms FROM members").fetch_one(&mut old).await.unwrap();
+    assert_eq!(seen, 6);
+    let wake: Option<Vec<u8>> = sqlx::query_scalar("SELECT wake FROM members").fetch_one(&mut old).await.unwrap();
+    assert_eq!(wake, None);
+    store.close().await;
+    PostgresStore::open(&url).await.unwrap().close().await;
+}
+
 #[tokio::test]
 async fn databases_that_are_not_ours_are_refused_and_left_alone() {
     let server = Server::start();

@@ -24,16 +24,16 @@ const SOON: Duration = Duration::from_secs(10);
 /// A push service: tells which resource was posted to, and answers as it was told to.
 struct Service {
     url: String,
-    posts: mpsc::UnboundedReceiver<String>,
+    posts: mpsc::Receiver<String>,
     answers: Arc<Mutex<BTreeMap<String, u16>>>,
 }
 
-type Shared = (mpsc::UnboundedSender<String>, Arc<Mutex<BTreeMap<String, u16>>>);
+type Shared = (mpsc::Sender<String>, Arc<Mutex<BTreeMap<String, u16>>>);
 
 async fn posted(State((posts, answers)): State<Shared>, Named(name): Named<String>, headers: HeaderMap) -> StatusCode {
     assert!(headers.contains_key("ttl") && headers["authorization"].to_str().unwrap().starts_with("vapid t="));
     let status = answers.lock().unwrap().get(&name).copied().unwrap_or(201);
-    posts.send(name).unwrap();
+    posts.send(name).await.unwrap();
     StatusCode::from_u16(status).unwrap()
 }
 
@@ -41,7 +41,7 @@ impl Service {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (to, posts) = mpsc::unbounded_channel();
+        let (to, posts) = mpsc::channel(64);
         let answers = Arc::default();
         let router = Router::new().route("/{name}", post(posted)).with_state((to, Arc::clone(&answers)));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

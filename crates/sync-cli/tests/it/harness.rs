@@ -188,8 +188,15 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn start(folder: impl Into<PathBuf>) -> Self {
+        Self::start_with(folder, |_| ())
+    }
+
+    /// The same with other settings.
+    pub(crate) fn start_with(folder: impl Into<PathBuf>, change: impl FnOnce(&mut Command)) -> Self {
         let mut relay = Self { folder: folder.into(), address: String::new(), http: String::new(), process: None };
-        relay.up("127.0.0.1:0");
+        let mut command = relay.command("127.0.0.1:0");
+        change(&mut command);
+        relay.up(&mut command);
         relay
     }
 
@@ -207,8 +214,8 @@ impl Relay {
         command
     }
 
-    fn up(&mut self, listen: &str) {
-        let mut process = Process::start(&mut self.command(listen));
+    fn up(&mut self, command: &mut Command) {
+        let mut process = Process::start(command);
         let ready = process.event("ready");
         self.address = ready["address"].as_str().unwrap().to_owned();
         self.http = ready["http"].as_str().unwrap().to_owned();
@@ -244,8 +251,8 @@ impl Relay {
 
     /// Starts it again where it was.
     pub(crate) fn again(&mut self) {
-        let host = self.host().to_owned();
-        self.up(&host);
+        let mut command = self.command(self.host());
+        self.up(&mut command);
     }
 }
 

@@ -6,7 +6,7 @@ use sync_types::{Code, WakeTarget};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::SyncClient;
-use crate::engine::{Command, asleep};
+use crate::engine::Command;
 use crate::{Mode, SyncError, Woken};
 
 /// How much longer than its limit a wake-up may take, to end what it has begun.
@@ -114,4 +114,9 @@ impl SyncClient {
         let key = self.ask(|reply| Command::WakeKey { reply });
         timeout(limit, key).await.unwrap_or_else(|_| Err(SyncError::timeout("asking the relay for its key")))
     }
+}
+
+/// What a call gets that waits for a connection while the device sleeps.
+fn asleep() -> SyncError {
+    SyncError::new(Code::Asleep, "this device is in the background")
 }

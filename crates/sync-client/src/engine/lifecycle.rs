@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sync_core::Device;
-use sync_types::{Code, limits};
+use sync_types::limits;
 use tokio::time::Instant;
 
 use super::group::not_in_group;
@@ -86,7 +86,7 @@ impl Life {
 
 impl Engine {
     /// Connects, and stays connected.
-    pub(super) async fn to_foreground(&mut self, reply: Reply<()>) {
+    pub(super) async fn come_to_foreground(&mut self, reply: Reply<()>) {
         let hosted = match std::mem::take(&mut self.life) {
             Life::Foreground => Ok(()),
             Life::Background => self.host_for_latecomers().await,
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// Sends what waits, for a short while, and closes everything.
-    pub(super) fn to_background(&mut self, reply: Reply<()>) {
+    pub(super) fn go_to_background(&mut self, reply: Reply<()>) {
         let by = Instant::now() + limits::FLUSH_ON_CLOSE;
         match &mut self.life {
             Life::Background => drop(reply.send(Ok(()))),
@@ -199,9 +199,4 @@ impl Engine {
         }
         self.publish();
     }
-}
-
-/// What a call gets that waits for a connection while the device sleeps.
-pub(crate) fn asleep() -> SyncError {
-    SyncError::new(Code::Asleep, "this device is in the background")
 }

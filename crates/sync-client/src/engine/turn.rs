@@ -312,8 +312,8 @@ impl Engine {
                 work.answer(reply, ());
             }
             Command::Leave { reply } => self.leave(reply, work),
-            Command::Foreground { reply } => self.to_foreground(reply).await,
-            Command::Background { reply } => self.to_background(reply),
+            Command::Foreground { reply } => self.come_to_foreground(reply).await,
+            Command::Background { reply } => self.go_to_background(reply),
             Command::Wake { limit, reply } => self.wake(limit, reply),
             Command::SetWakeTarget { target, reply } => drop(reply.send(self.set_wake_target(target).await)),
             Command::WakeKey { reply } => self.ask_wake_key(reply),

@@ -9,7 +9,7 @@ use crate::support::*;
 
 /// How many devices have a session at the relay.
 fn sessions(world: &World) -> i64 {
-    world.relay.as_ref().unwrap().metrics().sessions.get()
+    world.relay.as_ref().unwrap().metrics().sessions.value()
 }
 
 async fn until_sessions(world: &World, count: i64) {

@@ -14,7 +14,10 @@ use super::error::error;
 use crate::StartError;
 
 /// Each is run once, in this order. Only ever added to.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_mailboxes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_mailboxes.sql"),
+    include_str!("../../../migrations/postgres/0002_wake.sql"),
+];
 
 /// What the table of the schema's version says whose the database is.
 const APPLICATION: &str = "0ksync-relay";
@@ -25,6 +28,12 @@ const LOCK: i64 = 0x306b_7372;
 /// Connections that read, and connections that write: the hub's, and one for what is told and noted beside it.
 const READERS: u32 = 8;
 const WRITERS: u32 = 2;
+
+/// How long a migration waits for a table that others use: whoever comes behind it waits as long.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+/// After how long it is tried again, and how often in all.
+const AGAIN: Duration = Duration::from_millis(500);
+const TRIES: usize = 60;
 
 /// How long the database may take to answer when a relay starts.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -78,7 +87,17 @@ pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
         |reason: &dyn std::fmt::Display| StartError::new(Code::Io, format!("cannot open {name}: {reason}"));
     let connected = timeout(CONNECT, options.connect()).await;
     let mut connection = connected.map_err(|_| unreachable(&"it does not answer"))?.map_err(|e| unreachable(&e))?;
-    let migrated = migrate(&mut connection, &name).await;
+    let migrated = async {
+        for _ in 0..TRIES {
+            if migrate(&mut connection, &name).await? {
+                return Ok(());
+            }
+            tracing::info!("a table is in use; its migration waits");
+            tokio::time::sleep(AGAIN).await;
+        }
+        Err(unreachable(&"another program has kept a table for a minute, and it is to be migrated"))
+    };
+    let migrated: Result<(), StartError> = migrated.await;
     // Nothing that is left open matters.
     let _ = connection.close().await;
     migrated?;
@@ -118,8 +137,8 @@ fn pool(options: &PgConnectOptions, most: u32, doubt: Arc<Doubt>) -> PgPool {
 }
 
 /// One transaction under a lock, so that of several relays that start at once one migrates, and a migration that fails leaves
-/// nothing behind.
-async fn migrate(connection: &mut PgConnection, name: &str) -> Result<(), StartError> {
+/// nothing behind. False if a table is in use: relays that run on the database are not to wait until it is not.
+async fn migrate(connection: &mut PgConnection, name: &str) -> Result<bool, StartError> {
     let failed = |e: sqlx::Error| StartError::store(name, &error(&e));
     let foreign = || {
         StartError::new(
@@ -154,8 +173,15 @@ async fn migrate(connection: &mut PgConnection, name: &str) -> Result<(), StartE
             format!("{name} was written by a newer relay (schema {found}, this one knows {known}): update this relay");
         return Err(StartError::new(Code::Version, message));
     }
+    transaction.execute(LOCK_TIMEOUT).await.map_err(failed)?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).map_err(|_| foreign())?) {
-        transaction.execute(sqlx::raw_sql(*migration)).await.map_err(failed)?;
+        match transaction.execute(sqlx::raw_sql(*migration)).await {
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
+                transaction.rollback().await.map_err(failed)?;
+                return Ok(false);
+            }
+            done => done.map_err(failed)?,
+        };
     }
     if found < known {
         sqlx::query("UPDATE ksync_schema SET version = $1")
@@ -164,7 +190,8 @@ async fn migrate(connection: &mut PgConnection, name: &str) -> Result<(), StartE
             .await
             .map_err(failed)?;
     }
-    transaction.commit().await.map_err(failed)
+    transaction.commit().await.map_err(failed)?;
+    Ok(true)
 }
 
 /// Whether there is a table of the schema's version, and whether there is anything else in the schema where tables are made.

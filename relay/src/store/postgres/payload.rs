@@ -27,14 +27,13 @@ pub(super) fn of_revision(node: i64, revision: i64, groups: &[GroupId]) -> Vec<S
     groups.chunks((BYTES - 8) / GroupId::LEN).map(|chunk| text(node, 'r', &bytes(chunk))).collect()
 }
 
-/// The text that says so; `None` for what others do not have to hear, or what is too long for a payload.
+/// The text that says so; `None` for what is too long for a payload.
 pub(super) fn of_news(node: i64, news: &News) -> Option<String> {
     let (kind, group, device, rest) = match news {
         News::Attached { group, device, number } => ('a', group, device, number.to_be_bytes().to_vec()),
         News::Renew(group, device) => ('n', group, device, Vec::new()),
         News::Presence { group, from, envelope } => ('p', group, from, envelope.to_vec()),
-        // Whoever has to know it asks.
-        News::Detached(..) => return None,
+        News::Detached(group, device) => ('d', group, device, Vec::new()),
     };
     let bytes = [&group.0[..], &device.0[..], &rest].concat();
     (bytes.len() <= BYTES).then(|| text(node, kind, &bytes))
@@ -59,6 +58,7 @@ pub(super) fn read(node: i64, text: &str) -> Option<Payload> {
     let (group, device) = (GroupId::from_slice(group)?, DeviceId::from_slice(device)?);
     Some(Payload::News(match kind {
         'a' => News::Attached { group, device, number: u64::from_be_bytes(rest.try_into().ok()?) },
+        'd' => News::Detached(group, device),
         'n' => News::Renew(group, device),
         'p' => News::Presence { group, from: device, envelope: Opaque(rest.to_vec()) },
         _ => return None,
@@ -88,13 +88,12 @@ mod tests {
         for node in [5, i64::MIN, -1] {
             let presence = News::Presence { group: GROUP, from: DEVICE, envelope: Opaque(vec![1, 2, 3]) };
             let attached = News::Attached { group: GROUP, device: DEVICE, number: u64::MAX };
-            for news in [attached, News::Renew(GROUP, DEVICE), presence] {
+            for news in [attached, News::Detached(GROUP, DEVICE), News::Renew(GROUP, DEVICE), presence] {
                 let text = of_news(node, &news).unwrap();
                 assert_eq!(read(6, &text), Some(Payload::News(news)));
                 assert_eq!(read(node, &text), None);
             }
         }
-        assert_eq!(of_news(5, &News::Detached(GROUP, DEVICE)), None);
     }
 
     #[test]

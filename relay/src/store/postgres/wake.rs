@@ -119,31 +119,30 @@ pub(super) async fn beat(pool: &PgPool, node: i64) -> Result<(), sqlx::Error> {
 
 async fn say(pool: &PgPool, node: i64, attached: &Attachments, live: &VecDeque<News>) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    let (mut come, mut gone) = ((vec![], vec![], vec![]), (vec![], vec![]));
-    for ((group, device), number) in attached {
-        let (groups, devices) = match number {
-            Some(number) => {
-                come.2.push(columns::number(*number));
-                (&mut come.0, &mut come.1)
-            }
-            None => (&mut gone.0, &mut gone.1),
-        };
-        groups.push(&group.0[..]);
-        devices.push(&device.0[..]);
-    }
-    if !come.0.is_empty() {
-        let attach = sqlx::query(texts::ATTACH).bind(come.0).bind(come.1).bind(node).bind(come.2);
+    let come = attached.iter().filter_map(|(whom, number)| Some((whom, (*number)?)));
+    let (come, numbers): (Vec<_>, Vec<_>) = come.map(|(whom, number)| (whom, columns::number(number))).unzip();
+    let gone: Vec<_> = attached.iter().filter(|(_, number)| number.is_none()).map(|(whom, _)| whom).collect();
+    if !come.is_empty() {
+        let (groups, devices) = columns_of(&come);
+        let attach = sqlx::query(texts::ATTACH).bind(groups).bind(devices).bind(node).bind(numbers);
         attach.execute(&mut *transaction).await?;
     }
-    if !gone.0.is_empty() {
-        sqlx::query(texts::DETACH).bind(gone.0).bind(gone.1).bind(node).execute(&mut *transaction).await?;
+    if !gone.is_empty() {
+        let (groups, devices) = columns_of(&gone);
+        sqlx::query(texts::DETACH).bind(groups).bind(devices).bind(node).execute(&mut *transaction).await?;
     }
-    let come = attached.iter().filter_map(|((group, device), number)| {
-        Some(News::Attached { group: *group, device: *device, number: (*number)? })
+    let changed = attached.iter().map(|((group, device), number)| match number {
+        Some(number) => News::Attached { group: *group, device: *device, number: *number },
+        None => News::Detached(*group, *device),
     });
-    let payloads = come.chain(live.iter().cloned()).filter_map(|news| payload::of_news(node, &news));
+    let payloads = changed.chain(live.iter().cloned()).filter_map(|news| payload::of_news(node, &news));
     notify(&mut transaction, payloads.collect()).await?;
     transaction.commit().await
+}
+
+/// Groups and devices, as arrays of the same length.
+fn columns_of<'a>(whom: &[&'a (GroupId, DeviceId)]) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
+    whom.iter().map(|(group, device)| (&group.0[..], &device.0[..])).unzip()
 }
 
 /// Tells all relays once the transaction is durable.

@@ -28,6 +28,7 @@ mod secrecy;
 mod suite;
 mod terminal;
 mod vault;
+mod waking;
 
 // The relay's `device.rs` above needs it.
 use mls_rs as _;
