@@ -43,6 +43,16 @@ export const commands = {
 	leave: () => __TAURI_INVOKE<null>("plugin:0ksync|leave"),
 	/**  Deletes this device. The others still list it until one of them removes it. */
 	reset: () => __TAURI_INVOKE<null>("plugin:0ksync|reset"),
+	/**  Connects, and stays connected. */
+	foreground: () => __TAURI_INVOKE<null>("plugin:0ksync|foreground"),
+	/**  Sends what waits, for a short while, and closes every socket. */
+	background: () => __TAURI_INVOKE<null>("plugin:0ksync|background"),
+	/**  In the background: fetches what waits, within so many milliseconds, and closes every socket again. */
+	wake: (timeoutMs: number) => __TAURI_INVOKE<Woken>("plugin:0ksync|wake", { timeoutMs }),
+	/**  Has the relays wake this device there, or nowhere. */
+	setWakeTarget: (target: WakeTarget | null) => __TAURI_INVOKE<null>("plugin:0ksync|set_wake_target", { target }),
+	/**  The key that the group's first relay signs Web Push messages with, in base64url. */
+	wakeKey: () => __TAURI_INVOKE<string>("plugin:0ksync|wake_key"),
 	/**  Member: shows a link and a short code for a newcomer, or takes one that a newcomer shows. Gives the pairing's number. */
 	invite: (link: string | null, ttlMs: number | null, steps: Channel<PairingStep>) => __TAURI_INVOKE<number>("plugin:0ksync|invite", { link, ttlMs, steps }),
 	/**  Newcomer: takes the link or the short code that a member shows. Gives the pairing's number. */
@@ -185,6 +195,9 @@ export type Member = {
 	 */
 	lastSeen: string | null,
 };
+
+/**  Where in its life the app is: connected; with no socket open; or connected until what waits is fetched. */
+export type Mode = "foreground" | "background" | "waking";
 
 /**  A move of the group to another suite, on its way. */
 export type Moving = {
@@ -388,6 +401,10 @@ code: string;
 message: string; 
 /**  When the next try is. */
 retryAfterMs: number } | 
+/**  The app's life went on. */
+{ type: "mode"; 
+/**  Where it is. */
+mode: Mode } | 
 /**  Everything that waited at the relay is in the log. */
 { type: "caughtUp" } | 
 /**  New blobs are in the log. */
@@ -603,6 +620,10 @@ export type SyncStatus = {
 	kitSnapshots: boolean,
 	/**  Why it is not syncing; null when all is well. */
 	trouble: Trouble | null,
+	/**  Where in its life the app is. */
+	mode: Mode,
+	/**  How it stands with waking this device; null if it has no target. */
+	wake: WakeState | null,
 	/**  Whether a pairing was agreed on, and this device waits until the other one has added it. */
 	joining: boolean,
 	/**  Where the key lies that seals this device's data: `keychain`, `passphrase` or `file`. */
@@ -617,5 +638,52 @@ export type Trouble = {
 	message: string,
 	/**  What to do, as a sentence. */
 	nextStep: string,
+};
+
+/**  The keys of a Web Push subscription, in base64url. */
+export type WakeKeys = {
+	/**  A point of P-256. */
+	p256dh: string,
+	/**  16 bytes. */
+	auth: string,
+};
+
+/**  How it stands with waking this device. */
+export type WakeState = {
+	/**  `waiting` until a relay was told of the target, then `registered` or `refused`. */
+	state: string,
+	/**  Why it was refused. */
+	code: string | null,
+};
+
+/**  Where this device is woken: what the push service of its platform gave the app. It is told to the group's relays alone. */
+export type WakeTarget = 
+/**  A subscription at a service that speaks Web Push, UnifiedPush's and ntfy among them. */
+{ type: "webPush"; 
+/**  Where to post to. */
+endpoint: string; 
+/**  What a `PushSubscription` has as `keys`, if the service wants encrypted messages. */
+keys: WakeKeys | null } | 
+/**  An app on a device of Apple's. */
+{ type: "apns"; 
+/**  The device token in hexadecimal digits. */
+token: string; 
+/**  The app's bundle id. */
+topic: string; 
+/**  Whether the app is a development build. */
+sandbox?: boolean } | 
+/**  An app that is registered with Firebase Cloud Messaging. */
+{ type: "fcm"; 
+/**  The registration token. */
+token: string; 
+/**  The Firebase project's id. */
+project: string };
+
+/**  What a wake-up brought. */
+export type Woken = {
+	/**  Whether everything that waited at the relay is in the log. */
+	caughtUp: boolean,
+	/**  Whether blobs of others came into the log. */
+	arrived: boolean,
 };
 
