@@ -85,11 +85,7 @@ impl Apns {
             Ok(served) => served,
             Err(refusal) => return Sent::Refused(refusal),
         };
-        let service = match (url, sandbox) {
-            (Some(url), _) => url,
-            (None, false) => "https://api.push.apple.com",
-            (None, true) => "https://api.sandbox.push.apple.com",
-        };
+        let service = service(url.as_deref(), sandbox);
         let Ok(mut bearer) = provider.token(now) else { return Sent::Refused(Refusal::Credentials) };
         let mut is_last = false;
         loop {
@@ -122,6 +118,15 @@ impl Apns {
                 _ => reply.sent(),
             };
         }
+    }
+}
+
+/// Where an app's pushes are sent.
+pub(super) fn service(url: Option<&str>, sandbox: bool) -> &str {
+    match (url, sandbox) {
+        (Some(url), _) => url,
+        (None, false) => "https://api.push.apple.com",
+        (None, true) => "https://api.sandbox.push.apple.com",
     }
 }
 

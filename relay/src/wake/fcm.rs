@@ -22,8 +22,8 @@ const GRANT: &str = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
 const ASSERTION: u64 = 3600;
 /// How long before its end an access token is no longer used, in seconds.
 const BEFORE: u64 = 5 * 60;
-/// How long a failed attempt at an access token stands for the next ones, and how far apart tokens are asked for because
-/// one was refused, in seconds.
+/// How long a failed attempt at an access token stands for the next ones, and how far apart tokens are asked for
+/// because one was refused, in seconds.
 const REST: (u64, u64) = (5, 60);
 /// The longest registration token, in bytes.
 const TOKEN: usize = 4096;
@@ -186,6 +186,6 @@ impl Project {
         let text = Zeroizing::new(format!("Bearer {}", *granted.access_token));
         let mut token = HeaderValue::from_str(&text).map_err(|_| Sent::Later(None))?;
         token.set_sensitive(true);
-        Ok((token, now + granted.expires_in.saturating_sub(BEFORE)))
+        Ok((token, now.saturating_add(granted.expires_in.saturating_sub(BEFORE))))
     }
 }

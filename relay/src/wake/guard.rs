@@ -1,8 +1,8 @@
 //! Where a device may have the relay connect to.
 //!
-//! An endpoint is a URL of a stranger's choosing, so it could name what only the relay reaches: its own host, the network
-//! behind it, a cloud's metadata service. A name is looked up once, every address that it gives is judged, and the
-//! connection goes to one of exactly those. A second look-up, which could answer differently, does not take place.
+//! An endpoint is a URL of a stranger's choosing, so it could name what only the relay reaches: its own host, the
+//! network behind it, a cloud's metadata service. A name is looked up once, every address that it gives is judged, and
+//! the connection goes to one of exactly those. A second look-up, which could answer differently, does not take place.
 
 use std::fmt;
 use std::future::Future;

@@ -22,9 +22,11 @@ const ANSWER: usize = 16 * 1024;
 const BODY: Duration = Duration::from_secs(1);
 /// How long a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How often it is tried whether a connection still is one while an answer is due. Without this, every push waits in vain
-/// on a connection that a router has forgotten.
+/// How often it is tried whether a connection still is one while an answer is due. Without this, every push waits in
+/// vain on a connection that a router has forgotten.
 const PING: Duration = Duration::from_secs(3);
+/// How long a connection to a host of a stranger's choosing is kept: names cost nothing, and each would hold a socket.
+const IDLE: Duration = Duration::from_secs(10);
 /// The longest that a service may ask to be left alone.
 const RETRY: u64 = 3600;
 
@@ -46,13 +48,24 @@ impl Clients {
         roots: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, SettingsError> {
-        let both: &[&[u8]] = &[b"h2", b"http/1.1"];
+        let failed = |e: rustls::Error| SettingsError::Tls(e.to_string());
+        let verifier = Verifier::new_with_extra_roots(roots.iter().cloned(), provider.clone()).map_err(failed)?;
+        let mut tls = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut http2 = tls.clone();
+        http2.alpn_protocols.truncate(1);
+        let stranger = |is_http| builder(tls.clone()).dns_resolver(guard.resolver(is_http)).pool_idle_timeout(IDLE);
         let built = |builder: ClientBuilder| builder.build().map_err(|e| SettingsError::Tls(e.to_string()));
         Ok(Self {
-            guarded: built(builder(tls(roots, provider, both)?).dns_resolver(guard.resolver(false)).https_only(true))?,
-            plain: built(builder(tls(roots, provider, both)?).dns_resolver(guard.resolver(true)).http1_only())?,
-            trusted: built(builder(tls(roots, provider, both)?))?,
-            http2: built(builder(tls(roots, provider, &[b"h2"])?).http2_prior_knowledge())?,
+            guarded: built(stranger(false).https_only(true))?,
+            plain: built(stranger(true).http1_only())?,
+            trusted: built(builder(tls.clone()))?,
+            http2: built(builder(http2).http2_prior_knowledge())?,
         })
     }
 }
@@ -67,23 +80,6 @@ fn builder(tls: ClientConfig) -> ClientBuilder {
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(PING)
         .http2_keep_alive_timeout(PING)
-}
-
-fn tls(
-    roots: &[CertificateDer<'static>],
-    provider: &Arc<CryptoProvider>,
-    protocols: &[&[u8]],
-) -> Result<ClientConfig, SettingsError> {
-    let failed = |e: rustls::Error| SettingsError::Tls(e.to_string());
-    let verifier = Verifier::new_with_extra_roots(roots.iter().cloned(), provider.clone()).map_err(failed)?;
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(config)
 }
 
 /// What a service answered.
@@ -148,8 +144,8 @@ fn is_refused(error: &reqwest::Error) -> bool {
     std::iter::successors(Some(first), |error| error.source()).any(|error| error.is::<AddressRefused>())
 }
 
-/// How long to wait by a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date in any of the three forms of §5.6.7. An hour
-/// at most.
+/// How long to wait by a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date in any of the three forms of §5.6.7. An
+/// hour at most.
 pub(super) fn retry_after(value: &str, now: u64) -> Option<Duration> {
     let value = value.trim();
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
@@ -161,8 +157,8 @@ pub(super) fn retry_after(value: &str, now: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(RETRY)))
 }
 
-/// Seconds since the Unix epoch. `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37
-/// 1994` have the same parts in two orders.
+/// Seconds since the Unix epoch. `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6
+/// 08:49:37 1994` have the same parts in two orders.
 fn date(text: &str, now: u64) -> Option<u64> {
     let parts: Vec<&str> = text.split([' ', ',', '-']).filter(|part| !part.is_empty()).collect();
     let (day, month, year, time) = match parts[..] {

@@ -4,7 +4,7 @@
 //! happened and no more. [`Sender`] makes one attempt at one [`Target`]; [`Queue`] stands in front of it, so that
 //! whoever has news for a device never waits.
 //!
-//! Web Push endpoints come from devices, which a host need not trust: they are only reached through [`guard`]. The
+//! Web Push endpoints come from devices, which a host need not trust: they are only reached through `guard`. The
 //! other services' addresses come from the host's own [`Settings`].
 
 mod apns;
@@ -20,6 +20,9 @@ mod target;
 mod vapid;
 mod waker;
 mod web;
+
+#[cfg(test)]
+mod tests;
 
 use guard::{Lookup, SystemLookup};
 use network::Network;

@@ -66,7 +66,8 @@ impl FromStr for Network {
     }
 }
 
-/// What is not on the public internet, after IANA's registry of special-purpose IPv4 addresses (RFC 6890), with multicast.
+/// What is not on the public internet, after IANA's registry of special-purpose IPv4 addresses (RFC 6890), with
+/// multicast.
 const NOT_PUBLIC_V4: [Network; 15] = [
     Network::v4(0, 0, 0, 8),
     Network::v4(10, 0, 0, 8),
@@ -103,8 +104,8 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that packets to an IPv6 address may end at: mapped and compatible ones (RFC 4291 §2.5.5), NAT64 (RFC
-/// 6052 §2.1) and 6to4 (RFC 3056 §2).
+/// The IPv4 address that packets to an IPv6 address may end at: mapped and compatible ones (RFC 4291 §2.5.5), NAT64
+/// (RFC 6052 §2.1) and 6to4 (RFC 3056 §2).
 fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {

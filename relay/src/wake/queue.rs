@@ -41,8 +41,8 @@ pub(crate) struct Limits {
     pub(crate) per_host: usize,
     /// How many keys wait, those to be tried again included: 65,536. One more and the oldest is dropped.
     pub(crate) waiting: usize,
-    /// How many [`Gone`] wait for whoever takes them: 256. When it is full, pushes that found their target gone stay under
-    /// way.
+    /// How many [`Gone`] wait for whoever takes them: 256. When it is full, pushes that found their target gone stay
+    /// under way.
     pub(crate) gone: usize,
     /// The longest pause before the second attempt: 1 s. It doubles for each attempt after it, and the pause is any
     /// time up to it.
@@ -133,8 +133,8 @@ impl<K: Copy + Eq + Hash + Send + 'static> Queue<K> {
         (Self { shared, driver: Mutex::new(Some(driver)) }, receiver)
     }
 
-    /// Wakes the device behind `key`, soon. It asks for nothing more while a push to the same target waits or is under way;
-    /// another target takes the place of the one that waits. Never blocks.
+    /// Wakes the device behind `key`, soon. It asks for nothing more while a push to the same target waits or is under
+    /// way; another target takes the place of the one that waits. Never blocks.
     pub(crate) fn wake(&self, key: K, target: Target) {
         let host = host_of(&target);
         if self.shared.state().wake(key, target, host, Instant::now()) {
@@ -151,6 +151,11 @@ impl<K: Copy + Eq + Hash + Send + 'static> Queue<K> {
     /// How many keys wait, those to be tried again included.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.state().waiting()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.shared.state().is_empty()
     }
 
     /// What has happened since the start.

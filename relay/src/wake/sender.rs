@@ -114,8 +114,8 @@ impl Sender {
         }
     }
 
-    /// Makes one attempt, which ends within [`Surroundings::limit`]. A service that no longer takes a token of ours is asked
-    /// a second time with a new one.
+    /// Makes one attempt, which ends within [`Surroundings::limit`]. A service that no longer takes a token of ours is
+    /// asked a second time with a new one.
     pub(crate) async fn send(&self, target: &Target) -> Sent {
         let (deadline, now) = (Instant::now() + self.limit, (self.clock)() / 1000);
         match target {

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::Deserialize;
 use toml::Spanned;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::Network;
 use super::jwt::{Es256, Rs256, secret};
@@ -28,7 +28,8 @@ use super::jwt::{Es256, Rs256, secret};
 /// [[fcm]]
 /// account = "service-account.json"
 /// ```
-/// `url` in `[[apns]]` and `[[fcm]]` names another place than Apple's or Google's. Paths are relative to the file's folder.
+/// `url` in `[[apns]]` and `[[fcm]]` names another place than Apple's or Google's. Paths are relative to the file's
+/// folder.
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(super) subject: Option<String>,
@@ -131,8 +132,8 @@ impl Settings {
     /// Reads the file at `path`, and those that it names.
     ///
     /// # Errors
-    /// For a file that cannot be read, a key that is unknown or missing, and a value that cannot be used. The message names
-    /// the file, the line and what to do.
+    /// For a file that cannot be read, a key that is unknown or missing, and a value that cannot be used. The message
+    /// names the file, the line and what to do.
     pub(crate) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = String::from_utf8(bytes(path)?.to_vec())
             .map_err(|_| invalid(path.display().to_string(), "it is no text in UTF-8"))?;
@@ -242,7 +243,7 @@ impl Source<'_> {
             }
         }
         let path = self.file(&table.key);
-        let key = pkcs8(&bytes(&path)?).and_then(|key| Es256::from_pkcs8(key.secret_pkcs8_der())).ok_or_else(|| {
+        let key = pkcs8(&bytes(&path)?, Es256::from_pkcs8).ok_or_else(|| {
             let reason = "holds no P-256 key in PEM: name the .p8 file that Apple's developer pages gave";
             self.wrong(&table.key, &format!("{} {reason}", path.display()))
         })?;
@@ -275,7 +276,7 @@ impl Source<'_> {
         if base(&file.token_uri).is_none() {
             return Err(wrong("token_uri is no URL"));
         }
-        let key = pkcs8(file.private_key.as_bytes()).and_then(|key| Rs256::from_pkcs8(key.secret_pkcs8_der()));
+        let key = pkcs8(file.private_key.as_bytes(), Rs256::from_pkcs8);
         let key = key.ok_or_else(|| wrong("private_key is no RSA key in PEM"))?;
         let url = table.url.map(|url| self.url(&url)).transpose()?;
         Ok(Account { project: file.project_id, email: file.client_email, key, token_uri: file.token_uri, url })
@@ -293,8 +294,12 @@ fn base(text: &str) -> Option<String> {
     is_base.then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn pkcs8(pem: &[u8]) -> Option<PrivatePkcs8KeyDer<'static>> {
-    PrivatePkcs8KeyDer::from_pem_slice(pem).ok()
+/// Reads a key in PEM, of which nothing else is left in memory.
+fn pkcs8<T>(pem: &[u8], read: fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut der = PrivatePkcs8KeyDer::from_pem_slice(pem).ok()?;
+    let key = read(der.secret_pkcs8_der());
+    der.zeroize();
+    key
 }
 
 fn bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, SettingsError> {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
 use super::jwt::{Es256, Minted};
@@ -59,8 +59,8 @@ impl fmt::Debug for Vapid {
     }
 }
 
-/// Makes tokens for push services and remembers them. The one for each origin is made once in eleven hours, as a service
-/// may remember those it has verified.
+/// Makes tokens for push services and remembers them. The one for each origin is made once in eleven hours, as a
+/// service may remember those it has verified.
 pub(super) struct Tokens {
     vapid: Vapid,
     subject: Option<String>,
@@ -115,5 +115,10 @@ impl Tokens {
         }
         by_origin.insert(origin.to_owned(), minted.clone());
         Ok(minted)
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.by_origin.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

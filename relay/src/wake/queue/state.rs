@@ -75,6 +75,12 @@ impl<K> State<K> {
         self.delayed.first_key_value().map(|((due, _), _)| *due)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        let maps = self.entries.len() + self.order.len() + self.delayed.len() + self.hosts.len() + self.turns.len();
+        maps + self.under_way == 0
+    }
+
     pub(super) fn stop(&mut self) {
         self.is_stopped = true;
         self.entries.clear();

@@ -90,6 +90,7 @@ fn a_push_wakes_a_device_that_has_no_socket_open() {
     pushes.recv_timeout(SOON).expect("it came and went, so another one");
 
     asleep.write("foreground\n");
+    while asleep.event("mode")["mode"] != "foreground" {}
     asleep.event("connected");
     assert!(sockets(asleep.id()) > 0);
     laptop.push("three", "delivered");
