@@ -23,8 +23,8 @@ mod qr;
 mod registry;
 mod relay_types;
 mod state;
-mod subscriptions;
 mod subscription_types;
+mod subscriptions;
 mod types;
 mod wake_types;
 

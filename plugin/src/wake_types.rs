@@ -150,7 +150,9 @@ mod tests {
     fn targets_are_read_and_slips_are_named() {
         let point = BASE64URL_NOPAD.encode(&[4; 65]);
         let web = |p256dh: &str, auth: &str| {
-            read(&format!(r#"{{"type":"webPush","endpoint":"https://p/s3cret","keys":{{"p256dh":"{p256dh}","auth":"{auth}"}}}}"#))
+            read(&format!(
+                r#"{{"type":"webPush","endpoint":"https://p/s3cret","keys":{{"p256dh":"{p256dh}","auth":"{auth}"}}}}"#
+            ))
         };
         // As browsers write it, and with the padding that some libraries leave.
         for auth in ["AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAA=="] {

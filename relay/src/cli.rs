@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sync_relay::{
-    Access, Acme, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig, Tls, Waking,
+    Access, Acme, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig, Tls,
+    Waking,
 };
 use sync_types::Code;
 

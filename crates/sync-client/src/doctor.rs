@@ -46,7 +46,11 @@ pub(crate) fn findings(
         return list;
     }
     if status.mode == Mode::Background {
-        list.push(found(Code::Asleep, "in the background", "no socket is open, and what is pushed waits on this device"));
+        list.push(found(
+            Code::Asleep,
+            "in the background",
+            "no socket is open, and what is pushed waits on this device",
+        ));
     } else if let Some(trouble) = &status.trouble {
         list.push(stopped(trouble));
     } else if status.connected {

@@ -11,8 +11,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{App, Done};
 use crate::registry::Task;
-use crate::subscriptions;
 use crate::subscription_types::{SubscribeOptions, SubscriptionInfo};
+use crate::subscriptions;
 use crate::types::{ReceiptInfo, ReceiptState, SnapshotInfo, SyncEvent, count};
 
 /// The header with the channel, percent-encoded: headers are ASCII, and channels are not.

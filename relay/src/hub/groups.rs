@@ -206,7 +206,8 @@ impl Groups {
 
     /// Whether a device is attached, here or at another relay.
     pub(super) fn is_anywhere(&self, group: GroupId, device: DeviceId) -> bool {
-        self.session_of(group, device).is_some() || self.elsewhere.get(&group).is_some_and(|there| there.contains(&device))
+        self.session_of(group, device).is_some()
+            || self.elsewhere.get(&group).is_some_and(|there| there.contains(&device))
     }
 
     /// Notes that a device has come to another relay, if this one has asked who is there.

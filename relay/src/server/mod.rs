@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sync_rules::Observer;
+#[cfg(not(feature = "http"))]
+use sync_types::Code;
 use sync_types::frame::{self, About, FromRelay};
 #[cfg(feature = "http")]
 use sync_types::{Code, WakeTarget, codec};
-#[cfg(not(feature = "http"))]
-use sync_types::Code;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -31,8 +31,6 @@ use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
 use crate::http::WebSockets;
 use crate::hub::{Hub, Parts, Wake, now_ms};
-#[cfg(feature = "http")]
-use crate::{PublicUrl, Waking, hub::Whom, wake::{Gone, Waker}};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
 #[cfg(feature = "postgres")]
@@ -40,6 +38,12 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 use crate::{Identity, StartError};
+#[cfg(feature = "http")]
+use crate::{
+    PublicUrl, Waking,
+    hub::Whom,
+    wake::{Gone, Waker},
+};
 
 mod address;
 mod admission;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
 use super::jwt::{Es256, Minted};

@@ -10,7 +10,9 @@ use sync_types::{Code, WakeTarget, decode};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Counters, Gone, Limits, Queue, Refusal as Unsendable, Sender, Settings, SettingsError, Surroundings, Target, Vapid};
+use super::{
+    Counters, Gone, Limits, Queue, Refusal as Unsendable, Sender, Settings, SettingsError, Surroundings, Target, Vapid,
+};
 use crate::hub::{Wake, Whom, now_ms};
 use crate::mailbox::Refusal;
 use crate::server::crypto_provider;

@@ -106,7 +106,9 @@ impl Engine {
             (Some(Asked::Key), answer) => {
                 let code = answer.err().unwrap_or(Code::Protocol);
                 let error = SyncError::new(code, "the relay gives no key for Web Push");
-                std::mem::take(&mut self.waking.keys).into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                std::mem::take(&mut self.waking.keys)
+                    .into_iter()
+                    .for_each(|reply| drop(reply.send(Err(error.clone()))));
             }
             (None, _) => {}
         }
