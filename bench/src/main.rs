@@ -75,6 +75,12 @@ enum Role {
         #[arg(long, default_value_t = 120)]
         seconds: u64,
     },
+    /// Measure what a quiet group notices of those who keep to no rules instead, and what is lost when a relay is disturbed: nothing
+    Hostile {
+        /// A database, which has to be empty
+        #[arg(long, value_name = "URL")]
+        store: String,
+    },
     #[command(hide = true)]
     Pushers { first: String, second: String, pairs: usize, seconds: u64 },
     #[command(hide = true)]
@@ -131,7 +137,7 @@ async fn run(cli: Cli) -> Outcome<()> {
         Some(Role::Pushers { first, second, pairs, seconds }) => {
             return herd::pushers([&first, &second], pairs, seconds).await;
         }
-        Some(Role::Herd { .. } | Role::Nodes { .. }) | None => {}
+        Some(Role::Herd { .. } | Role::Nodes { .. } | Role::Hostile { .. }) | None => {}
     }
     let own = std::env::current_exe()?;
     let beside = own.parent().ok_or("this program lies in no folder")?;
@@ -144,6 +150,7 @@ async fn run(cli: Cli) -> Outcome<()> {
         Some(Role::Nodes { store, devices, seconds }) => {
             return herd::nodes(&relay, folder.path(), &store, devices, seconds).await;
         }
+        Some(Role::Hostile { store }) => return herd::hostile(&relay, folder.path(), &store).await,
         _ => {}
     }
     let wanted = |part: u8| cli.only.is_empty() || cli.only.contains(&part);

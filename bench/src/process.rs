@@ -67,10 +67,16 @@ impl Process {
         cpu_of(&id.to_string())
     }
 
+    /// Sends it a signal.
+    pub(crate) async fn signal(&self, name: &str) -> Outcome<()> {
+        let id = self.child.id().ok_or("the process is gone")?.to_string();
+        Command::new("kill").args([&format!("-{name}"), &id]).status().await?;
+        Ok(())
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) async fn terminate(mut self) -> Outcome<()> {
-        let id = self.child.id().ok_or("the process is gone")?.to_string();
-        Command::new("kill").args(["-TERM", &id]).status().await?;
+        self.signal("TERM").await?;
         self.child.wait().await?;
         Ok(())
     }
@@ -126,14 +132,24 @@ impl RelayProcess {
         Ok(Self { process, address, http })
     }
 
+    /// Where it answers HTTP, as `host:port`.
+    pub(crate) fn http(&self) -> &str {
+        &self.http
+    }
+
     /// How many bytes of envelopes it has accepted.
     pub(crate) async fn accepted_bytes(&self) -> Outcome<f64> {
+        self.metric("ksync_accepted_bytes_total").await
+    }
+
+    /// What one of its metrics says that has no label.
+    pub(crate) async fn metric(&self, name: &str) -> Outcome<f64> {
         let mut stream = TcpStream::connect(&self.http).await?;
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let line = answer.lines().find_map(|line| line.strip_prefix("ksync_accepted_bytes_total "));
-        Ok(line.ok_or("the relay does not say how much it has accepted")?.trim().parse()?)
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.ok_or_else(|| format!("the relay does not say {name}"))?.trim().parse()?)
     }
 }

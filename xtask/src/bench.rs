@@ -6,14 +6,14 @@ use crate::database::Database;
 use crate::process::{build_release, program, run as run_program};
 use crate::{Failure, bench_app, fresh_folder, setup};
 
-/// `cargo xtask bench …`; `app` is for windows, `nodes` gets a database, other arguments go to the benchmarks as they are, `groups` and
+/// `cargo xtask bench …`; `app` is for windows, `nodes` and `hostile` get a database, other arguments go to the benchmarks as they are, `groups` and
 /// `herd` among them.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if args == ["app"] {
         return bench_app::run();
     }
-    let of_nodes = args.first().is_some_and(|arg| arg == "nodes");
-    if of_nodes { setup::for_relays() } else { setup::to_build() }?;
+    let with_database = args.first().is_some_and(|arg| arg == "nodes" || arg == "hostile");
+    if with_database { setup::for_disturbances() } else { setup::to_build() }?;
     let began = Instant::now();
     eprintln!("Building for release; the first time that takes some minutes.");
     let programs = build_release(&["sync-relay", "ksync-bench"])?;
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     run_program(&mut program("sync", &[]))?;
     let began = Instant::now();
     let mut args: Vec<_> = args.iter().map(String::as_str).collect();
-    let database = if of_nodes { Some(Database::start(&fresh_folder("bench-nodes")?)?) } else { None };
+    let database = if with_database { Some(Database::start(&fresh_folder("bench-database")?)?) } else { None };
     if let Some(database) = &database {
         args.extend(["--store", &database.url]);
     }

@@ -87,7 +87,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "gen", about: "write the generated files anew; --check only compares them", run: generate::run },
     Command {
         name: "bench",
-        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `groups`; `herd`; `nodes`; `app`",
+        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `groups`; `herd`; `nodes`; `hostile`; `app`",
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },

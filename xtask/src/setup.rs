@@ -69,6 +69,10 @@ const FOR_FIPS: &[Package] = &[
     Package { name: "python3-pip", sign: Program("pip3"), reason: "installs a cmake that is new enough for it" },
 ];
 
+/// What shows a relay another time.
+const FOR_DISTURBANCES: &[Package] =
+    &[Package { name: "faketime", sign: Program("faketime"), reason: "sets the clock of one program" }];
+
 /// What the relay's image is built and run with, besides.
 #[rustfmt::skip]
 const FOR_CONTAINERS: &[Package] = &[
@@ -140,6 +144,12 @@ pub(crate) fn to_build() -> Result<(), Failure> {
 pub(crate) fn for_relays() -> Result<(), Failure> {
     to_build()?;
     packages(PACKAGES.iter().filter(|package| package.name == "postgresql"))
+}
+
+/// What disturbs relays, besides.
+pub(crate) fn for_disturbances() -> Result<(), Failure> {
+    for_relays()?;
+    packages(FOR_DISTURBANCES)
 }
 
 /// What the relay is built with that is given out, and laid out for its image.

@@ -1,7 +1,9 @@
 //! Thousands of devices at one relay: at rest, and when all of them come back at once after it has restarted; and a group beside one
 //! that asks for all it can get.
 
+mod disrupted;
 mod helpers;
+mod hostile;
 mod neighbour;
 mod nodes;
 mod session;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use iroh::EndpointAddr;
 
 pub(crate) use helpers::{engines, sessions};
+pub(crate) use hostile::run as hostile;
 pub(crate) use nodes::{pushers, run as nodes};
 
 use crate::Outcome;

@@ -15,6 +15,9 @@ const EVERY: Duration = Duration::from_millis(20);
 /// What the noisy one pushes: as many as the relay takes.
 const LARGE: usize = 60_000;
 
+/// Two devices of one group, both attached.
+pub(super) type Quiet = [(Device, Endpoint, Session); 2];
+
 /// Times pushes of the quiet group until the other device has them: alone, and beside the noisy one.
 pub(super) async fn run(relay: &str) -> Outcome<()> {
     let to = super::endpoint_of(relay)?;
@@ -32,7 +35,8 @@ pub(super) async fn run(relay: &str) -> Outcome<()> {
     Ok(())
 }
 
-async fn timed(quiet: &mut [(Device, Endpoint, Session); 2]) -> Outcome<Sorted> {
+/// How long blobs take from the push until the other device has them.
+pub(super) async fn timed(quiet: &mut Quiet) -> Outcome<Sorted> {
     let [(first, _, one), (_, _, other)] = quiet;
     let mut times = Vec::with_capacity(BLOBS);
     let mut ticks = tokio::time::interval(EVERY);

@@ -33,7 +33,7 @@ const SECRET: &str = "1111111111111111111111111111111111111111111111111111111111
 
 /// What a process's devices have seen.
 #[derive(Default, Serialize, Deserialize)]
-struct Seen {
+pub(super) struct Seen {
     pushed: u64,
     arrived: u64,
     lost: u64,
@@ -44,7 +44,23 @@ struct Seen {
     away_ms: u64,
 }
 
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let away = text(Duration::from_millis(self.away_ms));
+        write!(
+            f,
+            "pushed {}, arrived {}, lost {}, twice {}; without a session for {away} at most",
+            self.pushed, self.arrived, self.lost, self.twice
+        )
+    }
+}
+
 impl Seen {
+    /// Whether each arrived, once.
+    pub(super) fn is_whole(&self) -> bool {
+        self.lost + self.twice == 0 && self.arrived == self.pushed
+    }
+
     fn add(&mut self, other: &Self) {
         self.pushed += other.pushed;
         self.arrived += other.arrived;
@@ -91,16 +107,11 @@ pub(crate) async fn run(program: &Path, folder: &Path, store: &str, devices: usi
         process.stop().await?;
     }
     println!("  a relay was killed with SIGKILL {kills} times, one after the other");
-    println!("  pushed {}, arrived {}, lost {}, twice {}", all.pushed, all.arrived, all.lost, all.twice);
-    let away = Duration::from_millis(all.away_ms);
-    println!("  devices went to the other relay {} times; without a session for {} at most", all.moved, text(away));
+    println!("  {all}; devices went to the other relay {} times", all.moved);
     for relay in relays.into_iter().flatten() {
         relay.process.terminate().await?;
     }
-    if all.lost + all.twice > 0 || all.arrived != all.pushed {
-        return Err("not each arrived once".into());
-    }
-    Ok(())
+    if all.is_whole() { Ok(()) } else { Err("not each arrived once".into()) }
 }
 
 /// One of the processes: says `ready`, and what its devices have seen when all has arrived.

@@ -29,6 +29,8 @@ pub(super) struct Device {
     epoch: u64,
     seq: u64,
     previous: EntryHash,
+    /// Number and hash behind which the last envelope was sealed.
+    before: (u64, EntryHash),
     /// Up to which cursor it has stored.
     pub(super) stored: u64,
 }
@@ -137,7 +139,8 @@ impl Device {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let key = SigningKey::from_seed(&seed);
-        Ok(Self { key, group, epoch: 0, seq: 0, previous: EntryHash::default(), stored: 0 })
+        let previous = EntryHash::default();
+        Ok(Self { key, group, epoch: 0, seq: 0, previous, before: (0, previous), stored: 0 })
     }
 
     fn request(&self, session: &Session) -> Attach {
@@ -171,9 +174,15 @@ impl Device {
         let (header, ciphertext) = (encode(&header), vec![7; length]);
         let hash = envelope::ciphertext_hash(&ciphertext);
         let signature = envelope::sign_envelope(&self.key, &self.group, &header, &hash);
+        self.before = (self.seq, self.previous);
         self.previous = envelope::entry_hash(&header, &hash, &signature);
         self.seq += 1;
         Opaque(Envelope::assemble(&header, &ciphertext, &signature))
+    }
+
+    /// The last envelope was refused: the next one takes its number.
+    pub(super) fn take_back(&mut self) {
+        (self.seq, self.previous) = self.before;
     }
 
     /// Pushes one envelope; back when the relay has it.
