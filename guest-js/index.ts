@@ -35,7 +35,6 @@ export type {
   Trouble,
   WakeKeys,
   WakeState,
-  WakeTarget,
   Woken,
 } from "./bindings.js";
 export type { SyncBlob } from "./blobs.js";
@@ -54,7 +53,7 @@ export type {
   Shown,
   TypeCheckHandler,
 } from "./pairing.js";
-export type { LifecycleApi } from "./lifecycle.js";
+export type { LifecycleApi, Target, WebPushTarget } from "./lifecycle.js";
 export type { Presence, PresenceApi } from "./presence.js";
 export type { RecoveryKitApi } from "./recovery.js";
 export type { BlobHandler, SubscribeOptions, Subscription } from "./subscription.js";

@@ -1,8 +1,18 @@
-import type { WakeTarget, Woken } from "./bindings.js";
+import type { WakeKeys, WakeTarget, Woken } from "./bindings.js";
 import { call } from "./call.js";
 
 /** How long {@link LifecycleApi.wake} takes at most by default, in milliseconds: less than platforms grant a push. */
 const WAKE_MS = 25_000;
+
+/** A Web Push subscription, as `PushSubscription.toJSON()` gives it; UnifiedPush and ntfy give the endpoint alone. */
+export interface WebPushTarget {
+  type: "webPush";
+  endpoint: string;
+  keys?: WakeKeys | null;
+}
+
+/** Where a device is woken. */
+export type Target = WebPushTarget | Exclude<WakeTarget, { type: "webPush" }>;
 
 /**
  * What an app tells of its life on a platform that lets nobody stay connected: to the background and back, and awake for a
@@ -39,12 +49,14 @@ export class LifecycleApi {
    * told to each relay whenever it connects; `status().wake` says what they answered. Whoever knows a target can send empty
    * pushes to it and nothing else. Needs the permission `0ksync:wake`.
    *
-   * @param target what the platform's push service gave the app: `{ type: "webPush", ...subscription.toJSON() }` without
-   * `expirationTime`, `{ type: "apns", token, topic }`, `{ type: "fcm", token, project }`; null for nowhere.
+   * @param target what the platform's push service gave the app: `{ type: "webPush", ...subscription.toJSON() }`, `{ type: "apns",
+   * token, topic }`, `{ type: "fcm", token, project }`; null for nowhere.
    * @throws SyncError `INVALID_ARGUMENT`, `NOT_PERMITTED`.
    */
-  async setTarget(target: WakeTarget | null): Promise<void> {
-    await call("setWakeTarget", target);
+  async setTarget(target: Target | null): Promise<void> {
+    // A subscription says more than its relay has to know.
+    const told = target?.type === "webPush" ? { type: target.type, endpoint: target.endpoint, keys: target.keys ?? null } : target;
+    await call("setWakeTarget", told);
   }
 
   /**

@@ -69,11 +69,14 @@ enum Role {
         #[arg(long, value_name = "URL")]
         store: String,
         /// How many devices
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 1_000)]
         devices: usize,
         /// For how long, in seconds
         #[arg(long, default_value_t = 120)]
         seconds: u64,
+        /// The program of an earlier relay: both begin as that, one is exchanged for the present one soon, the other late
+        #[arg(long, value_name = "FILE")]
+        earlier: Option<PathBuf>,
     },
     /// Measure what a quiet group notices of those who keep to no rules instead, and what is lost when a relay is disturbed: nothing
     Hostile {
@@ -147,8 +150,9 @@ async fn run(cli: Cli) -> Outcome<()> {
         Some(Role::Herd { devices, engines }) => {
             return herd::run(&relay, folder.path(), &herd::Herd { devices, engines }).await;
         }
-        Some(Role::Nodes { store, devices, seconds }) => {
-            return herd::nodes(&relay, folder.path(), &store, devices, seconds).await;
+        Some(Role::Nodes { store, devices, seconds, earlier }) => {
+            let programs = herd::Programs { present: relay, earlier };
+            return herd::nodes(&programs, folder.path(), &store, devices, seconds).await;
         }
         Some(Role::Hostile { store }) => return herd::hostile(&relay, folder.path(), &store).await,
         _ => {}

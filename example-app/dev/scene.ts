@@ -26,6 +26,8 @@ const synced: SyncStatus = {
   recoveryKit: false,
   kitSnapshots: false,
   trouble: null,
+  mode: "foreground",
+  wake: null,
   joining: false,
   vault: "keychain",
 };

@@ -188,6 +188,8 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     recoveryKit: false,
     kitSnapshots: false,
     trouble: null,
+    mode: "foreground",
+    wake: null,
     joining: false,
     vault: "file",
     ...more,

@@ -15,7 +15,7 @@ use iroh::EndpointAddr;
 
 pub(crate) use helpers::{engines, sessions};
 pub(crate) use hostile::run as hostile;
-pub(crate) use nodes::{pushers, run as nodes};
+pub(crate) use nodes::{Programs, pushers, run as nodes};
 
 use crate::Outcome;
 use crate::process::{Process, RelayProcess};

@@ -1,8 +1,8 @@
 //! Devices that push without a pause at two relays over one PostgreSQL, of which one after the other is killed: what is lost, what
 //! comes twice.
 
-use std::collections::VecDeque;
-use std::path::Path;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,8 +24,9 @@ use crate::stats::text;
 const EVERY: Duration = Duration::from_millis(500);
 /// How often a relay is killed.
 const KILL: Duration = Duration::from_secs(5);
-/// How long one try to connect and attach may take.
-const TRY: Duration = Duration::from_secs(5);
+/// How long one try to connect may take, as in a client, and one to attach.
+const CONNECT: Duration = Duration::from_secs(10);
+const ATTACH: Duration = Duration::from_secs(30);
 /// How long all may take to arrive after the last push.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Both relays answer under one key.
@@ -38,6 +39,8 @@ pub(super) struct Seen {
     arrived: u64,
     lost: u64,
     twice: u64,
+    /// What the relays refused, and how often; connections that broke or did not come about.
+    ended: BTreeMap<String, u64>,
     /// How often a device went to the other relay.
     moved: u64,
     /// The longest that a device was without a session, in milliseconds.
@@ -49,8 +52,8 @@ impl std::fmt::Display for Seen {
         let away = text(Duration::from_millis(self.away_ms));
         write!(
             f,
-            "pushed {}, arrived {}, lost {}, twice {}; without a session for {away} at most",
-            self.pushed, self.arrived, self.lost, self.twice
+            "pushed {}, arrived {}, lost {}, twice {}; without a session for {away} at most; sessions ended: {:?}",
+            self.pushed, self.arrived, self.lost, self.twice, self.ended
         )
     }
 }
@@ -66,47 +69,69 @@ impl Seen {
         self.arrived += other.arrived;
         self.lost += other.lost;
         self.twice += other.twice;
+        for (why, times) in &other.ended {
+            *self.ended.entry(why.clone()).or_default() += times;
+        }
         self.moved += other.moved;
         self.away_ms = self.away_ms.max(other.away_ms);
     }
 }
 
+/// What the relays are run by.
+pub(crate) struct Programs {
+    pub(crate) present: PathBuf,
+    /// What both begin as, if they are exchanged and not only killed.
+    pub(crate) earlier: Option<PathBuf>,
+}
+
 /// Measures, and prints what it saw. Fails if anything was lost or came twice.
-pub(crate) async fn run(program: &Path, folder: &Path, store: &str, devices: usize, seconds: u64) -> Outcome<()> {
+pub(crate) async fn run(programs: &Programs, folder: &Path, store: &str, devices: usize, seconds: u64) -> Outcome<()> {
     let data = [folder.join("first"), folder.join("second")];
     let arguments = ["--store", store, "--max-connections-per-ip", "10000"];
-    let start = async |n: usize, listen: &str| {
+    let start = async |program: &Path, n: usize, listen: &str| {
         RelayProcess::start_as(program, &data[n], listen, &arguments, &[("KSYNC_RELAY_SECRET", SECRET)]).await
     };
     let any = "127.0.0.1:0";
-    let mut relays = [Some(start(0, any).await?), Some(start(1, any).await?)];
+    let first = programs.earlier.as_ref().unwrap_or(&programs.present);
+    let mut relays = [Some(start(first, 0, any).await?), Some(start(first, 1, any).await?)];
     let addresses = relays.each_ref().map(|relay| relay.as_ref().map(|r| r.address.clone()).unwrap_or_default());
-    let (pairs, seconds) = ((devices / 2 / PROCESSES).to_string(), seconds.to_string());
+    let (pairs, time) = ((devices / 2 / PROCESSES).to_string(), seconds.to_string());
     let mut holding = Vec::new();
     for _ in 0..PROCESSES {
-        holding.push(Process::helper(&["pushers", &addresses[0], &addresses[1], &pairs, &seconds])?);
+        holding.push(Process::helper(&["pushers", &addresses[0], &addresses[1], &pairs, &time])?);
     }
     for process in &mut holding {
         process.line().await?;
     }
     println!("{devices} devices at two relays push every {} ms for {seconds} s", EVERY.as_millis());
-    let (until, mut kills) = (Instant::now() + Duration::from_secs(seconds.parse()?), 0);
-    while Instant::now() + KILL < until {
-        tokio::time::sleep(KILL).await;
+    let (until, mut kills) = (Instant::now() + Duration::from_secs(seconds), 0);
+    loop {
+        // Of two that are exchanged, the second one stays beside the new one for as long as it can.
+        let wait = match (&programs.earlier, kills) {
+            (Some(_), 1) => until.saturating_duration_since(Instant::now()).saturating_sub(2 * KILL),
+            (Some(_), 2) => break,
+            _ => KILL,
+        };
+        if Instant::now() + wait >= until {
+            break;
+        }
+        tokio::time::sleep(wait).await;
         let n = kills % 2;
         if let Some(relay) = relays[n].take() {
             relay.process.stop().await?;
         }
         kills += 1;
         let listen = addresses[n].rsplit_once('@').ok_or("no address")?.1;
-        relays[n] = Some(start(n, listen).await?);
+        relays[n] = Some(start(&programs.present, n, listen).await?);
     }
     let mut all = Seen::default();
     for mut process in holding {
         all.add(&serde_json::from_str(&process.line().await?)?);
         process.stop().await?;
     }
-    println!("  a relay was killed with SIGKILL {kills} times, one after the other");
+    let exchanged =
+        if programs.earlier.is_some() { ", and the present one put in the place of an earlier one" } else { "" };
+    println!("  a relay was killed with SIGKILL {kills} times, one after the other{exchanged}");
     println!("  {all}; devices went to the other relay {} times", all.moved);
     for relay in relays.into_iter().flatten() {
         relay.process.terminate().await?;
@@ -171,9 +196,10 @@ impl Pusher {
                 return Ok(self.seen);
             }
             failures += 1;
-            if let Some(Ok(mut session)) = within(Instant::now() + TRY, Session::connect(&endpoint, &relays[at])).await
-            {
-                if let Some(Ok(())) = within(Instant::now() + TRY, self.resume(&mut session)).await {
+            let connected = within(Instant::now() + CONNECT, Session::connect(&endpoint, &relays[at])).await;
+            if let Some(mut session) = self.count_end("connecting", connected) {
+                let resumed = within(Instant::now() + ATTACH, self.resume(&mut session)).await;
+                if self.count_end("attaching", resumed).is_some() {
                     self.seen.away_ms = self.seen.away_ms.max(u64::try_from(left.elapsed().as_millis())?);
                     if self.work(&mut session, until).await? {
                         session.end();
@@ -187,6 +213,18 @@ impl Pusher {
             self.seen.moved += 1;
             tokio::time::sleep(backoff(failures, Duration::ZERO)?).await;
         }
+    }
+
+    /// Counts why something did not come about.
+    fn count_end<T>(&mut self, what: &str, done: Option<Result<T, Ended>>) -> Option<T> {
+        let why = match done {
+            Some(Ok(done)) => return Some(done),
+            Some(Err(Ended::Refused(code, _))) => code.to_string(),
+            Some(Err(Ended::Lost)) => format!("{what} lost"),
+            None => format!("{what} too slow"),
+        };
+        *self.seen.ended.entry(why).or_default() += 1;
+        None
     }
 
     /// Attaches, and pushes again what the relay does not have.
@@ -207,14 +245,18 @@ impl Pusher {
         loop {
             tokio::select! {
                 frame = frames.recv() => match frame {
-                    Some(FromRelay::Deliver(entries)) => {
+                    Some(Ok(FromRelay::Deliver(entries))) => {
                         entries.iter().for_each(|entry| self.count(entry));
                         if session.acknowledge(self.device.stored).await.is_err() {
                             return Ok(false);
                         }
                     }
-                    Some(FromRelay::Accepted(to)) => self.waiting.retain(|(seq, _)| *seq > to),
-                    Some(_) => {}
+                    Some(Ok(FromRelay::Accepted(to))) => self.waiting.retain(|(seq, _)| *seq > to),
+                    Some(Ok(_)) => {}
+                    Some(Err(why)) => {
+                        let _: Option<()> = self.count_end("pushing", Some(Err(why)));
+                        return Ok(false);
+                    }
                     None => return Ok(false),
                 },
                 _ = ticks.tick() => {
@@ -247,6 +289,9 @@ impl Pusher {
         if seq <= self.had {
             self.seen.twice += 1;
         } else {
+            if seq > self.had + 1 {
+                eprintln!("numbers {} to {} did not come, before cursor {}", self.had + 1, seq - 1, entry.cursor);
+            }
             self.seen.lost += seq - self.had - 1;
             self.had = seq;
         }

@@ -51,7 +51,7 @@ pub(super) enum Ended {
     Lost,
 }
 
-type Answer<T> = Result<T, Ended>;
+pub(super) type Answer<T> = Result<T, Ended>;
 
 impl Session {
     /// Connects from an endpoint, which may be used again when the session is over.
@@ -72,13 +72,15 @@ impl Session {
         self.send.write_all(&frame::write(frame)).await.map_err(|_| Ended::Lost)
     }
 
-    /// All frames from now on, until one is a refusal or the stream ends. Afterwards nothing else reads them.
-    pub(super) fn frames(&mut self) -> Outcome<mpsc::Receiver<FromRelay>> {
+    /// All frames from now on; the last one is why there are no more. Afterwards nothing else reads them.
+    pub(super) fn frames(&mut self) -> Outcome<mpsc::Receiver<Answer<FromRelay>>> {
         let mut receive = self.receive.take().ok_or("somebody reads the frames already")?;
         let (to, frames) = mpsc::channel(64);
         tokio::spawn(async move {
-            while let Ok(frame) = next(&mut receive).await {
-                if to.send(frame).await.is_err() {
+            loop {
+                let frame = next(&mut receive).await;
+                let last = frame.is_err();
+                if to.send(frame).await.is_err() || last {
                     return;
                 }
             }

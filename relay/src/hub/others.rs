@@ -133,12 +133,26 @@ impl Writer {
         for op in waiting {
             self.decide(op, group, true, batch);
         }
-        if again {
+        if !behind.is_empty() {
+            self.look_for(behind, group, batch);
+        } else if again {
             self.look_again(group, batch);
         }
-        for op in behind {
-            self.take(op, batch);
+    }
+
+    /// Decides about what came while a group was loaded, after another load: that one has all that other relays had done until
+    /// then. One is enough for all of it, or who comes to a group that others write to would wait for a moment in which
+    /// they do not.
+    fn look_for(&mut self, ops: Vec<Op>, group: GroupId, batch: &Batch) {
+        if batch.wrote(group) {
+            // A group is not loaded while its transaction is under way. Nothing else is behind these yet.
+            return self.again.extend(ops);
         }
+        let kept = match self.groups.forget(group) {
+            Some(Place::Here(state)) => Some(state),
+            _ => None,
+        };
+        self.load(group, Loading { waiting: ops, kept, ..Loading::default() });
     }
 
     fn refuse_unloaded(&mut self, op: Op, group: GroupId, error: &StoreError, batch: &mut Batch) {

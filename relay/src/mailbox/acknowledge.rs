@@ -32,7 +32,7 @@ impl GroupState {
         let Some(member) = self.members.get(&device) else {
             return Err(Refusal::new(about, Code::NotMember, "the device is not in the group"));
         };
-        let until = self.view(device).map_or(0, |view| view.until).min(self.counters.newest);
+        let until = self.view(device).map_or(0, |view| view.until).min(self.ceiling());
         if request.cursor > until.max(member.acknowledged) {
             return Err(Refusal::new(about, Code::Protocol, "nothing up to this cursor was ever delivered"));
         }

@@ -125,10 +125,10 @@ impl GroupState {
             if observed.epoch > self.group.epoch {
                 self.raise(observed, group_info, now_ms, &mut decision);
             }
-            let ahead = request.stored > self.counters.newest;
+            let ahead = request.stored > self.ceiling();
             if ahead && request.stored <= first_cursor(now_ms.saturating_add(AHEAD_MS)) {
                 // This relay's clock was set back since.
-                self.begin_at(request.stored);
+                self.counters.newest = request.stored;
                 self.put_counters(&mut decision.writes);
             }
         }
@@ -189,12 +189,6 @@ impl GroupState {
         Ok(decision)
     }
 
-    /// Gives out cursors beyond this one only: [`first_cursor`] of when the relay started. A relay that came back older, or
-    /// with nothing, must not give out again what its devices have had for other entries.
-    pub fn begin_at(&mut self, cursor: u64) {
-        self.counters.newest = self.counters.newest.max(cursor);
-    }
-
     /// Attaches a member, or a former member for the commits up to its removal. Changes nothing.
     ///
     /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `SUITE` for another suite than the
@@ -212,7 +206,7 @@ impl GroupState {
         if request.stored > NUMBER_MAX {
             return Err(Refusal::new(About::Session, Code::Protocol, "the stored cursor is out of range"));
         }
-        if request.stored > self.counters.newest {
+        if request.stored > self.ceiling() {
             let message = "the relay's data is older than what this device has stored";
             return Err(Refusal::new(About::Session, Code::UnknownGroup, message));
         }

@@ -22,6 +22,9 @@ pub struct GroupState {
     pub(super) counters: Counters,
     /// Up to which cursor counters and heads were written.
     settled: u64,
+    /// Beyond which cursor the next one is given out. Not on disk: each relay has it of when it started, and tells nobody of it
+    /// before there is an entry, as of relays that share rows another one may give out cursors below still.
+    first: u64,
     /// Whose heads later entries have moved.
     unsettled: BTreeSet<DeviceId>,
     pub(super) members: BTreeMap<DeviceId, MemberRow>,
@@ -87,6 +90,7 @@ impl GroupState {
             group: rows.group,
             counters: rows.counters,
             settled,
+            first: 0,
             unsettled,
             members: rows.members.into_iter().map(|m| (m.device, m)).collect(),
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
@@ -258,9 +262,20 @@ impl GroupState {
         EntryRow { cursor, kind, sender, bytes }
     }
 
+    /// Gives out cursors beyond this one only: [`super::first_cursor`] of when the relay started. A relay that came back older, or
+    /// with nothing, must not give out again what its devices have had for other entries.
+    pub fn begin_at(&mut self, cursor: u64) {
+        self.first = self.first.max(cursor);
+    }
+
+    /// The largest cursor that a device may have had from this relay, or from what it was before it lost data.
+    pub(super) fn ceiling(&self) -> u64 {
+        self.counters.newest.max(self.first)
+    }
+
     /// Takes the next cursor.
     pub(super) fn next_cursor(&mut self) -> u64 {
-        self.counters.newest += 1;
+        self.counters.newest = self.ceiling() + 1;
         self.counters.newest
     }
 

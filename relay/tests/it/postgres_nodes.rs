@@ -193,6 +193,30 @@ async fn a_device_that_comes_to_another_relay_leaves_the_one_before() {
     right.shutdown().await;
 }
 
+/// A relay that started later gives out cursors that are further on, once it gives out some. Until then the other one goes on with
+/// its own, and they reach whoever is at the later one.
+#[tokio::test]
+async fn a_relay_that_started_later_leaves_out_nothing_of_the_earlier_one() {
+    let server = Server::start();
+    let (url, identity) = (server.database().await, Identity::generate().unwrap());
+    let left = node(&url, &identity).await;
+    let ((mut a, mut wire_a), (b, wire_b), _mls) = founded(at(&left, &left), b"").await;
+    drop(wire_b);
+    soon(wire_a.settled()).await;
+    let right = node(&url, &identity).await;
+    let mut wire_b = Wire::local(&right);
+    soon(b.attach(&mut wire_b, 1)).await;
+    let caught_up = |frame| if let FromRelay::CaughtUp(cursor) = frame { Some(cursor) } else { None };
+    let told = soon(wire_b.expect(caught_up)).await;
+    let envelope = a.seal(300);
+    wire_a.send(&ToRelay::Push(vec![envelope.clone()])).await;
+    soon(wire_a.accepted(1)).await;
+    let came = soon(wire_b.entries(1)).await;
+    assert!(came[0].bytes == envelope && came[0].cursor > told, "beyond all that it was told of");
+    left.shutdown().await;
+    right.shutdown().await;
+}
+
 /// A device hears at each relay of the same newest cursor, so that it may come to any with what another has told it, though a
 /// relay that started later gives out cursors that are further on.
 #[tokio::test]

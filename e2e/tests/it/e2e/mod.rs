@@ -3,6 +3,7 @@ mod consent;
 mod driver;
 mod exit;
 mod kit;
+mod life;
 mod notes;
 mod pages;
 mod permissions;

@@ -40,6 +40,11 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("backup-cancel", "await invoke('plugin:0ksync|backup_cancel', { id: 1 })", None),
     ("make-recovery-kit", "for (;;) try { await ksync.recoveryKit.create(); break; } catch (e) { if (e.code !== 'RELAY_UNREACHABLE') throw e; }", None),
     ("recover", "await ksync.recover('no words')", Some("KIT_INVALID")),
+    ("background", "await ksync.life.background()", None),
+    ("wake", "await ksync.life.wake()", None),
+    ("foreground", "await ksync.life.foreground()", None),
+    ("set-wake-target", "await ksync.life.setTarget({ type: 'webPush', endpoint: 'no url' })", Some("INVALID_ARGUMENT")),
+    ("wake-key", "await ksync.life.key()", Some("WAKE_UNAVAILABLE")),
     ("move-to-suite", "await ksync.moveToSuite(1)", None),
     ("leave", "await invoke('plugin:0ksync|leave')", None),
     ("reset", "await invoke('plugin:0ksync|reset')", None),
@@ -59,6 +64,9 @@ const ADMIN: [&str; 11] = [
     "recover",
     "move-to-suite",
 ];
+
+/// Commands that only windows with `wake` may call.
+const WAKE: [&str; 2] = ["set-wake-target", "wake-key"];
 
 /// Commands that a window with `data` alone may not call.
 const PAIRING: [&str; 9] = [
@@ -122,9 +130,11 @@ async fn each_command_works_with_its_own_permission_and_without_it_does_not() {
 async fn the_sets_allow_what_they_say() {
     let world = World::new().await;
     let app = world.testbed("one", "default,data,admin").start().await;
-    for (set, refused) in
-        [("default", ADMIN.to_vec()), ("data", [PAIRING.as_slice(), &ADMIN].concat()), ("admin", vec![])]
-    {
+    for (set, refused) in [
+        ("default", [ADMIN.as_slice(), &WAKE].concat()),
+        ("data", [PAIRING.as_slice(), &ADMIN, &WAKE].concat()),
+        ("admin", WAKE.to_vec()),
+    ] {
         app.window(set).await;
         for (name, text, _) in CALLS {
             let result = call(&app, text).await;
