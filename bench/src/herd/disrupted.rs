@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sync_types::Code;
-use sync_types::frame::EntryKind;
+use sync_types::frame::{EntryKind, FromRelay};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -82,9 +82,12 @@ pub(super) async fn full(program: &Path, folder: &Path) -> Outcome<()> {
     let began = Instant::now();
     let mut other = Session::connect(&far, &to).await.map_err(Ended::into_error)?;
     second.attach(&mut other).await.map_err(Ended::into_error)?;
-    for _ in 0..accepted {
-        let entry = other.entry(EntryKind::Envelope).await.map_err(Ended::into_error)?;
-        second.stored = entry.cursor;
+    let mut came = 0;
+    while came < accepted {
+        if let FromRelay::Deliver(entries) = other.frame().await.map_err(Ended::into_error)? {
+            came += entries.iter().filter(|entry| entry.kind == EntryKind::Envelope).count() as u64;
+            second.stored = entries.last().map_or(second.stored, |entry| entry.cursor);
+        }
     }
     let delivered = began.elapsed();
     other.acknowledge(second.stored).await.map_err(Ended::into_error)?;

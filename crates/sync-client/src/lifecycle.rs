@@ -37,9 +37,9 @@ pub struct Woken {
 /// How it stands with the relays' waking this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeState {
-    /// No relay has been told yet of the target that is set.
+    /// No relay has answered yet to the target that is set.
     Waiting,
-    /// A relay has it, and wakes this device.
+    /// A relay has kept it, and wakes this device.
     Registered,
     /// Of the relays that were told, none does.
     Refused(Code),

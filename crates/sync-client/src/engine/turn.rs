@@ -348,7 +348,7 @@ impl Engine {
 
     fn frame(&mut self, relay: RelayId, frame: FromRelay, work: &mut Work, now: u64) {
         if !self.is_newcomers(relay) {
-            if self.take_wake_answer(relay, &frame) {
+            if self.take_wake_answer(relay, &frame, work) {
                 return;
             }
             if matches!(frame, FromRelay::Attached(_)) {

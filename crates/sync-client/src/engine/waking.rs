@@ -7,11 +7,14 @@ use sync_core::RelayId;
 use sync_types::frame::{About, FromRelay, ToRelay};
 use sync_types::{Code, WakeTarget, decode, encode};
 
+use super::turn::Work;
 use super::{Engine, Reply};
 use crate::store::Store;
 use crate::{SyncError, WakeState};
 
 const TARGET: &str = "wake_target";
+/// What stands behind a target that a relay has kept.
+const KEPT: &str = " kept";
 
 /// The target, and who asks for a relay's key.
 #[derive(Default)]
@@ -19,6 +22,8 @@ pub(super) struct Waking {
     target: Option<WakeTarget>,
     /// Whether there ever was one: if not, relays are told nothing.
     said: bool,
+    /// Whether a relay has ever kept it.
+    kept: bool,
     keys: Vec<Reply<[u8; 65]>>,
 }
 
@@ -39,9 +44,15 @@ impl Waking {
     pub(super) async fn load(store: &mut Store) -> Result<Self, SyncError> {
         let Some(kept) = store.meta(TARGET).await? else { return Ok(Self::default()) };
         let damaged = || SyncError::new(Code::StoreCorrupt, "where this device is woken cannot be read");
-        let bytes = HEXLOWER.decode(kept.as_bytes()).map_err(|_| damaged())?;
+        let hex = kept.strip_suffix(KEPT);
+        let bytes = HEXLOWER.decode(hex.unwrap_or(&kept).as_bytes()).map_err(|_| damaged())?;
         let target = if bytes.is_empty() { None } else { Some(decode(&bytes).map_err(|_| damaged())?) };
-        Ok(Self { target, said: true, keys: Vec::new() })
+        Ok(Self { target, said: true, kept: hex.is_some(), keys: Vec::new() })
+    }
+
+    fn to_text(&self) -> String {
+        let hex = self.target.as_ref().map(|target| HEXLOWER.encode(&encode(target))).unwrap_or_default();
+        if self.kept { hex + KEPT } else { hex }
     }
 }
 
@@ -51,9 +62,12 @@ impl Engine {
         if let Some(target) = &target {
             target.check().map_err(|message| SyncError::new(Code::InvalidArgument, message))?;
         }
-        let kept = target.as_ref().map(|target| HEXLOWER.encode(&encode(target))).unwrap_or_default();
-        self.store.set_meta(TARGET, &kept).await?;
-        (self.waking.target, self.waking.said) = (target, true);
+        let keys = std::mem::take(&mut self.waking.keys);
+        let before = std::mem::replace(&mut self.waking, Waking { target, said: true, kept: false, keys });
+        if let Err(error) = self.store.set_meta(TARGET, &self.waking.to_text()).await {
+            self.waking = Waking { keys: std::mem::take(&mut self.waking.keys), ..before };
+            return Err(error);
+        }
         for relay in self.attached_relays() {
             self.tell_target(relay);
         }
@@ -82,7 +96,7 @@ impl Engine {
     }
 
     /// Takes a relay's answer; false for a frame that is none to this.
-    pub(super) fn take_wake_answer(&mut self, relay: RelayId, frame: &FromRelay) -> bool {
+    pub(super) fn take_wake_answer(&mut self, relay: RelayId, frame: &FromRelay, work: &mut Work) -> bool {
         let answer = match frame {
             FromRelay::WakeSet => Ok(None),
             FromRelay::WakeKey(key) => Ok(Some(*key)),
@@ -96,8 +110,13 @@ impl Engine {
                 if !wire.told.asked.iter().any(|asked| matches!(asked, Asked::Set)) {
                     wire.told.answer = Some(answer.map(|_| ()));
                 }
-                if let Err(code) = answer {
-                    tracing::warn!(%code, "a relay does not wake this device");
+                match answer {
+                    Ok(_) if !self.waking.kept => {
+                        self.waking.kept = true;
+                        work.meta.push((TARGET, self.waking.to_text()));
+                    }
+                    Ok(_) => {}
+                    Err(code) => tracing::warn!(%code, "a relay does not wake this device"),
                 }
             }
             (Some(Asked::Key), Ok(Some(key))) => {
@@ -123,6 +142,7 @@ impl Engine {
         Some(match refused {
             _ if answers().any(|answer| answer.is_ok()) => WakeState::Registered,
             Some(code) => WakeState::Refused(code),
+            None if self.waking.kept => WakeState::Registered,
             None => WakeState::Waiting,
         })
     }

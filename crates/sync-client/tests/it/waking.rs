@@ -21,6 +21,12 @@ async fn until_sessions(world: &World, count: i64) {
     .await;
 }
 
+/// Pushes something, and waits until it waits at the relay.
+async fn accepted(client: &SyncClient, text: &str) {
+    let receipt = client.push(text).await.unwrap();
+    client.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
+}
+
 async fn mode(client: &SyncClient) -> Mode {
     client.status().await.unwrap().mode
 }
@@ -76,13 +82,13 @@ async fn a_process_that_a_push_has_started_begins_asleep() {
     let mut world = World::memory().await;
     let (a, b) = world.pair().await;
     b.close().await;
-    a.push("one").await.unwrap();
+    accepted(&a, "one").await;
     let b = SyncClient::new(world.config("b").in_background(true)).await.unwrap();
     assert_eq!((mode(&b).await, b.status().await.unwrap().connected), (Mode::Background, false));
     assert!(b.wake(SOON).await.unwrap().arrived);
     assert_eq!(receive_texts(&b, 1).await, ["one"]);
     // Several at once share a wake-up, or follow one another; none is lost.
-    a.push("two").await.unwrap();
+    accepted(&a, "two").await;
     let all = tokio::join!(b.wake(SOON), b.wake(SOON), b.background(), b.wake(SOON));
     assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok() && all.3.is_ok(), "{all:?}");
     assert_eq!(receive_texts(&b, 1).await, ["two"]);
