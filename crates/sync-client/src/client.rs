@@ -366,7 +366,7 @@ impl SyncClient {
     /// with the same relay. Founds a group if this device is in none.
     ///
     /// # Errors
-    /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`]. [`Code::CodeNeedsRelay`] if
+    /// [`Code::RelayUnreachable`] and what else keeps from the relay; [`Code::Removed`]; [`Code::Asleep`]. [`Code::CodeNeedsRelay`] if
     /// [`InviteOptions::needs_code`] is set on a device that hosts its group's relay itself, [`Code::CodeNotApproved`] if it is
     /// set in a group of suite 2.
     pub async fn invite(&self, options: InviteOptions) -> Result<Pairing, SyncError> {

@@ -221,6 +221,9 @@ impl Writer {
             Heard::Look => self.look(batch).await,
             Heard::News(News::Attached { group, device, number }) => {
                 self.groups.came_elsewhere(group, device);
+                if let Some(waker) = &self.parts.waker {
+                    waker.came((group, device));
+                }
                 let Some(session) = self.groups.session_of(group, device) else { return };
                 // It goes on there, and its connection to here hangs, unless it has come back since.
                 if self.groups.session(session).is_some_and(|here| here.number < number)

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sync_types::{Code, WakeTarget};
+use sync_types::WakeTarget;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::SyncClient;
-use crate::engine::Command;
+use crate::engine::{Command, asleep};
 use crate::{Mode, SyncError, Woken};
 
 /// How much longer than its limit a wake-up may take, to end what it has begun.
@@ -17,8 +17,9 @@ impl SyncClient {
     /// history too. Tries to connect at once.
     ///
     /// # Errors
-    /// [`Code::NotInGroup`]; [`Code::Asleep`] in the background; [`Code::Timeout`] if the relay is connected and not through, and otherwise why it could not
-    /// be reached; [`Code::Removed`].
+    /// [`Code::NotInGroup`](crate::Code::NotInGroup); [`Code::Asleep`](crate::Code::Asleep) in the background;
+    /// [`Code::Timeout`](crate::Code::Timeout) if the relay is connected and not through, and otherwise why it could not be
+    /// reached; [`Code::Removed`](crate::Code::Removed).
     pub async fn catch_up(&self, timeout: Duration) -> Result<(), SyncError> {
         let until = Instant::now() + timeout;
         let mut snapshot = self.inner.snapshot.clone();
@@ -54,7 +55,7 @@ impl SyncClient {
     /// says otherwise.
     ///
     /// # Errors
-    /// [`Code::Closed`].
+    /// [`Code::Closed`](crate::Code::Closed).
     pub async fn foreground(&self) -> Result<(), SyncError> {
         self.ask(|reply| Command::Foreground { reply }).await
     }
@@ -63,7 +64,7 @@ impl SyncClient {
     /// those of a relay that this device hosts. Pushing and reading go on as they do offline. A pairing that is under way ends.
     ///
     /// # Errors
-    /// [`Code::Closed`].
+    /// [`Code::Closed`](crate::Code::Closed).
     pub async fn background(&self) -> Result<(), SyncError> {
         self.ask(|reply| Command::Background { reply }).await
     }
@@ -73,8 +74,8 @@ impl SyncClient {
     /// happens by itself, this only waits until everything is fetched.
     ///
     /// # Errors
-    /// [`Code::NotInGroup`]; why no relay could be reached, or
-    /// [`Code::Timeout`], if nothing came within the limit; [`Code::Closed`]. The
+    /// [`Code::NotInGroup`](crate::Code::NotInGroup); why no relay could be reached, or
+    /// [`Code::Timeout`](crate::Code::Timeout), if nothing came within the limit; [`Code::Closed`](crate::Code::Closed). The
     /// device is in the background again, whatever the outcome.
     pub async fn wake(&self, limit: Duration) -> Result<Woken, SyncError> {
         let (mode, before) = {
@@ -95,8 +96,8 @@ impl SyncClient {
     /// [`Status::wake`](crate::Status::wake) says what they answered.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for a target that cannot be one;
-    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for a target that cannot be one;
+    /// [`Code::DiskFull`](crate::Code::DiskFull), [`Code::Io`](crate::Code::Io), [`Code::Closed`](crate::Code::Closed).
     pub async fn set_wake_target(&self, target: Option<WakeTarget>) -> Result<(), SyncError> {
         self.ask(|reply| Command::SetWakeTarget { target, reply }).await
     }
@@ -105,8 +106,8 @@ impl SyncClient {
     /// subscription names as its `applicationServerKey` (RFC 8292). Waits until that relay is connected.
     ///
     /// # Errors
-    /// [`Code::WakeUnavailable`] if the relay wakes nobody;
-    /// [`Code::Asleep`] in the background; [`Code::Timeout`].
+    /// [`Code::WakeUnavailable`](crate::Code::WakeUnavailable) if the relay wakes nobody;
+    /// [`Code::Asleep`](crate::Code::Asleep) in the background; [`Code::Timeout`](crate::Code::Timeout).
     pub async fn wake_key(&self, limit: Duration) -> Result<[u8; 65], SyncError> {
         if self.inner.snapshot.borrow().mode == Mode::Background {
             return Err(asleep());
@@ -114,9 +115,4 @@ impl SyncClient {
         let key = self.ask(|reply| Command::WakeKey { reply });
         timeout(limit, key).await.unwrap_or_else(|_| Err(SyncError::timeout("asking the relay for its key")))
     }
-}
-
-/// What a call gets that waits for a connection while the device sleeps.
-fn asleep() -> SyncError {
-    SyncError::new(Code::Asleep, "this device is in the background")
 }

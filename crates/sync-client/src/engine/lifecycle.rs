@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sync_core::Device;
-use sync_types::limits;
+use sync_types::{Code, limits};
 use tokio::time::Instant;
 
 use super::group::not_in_group;
@@ -147,6 +147,11 @@ impl Engine {
         }
     }
 
+    /// Whether nothing may be open now.
+    pub(super) fn is_asleep(&self) -> bool {
+        matches!(self.life, Life::Background)
+    }
+
     fn is_caught_up(&self) -> bool {
         self.device.as_ref().map(Device::status).is_some_and(|status| status.online && status.caught_up)
     }
@@ -199,4 +204,9 @@ impl Engine {
         }
         self.publish();
     }
+}
+
+/// What a call gets that wants a connection while the device sleeps.
+pub(crate) fn asleep() -> SyncError {
+    SyncError::new(Code::Asleep, "this device is in the background")
 }

@@ -37,6 +37,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot};
 #[cfg(feature = "embedded-relay")]
 pub(crate) use hosting::opener;
+pub(crate) use lifecycle::asleep;
 pub(crate) use setup::start;
 
 use crate::clock::{instant_of, now_ms};

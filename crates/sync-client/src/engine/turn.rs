@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::connection::Net;
 use super::group::{HOSTED_UNTIL, not_in_group};
+use super::lifecycle::asleep;
 use super::setup;
 use super::{Command, Engine, Input, Newcomer, Reply, alerts};
 use crate::clock::{SystemRng, random};
@@ -196,6 +197,7 @@ impl Engine {
             // What is pushed now would go with all else.
             Command::Push { reply, .. } if self.leaving.is_some() => drop(reply.send(Err(leaving()))),
             Command::Meet { reply } if self.leaving.is_some() => drop(reply.send(Err(leaving()))),
+            Command::Meet { reply } | Command::MayJoin { reply } if self.is_asleep() => drop(reply.send(Err(asleep()))),
             Command::Push { channel, blobs, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.pushes.push(Push { channel, blobs, receipts: vec![], reply }),
                 Err(error) => drop(reply.send(Err(error))),

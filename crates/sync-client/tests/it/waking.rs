@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_client::wake::{WebPush, WebPushKeys};
-use sync_client::{ClientEvent, Code, Mode, ReceiptState, SyncClient, WakeState, WakeTarget};
+use sync_client::{ClientEvent, Code, InviteOptions, Mode, ReceiptState, SyncClient, WakeState, WakeTarget};
 
 use crate::support::*;
 
@@ -46,6 +46,7 @@ async fn a_device_in_the_background_is_connected_to_nothing_until_it_is_woken() 
     assert_eq!((status.mode, status.connected, status.trouble), (Mode::Background, false, None));
     assert_eq!(b.doctor().await.unwrap()[0].code, Some(Code::Asleep));
     assert_eq!(b.catch_up(SOON).await.unwrap_err().code, Code::Asleep);
+    assert_eq!(b.invite(InviteOptions::default()).await.unwrap_err().code, Code::Asleep);
 
     let fetched = a.push("while b slept").await.unwrap();
     a.wait(&fetched, ReceiptState::Accepted, SOON).await.unwrap();
