@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use sync_relay::store::Store;
 use sync_relay::store::postgres::PostgresStore;
-use sync_relay::{Identity, Relay, RelayConfig, RunningRelay, StoreConfig};
+use sync_relay::{Identity, Relay, RelayConfig, RunningRelay, StoreConfig, Waking};
 use sync_types::frame::{About, FromRelay, ToRelay};
 use sync_types::{Code, Opaque};
 
 use crate::device::{Device, Wire, add, founded, remove};
 use crate::pg_server::Server;
 use crate::server::get;
+use crate::waking;
 
 /// Nothing here takes so long.
 const LONG: Duration = Duration::from_secs(60);
@@ -22,9 +23,13 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 async fn node(url: &str, identity: &Identity) -> RunningRelay {
+    node_with(url, identity, Waking::Off).await
+}
+
+async fn node_with(url: &str, identity: &Identity, wake: Waking) -> RunningRelay {
     let store = StoreConfig::parse(url).unwrap();
     let http = Some(([127, 0, 0, 1], 0).into());
-    let config = RelayConfig { store, http, identity: Some(identity.clone()), ..RelayConfig::in_memory() };
+    let config = RelayConfig { store, http, identity: Some(identity.clone()), wake, ..RelayConfig::in_memory() };
     Relay::start(config).await.unwrap()
 }
 
@@ -238,6 +243,46 @@ async fn a_device_may_come_to_any_relay_with_what_another_has_told_it() {
     }
     wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
     assert!(soon(wire_b.entries(1)).await[0].cursor > there);
+    left.shutdown().await;
+    right.shutdown().await;
+}
+
+/// Pushes until somebody is woken by it.
+async fn until_woken(device: &mut Device, wire: &mut Wire, service: &mut waking::Service) {
+    loop {
+        waking::push(device, wire).await;
+        if tokio::time::timeout(Duration::from_millis(50), service.next()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Each relay wakes by what comes to it, and knows who is attached, or was, at the other one.
+#[tokio::test]
+async fn whoever_sleeps_is_woken_by_whichever_relay_has_something_for_it() {
+    let (server, folder, mut service) = (Server::start(), tempfile::tempdir().unwrap(), waking::Service::start().await);
+    let (url, identity) = (server.database().await, Identity::generate().unwrap());
+    let start = || node_with(&url, &identity, waking::waking(folder.path(), waking::HERE));
+    let (left, right) = tokio::join!(start(), start());
+    let ((mut a, mut wire_a), (b, mut wire_b), _mls) = founded(at(&left, &right), b"").await;
+    waking::set(&mut wire_b, Some(service.target("b"))).await;
+    waking::push(&mut a, &mut wire_a).await;
+    let read = soon(wire_b.entries(1)).await[0].cursor;
+    wire_b.acknowledge_signed(read, &b, &a).await;
+    soon(wire_b.settled()).await;
+    assert!(service.none(), "it is attached at the other relay");
+    waking::gone(wire_b, &right, 0).await;
+    // What the left one knows of that it hears by the database.
+    soon(until_woken(&mut a, &mut wire_a, &mut service)).await;
+    // It comes to the right one and leaves: the left one has to wake it once more, and sooner than after a rest.
+    let mut wire_b = Wire::local(&right);
+    soon(b.attach(&mut wire_b, read)).await;
+    let last = soon(wire_b.entries(1)).await.last().unwrap().cursor;
+    wire_b.acknowledge_signed(last, &b, &a).await;
+    soon(wire_b.settled()).await;
+    waking::gone(wire_b, &right, 0).await;
+    let woken = until_woken(&mut a, &mut wire_a, &mut service);
+    tokio::time::timeout(Duration::from_secs(30), woken).await.expect("a wake-up before its rest is over");
     left.shutdown().await;
     right.shutdown().await;
 }

@@ -22,7 +22,7 @@ use crate::device::*;
 const SOON: Duration = Duration::from_secs(10);
 
 /// A push service: tells which resource was posted to, and answers as it was told to.
-struct Service {
+pub(crate) struct Service {
     url: String,
     posts: mpsc::Receiver<String>,
     answers: Arc<Mutex<BTreeMap<String, u16>>>,
@@ -38,7 +38,7 @@ async fn posted(State((posts, answers)): State<Shared>, Named(name): Named<Strin
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (to, posts) = mpsc::channel(64);
@@ -48,7 +48,7 @@ impl Service {
         Self { url, posts, answers }
     }
 
-    fn target(&self, name: &str) -> WakeTarget {
+    pub(crate) fn target(&self, name: &str) -> WakeTarget {
         let endpoint = Opaque(format!("{}/{name}", self.url).into_bytes());
         WakeTarget::WebPush(WebPush { endpoint, keys: None })
     }
@@ -57,32 +57,36 @@ impl Service {
         self.answers.lock().unwrap().insert(name.to_owned(), status);
     }
 
-    async fn next(&mut self) -> String {
+    pub(crate) async fn next(&mut self) -> String {
         timeout(SOON, self.posts.recv()).await.expect("a push was to come").unwrap()
     }
 
-    fn none(&mut self) -> bool {
+    pub(crate) fn none(&mut self) -> bool {
         self.posts.try_recv().is_err()
     }
 }
 
-/// A relay that may push to this machine, which a relay does for nobody who does not say so.
-async fn relay(folder: &Path, allow: &str) -> RunningRelay {
+/// Settings that let a relay push to this machine, which it does for nobody who does not say so.
+pub(crate) fn waking(folder: &Path, allow: &str) -> Waking {
     let settings = folder.join("wake.toml");
     std::fs::write(&settings, format!("allow = [{allow}]\n")).unwrap();
-    let config = RelayConfig { wake: Waking::On { settings: Some(settings) }, ..RelayConfig::in_memory() };
+    Waking::On { settings: Some(settings) }
+}
+
+async fn relay(folder: &Path, allow: &str) -> RunningRelay {
+    let config = RelayConfig { wake: waking(folder, allow), ..RelayConfig::in_memory() };
     Relay::start(config).await.unwrap()
 }
 
-const HERE: &str = "\"127.0.0.1/32\"";
+pub(crate) const HERE: &str = "\"127.0.0.1/32\"";
 
-async fn set(wire: &mut Wire, target: Option<WakeTarget>) {
+pub(crate) async fn set(wire: &mut Wire, target: Option<WakeTarget>) {
     wire.send(&ToRelay::SetWake(target)).await;
     wire.expect(|frame| matches!(frame, FromRelay::WakeSet).then_some(())).await;
 }
 
 /// The device is attached nowhere: the relay knows it once somebody else's request behind that is answered.
-async fn gone(wire: Wire, relay: &RunningRelay, left: i64) {
+pub(crate) async fn gone(wire: Wire, relay: &RunningRelay, left: i64) {
     drop(wire);
     timeout(SOON, async {
         while relay.metrics().sessions.value() != left {
@@ -93,7 +97,7 @@ async fn gone(wire: Wire, relay: &RunningRelay, left: i64) {
     .expect("the end of a session");
 }
 
-async fn push(device: &mut Device, wire: &mut Wire) {
+pub(crate) async fn push(device: &mut Device, wire: &mut Wire) {
     let envelope = device.seal(300);
     wire.send(&ToRelay::Push(vec![envelope])).await;
     wire.accepted(device.seq()).await;
