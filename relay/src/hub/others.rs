@@ -1,8 +1,9 @@
 //! What the writer does where other relays work on the same rows.
 //!
 //! A group in memory may be behind, as another relay may have written to it a moment ago. What is decided on it then is not
-//! written ([`StoreError::Stale`]), and is decided anew on what there is, while the rest of its transaction stands. Whoever is attached here hears of what others have
-//! done by what has changed from the state that it knows ([`Standing`]) to the one that was loaded.
+//! written ([`StoreError::Stale`]), and is decided anew on what there is, while the rest of its transaction stands. Whoever is
+//! attached here hears of what others have done by what has changed from the state that it knows ([`Standing`]) to the one that
+//! was loaded.
 //!
 //! Pushes and acknowledgements are decided on what is in memory, and once more on what there is if they would be refused. What asks who is attached at other relays, or is answered
 //! without a write by which it would be found out that the group is behind, looks first whether it is: attaching above all,

@@ -8,11 +8,8 @@ use std::time::{Duration, Instant};
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sync_rules::Observer;
-#[cfg(not(feature = "http"))]
 use sync_types::Code;
 use sync_types::frame::{self, About, FromRelay};
-#[cfg(feature = "http")]
-use sync_types::{Code, WakeTarget, codec};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,13 +34,9 @@ use crate::metrics::Metrics;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
-use crate::{Identity, StartError};
 #[cfg(feature = "http")]
-use crate::{
-    PublicUrl, Waking,
-    hub::Whom,
-    wake::{Gone, Waker},
-};
+use crate::wake::Waker;
+use crate::{Identity, StartError};
 
 mod address;
 mod admission;
@@ -58,6 +51,8 @@ mod rounds;
 mod shown;
 mod stream;
 mod verify;
+#[cfg(feature = "http")]
+mod waking;
 #[cfg(feature = "http")]
 mod web;
 
@@ -199,7 +194,7 @@ impl Relay {
             return Err(StartError::new(Code::InvalidArgument, "this relay was built without the feature `http`"));
         }
         #[cfg(feature = "http")]
-        let (awake, gone) = waking(&config, &identity)?.unzip();
+        let (awake, gone) = waking::start(&config, &identity)?.unzip();
         #[cfg(feature = "http")]
         let waker = awake.clone().map(|awake: Arc<Waker>| awake as Arc<dyn Wake>);
         #[cfg(not(feature = "http"))]
@@ -267,7 +262,7 @@ impl Relay {
         rounds::start(&mut background, &shared, config.quotas.max_lag_ms);
         #[cfg(feature = "http")]
         if let Some(gone) = gone {
-            background.spawn(forget(shared.hub.clone(), gone));
+            background.spawn(waking::forget(shared.hub.clone(), gone));
         }
         let pairings = shared.pairings.clone();
         Ok(RunningRelay {
@@ -415,28 +410,6 @@ impl Drop for RunningRelay {
         if let Some(web) = &self.web {
             web.abort();
         }
-    }
-}
-
-/// What wakes devices, if the host wants that, and what tells of targets that are gone.
-#[cfg(feature = "http")]
-#[expect(clippy::type_complexity, reason = "it is taken apart where it is made")]
-fn waking(
-    config: &RelayConfig,
-    identity: &Identity,
-) -> Result<Option<(Arc<Waker>, tokio::sync::mpsc::Receiver<Gone<Whom>>)>, StartError> {
-    let Waking::On { settings } = &config.wake else { return Ok(None) };
-    // Whom a push service can reach about this relay (RFC 8292 §2.1).
-    let subject = config.public_url.as_ref().map(PublicUrl::origin).filter(|url| url.starts_with("https:"));
-    let (waker, gone) = Waker::start(settings.as_deref(), subject, identity)?;
-    Ok(Some((Arc::new(waker), gone)))
-}
-
-/// Forgets targets that push services do not know any more.
-#[cfg(feature = "http")]
-async fn forget(hub: Arc<Hub>, mut gone: tokio::sync::mpsc::Receiver<Gone<Whom>>) {
-    while let Some(Gone { key, target }) = gone.recv().await {
-        hub.wake_gone(key, codec::encode(&WakeTarget::from(&target)).into()).await;
     }
 }
 
