@@ -90,7 +90,7 @@ pub(crate) async fn gone(wire: Wire, relay: &RunningRelay, left: i64) {
     drop(wire);
     timeout(SOON, async {
         while relay.metrics().sessions.value() != left {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
         }
     })
     .await

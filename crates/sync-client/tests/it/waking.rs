@@ -15,7 +15,7 @@ fn sessions(world: &World) -> i64 {
 async fn until_sessions(world: &World, count: i64) {
     soon("the relay's word that a session is over", async {
         while sessions(world) != count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -145,7 +145,7 @@ async fn a_target_is_kept_and_each_relay_says_what_becomes_of_it() {
     let refused = Some(WakeState::Refused(Code::WakeUnavailable));
     soon("the relay's answer", async {
         while a.status().await.unwrap().wake != refused {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     })
     .await;
