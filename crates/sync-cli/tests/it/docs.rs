@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 35] = [
     "init",
     "join",
     "recover",
@@ -12,6 +12,14 @@ const COMMANDS: [&str; 27] = [
     "leave",
     "reset",
     "run",
+    "wake",
+    "wake-target",
+    "wake-target show",
+    "wake-target web-push",
+    "wake-target apns",
+    "wake-target fcm",
+    "wake-target off",
+    "wake-target key",
     "invite",
     "push",
     "pull",
