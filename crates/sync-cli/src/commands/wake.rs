@@ -69,7 +69,7 @@ async fn show(context: &Context, client: &SyncClient) -> Done {
     }
     context.out.tell(&Event::wake_target(status.wake), words::wake_target(status.wake))?;
     match status.wake {
-        Some(WakeState::Refused(code)) => Err(Failure::Told(code)),
+        Some(WakeState::Refused(code)) => Err(Failure::new(code, "no relay of the group wakes this device")),
         _ => Ok(()),
     }
 }
