@@ -69,10 +69,10 @@ enum Role {
         #[arg(long, value_name = "URL")]
         store: String,
         /// How many devices
-        #[arg(long, default_value_t = 1_000)]
+        #[arg(long, default_value_t = 400)]
         devices: usize,
         /// For how long, in seconds
-        #[arg(long, default_value_t = 120)]
+        #[arg(long, default_value_t = 40)]
         seconds: u64,
         /// The program of an earlier relay: both begin as that, one is exchanged for the present one soon, the other late
         #[arg(long, value_name = "FILE")]

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 
 use super::session::{Device, Ended, SEALED, Session, backoff, pair, within};
 use super::{PROCESSES, endpoint_of};
-use crate::Outcome;
 use crate::process::{Process, RelayProcess};
 use crate::stats::text;
+use crate::{Outcome, quic};
 
 /// How often each device pushes.
 const EVERY: Duration = Duration::from_millis(500);
@@ -144,10 +144,12 @@ pub(crate) async fn pushers(relays: [&str; 2], pairs: usize, seconds: u64) -> Ou
     let relays = [endpoint_of(relays[0])?, endpoint_of(relays[1])?];
     let mut held = Vec::new();
     for _ in 0..pairs {
-        held.push(pair(&relays[0]).await?.map(|(device, endpoint, session)| {
+        let mut devices = Vec::new();
+        for (device, first, session) in pair(&relays[0]).await? {
             session.end();
-            (device, endpoint)
-        }));
+            devices.push((device, [first, quic::endpoint().await?]));
+        }
+        held.push(<[_; 2]>::try_from(devices).map_err(|_| "two devices are a pair")?);
     }
     println!("ready");
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -185,7 +187,9 @@ impl Pusher {
 
     async fn run(
         mut self,
-        endpoint: Endpoint,
+        // One for each relay: both have one key, and iroh sends the first packets for a key to each of its addresses at once, where
+        // two relays answer and the handshake may stall.
+        endpoints: [Endpoint; 2],
         relays: [EndpointAddr; 2],
         mut at: usize,
         until: Instant,
@@ -196,7 +200,7 @@ impl Pusher {
                 return Ok(self.seen);
             }
             failures += 1;
-            let connected = within(Instant::now() + CONNECT, Session::connect(&endpoint, &relays[at])).await;
+            let connected = within(Instant::now() + CONNECT, Session::connect(&endpoints[at], &relays[at])).await;
             if let Some(mut session) = self.count_end("connecting", connected) {
                 let resumed = within(Instant::now() + ATTACH, self.resume(&mut session)).await;
                 if self.count_end("attaching", resumed).is_some() {
