@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::endpoint_of;
 use super::nodes::Seen;
-use super::session::{Ended, Session, pair};
+use super::session::{Ended, LARGE, Session, pair};
 use crate::Outcome;
 use crate::process::{Process, RelayProcess};
 use crate::stats::{count, text};
@@ -22,8 +22,6 @@ use crate::stats::{count, text};
 const PAIRS: usize = 25;
 /// For how long the database is away.
 const AWAY: Duration = Duration::from_secs(60);
-/// What fills a disk, in bytes at a time.
-const LARGE: usize = 60_000;
 /// A library that shows a program another time; the loader puts in where such are.
 const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 
@@ -70,15 +68,11 @@ pub(super) async fn full(program: &Path, folder: &Path) -> Outcome<()> {
     let (code, wait) = loop {
         match first.push(&mut one, LARGE).await {
             Ok(()) => accepted += 1,
-            Err(Ended::Refused(Code::RateLimited, wait)) => {
-                first.take_back();
-                sleep(wait).await;
-            }
+            Err(Ended::Refused(Code::RateLimited, wait)) => sleep(wait).await,
             Err(Ended::Refused(code, wait)) => break (code, wait),
             Err(lost) => return Err(lost.into_error()),
         }
     };
-    first.take_back();
     let began = Instant::now();
     let mut other = Session::connect(&far, &to).await.map_err(Ended::into_error)?;
     second.attach(&mut other).await.map_err(Ended::into_error)?;
@@ -95,10 +89,7 @@ pub(super) async fn full(program: &Path, folder: &Path) -> Outcome<()> {
     loop {
         match first.push(&mut one, LARGE).await {
             Ok(()) => break,
-            Err(Ended::Refused(..)) => {
-                first.take_back();
-                sleep(Duration::from_millis(20)).await;
-            }
+            Err(Ended::Refused(..)) => sleep(Duration::from_millis(20)).await,
             Err(lost) => return Err(lost.into_error()),
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::neighbour::{Quiet, timed};
-use super::session::{Ended, Session, pair};
+use super::session::{Ended, LARGE, Session, pair};
 use super::{disrupted, endpoint_of};
 use crate::process::{Process, RelayProcess};
 use crate::stats::{Sorted, count, text};
@@ -19,8 +19,6 @@ use crate::{Outcome, quic};
 
 /// Groups of which one device pushes and the other reads nothing.
 const DEAF: usize = 40;
-/// What is pushed to them at a time, in bytes.
-const LARGE: usize = 60_000;
 /// Groups whose devices fall silent in the middle.
 const SILENT: usize = 100;
 /// Connections that say a byte a second.

@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 use iroh::{Endpoint, EndpointAddr};
 use sync_types::frame::EntryKind;
 
-use super::session::{Device, Ended, SEALED, Session, pair};
+use super::session::{Device, Ended, LARGE, SEALED, Session, pair};
 use crate::Outcome;
 use crate::stats::{Sorted, text};
 
 /// Blobs of the quiet group in each part, and the time from one to the next.
 const BLOBS: usize = 500;
 const EVERY: Duration = Duration::from_millis(20);
-/// What the noisy one pushes: as many as the relay takes.
-const LARGE: usize = 60_000;
 
 /// Two devices of one group, both attached.
 pub(super) type Quiet = [(Device, Endpoint, Session); 2];

@@ -144,12 +144,10 @@ pub(crate) async fn pushers(relays: [&str; 2], pairs: usize, seconds: u64) -> Ou
     let relays = [endpoint_of(relays[0])?, endpoint_of(relays[1])?];
     let mut held = Vec::new();
     for _ in 0..pairs {
-        let mut devices = Vec::new();
-        for (device, first, session) in pair(&relays[0]).await? {
+        held.push(pair(&relays[0]).await?.map(|(device, endpoint, session)| {
             session.end();
-            devices.push((device, [first, quic::endpoint().await?]));
-        }
-        held.push(<[_; 2]>::try_from(devices).map_err(|_| "two devices are a pair")?);
+            (device, endpoint)
+        }));
     }
     println!("ready");
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -187,13 +185,14 @@ impl Pusher {
 
     async fn run(
         mut self,
-        // One for each relay: both have one key, and iroh sends the first packets for a key to each of its addresses at once, where
-        // two relays answer and the handshake may stall.
-        endpoints: [Endpoint; 2],
+        endpoint: Endpoint,
         relays: [EndpointAddr; 2],
         mut at: usize,
         until: Instant,
     ) -> Outcome<Seen> {
+        // One for each relay: both have one key, and iroh sends the first packets for a key to each of its addresses at once, where
+        // two relays answer and the handshake may stall.
+        let endpoints = [endpoint, quic::endpoint().await?];
         let (mut failures, mut left) = (0, Instant::now());
         loop {
             if Instant::now() > until + PATIENCE {

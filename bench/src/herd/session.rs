@@ -21,6 +21,8 @@ use crate::{Outcome, quic};
 
 /// The bytes of an envelope's ciphertext: what a short blob takes.
 pub(super) const SEALED: usize = 272;
+/// The same of a large blob: what whoever is loud pushes at a time, and what fills a disk.
+pub(super) const LARGE: usize = 60_000;
 
 /// Who a device is, and how far its chain goes.
 pub(super) struct Device {
@@ -182,16 +184,15 @@ impl Device {
         Opaque(Envelope::assemble(&header, &ciphertext, &signature))
     }
 
-    /// The last envelope was refused: the next one takes its number.
-    pub(super) fn take_back(&mut self) {
-        (self.seq, self.previous) = self.before;
-    }
-
-    /// Pushes one envelope; back when the relay has it.
+    /// Pushes one envelope; back when the relay has it. Of one that is refused, the next one takes the number.
     pub(super) async fn push(&mut self, session: &mut Session, length: usize) -> Answer<()> {
         let envelope = self.seal(length);
         session.send(&ToRelay::Push(vec![envelope])).await?;
-        session.accepted(self.seq).await
+        let accepted = session.accepted(self.seq).await;
+        if matches!(accepted, Err(Ended::Refused(..))) {
+            (self.seq, self.previous) = self.before;
+        }
+        accepted
     }
 }
 
