@@ -17,6 +17,9 @@ const WEB: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes.
 const ANSWER: usize = 64 * 1024;
 
+/// How many places of one relay are tried, each for a moment before the next.
+const PLACES: usize = 16;
+
 /// A relay's key and place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
@@ -140,16 +143,23 @@ fn in_place(address: &str, web_host: &str) -> String {
 
 /// A relay that takes WebSockets need not be found in any other way.
 async fn look_up(endpoint: [u8; 32], hosts: Vec<String>, websocket: Option<String>) -> Result<Resolved, SyncError> {
-    let mut addresses = Vec::new();
+    let mut addresses: Vec<SocketAddr> = Vec::new();
     let mut failure = None;
     for host in &hosts {
-        if let Ok(socket) = host.parse::<SocketAddr>() {
-            addresses.push(socket);
-            continue;
-        }
-        match tokio::net::lookup_host(host).await {
-            Ok(found) => addresses.extend(found),
-            Err(error) => failure = Some(format!("{host} is not found: {error}")),
+        let found = match host.parse::<SocketAddr>() {
+            Ok(socket) => vec![socket],
+            Err(_) => match tokio::net::lookup_host(host).await {
+                Ok(found) => found.collect(),
+                Err(error) => {
+                    failure = Some(format!("{host} is not found: {error}"));
+                    continue;
+                }
+            },
+        };
+        for socket in found {
+            if addresses.len() < PLACES && !addresses.contains(&socket) {
+                addresses.push(socket);
+            }
         }
     }
     if addresses.is_empty() && websocket.is_none() {
