@@ -289,13 +289,18 @@ export type RecoveryKit = {
 	relay: string,
 };
 
-/**  How a relay is reached: within this process, by UDP, or by a WebSocket at its HTTPS address where UDP does not get through. */
-export type RelayPath = "process" | "udp" | "https";
+/**
+ *  How a relay is reached: within this process, by UDP, or by a WebSocket at its HTTPS address where UDP does not get through, or
+ *  where its key was found.
+ */
+export type RelayPath = "process" | "udp" | "https" | "found";
 
 /**  How this device stands with one relay. */
 export type RelayState = {
 	/**  Its address, without token. */
 	address: string,
+	/**  The device that hosts it, if one of the group's does. */
+	host: Device | null,
 	/**  Whether it has this device attached. */
 	connected: boolean,
 	/**  How it is reached while it is connected. */
@@ -592,8 +597,13 @@ export type SyncStatus = {
 	relays: string[],
 	/**  How this device stands with each of them, in the same order. */
 	relayStates: RelayState[],
-	/**  Whether this device hosts its group's relay and runs it now. */
+	/**  Whether this device hosts a relay of its group and runs it now. */
 	hosting: boolean,
+	/**
+	 *  In a group whose members host its relays: the devices of which one has to come up before anything goes from here to another
+	 *  device. Empty as soon as one of their relays is reached.
+	 */
+	waitingFor: Device[],
 	/**  How many blobs no relay has accepted yet. */
 	outbox: number,
 	/**  How many own blobs not every member has signed for. */

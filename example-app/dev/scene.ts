@@ -13,6 +13,7 @@ const synced: SyncStatus = {
   relays: ["ksync://9f@sync.example.org:4433"],
   relayStates: [],
   hosting: false,
+  waitingFor: [],
   outbox: 0,
   unacknowledged: 0,
   devices: [desk, laptop, phone],

@@ -16,6 +16,7 @@ const synced: SyncStatus = {
   relays: ["ksync://relay@127.0.0.1:1"],
   relayStates: [],
   hosting: false,
+  waitingFor: [],
   outbox: 0,
   unacknowledged: 0,
   devices: [here, laptop],
@@ -89,6 +90,9 @@ describe("the status line", () => {
   });
 
   it("names the device that it waits for, if there is only one", () => {
+    const waitingFor = [laptop, { id: "c", name: null }];
+    expect(said({ waitingFor })).toBe("waiting: Waiting for «Laptop» or a device without a name");
+    expect(said({ waitingFor: [laptop], unacknowledged: 1 })).toBe("waiting: Waiting for «Laptop» to fetch 1 change");
     expect(said({ unacknowledged: 2 })).toBe("waiting: Waiting for «Laptop» to fetch 2 changes");
     expect(said({ unacknowledged: 1, devices: [here, phone] })).toBe(
       "waiting: Waiting for a device without a name to fetch 1 change",

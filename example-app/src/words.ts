@@ -57,6 +57,7 @@ export function words(status: SyncStatus | undefined, pending: number): Words {
   }
   if (status.devices.length < 2) return { text: "Only on this device: add another one", tone: "alone" };
   if (!status.connected) return offline(status);
+  if (status.waitingFor.length > 0) return waiting(status);
   if (status.withheld > 0)
     return { text: "The relay keeps changes of another device back: bring that device online", tone: "trouble" };
   if (status.awayDays !== null)
@@ -75,6 +76,12 @@ function mending({ trouble, devices, connected }: SyncStatus): Words {
   if (devices.length < 2) return { text: `${why}; no other device is left to mend it with`, tone: "trouble" };
   const waits = connected ? "it is being mended" : "it is mended when the relay is reached";
   return { text: `${why}; ${waits}`, tone: "waiting" };
+}
+
+function waiting({ waitingFor, unacknowledged }: SyncStatus): Words {
+  const names = waitingFor.map(({ name }) => (name === null ? "a device without a name" : `«${name}»`)).join(" or ");
+  const safe = unacknowledged > 0 ? ` to fetch ${changes(unacknowledged)}` : "";
+  return { text: `Waiting for ${names}${safe}`, tone: "waiting" };
 }
 
 function joining({ trouble }: SyncStatus): Words {

@@ -175,6 +175,7 @@ export function status(more: Partial<SyncStatus> = {}): SyncStatus {
     relays: [],
     relayStates: [],
     hosting: false,
+    waitingFor: [],
     outbox: 0,
     unacknowledged: 0,
     devices: [],

@@ -12,6 +12,9 @@ pub struct Config {
     /// The relay's address: `embedded` (the default), `https://sync.example.org` or `ksync://ENDPOINT@host:port`. This is the
     /// one value in which the ways of hosting differ.
     pub relay: Option<String>,
+    /// How devices find each other where the relay is `embedded`: `off`, `lan`, `public` (the default), or `RELAY,LOOKUP`, the URLs of an
+    /// iroh relay and a pkarr relay of one's own.
+    pub discovery: Option<String>,
     /// What people call this device; by default the host's name.
     pub device_name: Option<String>,
     /// Where a new device keeps the key that seals its data: `keychain`, `file`, or `passphrase`, for which each start waits until
@@ -39,6 +42,9 @@ impl Choices {
         if let Some(text) = either(|c| c.relay.as_ref()) {
             let address = text.parse::<RelayAddress>();
             config = config.relay(address.map_err(|e| SyncError::new(Code::AddressInvalid, e.to_string()))?);
+        }
+        if let Some(how) = either(|c| c.discovery.as_ref()) {
+            config = config.discovery(how.parse()?);
         }
         if let Some(name) = either(|c| c.device_name.as_ref()) {
             config = config.device_name(name);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::types::Trouble;
+use crate::types::{Device, Trouble};
 
 /// How this device stands with one relay.
 #[derive(Clone, Debug, Serialize)]
@@ -11,6 +11,8 @@ use crate::types::Trouble;
 pub(crate) struct RelayState {
     /// Its address, without token.
     pub(crate) address: String,
+    /// The device that hosts it, if one of the group's does.
+    pub(crate) host: Option<Device>,
     /// Whether it has this device attached.
     pub(crate) connected: bool,
     /// How it is reached while it is connected.
@@ -23,7 +25,8 @@ pub(crate) struct RelayState {
     pub(crate) trouble: Option<Trouble>,
 }
 
-/// How a relay is reached: within this process, by UDP, or by a WebSocket at its HTTPS address where UDP does not get through.
+/// How a relay is reached: within this process, by UDP, or by a WebSocket at its HTTPS address where UDP does not get through, or
+/// where its key was found.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 #[serde(rename_all = "camelCase")]
@@ -31,6 +34,7 @@ pub(crate) enum RelayPath {
     Process,
     Udp,
     Https,
+    Found,
 }
 
 impl From<sync_client::RelayPath> for RelayPath {
@@ -39,6 +43,7 @@ impl From<sync_client::RelayPath> for RelayPath {
             sync_client::RelayPath::Process => Self::Process,
             sync_client::RelayPath::Udp => Self::Udp,
             sync_client::RelayPath::Https => Self::Https,
+            sync_client::RelayPath::Found => Self::Found,
         }
     }
 }
@@ -47,6 +52,7 @@ impl From<sync_client::RelayState> for RelayState {
     fn from(relay: sync_client::RelayState) -> Self {
         Self {
             address: relay.address.without_token().to_string(),
+            host: relay.host.map(Into::into),
             connected: relay.connected,
             path: relay.path.map(Into::into),
             caught_up: relay.caught_up,

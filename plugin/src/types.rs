@@ -124,8 +124,11 @@ pub(crate) struct SyncStatus {
     pub(crate) relays: Vec<String>,
     /// How this device stands with each of them, in the same order.
     pub(crate) relay_states: Vec<RelayState>,
-    /// Whether this device hosts its group's relay and runs it now.
+    /// Whether this device hosts a relay of its group and runs it now.
     pub(crate) hosting: bool,
+    /// In a group whose members host its relays: the devices of which one has to come up before anything goes from here to another
+    /// device. Empty as soon as one of their relays is reached.
+    pub(crate) waiting_for: Vec<Device>,
     /// How many blobs no relay has accepted yet.
     pub(crate) outbox: u32,
     /// How many own blobs not every member has signed for.
@@ -198,6 +201,7 @@ impl From<Status> for SyncStatus {
             caught_up: status.caught_up,
             relays: relays.collect(),
             hosting: status.hosting,
+            waiting_for: status.waiting_for.into_iter().map(Into::into).collect(),
             outbox: count(status.outbox),
             unacknowledged: count(status.unacknowledged),
             devices: status.devices.into_iter().map(Into::into).collect(),

@@ -264,6 +264,8 @@ impl Serve {
             data: Some(self.data),
             store,
             listen: self.listen.0,
+            // It is named by its address.
+            discoverable: None,
             http: Some(self.http),
             access: self.access.as_deref().map_or(Ok(Access::Open), Access::parse)?,
             public_url: self.public_url.as_deref().map(PublicUrl::parse).transpose()?,

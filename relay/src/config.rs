@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use iroh::endpoint::Builder;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use sync_types::Code;
@@ -22,6 +24,8 @@ pub struct RelayConfig {
     pub store: StoreConfig,
     /// Where to listen for QUIC; port 0 takes a free one. `None` serves [`crate::RunningRelay::connect_local`] alone.
     pub listen: Option<SocketAddr>,
+    /// How the QUIC endpoint is found by who does not know where it is. By default it is not.
+    pub discoverable: Option<Discoverable>,
     /// Where to answer HTTP; port 0 takes a free one.
     pub http: Option<SocketAddr>,
     /// Who may make groups.
@@ -71,6 +75,7 @@ impl RelayConfig {
             data: None,
             store: StoreConfig::Memory,
             listen: None,
+            discoverable: None,
             http: None,
             access: Access::Open,
             public_url: None,
@@ -87,6 +92,27 @@ impl RelayConfig {
             quotas: crate::mailbox::Limits::default(),
             forward: sync_sqlite::Forward::default(),
         }
+    }
+}
+
+/// What makes an endpoint be found by its key.
+#[derive(Clone)]
+pub struct Discoverable(Arc<dyn Fn(Builder) -> Builder + Send + Sync>);
+
+impl Discoverable {
+    /// Does this to iroh's builder, last of all.
+    pub fn by(change: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+
+    pub(crate) fn apply(&self, builder: Builder) -> Builder {
+        (self.0)(builder)
+    }
+}
+
+impl std::fmt::Debug for Discoverable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Discoverable")
     }
 }
 

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod mailbox;
 pub mod metrics;
 pub mod rendezvous;
+mod seldom;
 mod server;
 pub mod session;
 pub mod store;
@@ -31,7 +32,7 @@ mod wake;
 
 #[cfg(feature = "postgres")]
 pub use config::PostgresUrl;
-pub use config::{Access, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
+pub use config::{Access, Discoverable, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
 pub use config::{Acme, HostConfig, HostToken, Tls, Waking};
 pub use error::StartError;

@@ -34,6 +34,10 @@ pub(crate) struct Global {
     /// Where an embedded relay listens [default: every address of this host, on a port that it keeps]
     #[arg(long, global = true, env = "KSYNC_LISTEN", hide_env_values = true, value_name = "IP:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// How devices find each other where the group has no relay of its own: off, lan, public, or the URLs of an iroh relay and a pkarr
+    /// relay with a comma between [default: off if --listen is on loopback, else public]
+    #[arg(long, global = true, env = "KSYNC_DISCOVERY", hide_env_values = true, value_name = "HOW")]
+    pub(crate) discovery: Option<sync_client::Discovery>,
     /// The file whose first line is the passphrase that locks this home. KSYNC_PASSPHRASE is the passphrase itself; without
     /// either it is asked for
     #[arg(long, global = true, env = "KSYNC_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE")]
@@ -409,6 +413,8 @@ pub(crate) enum RelayAction {
         #[arg(required = true, value_name = "ADDR")]
         relays: Vec<String>,
     },
+    /// Runs a relay of your own on this machine, and takes the group there. It stays until SIGTERM or Ctrl-C
+    Up(RelayUp),
     /// Takes a relay off the list
     Drop {
         /// The relay's address, as the list has it
@@ -419,6 +425,22 @@ pub(crate) enum RelayAction {
         #[arg(long)]
         dead: bool,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct RelayUp {
+    /// The relay's folder [default: own-relay in the home]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where it listens for devices
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:4433")]
+    pub(crate) at: String,
+    /// The relay's program [default: sync-relay beside this one, or in PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+    /// What else `sync-relay serve` is told, such as --public-url or --acme
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub(crate) more: Vec<String>,
 }
 
 #[cfg(test)]

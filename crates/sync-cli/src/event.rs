@@ -252,6 +252,7 @@ pub(crate) struct StatusLine<'a> {
     moving: Option<Moving<'a>>,
     mode: &'static str,
     wake: Option<&'static str>,
+    waiting_for: Vec<Device<'a>>,
 }
 
 /// A move of the group to another suite that waits for these devices.
@@ -288,6 +289,7 @@ pub(crate) struct Alert<'a> {
 #[derive(Serialize)]
 pub(crate) struct RelayLine<'a> {
     address: String,
+    host: Option<Device<'a>>,
     connected: bool,
     path: Option<&'static str>,
     caught_up: bool,
@@ -299,6 +301,7 @@ impl<'a> From<&'a RelayState> for RelayLine<'a> {
     fn from(relay: &'a RelayState) -> Self {
         Self {
             address: relay.address.without_token().to_string(),
+            host: relay.host.as_ref().map(Device::from),
             connected: relay.connected,
             path: relay.path.map(RelayPath::as_str),
             caught_up: relay.caught_up,
@@ -398,6 +401,7 @@ impl<'a> From<&'a Status> for Event<'a> {
             moving: status.moving.as_ref().map(Moving::from),
             mode: status.mode.as_str(),
             wake: status.wake.map(WakeState::as_str),
+            waiting_for: status.waiting_for.iter().map(Device::from).collect(),
         }))
     }
 }

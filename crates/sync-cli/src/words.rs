@@ -69,6 +69,16 @@ pub(crate) fn status(status: &Status) -> String {
     let Some(group) = status.group else { return text };
     row("group", format!("{}…, {}", &group.to_string()[..SHORT], count(status.devices.len() as u64, "device")));
     for state in &status.relay_states {
+        let hosted_here = state.host.as_ref().is_some_and(|host| Some(host.id) == status.device);
+        if let Some(host) = &state.host {
+            let how = match (state.connected, hosted_here) {
+                (true, true) => "hosted here".to_owned(),
+                (true, false) => "connected".to_owned(),
+                (false, _) => format!("not connected: {}", why_away(state)),
+            };
+            row("mailbox", format!("of {} ({how})", device(host)));
+            continue;
+        }
         let how = match (state.connected, status.hosting && status.relays.len() == 1) {
             (true, true) => "connected, hosted here".to_owned(),
             (true, false) => connected(state).to_owned(),
@@ -131,6 +141,10 @@ fn headline(status: &Status) -> String {
     if !status.connected {
         return "Not syncing: the relay has not answered yet.".into();
     }
+    if !status.waiting_for.is_empty() {
+        let names: Vec<_> = status.waiting_for.iter().map(device).collect();
+        return format!("Waiting for {}: no other device is up.", names.join(" or "));
+    }
     if status.outbox > 0 {
         return format!("Sending: {} to go.", count(status.outbox, "blob"));
     }
@@ -180,7 +194,8 @@ pub(crate) fn relay(relay: &RelayState) -> String {
         (true, false) => connected(relay).to_owned(),
         (false, _) => format!("not connected: {}", why_away(relay)),
     };
-    format!("{}  ({how})", relay.address.without_token())
+    let of = relay.host.as_ref().map(|host| format!("  of {}", device(host))).unwrap_or_default();
+    format!("{}{of}  ({how})", relay.address.without_token())
 }
 
 /// One line of the list of devices.
@@ -372,6 +387,7 @@ mod tests {
             relays: vec!["https://sync.example.org".parse().unwrap()],
             relay_states: vec![],
             hosting: false,
+            waiting_for: vec![],
             outbox: 0,
             unacknowledged: 0,
             devices: vec![info(1, "laptop", true), info(2, "phone", false)],

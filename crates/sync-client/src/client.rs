@@ -468,7 +468,7 @@ impl SyncClient {
         timeout: Duration,
     ) -> Result<Recovered, SyncError> {
         let kit = RecoveryKit::from_words(words).map_err(|e| SyncError::new(e.code(), e.to_string()))?;
-        if *relay == RelayAddress::Embedded {
+        if relay.is_members() {
             return Err(SyncError::new(Code::KitNeedsRelay, "a relay that a device hosts is lost with that device"));
         }
         let place = self.newcomers_place(name).await?;

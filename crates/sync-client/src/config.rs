@@ -7,6 +7,7 @@ use sync_sqlite::Forward;
 use sync_types::{Code, RelayAddress, limits};
 
 use crate::SyncError;
+use crate::transport::Discovery;
 use crate::vault::{Passphrase, VaultKind};
 
 /// The channel that [`crate::SyncClient::push`] uses.
@@ -34,6 +35,10 @@ pub struct SyncConfig {
     /// Where an embedded relay listens. By default every address of the host. The port that it has when its group is
     /// founded stays: the other devices look for it there.
     pub embedded_listen: Option<SocketAddr>,
+    /// How mailboxes of members are found that are not where the group saw them last; it counts for groups without a relay of
+    /// their own alone. By default `KSYNC_DISCOVERY`; else nowhere if [`SyncConfig::embedded_listen`] is on loopback, and in
+    /// iroh's public network if not.
+    pub discovery: Option<Discovery>,
     /// How large the database may grow, in bytes. Beyond, pushes are refused as on a full disk. By default as large as
     /// the disk allows.
     pub max_store_bytes: Option<u64>,
@@ -103,6 +108,13 @@ impl SyncConfig {
         self
     }
 
+    /// Sets [`SyncConfig::discovery`].
+    #[must_use]
+    pub fn discovery(mut self, discovery: Discovery) -> Self {
+        self.discovery = Some(discovery);
+        self
+    }
+
     /// Sets [`SyncConfig::max_store_bytes`].
     #[must_use]
     pub fn max_store_bytes(mut self, bytes: u64) -> Self {
@@ -160,6 +172,16 @@ impl SyncConfig {
         match std::env::var("KSYNC_VAULT") {
             Ok(text) if !text.is_empty() => text.parse().map(Some),
             _ => Ok(self.passphrase.as_ref().map(|_| VaultKind::Passphrase)),
+        }
+    }
+
+    pub(crate) fn discovery_or_default(&self) -> Result<Discovery, SyncError> {
+        match (&self.discovery, std::env::var("KSYNC_DISCOVERY")) {
+            (Some(discovery), _) => Ok(discovery.clone()),
+            (None, Ok(text)) if !text.is_empty() => text.parse(),
+            // Nobody else could come there.
+            _ if self.embedded_listen.is_some_and(|at| at.ip().is_loopback()) => Ok(Discovery::Off),
+            _ => Ok(Discovery::default()),
         }
     }
 

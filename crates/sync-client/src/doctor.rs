@@ -259,6 +259,15 @@ fn days_ago(days: u64) -> String {
 fn relays(status: &Status) -> Vec<Finding> {
     let away = |(place, relay): (usize, &RelayState)| {
         let why = relay.trouble.as_ref().map_or("it has not answered yet", |trouble| &trouble.message);
+        if let Some(host) = &relay.host {
+            let name = called(Some(host.id), host.name.as_ref());
+            let waits =
+                if place == 0 { "changes of the group wait for it" } else { "it gets what it lacks when it is up" };
+            let next_step = format!("Bring {name} online, or remove it if it will not come back.");
+            let finding =
+                fine("a device is not up", format!("the mailbox of {name} cannot be reached: {waits} ({why})"));
+            return Finding { next_step, ..finding };
+        }
         let what = if place == 0 { "the first relay is away" } else { "a relay is away" };
         let detail = match place {
             0 => format!("{}: {why}; pushes go through another one, changes of the group wait", relay.address),
@@ -272,7 +281,22 @@ fn relays(status: &Status) -> Vec<Finding> {
         finding
     };
     let states = status.relay_states.iter().enumerate();
-    states.filter(|(_, relay)| status.connected && !relay.connected).map(away).collect()
+    let mut list: Vec<Finding> = Vec::new();
+    if !status.waiting_for.is_empty() {
+        let names = names(&status.waiting_for);
+        let next_step = "Open the app on one of these devices while it is open here.";
+        let detail = format!("no other device is up: it is {names} that this one waits for");
+        list.push(Finding { next_step: next_step.into(), ..fine("waiting for a device", detail) });
+    }
+    let is_waited_for = |relay: &RelayState| relay.host.as_ref().is_some_and(|host| status.waiting_for.contains(host));
+    let away_now = states.filter(|(_, relay)| status.connected && !relay.connected && !is_waited_for(relay));
+    list.extend(away_now.map(away));
+    list
+}
+
+/// Devices in a sentence.
+fn names(devices: &[crate::DeviceRef]) -> String {
+    devices.iter().map(|d| called(Some(d.id), d.name.as_ref())).collect::<Vec<_>>().join(" or ")
 }
 
 fn envelopes(count: u64) -> String {
@@ -299,6 +323,7 @@ mod tests {
             relays: vec![],
             relay_states: vec![],
             hosting: false,
+            waiting_for: vec![],
             outbox: 3,
             unacknowledged: 5,
             devices: vec![],

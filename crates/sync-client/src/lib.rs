@@ -55,6 +55,7 @@ pub use subscribe::{Subscription, SubscriptionTask};
 pub use sync_core::event::{Exit, Outcome, Setting};
 pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, WakeTarget, limits, wake};
+pub use transport::Discovery;
 pub use types::{
     ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, Moving, PairingEvent, Receipt, ReceiptState,
     ReceivedBlob, Recovered, RecoveryWords, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt, Status,

@@ -2,13 +2,15 @@
 
 use sync_types::RelayAddress;
 
-use crate::SyncTrouble;
+use crate::{DeviceRef, SyncTrouble};
 
 /// How this device stands with one relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayState {
     /// Its address, without token.
     pub address: RelayAddress,
+    /// The device that hosts it, if one of the group's does.
+    pub host: Option<DeviceRef>,
     /// Whether it has this device attached.
     pub connected: bool,
     /// How it is reached while it is connected.
@@ -32,6 +34,8 @@ pub enum RelayPath {
     Udp,
     /// By a WebSocket at its HTTPS address, as UDP does not get through.
     Https,
+    /// Where its key was found: in the local network, or by way of the servers for that.
+    Found,
 }
 
 impl RelayPath {
@@ -41,6 +45,7 @@ impl RelayPath {
             Self::Process => "process",
             Self::Udp => "udp",
             Self::Https => "https",
+            Self::Found => "found",
         }
     }
 }

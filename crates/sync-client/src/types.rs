@@ -396,8 +396,11 @@ pub struct Status {
     pub relays: Vec<RelayAddress>,
     /// How this device stands with each of them, in the same order.
     pub relay_states: Vec<RelayState>,
-    /// Whether this device hosts its group's relay and runs it now.
+    /// Whether this device hosts a relay of its group and runs it now.
     pub hosting: bool,
+    /// In a group whose members host its relays: the devices of which one has to come up before anything goes from here to another
+    /// device. Empty as soon as one of their relays is reached.
+    pub waiting_for: Vec<DeviceRef>,
     /// Blobs that no relay has accepted yet.
     pub outbox: u64,
     /// Own blobs that not every member has signed for.

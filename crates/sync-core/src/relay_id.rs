@@ -12,8 +12,13 @@ use sync_types::settings::Settings;
 pub struct RelayId(pub [u8; 16]);
 
 impl RelayId {
-    /// The relay with this address, a text without token.
+    /// The relay with this address, a text without token. A mailbox that a member hosts is the same wherever it is, and whatever
+    /// key the member has: its own key alone counts.
     pub fn of(address: &str) -> Self {
+        let address = match address.strip_prefix("embedded://") {
+            Some(rest) => &address[..address.len() - rest.len() + rest.find(['@', '/']).unwrap_or(rest.len())],
+            None => address,
+        };
         let hash = labelled("relay", address.as_bytes());
         Self(std::array::from_fn(|i| hash[i]))
     }

@@ -122,14 +122,14 @@ pub enum RelayKind {
     Pinned,
     /// A relay behind this web origin (`https://host[:port]`), which tells anew who and where it is.
     Web(String),
-    /// The shower's own mailbox.
+    /// The mailbox of a member, which hosts it while it runs.
     Embedded,
 }
 
 /// Where the two sides of a pairing meet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RelayHint {
-    /// The Ed25519 endpoint key of the relay, or of the shower for [`RelayKind::Embedded`].
+    /// The Ed25519 endpoint key of the relay.
     pub endpoint: [u8; 32],
     /// Where it listens, as far as the shower knows; at most [`LINK_HOSTS`], and none where discovery has to do.
     pub hosts: Vec<Host>,
@@ -147,7 +147,11 @@ impl RelayHint {
                 token: None,
             },
             RelayKind::Web(origin) => RelayAddress::Web { origin: origin.clone(), token: None },
-            RelayKind::Embedded => RelayAddress::Embedded,
+            RelayKind::Embedded => RelayAddress::Hosted {
+                endpoint: self.endpoint,
+                hosts: self.hosts.iter().map(Host::to_string).collect(),
+                device: None,
+            },
         }
     }
 

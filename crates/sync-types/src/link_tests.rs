@@ -158,7 +158,9 @@ fn the_hint_names_the_relay_for_the_settings() {
         with_relay(RelayKind::Web("https://a.example".into()), &[]).relay.address().to_string(),
         "https://a.example"
     );
-    assert_eq!(with_relay(RelayKind::Embedded, &[]).relay.address(), RelayAddress::Embedded);
+    let hosted = with_relay(RelayKind::Embedded, &["192.0.2.7:9"]).relay;
+    let RelayAddress::Hosted { endpoint, hosts, device: None } = hosted.address() else { panic!("{hosted:?}") };
+    assert_eq!((endpoint, hosts), (hosted.endpoint, vec!["192.0.2.7:9".to_owned()]));
 }
 
 #[test]

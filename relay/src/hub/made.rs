@@ -7,6 +7,7 @@ use sync_types::{Code, GroupId, Opaque};
 
 use crate::config::{Access, Admitted};
 use crate::mailbox::Refusal;
+use crate::seldom::Seldom;
 use crate::store::{Store, Write};
 use crate::tokens::TokenHash;
 
@@ -28,7 +29,12 @@ impl Made {
                 self.counted = counted.into_iter().collect();
                 self.loaded = true;
             }
-            Err(error) => tracing::warn!(%error, "it cannot be read how many groups each access token made"),
+            Err(error) => {
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(more) = SELDOM.is_due() {
+                    tracing::warn!(%error, more, "it cannot be read how many groups each access token made");
+                }
+            }
         }
     }
 

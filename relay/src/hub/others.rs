@@ -21,6 +21,7 @@ use super::groups::{Attached, Loading, Place, Short};
 use super::writer::{AGAIN_MS, Writer};
 use super::{Op, Request, SessionId, notices};
 use crate::mailbox::{GroupState, Notice, Refusal, first_cursor};
+use crate::seldom::Seldom;
 use crate::store::{Elsewhere, GroupRows, Heard, News, Shared, Store, StoreError};
 
 /// How often something is decided on rows that others have changed in the meantime. Each time one of them got on; who is always
@@ -120,7 +121,10 @@ impl Writer {
                 }
             }
             Err(e) => {
-                tracing::error!(group = %Short(group), error = %e, "a group cannot be loaded");
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(more) = SELDOM.is_due() {
+                    tracing::error!(group = %Short(group), error = %e, more, "a group cannot be loaded");
+                }
                 self.groups.set_due(
                     group,
                     Some(self.now_ms() + 60 * AGAIN_MS).filter(|_| !self.groups.devices(group).is_empty()),

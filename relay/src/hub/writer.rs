@@ -19,6 +19,7 @@ use super::served::Served;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::crash;
 use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal};
+use crate::seldom::Seldom;
 use crate::store::{News, Shared, StoreError, Write};
 
 /// How many requests share a transaction.
@@ -454,7 +455,10 @@ impl Writer {
 
     /// Nothing of the batch was written: what was decided on top of it is forgotten and refused.
     fn fail(&mut self, decided: Vec<Decided>, error: &StoreError) {
-        tracing::error!(error = %error, "a transaction failed; its requests are refused");
+        static SELDOM: Seldom = Seldom::new();
+        if let Some(more) = SELDOM.is_due() {
+            tracing::error!(error = %error, more, "a transaction failed; its requests are refused");
+        }
         self.parts.metrics.failed_transactions.add(1);
         let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
         self.made.recount();

@@ -12,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use sync_types::{ALPN, Code};
 
-use crate::config::ServerLimits;
+use crate::config::{Discoverable, ServerLimits};
 use crate::{Identity, StartError};
 
 /// aws-lc with the hybrid post-quantum key exchanges first. With the feature `fips` there are no others, and the one over P-256
@@ -39,19 +39,29 @@ pub(super) async fn bind(
     identity: &Identity,
     listen: SocketAddr,
     limits: &ServerLimits,
+    discoverable: Option<&Discoverable>,
 ) -> Result<Endpoint, StartError> {
     let failed = |e: String| StartError::new(Code::Io, format!("cannot listen on {listen} for QUIC: {e}"));
-    builder(identity, limits)
-        .relay_mode(RelayMode::Disabled)
-        .bind_addr(listen)
-        .map_err(|e| failed(e.to_string()))?
-        .net_report_config(NetReportConfig::minimal())
-        .bind()
-        .await
-        .map_err(|e| match e {
-            BindError::Sockets { source, .. } => StartError::listen("QUIC", listen, &source),
-            other => failed(other.to_string()),
-        })
+    let builder = || {
+        builder(identity, limits)
+            .relay_mode(RelayMode::Disabled)
+            .net_report_config(NetReportConfig::minimal())
+            .bind_addr(listen)
+            .map_err(|e| failed(e.to_string()))
+    };
+    let why = |e| match e {
+        BindError::Sockets { source, .. } => StartError::listen("QUIC", listen, &source),
+        other => failed(other.to_string()),
+    };
+    if let Some(discoverable) = discoverable {
+        match discoverable.apply(builder()?).bind().await {
+            Ok(endpoint) => return Ok(endpoint),
+            Err(error @ BindError::Sockets { .. }) => return Err(why(error)),
+            // Without multicast, say. Who knows where it is comes all the same.
+            Err(error) => tracing::warn!("the relay is found at its address alone: {error}"),
+        }
+    }
+    builder()?.bind().await.map_err(why)
 }
 
 /// The endpoint for packets from WebSockets, which this relay's own server at `url` hands to it.

@@ -181,7 +181,9 @@ impl Relay {
         metrics.started_at.set((now_ms() / 1_000) as i64);
 
         let endpoint = match config.listen {
-            Some(listen) => Some(endpoint::bind(&identity, listen, &config.limits).await?),
+            Some(listen) => {
+                Some(endpoint::bind(&identity, listen, &config.limits, config.discoverable.as_ref()).await?)
+            }
             None => None,
         };
         #[cfg(feature = "http")]

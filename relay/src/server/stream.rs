@@ -17,6 +17,7 @@ use crate::hub::{Event, Inbox, Line, Request, Wake};
 use crate::mailbox::{Kit, Proof, Refusal, Verifying, View, check_kit};
 use crate::metrics::Gauge;
 use crate::rendezvous::PartyId;
+use crate::seldom::Seldom;
 use crate::session::{Action, Ask, Session};
 use crate::store::StoreError;
 
@@ -446,7 +447,10 @@ impl Stream<'_> {
 
     /// The store cannot be read: the device is told to come back.
     fn fail(&self, error: &StoreError, out: &mut Vec<u8>) -> bool {
-        tracing::error!(%error, "the store cannot be read");
+        static SELDOM: Seldom = Seldom::new();
+        if let Some(more) = SELDOM.is_due() {
+            tracing::error!(%error, more, "the store cannot be read");
+        }
         let mut refusal = Refusal::of_store(About::Session, error);
         // Reading needs no room, so whatever it is, it is the relay's own fault.
         if refusal.code == Code::Quota {

@@ -3,6 +3,7 @@
 mod alerts;
 mod backup;
 mod device;
+mod own_relay;
 mod pair;
 mod pull;
 mod push;
@@ -75,6 +76,7 @@ impl Context {
         let mut config = SyncConfig::default();
         config.home = self.global.home.clone();
         config.embedded_listen = self.global.listen;
+        config.discovery.clone_from(&self.global.discovery);
         config.passphrase = self.passphrase().given()?;
         Ok(config)
     }

@@ -2,20 +2,21 @@
 
 use sync_client::{ClientEvent, Code, RelayAddress, SyncClient, SyncError};
 
-use super::Context;
+use super::{Context, own_relay};
 use crate::cli::{Relay, RelayAction};
 use crate::event::Event;
 use crate::out::{Done, Failure};
 use crate::words;
 
 pub(super) async fn relay(context: &Context, arguments: Relay) -> Done {
-    context
-        .with(async |client| match arguments.action {
-            RelayAction::List => list(context, client).await,
-            RelayAction::Set { relays } => set(context, client, &relays).await,
-            RelayAction::Drop { relay, dead } => drop_relay(context, client, &relay, dead).await,
-        })
-        .await
+    match arguments.action {
+        RelayAction::List => context.with(async |client| list(context, client).await).await,
+        RelayAction::Set { relays } => context.with(async |client| set(context, client, &relays).await).await,
+        RelayAction::Up(arguments) => own_relay::up(context, arguments).await,
+        RelayAction::Drop { relay, dead } => {
+            context.with(async |client| drop_relay(context, client, &relay, dead).await).await
+        }
+    }
 }
 
 async fn list(context: &Context, client: &SyncClient) -> Done {
@@ -62,7 +63,7 @@ async fn drop_relay(context: &Context, client: &SyncClient, relay: &str, dead: b
     change(context, client, &rest, dead).await
 }
 
-async fn change(context: &Context, client: &SyncClient, relays: &[RelayAddress], dead: bool) -> Done {
+pub(super) async fn change(context: &Context, client: &SyncClient, relays: &[RelayAddress], dead: bool) -> Done {
     let wanted: Vec<RelayAddress> = relays.iter().map(RelayAddress::without_token).collect();
     let now = async || -> Done<Vec<RelayAddress>> {
         Ok(client.relays().await?.into_iter().map(|relay| relay.address).collect())

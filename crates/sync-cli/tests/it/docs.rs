@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 36] = [
     "init",
     "join",
     "recover",
@@ -36,6 +36,7 @@ const COMMANDS: [&str; 35] = [
     "relay",
     "relay list",
     "relay set",
+    "relay up",
     "relay drop",
     "suite",
     "status",

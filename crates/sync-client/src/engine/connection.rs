@@ -169,7 +169,11 @@ impl Engine {
         for (relay, address) in wanted {
             // Without an address there is nowhere to go to; [`Engine::relay_now`] says so.
             let address = address.unwrap_or(RelayAddress::Embedded);
-            self.wires.entry(relay).or_insert_with(|| Wire::new(address));
+            let wire = self.wires.entry(relay).or_insert_with(|| Wire::new(address.clone()));
+            if wire.address != address {
+                wire.address = address;
+                wire.reconnect.nudge();
+            }
         }
     }
 

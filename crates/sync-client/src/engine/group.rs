@@ -16,10 +16,10 @@ use crate::clock::SystemRng;
 /// Until when the relay of this device runs on although its group is elsewhere, in milliseconds since the Unix epoch.
 pub(super) const HOSTED_UNTIL: &str = "embedded_until";
 
-/// The list with one relay in the place of another, or by itself where that one is not in it.
+/// The list with one relay in the place of another, or of several, or by itself where none of these is in it.
 fn in_place(list: Vec<RelayAddress>, was: impl Fn(&RelayAddress) -> bool, named: RelayAddress) -> Vec<RelayAddress> {
-    let Some(place) = list.iter().position(was) else { return vec![named] };
-    let there = list.iter().enumerate().filter(|(at, relay)| *at == place || **relay != named);
+    let Some(place) = list.iter().position(&was) else { return vec![named] };
+    let there = list.iter().enumerate().filter(|(at, relay)| *at == place || !(was(relay) || **relay == named));
     there.map(|(at, relay)| if at == place { named.clone() } else { relay.clone() }).collect()
 }
 
@@ -100,10 +100,13 @@ impl Engine {
         if self.device.as_ref().is_some_and(|device| !device.is_alone() && !device.is_removed()) {
             let named = self.configured_relay().await?;
             self.keep_tokens(std::slice::from_ref(&named)).await?;
-            let named = named.without_token();
+            let mut named = named.without_token();
+            if let RelayAddress::Hosted { device, .. } = &mut named {
+                *device = self.device.as_ref().map(Device::id);
+            }
             let hosting = &self.hosting;
             let was = |relay: &RelayAddress| match before {
-                RelayAddress::Embedded => hosting.is(relay),
+                RelayAddress::Embedded => relay.is_members() || hosting.is(relay),
                 other => *relay == other.without_token(),
             };
             let Some(device) = &mut self.device else { return Ok(()) };
@@ -131,6 +134,35 @@ impl Engine {
         Ok(())
     }
 
+    /// In a group whose members host its mailboxes, this device does so too while the app is in the foreground, unless its
+    /// configuration names a relay.
+    pub(super) async fn host_mailbox(&mut self, now: u64) {
+        let hosts = self.relay == RelayAddress::Embedded
+            && matches!(self.life, super::Life::Foreground)
+            && self.closing.is_none()
+            && self.leaving.is_none()
+            && self.newcomer.is_none();
+        let is_members = |device: &Device<super::Crypto>| {
+            let list = device.relay_addresses();
+            let first = list.first().and_then(|(_, relay)| relay.as_ref());
+            first
+                .is_some_and(|relay| relay.is_members() || self.hosting.is(relay))
+                .then(|| list.iter().flat_map(|(_, relay)| relay).any(|relay| self.hosting.is(relay)))
+        };
+        let device = self.device.as_ref().filter(|device| hosts && !device.is_removed());
+        let device = device.filter(|device| !device.is_hosting() || !self.hosting.is_running());
+        let Some(named) = device.and_then(is_members).filter(|_| !self.hosting.has_failed()) else { return };
+        let port = if named { Port::Named } else { Port::Free };
+        let hosted = self.hosting.ensure(self.start.dialer.local(), &mut self.store, port).await;
+        let hosted = hosted.and_then(|address| match &mut self.device {
+            Some(device) => device.hosts(&address, now, &mut SystemRng).map_err(setup::failed),
+            None => Ok(()),
+        });
+        if let Err(error) = hosted {
+            tracing::warn!(code = %error.code, "this device hosts no mailbox: {}", error.message);
+        }
+    }
+
     pub(super) async fn meeting_place(&mut self, now: u64) -> Result<MeetingPlace, SyncError> {
         self.ensure_device(now).await?;
         let suite = self.sponsor()?.suite();
@@ -138,7 +170,7 @@ impl Engine {
         self.nudge();
         let codes = match self.relay {
             _ if suite == Suite::Fips => Codes::NotApproved,
-            _ if self.hosting.is(&relay) => Codes::Never,
+            _ if relay.is_members() || self.hosting.is(&relay) => Codes::Never,
             RelayAddress::Embedded => Codes::OnDemand,
             _ => Codes::Always,
         };
@@ -221,5 +253,7 @@ mod tests {
         assert_eq!(list(&[1, 2, 3], 3, 1), expect(&[2, 1]));
         // Somebody has changed the list by hand.
         assert_eq!(list(&[1, 2], 9, 4), expect(&[4]));
+        let several = in_place(expect(&[5, 1, 2, 3]), |at| *at == relay(1) || *at == relay(3), relay(4));
+        assert_eq!(several, expect(&[5, 4, 2]));
     }
 }

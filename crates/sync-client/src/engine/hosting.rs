@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sync_core::Device;
 use sync_relay::{
-    Access, LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address,
+    Access, Discoverable, LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address,
 };
 use sync_types::{Code, RelayAddress};
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::SyncError;
 use crate::home::{Home, RELAY};
 use crate::store::Store;
-use crate::transport::{LocalRelays, LocalStream};
+use crate::transport::{Discovery, LocalRelays, LocalStream};
 
 const ENDPOINT: &str = "embedded_endpoint";
 const PORT: &str = "embedded_port";
@@ -37,6 +37,7 @@ pub(super) enum Port {
 pub(super) struct Hosting {
     folder: PathBuf,
     listen: Option<SocketAddr>,
+    discovery: Discovery,
     /// The relay's key, once it has run.
     endpoint: Option<[u8; 32]>,
     /// The port that it had last, and that the group's settings name. 0: it never ran.
@@ -44,23 +45,44 @@ pub(super) struct Hosting {
     running: Option<(Arc<RunningRelay>, RelayAddress)>,
     /// Whether the group was at this relay when it was looked at last.
     named: bool,
+    /// Whether it could not be started.
+    failed: bool,
 }
 
 impl Hosting {
-    pub(super) async fn new(home: &Home, listen: Option<SocketAddr>, store: &mut Store) -> Result<Self, SyncError> {
+    pub(super) async fn new(
+        home: &Home,
+        listen: Option<SocketAddr>,
+        discovery: Discovery,
+        store: &mut Store,
+    ) -> Result<Self, SyncError> {
         let endpoint = store.meta(ENDPOINT).await?;
         let endpoint = endpoint.and_then(|hex| HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok());
         let port = store.meta(PORT).await?.and_then(|port| port.parse().ok()).unwrap_or(0);
-        Ok(Self { folder: home.path().join(RELAY), listen, endpoint, port, running: None, named: false })
+        Ok(Self {
+            folder: home.path().join(RELAY),
+            listen,
+            discovery,
+            endpoint,
+            port,
+            running: None,
+            named: false,
+            failed: false,
+        })
     }
 
     /// Whether the address is that of this device's own relay.
     pub(super) fn is(&self, address: &RelayAddress) -> bool {
-        matches!(address, RelayAddress::Pinned { endpoint, .. } if Some(*endpoint) == self.endpoint)
+        self.endpoint.is_some() && address.endpoint() == self.endpoint.as_ref()
     }
 
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether it is of no use to try to start it once more by itself.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Whether the group has left this relay since this was asked last. Others may be in it who were not there.
@@ -91,6 +113,7 @@ impl Hosting {
             (_, configured) => configured,
         };
         let kept = SocketAddr::new(listen.ip(), kept);
+        self.failed = true;
         let relay = match self.start(kept).await {
             Err(error) if error.code == Code::PortInUse && port == Port::Free && kept != listen => {
                 self.start(listen).await
@@ -102,14 +125,22 @@ impl Hosting {
             return Err(SyncError::new(Code::Internal, "the embedded relay has no address"));
         };
         let port = hosts.first().and_then(|h| h.rsplit_once(':')?.1.parse().ok()).unwrap_or(kept.port());
-        let address = RelayAddress::Pinned { endpoint, hosts: reachable(listen.ip(), port), token: None };
+        let address = RelayAddress::Hosted { endpoint, hosts: reachable(listen.ip(), port), device: None };
         store.set_meta(ENDPOINT, &HEXLOWER.encode(&endpoint)).await?;
         store.set_meta(PORT, &port.to_string()).await?;
         (self.endpoint, self.port) = (Some(endpoint), port);
         let relay = Arc::new(relay);
         local.add(endpoint, opener(&relay));
         self.running = Some((relay, address.clone()));
+        self.failed = false;
         Ok(address)
+    }
+
+    /// How others find it who do not know where it is.
+    fn discoverable(&self) -> Option<Discoverable> {
+        let discovery = self.discovery.clone();
+        let on = discovery != Discovery::Off;
+        on.then(|| Discoverable::by(move |builder| discovery.announced(builder)))
     }
 
     async fn start(&self, listen: SocketAddr) -> Result<RunningRelay, SyncError> {
@@ -118,6 +149,7 @@ impl Hosting {
             data: Some(self.folder.clone()),
             store: StoreConfig::Sqlite { path: self.folder.join(StoreConfig::FILE), max_bytes: Some(MOST_BYTES) },
             listen: Some(listen),
+            discoverable: self.discoverable(),
             access: Access::Own,
             limits: ServerLimits {
                 connections: 1_024,
@@ -134,6 +166,7 @@ impl Hosting {
     }
 
     pub(super) async fn stop(&mut self) {
+        self.failed = false;
         // Whoever opens a stream at this very moment holds it too; then it ends as after a crash, which loses nothing.
         if let Some(relay) = self.running.take().and_then(|(relay, _)| Arc::into_inner(relay)) {
             let _ = timeout(STOP, relay.shutdown()).await;

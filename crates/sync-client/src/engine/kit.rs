@@ -36,7 +36,9 @@ impl Engine {
 
     /// The kit, and whether it is still to be put in force.
     async fn try_make_kit(&mut self, now: u64) -> Result<(RecoveryKit, RecoveryWords, bool), SyncError> {
-        if self.relay == RelayAddress::Embedded || self.relay_now().await.is_ok_and(|relay| self.hosting.is(&relay)) {
+        if self.relay == RelayAddress::Embedded
+            || self.relay_now().await.is_ok_and(|relay| relay.is_members() || self.hosting.is(&relay))
+        {
             let message = "the group's relay runs on one of its devices, and would be lost with it";
             return Err(SyncError::new(Code::KitNeedsRelay, message));
         }

@@ -8,7 +8,7 @@ use sync_types::{Code, RelayAddress};
 use crate::SyncError;
 use crate::home::Home;
 use crate::store::Store;
-use crate::transport::LocalRelays;
+use crate::transport::{Discovery, LocalRelays};
 
 pub(super) enum Port {
     Free,
@@ -18,7 +18,7 @@ pub(super) enum Port {
 pub(super) struct Hosting;
 
 impl Hosting {
-    pub(super) async fn new(_: &Home, _: Option<SocketAddr>, _: &mut Store) -> Result<Self, SyncError> {
+    pub(super) async fn new(_: &Home, _: Option<SocketAddr>, _: Discovery, _: &mut Store) -> Result<Self, SyncError> {
         Ok(Self)
     }
 
@@ -28,6 +28,10 @@ impl Hosting {
 
     pub(super) fn is_running(&self) -> bool {
         false
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        true
     }
 
     pub(super) async fn ensure(&mut self, _: &LocalRelays, _: &mut Store, _: Port) -> Result<RelayAddress, SyncError> {

@@ -170,6 +170,14 @@ impl Engine {
         });
     }
 
+    fn waiting_for(&self, relays: &[RelayState]) -> Vec<DeviceRef> {
+        let own = |relay: &&RelayState| self.hosting.is(&relay.address);
+        if relays.iter().any(|relay| relay.connected && !own(&relay)) {
+            return Vec::new();
+        }
+        relays.iter().filter(|relay| !own(relay)).filter_map(|relay| relay.host.clone()).collect()
+    }
+
     /// How things stand, but for what the log knows.
     pub(super) fn status(&self) -> Status {
         let device = self.device.as_ref();
@@ -184,8 +192,14 @@ impl Engine {
                 let wire = self.wires.get(&relay);
                 let trouble = wire.and_then(|wire| wire.trouble.clone());
                 let path = wire.and_then(|wire| wire.link.as_ref()?.path);
+                let address = address?;
+                let host = match &address {
+                    RelayAddress::Hosted { device: Some(device), .. } => Some(self.named(*device)),
+                    _ => None,
+                };
                 Some(RelayState {
-                    address: address?,
+                    address,
+                    host,
                     connected: stands.attached,
                     path: path.filter(|_| stands.attached),
                     caught_up: stands.caught_up,
@@ -205,6 +219,7 @@ impl Engine {
             connected: self.is_online(),
             caught_up: status.as_ref().is_some_and(|s| s.caught_up),
             hosting: self.hosting.is_running() && relays.iter().any(|r| self.hosting.is(r)),
+            waiting_for: self.waiting_for(&relay_states),
             relays,
             relay_states,
             outbox: 0,

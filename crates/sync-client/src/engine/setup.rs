@@ -67,9 +67,10 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     let (relay, relay_before) = relay(&mut store, config.relay.clone(), device.is_some()).await?;
     let leave = config.kit_snapshots.map(|leave| if leave { "yes" } else { "no" }.to_owned());
     let kit_snapshots = settle(&mut store, KIT_SNAPSHOTS, leave, || "no".to_owned()).await? == "yes";
-    let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone()));
+    let discovery = config.discovery_or_default()?;
+    let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone(), discovery.clone()));
     let waking = Waking::load(&mut store).await?;
-    let hosting = Hosting::new(&home, config.embedded_listen, &mut store).await?;
+    let hosting = Hosting::new(&home, config.embedded_listen, discovery, &mut store).await?;
     let shared =
         Arc::new(Start { app_id, dialer, home: home.path().to_owned(), vault, forward: config.forward.clone() });
     let (command_sender, commands) = mpsc::channel(COMMANDS);

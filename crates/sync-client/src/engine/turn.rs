@@ -172,6 +172,7 @@ impl Engine {
             }
         }
         self.timeouts(&mut work, now);
+        self.host_mailbox(now).await;
         match self.transact(&mut work, now).await {
             Ok(conflicts) => {
                 if work.forgotten.is_some() {

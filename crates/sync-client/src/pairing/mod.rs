@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use sync_core::pairing::{Pairing as Machine, PairingError};
 use sync_types::limits::PAIRING_TTL;
-use sync_types::link::{RelayKind, Side};
-use sync_types::{Code, Invitation, RelayAddress, ShortCode};
+use sync_types::link::Side;
+use sync_types::{Code, Invitation, ShortCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Inner;
@@ -133,14 +133,7 @@ impl Pairing {
                 if side == Side::Member && link.suite != place.suite {
                     return Err(failed(PairingError::Suite(link.suite as u8)));
                 }
-                let relay = match (&link.relay.kind, link.relay.address()) {
-                    (RelayKind::Embedded, _) => RelayAddress::Pinned {
-                        endpoint: link.relay.endpoint,
-                        hosts: link.relay.hosts.iter().map(ToString::to_string).collect(),
-                        token: None,
-                    },
-                    (_, address) => address,
-                };
+                let relay = link.relay.address();
                 let machine = Machine::scan(*link, side, &start.app_id, &mut SystemRng).map_err(failed)?;
                 Meeting::over_link(&inner, &relay, machine, false, PAIRING_TTL).await?
             }

@@ -1,5 +1,6 @@
 //! The way to a relay: a stream of frames, and a value that only the two ends of the connection can derive.
 
+mod discovery;
 mod framed;
 mod local;
 mod names;
@@ -14,6 +15,7 @@ use sync_types::RelayAddress;
 
 use crate::{RelayPath, SyncError};
 
+pub use discovery::Discovery;
 pub(crate) use framed::{FrameReader, FrameWriter};
 pub(crate) use local::LocalRelays;
 #[cfg(feature = "embedded-relay")]
@@ -53,16 +55,24 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn new(key: iroh::SecretKey, local: LocalRelays) -> Self {
-        Self { resolver: Resolver::default(), quic: Quic::new(key), local }
+    pub(crate) fn new(key: iroh::SecretKey, local: LocalRelays, discovery: Discovery) -> Self {
+        Self { resolver: Resolver::default(), quic: Quic::new(key, discovery), local }
     }
 
     /// Who and where a relay is.
     pub(crate) async fn resolve(&self, address: &RelayAddress) -> Result<Resolved, SyncError> {
         match address {
             // A relay in this process needs no place in the network.
-            RelayAddress::Pinned { endpoint, hosts, .. } if self.local.has(endpoint) => {
-                Ok(Resolved { endpoint: *endpoint, hosts: hosts.clone(), addresses: vec![], websocket: None })
+            RelayAddress::Pinned { endpoint, hosts, .. } | RelayAddress::Hosted { endpoint, hosts, .. }
+                if self.local.has(endpoint) =>
+            {
+                Ok(Resolved {
+                    endpoint: *endpoint,
+                    hosts: hosts.clone(),
+                    addresses: vec![],
+                    websocket: None,
+                    by_key: false,
+                })
             }
             _ => self.resolver.resolve(address).await,
         }

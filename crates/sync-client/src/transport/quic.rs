@@ -1,5 +1,5 @@
 //! Relays over QUIC: by UDP, or where that does not reach them, through a WebSocket to them. With a relay set, no packet goes anywhere
-//! else: no discovery, no public relays, no port mapping.
+//! else: no discovery, no public relays, no port mapping. Mailboxes that members host are looked for by their keys (`discovery.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,8 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use iroh::dns::DnsResolver;
-use iroh::endpoint::{NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, presets};
-use iroh::tls::CaTlsConfig;
+use iroh::endpoint::{Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, presets};
 use iroh::{Endpoint, EndpointAddr, PublicKey, RelayConfig, RelayMap, RelayUrl, SecretKey};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
@@ -20,6 +19,7 @@ use sync_types::{ALPN, Code};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+use super::discovery::{Discovery, system_roots};
 use super::framed::{FrameReader, FrameWriter, Guard};
 use super::names::SystemNames;
 use super::{EXPORTER_LABEL, Pending, Resolved, Stream, Transport};
@@ -27,7 +27,7 @@ use crate::{RelayPath, SyncError};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long UDP is waited for before the same relay is tried over HTTPS as well.
+/// How long UDP is waited for before the same relay is tried over HTTPS, or looked for by its key, as well.
 const HEAD_START: Duration = Duration::from_millis(1_500);
 /// How long one place of a relay is waited for before the next is tried as well (RFC 8305 §5, Connection Attempt Delay).
 const NEXT_PLACE: Duration = Duration::from_millis(250);
@@ -61,11 +61,14 @@ enum Way {
     Udp(SocketAddr),
     /// A WebSocket that carries the same packets. The endpoint has no socket of its own, so nothing goes past it.
     Https,
+    /// Wherever its key is found: for mailboxes that members host.
+    Found,
 }
 
 /// The installation's QUIC endpoints: made when they are first needed, and made anew under the same key when they die.
 pub(crate) struct Quic {
     key: SecretKey,
+    discovery: Discovery,
     slots: std::sync::Mutex<BTreeMap<Way, Arc<Mutex<Slot>>>>,
     /// What was found out about relays, by their keys.
     known: std::sync::Mutex<Known>,
@@ -102,8 +105,8 @@ fn unreachable(error: impl std::fmt::Display) -> SyncError {
 }
 
 impl Quic {
-    pub(crate) fn new(key: SecretKey) -> Self {
-        Self { key, slots: std::sync::Mutex::default(), known: std::sync::Mutex::default() }
+    pub(crate) fn new(key: SecretKey, discovery: Discovery) -> Self {
+        Self { key, discovery, slots: std::sync::Mutex::default(), known: std::sync::Mutex::default() }
     }
 
     async fn bind(&self, way: Way) -> Result<Endpoint, SyncError> {
@@ -112,15 +115,19 @@ impl Quic {
             .max_idle_timeout(Some(IDLE.try_into().map_err(|_| failed("the idle time is out of range".into()))?))
             .keep_alive_interval(KEEP_ALIVE)
             .build();
-        let builder = Endpoint::builder(presets::Empty)
-            .crypto_provider(crypto_provider())
-            .secret_key(self.key.clone())
-            .relay_mode(RelayMode::Disabled)
-            .clear_address_lookup()
-            .clear_ip_transports()
-            .portmapper_config(PortmapperConfig::Disabled)
-            .net_report_config(NetReportConfig::minimal())
-            .transport_config(transport);
+        let builder = || {
+            Endpoint::builder(presets::Empty)
+                .crypto_provider(crypto_provider())
+                .secret_key(self.key.clone())
+                .relay_mode(RelayMode::Disabled)
+                .clear_address_lookup()
+                .clear_ip_transports()
+                .portmapper_config(PortmapperConfig::Disabled)
+                .net_report_config(NetReportConfig::minimal())
+                .transport_config(transport.clone())
+        };
+        let at =
+            |builder: Builder, ip: IpAddr| builder.bind_addr(SocketAddr::new(ip, 0)).map_err(|e| failed(e.to_string()));
         let builder = match way {
             Way::Udp(place) => {
                 let any: IpAddr = match place.ip() {
@@ -129,15 +136,20 @@ impl Quic {
                     IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                     IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
                 };
-                builder.bind_addr(SocketAddr::new(any, 0)).map_err(|e| failed(e.to_string()))?
+                at(builder(), any)?
             }
-            Way::Https => builder
+            Way::Https => builder()
                 .relay_mode(RelayMode::Custom(RelayMap::empty()))
                 .dns_resolver(DnsResolver::custom(SystemNames))
-                .ca_tls_config(CaTlsConfig::custom_server_cert_verifier(Arc::new(|provider| {
-                    let verifier = rustls_platform_verifier::Verifier::new(provider);
-                    Ok(Arc::new(verifier.map_err(std::io::Error::other)?))
-                }))),
+                .ca_tls_config(system_roots()),
+            Way::Found => {
+                let v4 = || at(self.discovery.looking(builder()), Ipv4Addr::UNSPECIFIED.into());
+                // A host without IPv6 has no such socket.
+                match at(v4()?, Ipv6Addr::UNSPECIFIED.into())?.bind().await {
+                    Ok(endpoint) => return Ok(endpoint),
+                    Err(_) => v4()?,
+                }
+            }
         };
         builder.bind().await.map_err(|e| failed(e.to_string()))
     }
@@ -194,6 +206,7 @@ impl Quic {
                 endpoint.insert_relay(url.clone(), Arc::new(RelayConfig::new(url.clone(), None))).await;
                 EndpointAddr::new(id).with_relay_url(url)
             }
+            Way::Found => EndpointAddr::new(id),
         };
         let connection = endpoint.connect(address, ALPN).await.map_err(unreachable)?;
         let mut exporter = [0; 32];
@@ -202,7 +215,11 @@ impl Quic {
             .map_err(|_| SyncError::new(Code::Internal, "the connection gives no exporter value"))?;
         let (send, receive) = connection.open_bi().await.map_err(unreachable)?;
         let guard: Guard = Arc::new((connection, used));
-        let path = if way == Way::Https { RelayPath::Https } else { RelayPath::Udp };
+        let path = match way {
+            Way::Udp(_) => RelayPath::Udp,
+            Way::Https => RelayPath::Https,
+            Way::Found => RelayPath::Found,
+        };
         Ok(Stream {
             path,
             exporter,
@@ -224,7 +241,8 @@ impl Quic {
         };
         let slot = self.slot(way);
         let mut slot = slot.lock().await;
-        slot.failures = if opened.is_ok() { 0 } else { slot.failures + 1 };
+        // That a member is not up says nothing about the endpoint that looks for it.
+        slot.failures = if opened.is_ok() || way == Way::Found { 0 } else { slot.failures + 1 };
         opened
     }
 
@@ -267,31 +285,31 @@ impl Quic {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// By UDP and, if that takes long or failed before, over HTTPS beside it: whichever is there first. UDP is tried every time, so
+    /// By UDP and, if that takes long or failed before, the other way beside it: whichever is there first. UDP is tried every time, so
     /// that a device that comes back into an open network uses it again.
-    async fn race(&self, relay: &Resolved) -> Result<Stream, SyncError> {
+    async fn race(&self, relay: &Resolved, other: Way) -> Result<Stream, SyncError> {
         let wait = if self.known().without_udp.contains(&relay.endpoint) { Duration::ZERO } else { HEAD_START };
-        let (mut by_udp, mut by_https) = (pin!(self.by_udp(relay)), pin!(self.by(relay, Way::Https)));
+        let (mut by_udp, mut by_other) = (pin!(self.by_udp(relay)), pin!(self.by(relay, other)));
         let udp_failed = match timeout(wait, &mut by_udp).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         };
         let opened = match udp_failed {
-            Some(_) => by_https.await,
+            Some(_) => by_other.await,
             None => tokio::select! {
                 opened = &mut by_udp => match opened {
                     Ok(stream) => Ok(stream),
-                    Err(_) => by_https.await,
+                    Err(_) => by_other.await,
                 },
-                opened = &mut by_https => match opened {
+                opened = &mut by_other => match opened {
                     Ok(stream) => Ok(stream),
                     Err(_) => by_udp.await,
                 },
             },
         };
         match &opened {
-            Ok(stream) if stream.path == RelayPath::Https => self.known().without_udp.insert(relay.endpoint),
+            Ok(stream) if stream.path != RelayPath::Udp => self.known().without_udp.insert(relay.endpoint),
             Ok(_) => self.known().without_udp.remove(&relay.endpoint),
             Err(_) => false,
         };
@@ -302,9 +320,13 @@ impl Quic {
 impl Transport for Quic {
     fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Stream> {
         Box::pin(async move {
-            let opened = match (relay.addresses.is_empty(), &relay.websocket) {
-                (true, Some(_)) => self.by(relay, Way::Https).await,
-                (false, Some(_)) => self.race(relay).await,
+            let other = match relay.websocket {
+                Some(_) => Some(Way::Https),
+                None => (relay.by_key && self.discovery.is_on()).then_some(Way::Found),
+            };
+            let opened = match (relay.addresses.is_empty(), other) {
+                (true, Some(way)) => self.by(relay, way).await,
+                (false, Some(way)) => self.race(relay, way).await,
                 (_, None) => self.by_udp(relay).await,
             };
             self.sweep().await;
@@ -350,7 +372,7 @@ mod tests {
 
     fn relay(key: &SecretKey, addresses: &[SocketAddr]) -> Resolved {
         let addresses = addresses.to_vec();
-        Resolved { endpoint: *key.public().as_bytes(), hosts: Vec::new(), addresses, websocket: None }
+        Resolved { endpoint: *key.public().as_bytes(), hosts: Vec::new(), addresses, websocket: None, by_key: false }
     }
 
     fn used_at(quic: &Quic, place: SocketAddr) -> bool {
@@ -362,7 +384,7 @@ mod tests {
     async fn relays_of_one_key_at_several_places_are_each_reached_again_and_again() {
         let key = SecretKey::from_bytes(&[7; 32]);
         let ((one, at_one), (two, at_two)) = (answering(&key).await, answering(&key).await);
-        let quic = Quic::new(SecretKey::from_bytes(&[8; 32]));
+        let quic = Quic::new(SecretKey::from_bytes(&[8; 32]), Discovery::Off);
         let both = relay(&key, &[at_one, at_two]);
         for _ in 0..4 {
             // Having been at either, it goes to both.
@@ -386,7 +408,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn endpoints_that_nobody_uses_go_and_those_in_use_stay() {
         let key = SecretKey::from_bytes(&[7; 32]);
-        let quic = Quic::new(SecretKey::from_bytes(&[8; 32]));
+        let quic = Quic::new(SecretKey::from_bytes(&[8; 32]), Discovery::Off);
         let mut relays = Vec::new();
         for _ in 0..IDLE_ENDPOINTS + 3 {
             relays.push(answering(&key).await);

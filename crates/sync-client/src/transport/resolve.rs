@@ -31,6 +31,8 @@ pub(crate) struct Resolved {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where it takes WebSockets, as the origin of a URL, if it does.
     pub(crate) websocket: Option<String>,
+    /// Whether its key may find it elsewhere.
+    pub(crate) by_key: bool,
 }
 
 impl Resolved {
@@ -38,7 +40,8 @@ impl Resolved {
     pub(crate) fn hint(&self, address: &RelayAddress) -> RelayHint {
         let kind = match address {
             RelayAddress::Web { origin, .. } => RelayKind::Web(origin.clone()),
-            RelayAddress::Pinned { .. } | RelayAddress::Embedded => RelayKind::Pinned,
+            RelayAddress::Hosted { .. } | RelayAddress::Embedded => RelayKind::Embedded,
+            RelayAddress::Pinned { .. } => RelayKind::Pinned,
         };
         let hosts = self.hosts.iter().filter_map(|h| h.to_ascii_lowercase().parse::<Host>().ok()).take(LINK_HOSTS);
         RelayHint { endpoint: self.endpoint, hosts: hosts.collect(), kind }
@@ -65,6 +68,14 @@ impl Resolver {
     pub(crate) async fn resolve(&self, address: &RelayAddress) -> Result<Resolved, SyncError> {
         match address {
             RelayAddress::Pinned { endpoint, hosts, .. } => look_up(*endpoint, hosts.clone(), None).await,
+            // It is where its member is, and that may be nowhere that is known.
+            RelayAddress::Hosted { endpoint, hosts, .. } => match look_up(*endpoint, hosts.clone(), None).await {
+                Ok(found) => Ok(Resolved { by_key: true, ..found }),
+                Err(_) => {
+                    let hosts = hosts.clone();
+                    Ok(Resolved { endpoint: *endpoint, hosts, addresses: vec![], websocket: None, by_key: true })
+                }
+            },
             RelayAddress::Web { origin, .. } => {
                 let answer = self.ask(origin).await?;
                 let key = HEXLOWER.decode(answer.endpoint.as_bytes()).ok().and_then(|b| b.try_into().ok());
@@ -166,7 +177,7 @@ async fn look_up(endpoint: [u8; 32], hosts: Vec<String>, websocket: Option<Strin
         let message = failure.unwrap_or_else(|| "the relay's address names no host".into());
         return Err(SyncError::new(Code::RelayUnreachable, message));
     }
-    Ok(Resolved { endpoint, hosts, addresses, websocket })
+    Ok(Resolved { endpoint, hosts, addresses, websocket, by_key: false })
 }
 
 #[cfg(test)]
@@ -220,5 +231,9 @@ mod tests {
         assert_eq!((found.endpoint, found.addresses.len()), ([1; 32], 2));
         assert_eq!(found.hint(&address).address(), address);
         assert!(Resolver::default().resolve(&RelayAddress::Embedded).await.is_err());
+        let hosted: RelayAddress = format!("embedded://{}", "01".repeat(32)).parse().unwrap();
+        let found = Resolver::default().resolve(&hosted).await.unwrap();
+        assert!(found.by_key && found.addresses.is_empty());
+        assert_eq!(found.hint(&hosted).address(), hosted);
     }
 }

@@ -9,12 +9,14 @@ mod alerts;
 #[cfg(not(feature = "fips"))]
 mod codes;
 mod delivery;
+mod discovery;
 mod errors;
 mod faults;
 mod https;
 mod kit;
 mod lifecycle;
 mod lost_relay;
+mod mailboxes;
 mod membership;
 mod moving;
 mod pairing;

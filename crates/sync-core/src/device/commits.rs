@@ -101,7 +101,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.intents.list.retain(|intent| match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => members.contains(device),
             Intent::Add(add) => !members.contains(&add.device),
-            Intent::SelfUpdate | Intent::Relays(_) => true,
+            Intent::SelfUpdate | Intent::Relays(_) | Intent::Mailboxes => true,
             Intent::Suite(suite) => *suite != self.membership.suite() as u8,
             Intent::Kit(key) => self.agreed.next.as_ref().is_some_and(|next| next.key == *key),
         });
@@ -109,6 +109,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         // What was given up is the first no more.
         let moot = |wanted: &RelaysIntent| wanted.list == relays || wanted.gives_up.is_some_and(|relay| relay != first);
         self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(wanted) if moot(wanted)));
+        if self.intents.list.contains(&Intent::Mailboxes) && self.mailboxes_to_name().is_none() {
+            self.intents.list.retain(|intent| *intent != Intent::Mailboxes);
+        }
         if self.intents.list.len() != before {
             self.dirty.insert(Key::Intents);
         }
@@ -149,6 +152,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 let settings = Settings { relays: relays.list.clone(), ..self.membership.settings() };
                 (Change::Settings(settings), encode(&Cut::default()), None)
             }
+            Intent::Mailboxes => {
+                let settings = self.membership.settings();
+                let relays = self.mailboxes_to_name().unwrap_or_else(|| settings.relays.clone());
+                (Change::Settings(Settings { relays, ..settings }), encode(&Cut::default()), None)
+            }
         };
         let prepared = self.membership.prepare(change, cut, baseline, now)?;
         Ok(pending(intent, prepared))
@@ -176,7 +184,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         let device = match intent {
             Intent::Remove(device) | Intent::RemoveLost(device) | Intent::Leave(device) => *device,
             Intent::Add(add) => add.device,
-            Intent::SelfUpdate | Intent::Kit(_) | Intent::Relays(_) | Intent::Suite(_) => self.me,
+            Intent::SelfUpdate | Intent::Kit(_) | Intent::Relays(_) | Intent::Suite(_) | Intent::Mailboxes => self.me,
         };
         self.events.push(Event::ChangeFailed { device, code });
     }
@@ -369,6 +377,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return self.expire_epochs(now);
         }
         if let Some(old) = applied.replaced {
+            self.leave_name_to(by);
             self.was_replaced(old, by);
             self.retry_receipts(now);
             return self.expire_epochs(now);

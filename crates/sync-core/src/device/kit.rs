@@ -10,12 +10,13 @@ use sync_rules::statement::verify_share;
 use sync_types::body::{Control, KitShare};
 use sync_types::frame::{KitUpload, Mac, ToRelay, Vouch};
 use sync_types::settings::Settings;
-use sync_types::{Code, DeviceId, EntryHash};
+use sync_types::{Code, DeviceId, EntryHash, RelayAddress};
 
 use super::records::{Intent, Pending};
 use super::{Device, DeviceError};
 use crate::event::{Event, Setting};
 use crate::recovery::{RecoveryKit, vouch};
+use crate::relay_id::relays_of;
 use crate::store::Key;
 
 /// How many changes of settings are remembered.
@@ -124,9 +125,14 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if before.recovery_key != after.recovery_key {
             self.kit_changed(&after);
         }
+        // Which of their devices hosts a mailbox right now is nothing that people have to look at.
+        let hosted = |settings: &Settings| {
+            relays_of(settings).iter().all(|(_, relay)| relay.as_ref().is_some_and(RelayAddress::is_members))
+        };
+        let upkeep = hosted(before) && hosted(&after);
         let changed = [
             (Setting::RecoveryKit, before.recovery_key != after.recovery_key),
-            (Setting::Relays, before.relays != after.relays),
+            (Setting::Relays, before.relays != after.relays && !upkeep),
             (Setting::History, before.history != after.history),
         ];
         for (setting, _) in changed.into_iter().filter(|(_, changed)| *changed) {

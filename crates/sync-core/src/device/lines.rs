@@ -375,10 +375,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
     /// `known`: whether relays that are new on the list are to have the group.
     pub(super) fn take_list(&mut self, settings: &Settings, epoch: u64, known: bool) -> bool {
         let (order, addresses): (Vec<RelayId>, Vec<_>) = relays_of(settings).into_iter().unzip();
-        if order == self.order {
-            return false;
-        }
+        let moved = addresses != self.addresses;
         self.addresses = addresses;
+        if order == self.order {
+            // The same ones may be in other places.
+            return moved;
+        }
         let first = self.first();
         let before = std::mem::replace(&mut self.order, order);
         for relay in self.order.clone() {

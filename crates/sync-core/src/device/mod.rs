@@ -20,6 +20,7 @@ mod joining;
 mod kit;
 mod kit_snapshots;
 mod lines;
+mod mailboxes;
 mod members;
 mod mirror;
 mod moving;
@@ -173,6 +174,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     signing: Signing,
     agreed: kit::Agreed,
     moving: moving::Moving,
+    mailboxes: mailboxes::Mailboxes,
     /// Whether this device leaves its snapshots for the recovery kit.
     leaves_snapshots: bool,
     wants: Wants,
@@ -252,6 +254,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     ) -> Result<Self, DeviceError> {
         check_name(&new.name).map_err(DeviceError::Invalid)?;
         let key = SigningKey::generate(rng);
+        mailboxes::name_host(&mut new.settings, key.device_id());
         let mut id = [0; 32];
         rng.fill_bytes(&mut id);
         if let Some(kit) = kit {
@@ -329,6 +332,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             signing: Signing::default(),
             agreed: kit::Agreed::default(),
             moving: moving::Moving::default(),
+            mailboxes: mailboxes::Mailboxes::default(),
             leaves_snapshots: false,
             wants: Wants::default(),
             listening: Listening::default(),

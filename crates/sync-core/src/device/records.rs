@@ -186,6 +186,8 @@ pub(super) enum Intent {
     Relays(RelaysIntent) = 11u8,
     /// Move the group to this suite.
     Suite(u8) = 12u8,
+    /// Name the mailboxes that members host, as they are now.
+    Mailboxes = 13u8,
 }
 
 /// Another list of relays.
@@ -203,7 +205,7 @@ impl Intent {
         match self {
             Self::Remove(device) | Self::Leave(device) => Some((*device, false)),
             Self::RemoveLost(device) => Some((*device, true)),
-            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) | Self::Relays(_) | Self::Suite(_) => None,
+            Self::Add(_) | Self::SelfUpdate | Self::Kit(_) | Self::Relays(_) | Self::Suite(_) | Self::Mailboxes => None,
         }
     }
 }

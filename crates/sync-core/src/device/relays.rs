@@ -46,6 +46,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if self.lead == self.first() || !self.session.as_ref().is_some_and(|s| s.attached) {
             return Err(DeviceError::Offline);
         }
+        self.give_up_first();
+        self.pump(now, rng);
+        Ok(())
+    }
+
+    pub(super) fn give_up_first(&mut self) {
         let settings = self.membership.settings();
         let is_first = |text: &Opaque| std::str::from_utf8(text).is_ok_and(|text| RelayId::of(text) == self.first());
         let list = settings.relays.into_iter().filter(|text| !is_first(text)).collect();
@@ -58,8 +64,6 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.drop_before();
         self.intents.list.retain(|intent| !matches!(intent, Intent::Relays(_)));
         self.want_change(Intent::Relays(RelaysIntent { list, gives_up: Some(self.first()) }));
-        self.pump(now, rng);
-        Ok(())
     }
 
     /// The addresses of the relays, in the group's order, with their ids.

@@ -61,6 +61,7 @@ pub fn all() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
                 "https://sync.example.org#token",
                 "http://127.0.0.1:8080/.well-known/0ksync",
                 "ksync://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@127.0.0.1:4433,[::1]:1",
+                "embedded://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@127.0.0.1:4433/0102030405060708090a0b0c0d0e0f10",
                 "http://[::1]:80",
                 "sqlite:relay.db",
             ]

@@ -174,14 +174,14 @@ fn packets_go_to_the_relay_and_nowhere_else() {
     assert!(found.is_empty(), "{} of {} packets go elsewhere: {found:#?}", found.len(), packets.len());
     println!("{} packets, all of them to and from {RELAY}:{PORT}", packets.len());
 
-    // The same check on a device that is told of a second place, and on a question for a name.
+    // The same check on a device that is told of another place, which it tries first, and on a question for a name.
     let capture = Capture::start(&folder.path().join("elsewhere.pcap"));
     let two = Device::new(folder.path().join("two"));
-    device(&two.command(&["init", "--name", "two", "--relay", &format!("{address},{ELSEWHERE}")]), b"");
+    device(&two.command(&["init", "--name", "two", "--relay", &address.replace('@', &format!("@{ELSEWHERE},"))]), b"");
     device(&two.command(&["push", "--wait", "accepted"]), b"x");
     let packets = capture.stop();
     let found = strangers(&packets);
-    assert!(found.iter().any(|line| line.contains("10.213.78.9")), "the second place is seen: {packets:#?}");
+    assert!(found.iter().any(|line| line.contains("10.213.78.9")), "the other place is seen: {packets:#?}");
 
     let capture = Capture::start(&folder.path().join("name.pcap"));
     let name = address.replace(&format!("@{RELAY}"), "@relay.example");
@@ -258,4 +258,61 @@ fn whoever_is_cut_off_from_udp_pairs_and_syncs_over_https() {
     let doctor = device(&command(&a, &["doctor"]), b"");
     assert!(doctor.contains("connected") && !doctor.contains("over HTTPS"), "UDP is used where it works: {doctor}");
     cut(relay);
+}
+
+/// Has the network give both other addresses.
+fn move_house() {
+    for (namespace, link, host) in [(DEVICES, "ksync-dev", 2), (RELAYS, "ksync-rel", 1)] {
+        for step in [
+            format!("-n {namespace} addr del 10.213.77.{host}/24 dev {link}"),
+            format!("-n {namespace} addr add 10.213.77.{}/24 dev {link}", host + 100),
+            format!("-n {namespace} route replace default dev {link}"),
+        ] {
+            assert!(ip(&step), "ip {step}");
+        }
+    }
+}
+
+#[test]
+fn devices_without_a_relay_find_each_other_in_the_network_that_they_are_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let _cable = Cable::lay();
+    assert!(ip(&format!("-n {RELAYS} route add default dev ksync-rel")));
+    let (a, b) = (Device::new(folder.path().join("a")), Device::new(folder.path().join("b")));
+    let command = |of: &Device, arguments: &[&str]| {
+        let mut command = of.command(arguments);
+        // Where the others in the network come.
+        command.env("KSYNC_DISCOVERY", "lan").env("KSYNC_LISTEN", "0.0.0.0:0");
+        command
+    };
+    let at_a = |arguments: &[&str]| inside(RELAYS, &command(&a, arguments));
+    let at_b = |arguments: &[&str]| inside(DEVICES, &command(&b, arguments));
+    let ok = |command: &mut Command, input: &[u8]| {
+        let output = run(command, input);
+        let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{text}\n{log}");
+        text.into_owned()
+    };
+    ok(&mut at_a(&["init", "--name", "laptop"]), b"");
+    let mut invite = Process::start(&mut at_a(&["invite", "--yes"]));
+    let uri = invite.event("invite")["uri"].as_str().unwrap().to_owned();
+    ok(&mut at_b(&["join", &uri, "--name", "phone"]), b"");
+    invite.event("joined");
+    invite.ends_with(0);
+
+    // Each runs alone for a while: neither hears where the other is now.
+    move_house();
+    let capture = Capture::start(&folder.path().join("lan.pcap"));
+    let laptop = Process::start(&mut at_a(&["run"]));
+    ok(&mut at_b(&["push", "--wait", "delivered"]), b"in another network");
+    cut(laptop);
+    let pulled = ok(&mut at_a(&["pull"]), b"");
+    assert!(pulled.contains("in another network"), "{pulled}");
+    // Multicast, the two, and nobody else.
+    let packets = capture.stop();
+    let asked = packets.iter().filter(|line| line.contains("224.0.0.251.5353")).count();
+    assert!(asked > 0, "{packets:#?}");
+    let strangers: Vec<_> =
+        packets.iter().filter(|line| line.contains(NAME_SERVER) || line.contains(" tcp ")).collect();
+    assert!(strangers.is_empty(), "{strangers:#?}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::harness::{Device, Relay, pair};
+use crate::harness::{Device, Relay, pair, relay_program};
 
 struct World {
     folder: tempfile::TempDir,
@@ -115,4 +115,42 @@ fn the_first_relay_dies_and_is_replaced_for_good() {
     tablet.push("to all", "accepted");
     assert_eq!(phone.pulls(), ["to all"]);
     assert_eq!(phone.run(&["devices"]).ok().all("device").len(), 3);
+}
+
+#[test]
+fn one_command_brings_up_a_relay_of_ones_own_and_takes_the_group_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = Relay::start(folder.path().join("before"));
+    let laptop = Device::init(folder.path().join("laptop"), "laptop", &before);
+    let phone = Device::new(folder.path().join("phone"));
+    pair(&laptop, &phone, "phone");
+    laptop.push("waits where the group was", "accepted");
+    let program = relay_program().to_str().unwrap();
+    let up = |at: &str| laptop.start(&["relay", "up", "--program", program, "--at", at, "--", "--http", "127.0.0.1:0"]);
+    let mut own = up("127.0.0.1:0");
+    let address = own.event("relay")["address"].as_str().unwrap().to_owned();
+    assert!(address.starts_with("ksync://") && address != before.address && !address.contains('#'), "{address}");
+    assert_eq!(phone.pulls(), ["waits where the group was"]);
+    assert_eq!(addresses(&phone.run(&["relay", "list"]).ok().all("relay")), [&address[..]]);
+    before.stop();
+    phone.push("at the new one", "delivered");
+    own.signal("TERM");
+    own.ends_with(0);
+
+    // It has ended with the command, and comes back with it, in the same place.
+    let waits = phone.run_with(&["--timeout", "2", "push", "--wait", "accepted"], b"while it is away");
+    waits.fails("RELAY_UNREACHABLE", 4);
+    let mut own = up(address.rsplit_once('@').unwrap().1);
+    assert_eq!(own.event("relay")["address"].as_str(), Some(&address[..]));
+    phone.push("again", "delivered");
+    own.signal("TERM");
+    own.ends_with(0);
+    let pulled = laptop.run(&["--timeout", "2", "pull"]).fails("RELAY_UNREACHABLE", 4);
+    assert_eq!(pulled.texts(), ["at the new one", "while it is away", "again"]);
+
+    // Nobody else makes groups there; and what cannot be started changes nothing.
+    let stranger = Device::new(folder.path().join("stranger"));
+    stranger.run(&["relay", "up", "--program", program]).fails("NOT_INITIALIZED", 3);
+    laptop.run(&["relay", "up", "--program", "/nowhere/sync-relay", "--at", "127.0.0.1:0"]).fails("IO", 1);
+    assert_eq!(addresses(&laptop.run(&["relay", "list"]).ok().all("relay")), [&address[..]]);
 }
