@@ -55,9 +55,12 @@ pub(crate) fn findings(
         list.push(stopped(trouble));
     } else if status.connected {
         let up = status.relay_states.iter().filter(|relay| relay.connected);
-        let over = |relay: &RelayState| match relay.path {
-            Some(RelayPath::Https) => format!("{}, over HTTPS since UDP does not get through", relay.address),
-            _ => relay.address.to_string(),
+        let over = |relay: &RelayState| match (&relay.host, relay.path) {
+            (Some(host), _) => format!("the mailbox of {}", called(Some(host.id), host.name.as_ref())),
+            (None, Some(RelayPath::Https)) => {
+                format!("{}, over HTTPS since UDP does not get through", relay.address)
+            }
+            (None, _) => relay.address.to_string(),
         };
         let relays: Vec<_> = up.map(over).collect();
         list.push(fine("connected", format!("the relay is {}", relays.join(", "))));

@@ -15,6 +15,8 @@ mod fleet_stress;
 #[cfg(test)]
 mod fleet_tests;
 pub mod fuzz;
+#[cfg(test)]
+mod mailbox_tests;
 pub mod memory;
 mod model;
 mod mutation;
