@@ -65,15 +65,7 @@ async fn a_mailbox_that_has_moved_is_found_by_its_key() {
     let laptop = SyncClient::new(config(&world, "laptop", [127, 0, 0, 2])).await.unwrap();
     let phone = SyncClient::new(config(&world, "phone", [127, 0, 0, 1])).await.unwrap();
     pair(&laptop, &phone).await;
-    let relays = soon("the phone's own mailbox", async {
-        loop {
-            match phone.status().await.unwrap().relays {
-                relays if relays.len() == 2 => break relays,
-                _ => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await;
+    let relays = two_relays(&phone).await;
     laptop.close().await;
     phone.close().await;
 

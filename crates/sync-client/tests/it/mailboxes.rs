@@ -39,6 +39,20 @@ async fn reaches_all(client: &SyncClient) {
     .await;
 }
 
+/// Three devices of one group. Each hosts a mailbox, and is attached to all.
+async fn three(world: &World) -> [SyncClient; 3] {
+    let (a, b, c) = (up(world, "a").await, up(world, "b").await, up(world, "c").await);
+    pair(&a, &b).await;
+    hosts(&a, 2).await;
+    pair(&a, &c).await;
+    for device in [&a, &b, &c] {
+        assert_eq!(hosts(device, 3).await, ["a", "b", "c"]);
+        assert!(device.status().await.unwrap().hosting);
+        reaches_all(device).await;
+    }
+    [a, b, c]
+}
+
 async fn accepted(client: &SyncClient, text: &str) -> sync_client::Receipt {
     let receipt = client.push(text).await.unwrap();
     client.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
@@ -52,15 +66,7 @@ async fn delivered(client: &SyncClient, receipt: &sync_client::Receipt) {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_devices_that_are_never_up_together_sync_through_a_third() {
     let world = World::memory().await;
-    let (a, b, c) = (up(&world, "a").await, up(&world, "b").await, up(&world, "c").await);
-    pair(&a, &b).await;
-    hosts(&a, 2).await;
-    pair(&a, &c).await;
-    for device in [&a, &b, &c] {
-        assert_eq!(hosts(device, 3).await, ["a", "b", "c"]);
-        assert!(device.status().await.unwrap().hosting);
-        reaches_all(device).await;
-    }
+    let [a, b, c] = three(&world).await;
     b.close().await;
     let of_a = accepted(&a, "of a").await;
     assert_eq!(receive_texts(&c, 1).await, ["of a"]);
@@ -115,14 +121,7 @@ async fn who_is_waited_for_is_told_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mailbox_goes_with_its_device_even_if_it_was_the_first_and_its_device_is_gone() {
     let world = World::memory().await;
-    let (a, b, c) = (up(&world, "a").await, up(&world, "b").await, up(&world, "c").await);
-    pair(&a, &b).await;
-    hosts(&a, 2).await;
-    pair(&a, &c).await;
-    for device in [&a, &b, &c] {
-        hosts(device, 3).await;
-        reaches_all(device).await;
-    }
+    let [a, b, c] = three(&world).await;
     let founder = a.status().await.unwrap().device.unwrap();
     a.close().await;
     // All changes went through its mailbox, which nobody will see again.
@@ -148,14 +147,7 @@ async fn a_mailbox_goes_with_its_device_even_if_it_was_the_first_and_its_device_
 #[tokio::test(flavor = "multi_thread")]
 async fn the_group_goes_on_when_the_one_leaves_whose_mailbox_was_the_first() {
     let world = World::memory().await;
-    let (a, b, c) = (up(&world, "a").await, up(&world, "b").await, up(&world, "c").await);
-    pair(&a, &b).await;
-    hosts(&a, 2).await;
-    pair(&a, &c).await;
-    for device in [&a, &b, &c] {
-        hosts(device, 3).await;
-        reaches_all(device).await;
-    }
+    let [a, b, c] = three(&world).await;
     let founder = a.status().await.unwrap().device.unwrap();
     // Nothing of it is there any more as soon as it has left.
     a.leave().await.unwrap();

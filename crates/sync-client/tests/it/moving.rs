@@ -75,15 +75,7 @@ async fn from_a_relay_that_a_device_hosts_to_one_of_its_own_and_back() {
     let guest = SyncClient::new(embedded(&world, "guest")).await.unwrap();
     pair(&host, &guest).await;
     // Each of them hosts a mailbox.
-    let hosted = soon("the other mailbox", async {
-        loop {
-            match host.status().await.unwrap().relays {
-                relays if relays.len() == 2 => break relays,
-                _ => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await;
+    let hosted = two_relays(&host).await;
     goes_to(&guest, &hosted).await;
     host.push("waits where it was").await.unwrap();
     guest.close().await;

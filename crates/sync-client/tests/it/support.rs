@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_client::{
-    ClientEvent, DEFAULT_CONSUMER, Events, Forward, InviteOptions, Pairing, PairingEvent, ReceivedBlob, StartAt,
-    SyncClient, SyncConfig,
+    ClientEvent, DEFAULT_CONSUMER, Events, Forward, InviteOptions, Pairing, PairingEvent, ReceivedBlob, RelayAddress,
+    StartAt, SyncClient, SyncConfig,
 };
 use sync_relay::{Relay, RelayConfig, RunningRelay};
 
@@ -185,6 +185,19 @@ pub(crate) async fn pair(member: &SyncClient, newcomer: &SyncClient) {
     let added = next(&mut invite).await;
     assert!(matches!(added, PairingEvent::Added { .. }), "{added:?}");
     joined(&mut join).await;
+}
+
+/// The relays that the group uses, once there are two.
+pub(crate) async fn two_relays(client: &SyncClient) -> Vec<RelayAddress> {
+    soon("a second relay", async {
+        loop {
+            match client.status().await.unwrap().relays {
+                relays if relays.len() == 2 => break relays,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
 }
 
 /// The next `count` blobs of the default consumer, acknowledged.
