@@ -1,9 +1,9 @@
 //! Bare QUIC endpoints on loopback, set up as the relay's and the clients' are: the baseline of everything that travels.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use iroh::endpoint::{Connection, NetReportConfig, PortmapperConfig, RelayMode, presets};
+use iroh::endpoint::{Connection, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, presets};
 use iroh::{Endpoint, EndpointAddr};
 
 use crate::Outcome;
@@ -11,9 +11,16 @@ use crate::stats::Sorted;
 
 const ALPN: &[u8] = sync_types::ALPN;
 
+/// A peer that says nothing for so long is gone, and how often an endpoint says something: as in a client.
+const IDLE: Duration = Duration::from_secs(8);
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+
 /// An endpoint of its own on a free loopback port.
 pub(crate) async fn endpoint() -> Outcome<Endpoint> {
+    let transport =
+        QuicTransportConfig::builder().max_idle_timeout(Some(IDLE.try_into()?)).keep_alive_interval(KEEP_ALIVE).build();
     Ok(Endpoint::builder(presets::Empty)
+        .transport_config(transport)
         .crypto_provider(sync_relay::crypto_provider())
         .alpns(vec![ALPN.to_vec()])
         .relay_mode(RelayMode::Disabled)

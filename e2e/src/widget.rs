@@ -215,8 +215,20 @@ pub async fn accessibility(app: &App, axe: &str) -> Vec<String> {
         // In the page's own world, and past its security policy, as the driver's scripts are.
         app.client().execute(&format!("{axe}; window.axe = axe;"), vec![]).await.expect("axe can be loaded");
     }
-    let script = "const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-                  return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html).join(' ')}`);";
+    // axe takes its time, and judges elements as they were when it began: a page that changed meanwhile is looked at again.
+    let script = "const roots = (root) => [root, ...[...root.querySelectorAll('*')].flatMap((e) => (e.shadowRoot ? roots(e.shadowRoot) : []))];
+                  for (let looks = 1; ; looks++) {
+                    let changed = false;
+                    const observer = new MutationObserver(() => { changed = true; });
+                    for (const root of roots(document)) {
+                      observer.observe(root, { subtree: true, childList: true, characterData: true, attributes: true });
+                    }
+                    const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
+                    observer.disconnect();
+                    if (violations.length === 0 || !changed || looks === 10) {
+                      return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html).join(' ')}`);
+                    }
+                  }";
     let found = app.run(script, vec![]).await;
     let Value::Array(found) = found else { panic!("axe gave {found}") };
     found.iter().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()

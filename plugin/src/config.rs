@@ -12,8 +12,8 @@ pub struct Config {
     /// The relay's address: `embedded` (the default), `https://sync.example.org` or `ksync://ENDPOINT@host:port`. This is the
     /// one value in which the ways of hosting differ.
     pub relay: Option<String>,
-    /// How devices find each other where the relay is `embedded`: `off`, `lan`, `public` (the default), or `RELAY,LOOKUP`, the URLs of an
-    /// iroh relay and a pkarr relay of one's own.
+    /// How devices find each other where the relay is `embedded`: `off`, `lan`, `public` (the default), `dht`, `dht:HOST:PORT`, or
+    /// `RELAY,LOOKUP`, the URLs of an iroh relay and a pkarr relay of one's own.
     pub discovery: Option<String>,
     /// What people call this device; by default the host's name.
     pub device_name: Option<String>,

@@ -99,13 +99,18 @@ fn event(line: &str) -> Result<Value, Failure> {
 
 /// The laptop shows an invite, the phone takes it, and a person carries the four digits across.
 pub(crate) fn pair(laptop: &Device, phone: &Device, note: impl Fn(&str)) -> Result<(), Failure> {
+    pair_as(laptop, phone, "Phone", note)
+}
+
+/// The same with another device than a phone.
+pub(crate) fn pair_as(laptop: &Device, other: &Device, name: &str, note: impl Fn(&str)) -> Result<(), Failure> {
     let mut invite = laptop.start(&["invite"])?;
     let uri = invite.until("invite")?["uri"].as_str().ok_or("the invite has no link")?.to_owned();
     note(&format!("{}…", &uri[..uri.len().min(60)]));
-    let mut join = phone.start(&["join", &uri, "--name", "Phone"])?;
+    let mut join = other.start(&["join", &uri, "--name", name])?;
     let code = join.until("check")?["code"].as_str().ok_or("there is no check code")?.to_owned();
-    let name = invite.until("request")?["name"].as_str().unwrap_or_default().to_owned();
-    note(&format!("Phone shows {code}; Laptop asks “Add {name}?”, and {code} is typed there"));
+    let asked = invite.until("request")?["name"].as_str().unwrap_or_default().to_owned();
+    note(&format!("{name} shows {code}; Laptop asks “Add {asked}?”, and {code} is typed there"));
     let input = invite.input.as_mut().ok_or("ksync has no standard input")?;
     writeln!(input, "{code}").map_err(|e| failed("type the code", e))?;
     join.until("joined")?;

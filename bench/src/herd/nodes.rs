@@ -196,6 +196,7 @@ impl Pusher {
         let (mut failures, mut left) = (0, Instant::now());
         loop {
             if Instant::now() > until + PATIENCE {
+                self.say_what_is_missing(failures, left.elapsed());
                 return Ok(self.seen);
             }
             failures += 1;
@@ -279,6 +280,16 @@ impl Pusher {
                 }
             }
         }
+    }
+
+    fn say_what_is_missing(&self, failures: u32, away: Duration) {
+        let (had, sealed) = (self.had, self.sealed[1].load(Ordering::SeqCst));
+        eprintln!(
+            "a device gave up: {} not accepted, {had} of {sealed} arrived up to cursor {}; {failures} tries since it had a session {} ago",
+            self.waiting.len(),
+            self.device.stored,
+            text(away)
+        );
     }
 
     fn count(&mut self, entry: &Entry) {

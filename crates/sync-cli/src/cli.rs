@@ -34,8 +34,8 @@ pub(crate) struct Global {
     /// Where an embedded relay listens [default: every address of this host, on a port that it keeps]
     #[arg(long, global = true, env = "KSYNC_LISTEN", hide_env_values = true, value_name = "IP:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// How devices find each other where the group has no relay of its own: off, lan, public, or the URLs of an iroh relay and a pkarr
-    /// relay with a comma between [default: off if --listen is on loopback, else public]
+    /// How devices find each other where the group has no relay of its own: off, lan, public, dht (BitTorrent's table beside that),
+    /// dht:HOST:PORT of a table of one's own, or the URLs of an iroh relay and a pkarr relay with a comma between [default: off if --listen is on loopback, else public]
     #[arg(long, global = true, env = "KSYNC_DISCOVERY", hide_env_values = true, value_name = "HOW")]
     pub(crate) discovery: Option<sync_client::Discovery>,
     /// The file whose first line is the passphrase that locks this home. KSYNC_PASSPHRASE is the passphrase itself; without

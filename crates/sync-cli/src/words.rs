@@ -122,6 +122,12 @@ pub(crate) fn suite(status: &Status) -> String {
     }
 }
 
+/// That only this device is up, and who else may have something.
+pub(crate) fn waiting(away: &[DeviceRef]) -> String {
+    let names: Vec<_> = away.iter().map(device).collect();
+    format!("Waiting for {}: no other device is up.", names.join(" or "))
+}
+
 fn headline(status: &Status) -> String {
     if status.joining {
         let why = status.trouble.as_ref().map_or("it is looking for its relay", |trouble| &trouble.message);
@@ -142,8 +148,7 @@ fn headline(status: &Status) -> String {
         return "Not syncing: the relay has not answered yet.".into();
     }
     if !status.waiting_for.is_empty() {
-        let names: Vec<_> = status.waiting_for.iter().map(device).collect();
-        return format!("Waiting for {}: no other device is up.", names.join(" or "));
+        return waiting(&status.waiting_for);
     }
     if status.outbox > 0 {
         return format!("Sending: {} to go.", count(status.outbox, "blob"));

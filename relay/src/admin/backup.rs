@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use sync_types::Code;
 
-use super::sqlite_path;
 use crate::config::StoreConfig;
 use crate::server::folder::{self, Lock};
 use crate::store::sqlite::View;
@@ -49,7 +48,11 @@ pub async fn backup(
     tokens: Option<&Path>,
     target: &Path,
 ) -> Result<Backup, StartError> {
-    let database = sqlite_path(store)?;
+    let StoreConfig::Sqlite { path: database, .. } = store else {
+        let message = "this copies a database that is a file. One of PostgreSQL's is copied by pg_dump or the server's own backups, \
+                       while relays run; beside it keep the folder's relay.key and the file of access tokens";
+        return Err(StartError::new(Code::InvalidArgument, message));
+    };
     if target.symlink_metadata().is_ok() {
         let message = format!("{} exists already: name a folder that does not", target.display());
         return Err(StartError::new(Code::InvalidArgument, message));

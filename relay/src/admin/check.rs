@@ -5,10 +5,9 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use super::Level::{Fine, Notable, Wrong};
-use super::{Finding, is_running, size};
+use super::{Finding, View, is_running, size};
 use crate::config::{Access, RelayConfig, StoreConfig, Waking};
 use crate::hub::now_ms;
-use crate::store::sqlite::View;
 use crate::{Identity, StartError, date, identity, wake};
 
 /// Below how many free bytes a disk is nearly full, and full for a relay.
@@ -100,7 +99,15 @@ fn space(data: &Path, config: &RelayConfig, findings: &mut Vec<Finding>) {
 }
 
 async fn store(store: &StoreConfig, findings: &mut Vec<Finding>) {
-    let StoreConfig::Sqlite { path, .. } = store else { return };
+    let path = match store {
+        StoreConfig::Sqlite { path, .. } => path,
+        #[cfg(feature = "postgres")]
+        StoreConfig::Postgres { .. } => {
+            let (looked, text) = (View::open(store).await, "the PostgreSQL database answers, and is a relay's");
+            return findings.push(opened(looked, "the PostgreSQL database", text.to_owned()).await);
+        }
+        StoreConfig::Memory => return,
+    };
     if !path.exists() {
         let level = if path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.exists()) {
             Fine
@@ -111,16 +118,24 @@ async fn store(store: &StoreConfig, findings: &mut Vec<Finding>) {
         let text = format!("the database {} will be made at the first start", path.display());
         return findings.push(Finding::new(level, "store", text));
     }
-    match View::open(path).await {
+    let text = format!("{} is a relay's database", path.display());
+    findings.push(opened(View::open(store).await, &path.display().to_string(), text).await);
+}
+
+async fn opened(looked: Result<View, StartError>, name: &str, fine: String) -> Finding {
+    match looked {
         Ok(view) => {
             view.close().await;
-            findings.push(Finding::new(Fine, "store", format!("{} is a relay's database", path.display())));
+            Finding::new(Fine, "store", fine)
         }
         Err(e) if e.message.contains("older relay") => {
-            let text = format!("{} is of an older relay, and is brought up to date by the next start", path.display());
-            findings.push(Finding::new(Notable, "store", text));
+            let text = format!("{name} is of an older relay, and is brought up to date by the next start");
+            Finding::new(Notable, "store", text)
         }
-        Err(e) => findings.push(Finding::of("store", &e)),
+        Err(e) if e.message.ends_with("holds nothing yet") => {
+            Finding::new(Fine, "store", format!("{name} is empty: its tables will be made at the first start"))
+        }
+        Err(e) => Finding::of("store", &e),
     }
 }
 

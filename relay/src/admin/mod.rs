@@ -1,6 +1,7 @@
 //! What a host does to a relay from beside it, while it runs or while it does not: looking at what it holds, backups,
 //! deleting a group, finding out what is wrong.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use sync_types::{Code, GroupId};
@@ -8,19 +9,23 @@ use sync_types::{Code, GroupId};
 use crate::StartError;
 use crate::config::StoreConfig;
 use crate::server::folder;
-use crate::store::sqlite::{SqliteStore, View};
-use crate::store::{Store, Write};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError, Write};
 
 mod backup;
 mod check;
 mod doctor;
 mod probe;
 mod socket;
+mod view;
 
 pub use backup::{Backup, Restored, backup, restore};
 pub use check::check;
 pub use doctor::doctor;
 pub use socket::{Answer, Order, ask};
+pub use view::View;
 
 pub(crate) use socket::Socket;
 
@@ -62,42 +67,48 @@ pub fn is_running(folder: &Path) -> bool {
     folder::is_busy(folder)
 }
 
-/// The database of a relay that keeps one.
-///
-/// # Errors
-/// `INVALID_ARGUMENT` for a relay that keeps none; what [`View::open`] lists.
-pub async fn view(store: &StoreConfig) -> Result<View, StartError> {
-    View::open(sqlite_path(store)?).await
-}
-
-fn sqlite_path(store: &StoreConfig) -> Result<&Path, StartError> {
-    match store {
-        StoreConfig::Sqlite { path, .. } => Ok(path),
-        _ => Err(StartError::new(Code::InvalidArgument, "this works on a relay whose store is sqlite:PATH")),
-    }
-}
-
 /// Deletes everything of a group: by the relay that runs on the folder, or if none does, on its database.
 ///
 /// # Errors
-/// `UNKNOWN_GROUP` if there is no such group; what [`ask`] and [`SqliteStore::open`] list. Then nothing was deleted.
+/// `UNKNOWN_GROUP` if there is no such group; what [`ask`] and the store's `open` list. Then nothing was deleted.
 pub async fn purge(data: &Path, store: &StoreConfig, group: GroupId) -> Result<(), StartError> {
     let lock = match folder::Lock::take(data) {
         Ok(lock) => lock,
         Err(e) if e.code == Code::HomeBusy => return ask(data, &Order::Purge(group)).await.map(drop),
         Err(e) => return Err(e),
     };
-    let path = sqlite_path(store)?;
-    let failed = |e| StartError::store(path.display(), &e);
-    let opened = SqliteStore::open(path, None).await?;
-    let found = match opened.load(group).await {
-        Ok(None) => Err(StartError::new(Code::UnknownGroup, "the relay knows no such group")),
-        // One that cannot be read can be deleted.
-        Ok(Some(_)) | Err(_) => opened.commit(vec![Write::DeleteGroup(group)]).await.map_err(failed),
+    let purged = match store {
+        StoreConfig::Sqlite { path, .. } => {
+            let opened = SqliteStore::open(path, None).await?;
+            let deleted = delete(&opened, group, &path.display()).await;
+            let closed = opened.close().await.map_err(|e| StartError::store(path.display(), &e));
+            deleted.and(closed)
+        }
+        #[cfg(feature = "postgres")]
+        StoreConfig::Postgres { url } => {
+            let opened = PostgresStore::open(url.as_str()).await?;
+            let deleted = delete(&opened, group, &"the database").await;
+            opened.close().await;
+            deleted
+        }
+        StoreConfig::Memory => Err(StartError::new(Code::UnknownGroup, "the relay knows no such group")),
     };
-    let closed = opened.close().await.map_err(failed);
     drop(lock);
-    found.and(closed)
+    purged
+}
+
+async fn delete(store: &dyn Store, group: GroupId, name: &dyn Display) -> Result<(), StartError> {
+    loop {
+        // One that cannot be read can be deleted.
+        if store.load(group).await == Ok(None) {
+            return Err(StartError::new(Code::UnknownGroup, "the relay knows no such group"));
+        }
+        match store.commit(vec![Write::DeleteGroup(group)]).await {
+            // A relay elsewhere has written to it meanwhile.
+            Err(StoreError::Stale(_)) => {}
+            done => return done.map_err(|e| StartError::store(name, &e)),
+        }
+    }
 }
 
 /// Bytes for people.

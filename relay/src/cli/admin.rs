@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use sync_relay::admin::{self, Finding, Level, short, size};
+use sync_relay::admin::{self, Finding, Level, View, short, size};
 use sync_relay::store::{GroupSummary, Order};
 use sync_relay::{RelayConfig, StartError, date};
 use sync_types::{Code, GroupId};
@@ -185,20 +185,20 @@ async fn health(data: &Path, out: Out) -> Result<u8, StartError> {
 }
 
 async fn stats(config: &RelayConfig, out: Out) -> Result<(), StartError> {
-    let mut view = admin::view(&config.store).await?;
+    let mut view = View::open(&config.store).await?;
     let totals = view.totals(config.quotas.max_lag_ms).await.map_err(read_error)?;
     view.close().await;
     let running = config.data.as_deref().is_some_and(admin::is_running);
     let waits = totals.survey.oldest_at_s.map(age_ms);
     let text = format!(
-        "relay           {}\ngroups          {}\nentries         {}\nbytes           {}\ndatabase        {}, {} pages free\n\
+        "relay           {}\ngroups          {}\nentries         {}\nbytes           {}\ndatabase        {}{}\n\
          oldest entry    {}\nlapsed members  {}",
         if running { "runs" } else { "does not run" },
         totals.stats.groups,
         totals.stats.entries,
         size(totals.stats.bytes),
         size(totals.file_bytes),
-        totals.free_pages,
+        totals.free_pages.map(|pages| format!(", {pages} pages free")).unwrap_or_default(),
         waits.map_or_else(
             || "none, or from before this was noted".to_owned(),
             |ms| format!("waits for {}", date::span(ms))
@@ -220,7 +220,7 @@ async fn stats(config: &RelayConfig, out: Out) -> Result<(), StartError> {
 }
 
 async fn groups(config: &RelayConfig, sort: Sort, limit: u32, out: Out) -> Result<(), StartError> {
-    let mut view = admin::view(&config.store).await?;
+    let mut view = View::open(&config.store).await?;
     let order = match sort {
         Sort::Size => Order::Size,
         Sort::Lag => Order::Lag,
@@ -292,7 +292,7 @@ async fn find(config: &RelayConfig, name: &str) -> Result<Option<GroupSummary>, 
         let message = format!("a group is named by {SHORTEST} to 64 hexadecimal digits, as admin groups shows them");
         return Err(StartError { code: Code::InvalidArgument, message });
     }
-    let mut view = match admin::view(&config.store).await {
+    let mut view = match View::open(&config.store).await {
         Ok(view) => view,
         // Another store, whose relay knows the group by its whole id.
         Err(e) if e.code == Code::InvalidArgument && digits.len() == 64 => return Ok(None),

@@ -8,8 +8,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// What says how much is logged.
 const VARIABLE: &str = "KSYNC_RELAY_LOG";
-/// Other crates name addresses and endpoints of devices on levels below. QUIC warns of each connection whose device ends it.
-const OTHERS: &str = "warn,noq_proto::connection=error";
+/// Other crates name addresses and endpoints of devices on levels below. QUIC warns of each connection whose device ends it, and
+/// the pool of a database's connections of each session that waits for one.
+const OTHERS: &str = "warn,noq_proto::connection=error,sqlx::pool=error";
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -55,11 +56,11 @@ mod tests {
     #[test]
     fn a_level_by_itself_is_the_relays_own() {
         for (asked, directives) in [
-            ("", "noq_proto::connection=error,sync_relay=info,warn"),
-            ("debug", "noq_proto::connection=error,sync_relay=debug,warn"),
-            ("TRACE", "noq_proto::connection=error,sync_relay=trace,warn"),
+            ("", "noq_proto::connection=error,sync_relay=info,sqlx::pool=error,warn"),
+            ("debug", "noq_proto::connection=error,sync_relay=debug,sqlx::pool=error,warn"),
+            ("TRACE", "noq_proto::connection=error,sync_relay=trace,sqlx::pool=error,warn"),
             ("iroh=debug", "iroh=debug"),
-            ("=,=", "noq_proto::connection=error,sync_relay=info,warn"),
+            ("=,=", "noq_proto::connection=error,sync_relay=info,sqlx::pool=error,warn"),
         ] {
             assert_eq!(filter(asked).to_string(), directives, "{asked}");
         }

@@ -17,11 +17,11 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    /// How many bytes it takes on this machine's disk.
-    pub(super) fn size(&self) -> u64 {
+    /// How many bytes it takes, if that is on this machine's disk.
+    pub(super) fn size(&self) -> Option<u64> {
         match self {
-            Self::Sqlite(store) => store.size(),
-            _ => 0,
+            Self::Sqlite(store) => Some(store.size()),
+            _ => None,
         }
     }
 

@@ -62,6 +62,7 @@ async fn survey(shared: Arc<Shared>, max_lag_ms: u64) {
                 shared.metrics.oldest_entry_at.set(found.oldest_at_s.unwrap_or(0) as i64);
                 shared.metrics.store_free_bytes.set(found.free_bytes.unwrap_or(0) as i64);
                 shared.metrics.lapsed.set(found.lapsed.unwrap_or(0) as i64);
+                found.store_bytes.iter().for_each(|size| shared.metrics.store_bytes.set(*size as i64));
             }
             Err(error) => tracing::warn!(%error, "the store cannot be looked through"),
         }

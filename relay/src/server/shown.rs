@@ -52,7 +52,7 @@ pub(super) fn shown(
         }),
         refresh: Arc::new(move || {
             let metrics = &gauged.metrics;
-            metrics.store_bytes.set(opened.size() as i64);
+            opened.size().iter().for_each(|size| metrics.store_bytes.set(*size as i64));
             let (requests, bytes) = gauged.hub.waiting();
             metrics.waiting.set(requests as i64);
             metrics.waiting_bytes.set(bytes as i64);

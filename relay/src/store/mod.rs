@@ -381,10 +381,27 @@ pub struct Survey {
     pub free_bytes: Option<u64>,
     /// Members that have lapsed, at the most [`LAPSED_COUNTED`].
     pub lapsed: Option<u64>,
+    /// How large a database is that is not on this machine, in bytes.
+    pub store_bytes: Option<u64>,
 }
 
 /// Up to how many lapsed members are counted.
 pub const LAPSED_COUNTED: u64 = 10_000;
+
+/// What there is in a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Groups, entries and their bytes.
+    pub stats: StoreStats,
+    /// The oldest entry, free bytes, and members that have lapsed.
+    pub survey: Survey,
+    /// How large the database is on the disk, in bytes.
+    pub file_bytes: u64,
+    /// Pages that are free, where the database is one file.
+    pub free_pages: Option<u64>,
+    /// For how many milliseconds relays have run on it, as it was noted last.
+    pub served_ms: u64,
+}
 
 /// By what groups are put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,7 +74,7 @@ async fn a_group_is_deleted_while_its_relay_runs_and_while_it_does_not() {
     assert!(!data.join("admin.sock").exists());
 
     admin::purge(data, &store, a.group).await.unwrap();
-    let left = admin::view(&store).await.unwrap().largest(Order::Size, 10).await.unwrap();
+    let left = admin::View::open(&store).await.unwrap().largest(Order::Size, 10).await.unwrap();
     assert_eq!(left.iter().map(|group| group.group).collect::<Vec<_>>(), [other.group]);
     assert_eq!(admin::purge(data, &store, a.group).await.unwrap_err().code, Code::UnknownGroup);
 }
@@ -255,7 +255,20 @@ async fn tokens_are_taken_up_while_the_relay_runs() {
 #[tokio::test]
 async fn groups_are_listed_by_size_and_by_lag_beside_a_running_relay() {
     let folder = tempfile::tempdir().unwrap();
-    let relay = Relay::start(config(folder.path())).await.unwrap();
+    lists_groups(config(folder.path())).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn groups_are_listed_beside_relays_that_share_a_database_too() {
+    let server = crate::pg_server::Server::start();
+    let store = StoreConfig::parse(&server.database().await).unwrap();
+    lists_groups(RelayConfig { listen: None, http: None, store, ..RelayConfig::in_memory() }).await;
+}
+
+async fn lists_groups(config: RelayConfig) {
+    let store = config.store.clone();
+    let relay = Relay::start(config).await.unwrap();
     let ((mut a, mut wire_a), (b, mut wire_b)) = pair(async || Wire::local(&relay), b"").await;
     wire_a.send(&ToRelay::Push((0..3).map(|_| a.seal(400)).collect())).await;
     wire_a.accepted(3).await;
@@ -269,7 +282,7 @@ async fn groups_are_listed_by_size_and_by_lag_beside_a_running_relay() {
     wire.send(&ToRelay::Push(vec![lone.seal(300)])).await;
     wire.accepted(1).await;
 
-    let mut view = admin::view(&store(folder.path())).await.unwrap();
+    let mut view = admin::View::open(&store).await.unwrap();
     let found = view.largest(Order::Lag, 10).await.unwrap();
     assert_eq!(found[0].group, b.group);
     assert_eq!((found[0].members, found[0].entries, found[0].lag), (2, 2, 2), "the first one was acknowledged");
@@ -279,7 +292,8 @@ async fn groups_are_listed_by_size_and_by_lag_beside_a_running_relay() {
     let totals = view.totals(30 * date::DAY_MS).await.unwrap();
     assert_eq!(totals.stats.groups, 2);
     assert_eq!(totals.stats.entries as i64, relay.metrics().entries.value());
-    assert!(totals.survey.oldest_at_s.is_some() && totals.survey.lapsed == Some(0));
+    assert!(totals.survey.oldest_at_s.is_some() && totals.survey.lapsed == Some(0) && totals.file_bytes > 10_000);
+    assert_eq!(view.largest(Order::Size, 1).await.unwrap()[0], found[0]);
     view.close().await;
     relay.shutdown().await;
 }

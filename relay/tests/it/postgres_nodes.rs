@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sync_relay::store::Store;
 use sync_relay::store::postgres::PostgresStore;
-use sync_relay::{Identity, Relay, RelayConfig, RunningRelay, StoreConfig, Waking};
+use sync_relay::{Identity, Relay, RelayConfig, RunningRelay, StoreConfig, Waking, admin};
 use sync_types::frame::{About, FromRelay, ToRelay};
-use sync_types::{Code, Opaque};
+use sync_types::{Code, GroupId, Opaque};
 
 use crate::device::{Device, Wire, add, founded, remove};
 use crate::pg_server::Server;
@@ -51,6 +51,29 @@ async fn bodies(wire: &mut Wire, count: usize) -> Vec<Opaque> {
     let entries = soon(wire.entries(count)).await;
     assert!(entries.is_sorted_by_key(|entry| entry.cursor));
     entries.into_iter().map(|entry| entry.bytes).collect()
+}
+
+#[tokio::test]
+async fn a_group_that_the_host_deletes_from_beside_ends_at_every_relay() {
+    let server = Server::start();
+    let (url, left, right) = two(&server).await;
+    let ((a, mut wire_a), (_b, mut wire_b), _mls) = founded(at(&left, &right), b"").await;
+    // A folder that no relay runs on: the host is at another machine.
+    let folder = tempfile::tempdir().unwrap();
+    let store = StoreConfig::parse(&url).unwrap();
+    let strange = admin::purge(folder.path(), &store, GroupId([77; 32])).await.unwrap_err();
+    assert_eq!(strange.code, Code::UnknownGroup);
+    admin::purge(folder.path(), &store, a.group).await.unwrap();
+    for wire in [&mut wire_a, &mut wire_b] {
+        soon(async { while wire.receive().await.is_some() {} }).await;
+    }
+    for relay in [&left, &right] {
+        let mut wire = Wire::local(relay);
+        a.ask_to_attach(&mut wire).await;
+        assert_eq!(wire.refusal().await.code(), Code::UnknownGroup);
+    }
+    left.shutdown().await;
+    right.shutdown().await;
 }
 
 #[tokio::test]
@@ -180,7 +203,7 @@ async fn when_a_relay_dies_its_devices_go_on_at_the_other_and_nothing_is_lost_or
 
 /// How long an envelope with so much ciphertext is.
 fn bodies_len(ciphertext: usize) -> usize {
-    let mut device = Device::new(9, sync_types::GroupId([9; 32]));
+    let mut device = Device::new(9, GroupId([9; 32]));
     device.seal(ciphertext).len()
 }
 

@@ -152,7 +152,7 @@ impl Context {
             let left = until.saturating_duration_since(Instant::now());
             let error = tokio::select! {
                 done = client.catch_up(HISTORY.min(left)) => match done {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return self.say_who_is_away(client).await,
                     Err(error) => error,
                 },
                 () = self.stop.wait() => return Err(Failure::Interrupted),
@@ -172,6 +172,15 @@ impl Context {
                 return Err(self.why(client, error).await.into());
             }
         }
+    }
+
+    /// This device's own mailbox answers always. What lies with others that are away may be more than it has.
+    async fn say_who_is_away(&self, client: &SyncClient) -> Done {
+        let away = client.status().await?.waiting_for;
+        if !away.is_empty() {
+            self.out.note(crate::words::waiting(&away));
+        }
+        Ok(())
     }
 
     /// What to say when waiting took too long: that the relay cannot be reached, if that is why.

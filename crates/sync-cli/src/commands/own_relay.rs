@@ -18,6 +18,8 @@ const PROGRAM: &str = "sync-relay";
 const TOKEN: &str = "ksync";
 /// The file in the relay's folder with a hash of that.
 const TOKENS: &str = "tokens";
+/// The file there that says that the group was made, so that the token is of no use any more.
+const TAKEN: &str = "taken";
 
 /// The line that the relay says when it is ready.
 #[derive(Deserialize)]
@@ -51,6 +53,7 @@ pub(super) async fn up(context: &Context, arguments: RelayUp) -> Done {
 struct OwnRelay {
     child: Child,
     address: RelayAddress,
+    taken: PathBuf,
 }
 
 impl OwnRelay {
@@ -62,7 +65,8 @@ impl OwnRelay {
         };
         let tokens = folder.join(TOKENS);
         std::fs::create_dir_all(&folder).map_err(|e| failed(&folder.display(), &e))?;
-        let token = match tokens.exists() {
+        let taken = folder.join(TAKEN);
+        let token = match taken.exists() {
             true => None,
             false => Some(new_token(&program, &folder, &tokens).await?),
         };
@@ -92,7 +96,7 @@ impl OwnRelay {
             None => place,
         };
         let address = text.parse().map_err(|e| Failure::new(Code::AddressInvalid, format!("the relay's: {e}")))?;
-        Ok(Self { child, address })
+        Ok(Self { child, address, taken })
     }
 
     /// Takes the group there, and stays until somebody says stop or the relay ends.
@@ -100,6 +104,7 @@ impl OwnRelay {
         let mut events = client.events();
         context.refresh(client).await?;
         relay::change(context, client, std::slice::from_ref(&self.address), false).await?;
+        std::fs::write(&self.taken, "").map_err(|e| failed(&self.taken.display(), &e))?;
         context.out.aside(
             "It runs as long as this command does. To have it run for good, see docs/hosting.md, with the same folder.",
         );
@@ -142,7 +147,12 @@ fn program(named: Option<&Path>) -> PathBuf {
     beside.unwrap_or_else(|| name.into())
 }
 
+/// A token that makes one group. What was left by a start that did not come so far makes none.
 async fn new_token(program: &Path, folder: &Path, tokens: &Path) -> Done<String> {
+    match std::fs::remove_file(tokens) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(&tokens.display(), &e)),
+        _ => {}
+    }
     let mut command = Command::new(program);
     command.args(["admin", "--json", "--data"]).arg(folder).args(["token", "--file"]).arg(tokens);
     command.args(["add", TOKEN, "--groups", "1"]).stdin(Stdio::null()).stderr(Stdio::inherit());

@@ -115,6 +115,10 @@ impl Wire {
         }
     }
 
+    pub(super) fn address(&self) -> &RelayAddress {
+        &self.address
+    }
+
     /// Whether frames can be sent.
     pub(super) fn is_up(&self) -> bool {
         self.writer().is_some()

@@ -139,8 +139,7 @@ impl Hosting {
     /// How others find it who do not know where it is.
     fn discoverable(&self) -> Option<Discoverable> {
         let discovery = self.discovery.clone();
-        let on = discovery != Discovery::Off;
-        on.then(|| Discoverable::by(move |builder| discovery.announced(builder)))
+        discovery.is_on().then(|| Discoverable::by(move |builder| discovery.announced(builder)))
     }
 
     async fn start(&self, listen: SocketAddr) -> Result<RunningRelay, SyncError> {

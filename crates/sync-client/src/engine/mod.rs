@@ -283,7 +283,13 @@ impl Engine {
 
     /// Sends what waits, and then says that nothing more comes. `finishing`: that was said already.
     async fn flush(&mut self, finishing: bool) -> Flushed {
-        if !finishing && self.wires.values().any(Wire::is_up) {
+        // A mailbox of this device's own goes with it: what lies there alone has reached nobody.
+        let own: Vec<RelayId> =
+            self.wires.iter().filter(|(_, wire)| self.hosting.is(wire.address())).map(|(relay, _)| *relay).collect();
+        let counts = |relay: &RelayId| !own.contains(relay);
+        let up = self.wires.iter().any(|(relay, wire)| counts(relay) && wire.is_up());
+        let comes = !up && self.wires.iter().any(|(relay, wire)| counts(relay) && wire.link.is_some());
+        if !finishing && up {
             // What one relay has, the others need not have before the end.
             self.wires.values_mut().filter(|wire| !wire.is_up()).for_each(|wire| wire.link = None);
         }
@@ -291,17 +297,27 @@ impl Engine {
             return Flushed::Done;
         }
         let status = self.device.as_ref().map(Device::status).filter(|s| !s.removed && s.halted.is_none());
-        let waits = match status {
-            None => false,
-            Some(s) if s.sealed_seq > s.accepted_seq => true,
-            // What was never sealed is in the outbox alone. If that cannot be read, nothing can be sent.
-            Some(s) => self.store.reader().counts(s.accepted_seq, 0).await.is_ok_and(|c| c.outbox > 0),
+        let waits = match (status, &self.device) {
+            (Some(status), Some(device)) => {
+                let beyond = device.relays().iter().filter(|r| counts(&r.relay)).map(|r| r.accepted_seq).max();
+                let accepted = beyond.filter(|_| !own.is_empty() && (up || comes)).unwrap_or(status.accepted_seq);
+                // What was never sealed is in the outbox alone. If that cannot be read, nothing can be sent.
+                status.sealed_seq > accepted
+                    || self.store.reader().counts(accepted, 0).await.is_ok_and(|counts| counts.outbox > 0)
+            }
+            _ => false,
         };
         if waits || self.wires.values().any(|wire| !wire.outgoing.is_empty()) || finishing {
             return Flushed::Sending;
         }
-        // The relay ends its side once it has taken everything, and that ends the link.
-        self.wires.values_mut().filter_map(|wire| wire.link.as_mut()).for_each(|link| link.writer = None);
+        // The relay ends its side once it has taken everything, and that ends the link. One that is not up has nothing to take.
+        for wire in self.wires.values_mut() {
+            if wire.is_up() {
+                wire.link.iter_mut().for_each(|link| link.writer = None);
+            } else {
+                wire.link = None;
+            }
+        }
         Flushed::Finishing
     }
 

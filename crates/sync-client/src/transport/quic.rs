@@ -292,12 +292,13 @@ impl Quic {
         let (mut by_udp, mut by_other) = (pin!(self.by_udp(relay)), pin!(self.by(relay, other)));
         let udp_failed = match timeout(wait, &mut by_udp).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => Some(error),
-            Err(_) => None,
+            Ok(Err(_)) => true,
+            Err(_) => false,
         };
-        let opened = match udp_failed {
-            Some(_) => by_other.await,
-            None => tokio::select! {
+        let opened = if udp_failed {
+            by_other.await
+        } else {
+            tokio::select! {
                 opened = &mut by_udp => match opened {
                     Ok(stream) => Ok(stream),
                     Err(_) => by_other.await,
@@ -306,7 +307,7 @@ impl Quic {
                     Ok(stream) => Ok(stream),
                     Err(_) => by_udp.await,
                 },
-            },
+            }
         };
         match &opened {
             Ok(stream) if stream.path != RelayPath::Udp => self.known().without_udp.insert(relay.endpoint),

@@ -58,6 +58,33 @@ fn place(relay: &RelayAddress) -> SocketAddr {
     hosts[0].parse().unwrap()
 }
 
+/// By a hash table, with no server that knows of the mailbox.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_has_moved_is_found_in_a_hash_table() {
+    let world = World::memory().await;
+    let table = n0_mainline::Testnet::new(3).await.unwrap();
+    let by_table: Discovery = format!("dht:{}", table.bootstrap.join(",")).parse().unwrap();
+    let laptop = SyncClient::new(config(&world, "laptop", [127, 0, 0, 2])).await.unwrap();
+    let phone = SyncClient::new(config(&world, "phone", [127, 0, 0, 1])).await.unwrap();
+    pair(&laptop, &phone).await;
+    two_relays(&phone).await;
+    phone.close().await;
+    laptop.close().await;
+
+    let laptop =
+        SyncClient::new(config(&world, "laptop", [127, 0, 0, 3]).discovery(by_table.clone())).await.unwrap();
+    // It hosts for the phone, which knows an address where nobody is any more.
+    let phone = SyncClient::new(config(&world, "phone", [127, 0, 0, 4]).discovery(by_table)).await.unwrap();
+    let receipt = phone.push("from the phone").await.unwrap();
+    assert_eq!(receive_texts(&laptop, 1).await, ["from the phone"]);
+    phone.wait(&receipt, ReceiptState::Delivered, SOON).await.unwrap();
+    assert!(phone.status().await.unwrap().relay_states.iter().any(|relay| relay.path == Some(RelayPath::Found)));
+    // What lies in the table is signed by the mailbox's key, and says where it listens.
+    let RelayAddress::Hosted { endpoint, .. } = &laptop.status().await.unwrap().relays[0] else { panic!("no mailbox") };
+    let word = table.nodes[0].get_mutable_most_recent(endpoint, None).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(word.value()).contains("addr=127.0.0.3:"), "{word:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mailbox_that_has_moved_is_found_by_its_key() {
     let world = World::memory().await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
-use sqlx::{Executor, PgPool};
+use sqlx::{Executor, PgPool, Row};
 use sync_types::frame::{Mac, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::mpsc;
@@ -26,8 +26,8 @@ use self::wake::{Ear, Outbox};
 use super::columns::{Columns, Page, blob, fixed, number, unsigned};
 use super::plan::{self, Floors};
 use super::{
-    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, Heard, News, Shared, Store, StoreError, StoreFuture,
-    StoreStats, Write,
+    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, GroupSummary, Heard, News, Order, Shared, Store, StoreError,
+    StoreFuture, StoreStats, Survey, Write,
 };
 use crate::StartError;
 use crate::tokens::TokenHash;
@@ -38,10 +38,14 @@ mod known;
 mod open;
 mod payload;
 mod rows;
+mod summary;
 mod texts;
+mod view;
 mod wake;
 
+pub use open::SETTINGS;
 pub use texts::{STATEMENTS, Scope, Statement};
+pub use view::View;
 
 /// How long to wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -90,14 +94,12 @@ impl PostgresStore {
     }
 
     async fn read_group(&self, group: GroupId) -> Result<Option<GroupRows>, StoreError> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let mut transaction = self.readers.begin_with(begin).await.map_err(|e| error(&e))?;
-        let (revision, rows) = rows::load(&mut transaction, group).await?;
-        transaction.rollback().await.map_err(|e| error(&e))?;
+        let rows = sqlx::query(texts::LOAD).bind(group.as_bytes()).fetch_all(&self.readers).await.map_err(|e| error(&e))?;
+        let (revision, rows) = rows::group(rows, group);
         self.known.set(group, revision);
         // Another relay may have deleted the group, and somebody made it anew.
         self.floors.lock().await.forget(&group);
-        Ok(rows)
+        rows
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
@@ -198,20 +200,16 @@ impl PostgresStore {
         Ok(Some(SealedSnapshot { key, slot, sealed: Opaque(blob(&row, 1)?.to_vec()), mac }))
     }
 
-    async fn read_stats(&self) -> Result<StoreStats, StoreError> {
+    /// Asks over all groups, with more patience than what a device waits for.
+    async fn over_all<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut transaction = self.readers.begin().await.map_err(|e| error(&e))?;
         transaction.execute(sqlx::raw_sql(OVER_ALL)).await.map_err(|e| error(&e))?;
-        let row = sqlx::query(texts::STATS).fetch_one(&mut *transaction).await.map_err(|e| error(&e))?;
+        let answer = ask(&mut transaction).await?;
         transaction.rollback().await.map_err(|e| error(&e))?;
-        Ok(StoreStats { groups: unsigned(&row, 0)?, entries: unsigned(&row, 1)?, bytes: unsigned(&row, 2)? })
-    }
-
-    async fn read_token_groups(&self) -> Result<Vec<(TokenHash, u64)>, StoreError> {
-        let mut transaction = self.readers.begin().await.map_err(|e| error(&e))?;
-        transaction.execute(sqlx::raw_sql(OVER_ALL)).await.map_err(|e| error(&e))?;
-        let rows = sqlx::query(texts::TOKEN_GROUPS).fetch_all(&mut *transaction).await.map_err(|e| error(&e))?;
-        transaction.rollback().await.map_err(|e| error(&e))?;
-        rows.iter().map(|row| Ok((fixed(row, 0)?, unsigned(row, 1)?))).collect()
+        Ok(answer)
     }
 
     async fn optional(
@@ -246,11 +244,14 @@ impl PostgresStore {
 
     async fn read_elsewhere(&self, group: GroupId) -> Result<Elsewhere, StoreError> {
         let asked = sqlx::query(texts::ELSEWHERE).bind(group.as_bytes()).bind(self.node);
-        let rows = asked.fetch_all(&self.readers).await.map_err(|e| error(&e))?;
-        let attached = rows.iter().map(|row| Ok(DeviceId(fixed(row, 0)?))).collect::<Result<_, StoreError>>()?;
-        let clock =
-            sqlx::query(texts::FIRST_CURSOR_AND_NUMBER).fetch_one(&self.readers).await.map_err(|e| error(&e))?;
-        Ok(Elsewhere { attached, first_cursor: unsigned(&clock, 0)?, number: unsigned(&clock, 1)? })
+        let row = asked.fetch_one(&self.readers).await.map_err(|e| error(&e))?;
+        let devices: Vec<Vec<u8>> = row.try_get(2).map_err(|e| error(&e))?;
+        let device = |bytes: &Vec<u8>| {
+            let id = bytes.as_slice().try_into().map_err(|_| StoreError::Corrupt("a device's id has another length".into()))?;
+            Ok(DeviceId(id))
+        };
+        let attached = devices.iter().map(device).collect::<Result<_, StoreError>>()?;
+        Ok(Elsewhere { attached, first_cursor: unsigned(&row, 0)?, number: unsigned(&row, 1)? })
     }
 
     async fn read_changed(&self, mut groups: Vec<GroupId>) -> Result<Vec<GroupId>, StoreError> {
@@ -363,7 +364,7 @@ impl Store for PostgresStore {
     }
 
     fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
-        Box::pin(self.read_token_groups())
+        Box::pin(self.over_all(summary::token_groups))
     }
 
     fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {
@@ -380,7 +381,15 @@ impl Store for PostgresStore {
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        Box::pin(self.read_stats())
+        Box::pin(self.over_all(summary::stats))
+    }
+
+    fn survey(&self, silent_since_ms: u64) -> StoreFuture<'_, Survey> {
+        Box::pin(self.over_all(async move |from| summary::survey(from, silent_since_ms).await))
+    }
+
+    fn largest(&self, order: Order, limit: u32) -> StoreFuture<'_, Vec<GroupSummary>> {
+        Box::pin(self.over_all(async move |from| summary::largest(from, order, limit).await))
     }
 
     fn shared(&self) -> Option<&dyn Shared> {

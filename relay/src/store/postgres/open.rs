@@ -17,6 +17,7 @@ use crate::StartError;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_mailboxes.sql"),
     include_str!("../../../migrations/postgres/0002_wake.sql"),
+    include_str!("../../../migrations/postgres/0003_times.sql"),
 ];
 
 /// What the table of the schema's version says whose the database is.
@@ -61,7 +62,7 @@ impl Doubt {
 /// was empty when they were made: all find few rows by key. That makes other plans look so dear that compiling them or sharing
 /// them out to processes would seem to pay. A commit waits until it is on the disk, or for more if the server
 /// is set to that.
-const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
+pub const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
     SET idle_in_transaction_session_timeout = '60s'; SET plan_cache_mode = force_custom_plan; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
     SET jit = off; SET max_parallel_workers_per_gather = 0; \
@@ -75,18 +76,48 @@ pub(super) struct Opened {
     pub(super) doubt: Arc<Doubt>,
 }
 
-/// Connects, and brings the schema up to date.
-pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
-    // The parser's own message is left out: it may quote the URL, which may hold a password.
+/// What a URL says. The parser's own message is left out: it may quote the URL, which may hold a password.
+fn options(url: &str) -> Result<PgConnectOptions, StartError> {
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StartError::new(Code::InvalidArgument, "the store is no URL as PostgreSQL knows them"))?
-        .application_name("sync-relay")
-        .disable_statement_logging();
-    let name = name(&options);
+        .map_err(|_| StartError::new(Code::InvalidArgument, "the store is no URL as PostgreSQL knows them"))?;
+    Ok(options.application_name("sync-relay").disable_statement_logging())
+}
+
+async fn connect(options: &PgConnectOptions, name: &str) -> Result<PgConnection, StartError> {
     let unreachable =
         |reason: &dyn std::fmt::Display| StartError::new(Code::Io, format!("cannot open {name}: {reason}"));
     let connected = timeout(CONNECT, options.connect()).await;
-    let mut connection = connected.map_err(|_| unreachable(&"it does not answer"))?.map_err(|e| unreachable(&e))?;
+    connected.map_err(|_| unreachable(&"it does not answer"))?.map_err(|e| unreachable(&e))
+}
+
+/// Connects to a database of this relay's schema, and changes nothing.
+pub(super) async fn look(url: &str) -> Result<PgConnection, StartError> {
+    let options = options(url)?;
+    let name = name(&options);
+    let mut connection = connect(&options, &name).await?;
+    let found = match whose(&mut connection, &name).await? {
+        Whose::Relays(version) => version,
+        Whose::Nobodys => {
+            return Err(StartError::new(Code::StoreCorrupt, format!("{name} holds nothing yet")));
+        }
+    };
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(newer(&name, found));
+    }
+    if found < known {
+        let message =
+            format!("{name} is of an older relay (schema {found}, this one knows {known}): start this relay on it once");
+        return Err(StartError::new(Code::Version, message));
+    }
+    Ok(connection)
+}
+
+/// Connects, and brings the schema up to date.
+pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
+    let options = options(url)?;
+    let name = name(&options);
+    let mut connection = connect(&options, &name).await?;
     let migrated = async {
         for _ in 0..TRIES {
             if migrate(&mut connection, &name).await? {
@@ -95,7 +126,8 @@ pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
             tracing::info!("a table is in use; its migration waits");
             tokio::time::sleep(AGAIN).await;
         }
-        Err(unreachable(&"another program has kept a table for a minute, and it is to be migrated"))
+        let message = format!("cannot open {name}: another program has kept a table for a minute, and it is to be migrated");
+        Err(StartError::new(Code::Io, message))
     };
     let migrated: Result<(), StartError> = migrated.await;
     // Nothing that is left open matters.
@@ -140,41 +172,25 @@ fn pool(options: &PgConnectOptions, most: u32, doubt: Arc<Doubt>) -> PgPool {
 /// nothing behind. False if a table is in use: relays that run on the database are not to wait until it is not.
 async fn migrate(connection: &mut PgConnection, name: &str) -> Result<bool, StartError> {
     let failed = |e: sqlx::Error| StartError::store(name, &error(&e));
-    let foreign = || {
-        StartError::new(
-            Code::StoreCorrupt,
-            format!("{name} holds tables of another program: choose a database for this relay alone"),
-        )
-    };
     let mut transaction = connection.begin().await.map_err(failed)?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
     lock.execute(&mut *transaction).await.map_err(failed)?;
-    let (ours, others): (bool, bool) = sqlx::query_as(WHOSE).fetch_one(&mut *transaction).await.map_err(failed)?;
-    let found = if ours {
-        let row = sqlx::query_as("SELECT version FROM ksync_schema WHERE application = $1").bind(APPLICATION);
-        let row: Option<(i64,)> = row.fetch_optional(&mut *transaction).await.map_err(|e| match &e {
-            // A table of that name with other columns.
-            sqlx::Error::Database(d) if d.code().is_some_and(|code| code.starts_with("42")) => foreign(),
-            _ => failed(e),
-        })?;
-        row.ok_or_else(foreign)?.0
-    } else if others {
-        return Err(foreign());
-    } else {
-        let table = "CREATE TABLE ksync_schema (application TEXT PRIMARY KEY, version BIGINT NOT NULL)";
-        transaction.execute(table).await.map_err(failed)?;
-        let row = sqlx::query("INSERT INTO ksync_schema VALUES ($1, 0)").bind(APPLICATION);
-        row.execute(&mut *transaction).await.map_err(failed)?;
-        0
+    let found = match whose(&mut transaction, name).await? {
+        Whose::Relays(version) => version,
+        Whose::Nobodys => {
+            let table = "CREATE TABLE ksync_schema (application TEXT PRIMARY KEY, version BIGINT NOT NULL)";
+            transaction.execute(table).await.map_err(failed)?;
+            let row = sqlx::query("INSERT INTO ksync_schema VALUES ($1, 0)").bind(APPLICATION);
+            row.execute(&mut *transaction).await.map_err(failed)?;
+            0
+        }
     };
     let known = MIGRATIONS.len() as i64;
     if found > known {
-        let message =
-            format!("{name} was written by a newer relay (schema {found}, this one knows {known}): update this relay");
-        return Err(StartError::new(Code::Version, message));
+        return Err(newer(name, found));
     }
     transaction.execute(LOCK_TIMEOUT).await.map_err(failed)?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).map_err(|_| foreign())?) {
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).map_err(|_| foreign(name))?) {
         match transaction.execute(sqlx::raw_sql(*migration)).await {
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
                 transaction.rollback().await.map_err(failed)?;
@@ -192,6 +208,44 @@ async fn migrate(connection: &mut PgConnection, name: &str) -> Result<bool, Star
     }
     transaction.commit().await.map_err(failed)?;
     Ok(true)
+}
+
+/// Whose a database is.
+enum Whose {
+    /// Relays', of this version of their schema.
+    Relays(i64),
+    /// Nobody's: it is empty.
+    Nobodys,
+}
+
+async fn whose(connection: &mut PgConnection, name: &str) -> Result<Whose, StartError> {
+    let failed = |e: sqlx::Error| StartError::store(name, &error(&e));
+    let (ours, others): (bool, bool) = sqlx::query_as(WHOSE).fetch_one(&mut *connection).await.map_err(failed)?;
+    if ours {
+        let row = sqlx::query_as("SELECT version FROM ksync_schema WHERE application = $1").bind(APPLICATION);
+        let row: Option<(i64,)> = row.fetch_optional(connection).await.map_err(|e| match &e {
+            // A table of that name with other columns.
+            sqlx::Error::Database(d) if d.code().is_some_and(|code| code.starts_with("42")) => foreign(name),
+            _ => failed(e),
+        })?;
+        Ok(Whose::Relays(row.ok_or_else(|| foreign(name))?.0))
+    } else if others {
+        Err(foreign(name))
+    } else {
+        Ok(Whose::Nobodys)
+    }
+}
+
+fn foreign(name: &str) -> StartError {
+    let message = format!("{name} holds tables of another program: choose a database for this relay alone");
+    StartError::new(Code::StoreCorrupt, message)
+}
+
+fn newer(name: &str, found: i64) -> StartError {
+    let known = MIGRATIONS.len();
+    let message =
+        format!("{name} was written by a newer relay (schema {found}, this one knows {known}): update this relay");
+    StartError::new(Code::Version, message)
 }
 
 /// Whether there is a table of the schema's version, and whether there is anything else in the schema where tables are made.

@@ -1,13 +1,12 @@
 //! Reading PostgreSQL's rows.
 
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 use sync_types::GroupId;
 
 use super::error::error;
-use super::texts;
-use crate::store::GroupRows;
-use crate::store::columns::{Columns, Read, Tables, blob, finished, number};
+use crate::store::columns::{Columns, Read, Tables, blob, finished, unsigned};
+use crate::store::{GroupRows, StoreError};
 
 impl Columns for PgRow {
     fn integer(&self, column: usize) -> Read<Option<i64>> {
@@ -19,38 +18,80 @@ impl Columns for PgRow {
     }
 }
 
-/// The group's revision, if anybody has ever written to it, and everything of it but the bodies. Both are as of one moment:
-/// the connection has a transaction open that sees one snapshot.
-pub(super) async fn load(from: &mut PgConnection, group: GroupId) -> Read<(Option<i64>, Option<GroupRows>)> {
-    let revision = sqlx::query_scalar(texts::REVISION).bind(group.as_bytes());
-    let Some(revision) = revision.fetch_optional(&mut *from).await.map_err(|e| error(&e))? else {
-        return Ok((None, None));
-    };
-    let Some(row) = all(from, texts::GROUP, group).await?.pop() else { return Ok((Some(revision), None)) };
-    let tables = Tables {
-        group: row,
-        counters: all(from, texts::COUNTERS, group).await?.pop(),
-        members: all(from, texts::MEMBERS, group).await?,
-        heads: all(from, texts::HEADS, group).await?,
-        statements: all(from, texts::STATED, group).await?,
-        welcomes: all(from, texts::WELCOMES, group).await?,
-        index: all(from, texts::INDEX, group).await?,
-        kits: all(from, texts::KITS, group).await?,
-        vouches: all(from, texts::VOUCHES, group).await?,
-        snapshots: all(from, texts::SNAPSHOTS, group).await?,
-    };
-    let (rows, last) = tables.rows(group)?;
-    let mut envelopes = Vec::new();
-    if !last.is_empty() {
-        let cursors: Vec<i64> = last.into_iter().map(number).collect();
-        let bodies = sqlx::query(texts::BODIES).bind(group.as_bytes()).bind(cursors);
-        for row in bodies.fetch_all(&mut *from).await.map_err(|e| error(&e))? {
-            envelopes.push(blob(&row, 0)?.into());
-        }
-    }
-    Ok((Some(revision), Some(finished(rows, envelopes)?)))
+const N: bool = true;
+const B: bool = false;
+
+/// What the rows of `LOAD` are, by the number of their part: of each column of [`Tables`] whether it is a number.
+const PARTS: [&[bool]; 12] = [
+    &[N],
+    &[B, N, N, B, B, B, B, N, N, B, B, N, N, B, B, B, N, N, N],
+    &[N, N, N],
+    &[B, B, N, N, N, N, N, N, N, B],
+    &[B, N, B, B, B, B, N],
+    &[B, B, B],
+    &[B, N],
+    &[N, N, B, N],
+    &[B, N, N],
+    &[B, N, B],
+    &[B, B, B, N],
+    &[B],
+];
+
+/// A row of `LOAD`, with the columns of its table.
+struct Part {
+    numbers: Vec<Option<i64>>,
+    bytes: Vec<Option<Vec<u8>>>,
+    is_number: &'static [bool],
 }
 
-async fn all(from: &mut PgConnection, text: &'static str, group: GroupId) -> Read<Vec<PgRow>> {
-    sqlx::query(text).bind(group.as_bytes()).fetch_all(from).await.map_err(|e| error(&e))
+impl Part {
+    /// How many columns of the same kind stand before it, if it is of this kind.
+    fn place(&self, column: usize, number: bool) -> Read<usize> {
+        if self.is_number.get(column) != Some(&number) {
+            return Err(StoreError::Corrupt("a column is of another type".into()));
+        }
+        Ok(self.is_number.iter().take(column).filter(|is| **is == number).count())
+    }
+}
+
+fn missing() -> StoreError {
+    StoreError::Corrupt("a row has too few columns".into())
+}
+
+impl Columns for Part {
+    fn integer(&self, column: usize) -> Read<Option<i64>> {
+        self.numbers.get(self.place(column, N)?).copied().ok_or_else(missing)
+    }
+
+    fn bytes(&self, column: usize) -> Read<Option<&[u8]>> {
+        Ok(self.bytes.get(self.place(column, B)?).ok_or_else(missing)?.as_deref())
+    }
+}
+
+/// The group's revision, if anybody has ever written to it, and everything of it but the bodies. The revision is known also of a
+/// group that cannot be read, which is how it can be deleted.
+pub(super) fn group(rows: Vec<PgRow>, group: GroupId) -> (Option<i64>, Read<Option<GroupRows>>) {
+    let mut parts: [Vec<Part>; PARTS.len()] = Default::default();
+    let sorted = rows.into_iter().try_for_each(|row| {
+        let part = usize::try_from(unsigned(&row, 0)?).unwrap_or(usize::MAX);
+        let (Some(is_number), Some(rows)) = (PARTS.get(part).copied(), parts.get_mut(part)) else {
+            return Err(StoreError::Corrupt("a row is of no part of a group".into()));
+        };
+        let numbers: Option<_> = row.try_get(1).map_err(|e| error(&e))?;
+        let bytes: Option<_> = row.try_get(2).map_err(|e| error(&e))?;
+        rows.push(Part { numbers: numbers.unwrap_or_default(), bytes: bytes.unwrap_or_default(), is_number });
+        Ok(())
+    });
+    let [revisions, groups, rest @ ..] = parts;
+    let revision = revisions.first().and_then(|row| row.integer(0).ok().flatten());
+    let row = groups.into_iter().next().filter(|_| revision.is_some());
+    (revision, sorted.and_then(|()| row.map(|row| tables(row, rest, group)).transpose()))
+}
+
+fn tables(row: Part, parts: [Vec<Part>; PARTS.len() - 2], group: GroupId) -> Read<GroupRows> {
+    let [mut counters, members, heads, statements, welcomes, index, kits, vouches, snapshots, last] = parts;
+    let counters = counters.pop();
+    let tables = Tables { group: row, counters, members, heads, statements, welcomes, index, kits, vouches, snapshots };
+    let (rows, _) = tables.rows(group)?;
+    finished(rows, last.iter().map(|row| Ok(blob(row, 0)?.into())).collect::<Read<_>>()?)
 }

@@ -32,47 +32,71 @@ macro_rules! statements {
     };
 }
 
-// Where several groups come in one statement, `grp = ANY` stands beside the join, so that the planner leaves partitions out
-// before it knows what is joined.
+/// One row for each of some groups, as a host sees them. What came behind the counters is counted on top.
+macro_rules! of_wanted {
+    ($wanted:literal, $order:literal) => {
+        concat!(
+            "WITH wanted AS MATERIALIZED (",
+            $wanted,
+            ") SELECT w.grp, \
+            (SELECT count(*) FROM members m WHERE m.grp = w.grp AND m.removed_cursor IS NULL), \
+            w.entries + beyond.counted, w.bytes + beyond.sizes AS held_bytes, \
+            (SELECT count(*) FROM entries e WHERE e.grp = w.grp AND e.cursor > \
+                (SELECT min(a.cursor) FROM acknowledged a JOIN members m ON m.grp = a.grp AND m.device = a.device \
+                WHERE a.grp = w.grp AND m.removed_cursor IS NULL)) AS lag, \
+            (SELECT e.at_s FROM entries e WHERE e.grp = w.grp ORDER BY e.cursor LIMIT 1), \
+            COALESCE((SELECT max(m.seen_ms) FROM members m WHERE m.grp = w.grp AND m.removed_cursor IS NULL), 0) \
+            FROM wanted w JOIN groups g ON g.grp = w.grp CROSS JOIN LATERAL (\
+                SELECT count(*) AS counted, COALESCE(sum(e.size), 0)::bigint AS sizes FROM entries e \
+                WHERE e.grp = w.grp AND e.cursor > w.newest) AS beyond ORDER BY ",
+            $order
+        )
+    };
+}
+
+// Where several groups come in one statement, each is looked up by itself, in the one partition that it is in. With `grp = ANY`
+// beside the join the planner would leave the other partitions out, and take all rows of all these groups for each of them.
 statements! {
     /// The next revision ($3) for each group of which the known one still is the present one. The rows are locked in the order
     /// of their groups, so that two relays with several groups in common do not wait for each other in a circle; the update
     /// itself looks at each row as it is once the lock is held.
     ADVANCE: Partitions =
         "WITH held AS MATERIALIZED (\
-            SELECT r.grp FROM revisions r WHERE r.grp = ANY($1::bytea[]) ORDER BY r.grp FOR UPDATE) \
-        UPDATE revisions r SET revision = $3::bigint \
-        FROM held JOIN UNNEST($1::bytea[], $2::bigint[]) AS k (grp, revision) ON k.grp = held.grp \
-        WHERE r.grp = ANY($1::bytea[]) AND r.grp = held.grp AND r.revision = k.revision RETURNING r.grp";
+            SELECT r.grp, k.revision FROM UNNEST($1::bytea[], $2::bigint[]) AS k (grp, revision) \
+            JOIN revisions r ON r.grp = k.grp ORDER BY r.grp FOR UPDATE OF r) \
+        UPDATE revisions r SET revision = $3::bigint FROM held \
+        WHERE r.grp = held.grp AND r.revision = held.revision RETURNING r.grp";
     /// The first revision ($2) of groups that are new here; none where there is one.
     FOUND: Partitions =
         "INSERT INTO revisions (grp, revision) SELECT k.grp, $2::bigint FROM UNNEST($1::bytea[]) AS k (grp) ORDER BY k.grp \
         ON CONFLICT (grp) DO NOTHING RETURNING grp";
     REVISIONS: Partitions = "SELECT grp, revision FROM revisions WHERE grp = ANY($1::bytea[])";
 
-    REVISION: Partitions = "SELECT revision FROM revisions WHERE grp = $1::bytea";
-    GROUP: Partitions =
-        "SELECT grp, suite::bigint, epoch, snapshot, group_info, last_commit, rejected, created_at_ms, p_cursor, \
-        p_commit_hash, p_committer, p_deadline_ms, p_epoch, p_snapshot, p_group_info, p_last_commit, suite_since, \
-        p_suite::bigint, p_suite_since FROM groups WHERE grp = $1::bytea";
-    COUNTERS: Partitions = "SELECT newest, entries, bytes FROM counters WHERE grp = $1::bytea";
-    MEMBERS: Partitions =
-        "SELECT m.device, m.key, m.added, m.start, a.cursor, m.removed_cursor, m.removed_at_ms, m.seen_ms, m.missed, m.wake \
-        FROM members m JOIN acknowledged a ON a.grp = m.grp AND a.device = m.device \
-        WHERE m.grp = $1::bytea AND a.grp = $1::bytea ORDER BY m.device";
-    HEADS: Partitions =
-        "SELECT sender, seq, hash, header, ciphertext_hash, signature, cut::integer::bigint FROM heads \
-        WHERE grp = $1::bytea ORDER BY sender";
-    STATED: Partitions =
-        "SELECT acknowledger, sender, statement FROM statements WHERE grp = $1::bytea ORDER BY acknowledger, sender";
-    WELCOMES: Partitions = "SELECT device, cursor FROM welcomes WHERE grp = $1::bytea ORDER BY device";
-    INDEX: Partitions =
-        "SELECT cursor, kind::bigint, sender, size::bigint FROM entries WHERE grp = $1::bytea ORDER BY cursor";
-    KITS: Partitions = "SELECT key, from_cursor, until_cursor FROM kits WHERE grp = $1::bytea ORDER BY key";
-    VOUCHES: Partitions = "SELECT device, epoch, mac FROM vouches WHERE grp = $1::bytea ORDER BY device";
-    SNAPSHOTS: Partitions =
-        "SELECT slot, key, device, size::bigint FROM kit_snapshots WHERE grp = $1::bytea ORDER BY slot";
-    BODIES: Partitions = "SELECT body FROM entries WHERE grp = $1::bytea AND cursor = ANY($2::bigint[])";
+    /// Everything of a group but bodies, as of one moment and in one answer: a relay asks for it as often as another one has
+    /// written to the group. Of each row which part it is of, its numbers, and its bytes, both in the order of the columns of
+    /// `Tables`. Part 11: the envelopes that are their senders' last behind the counters.
+    LOAD: Partitions =
+        "SELECT 0::bigint, ARRAY[revision], ARRAY[]::bytea[] FROM revisions WHERE grp = $1::bytea UNION ALL \
+        SELECT 1, ARRAY[suite, epoch, created_at_ms, p_cursor, p_deadline_ms, p_epoch, suite_since, p_suite, p_suite_since], \
+            ARRAY[grp, snapshot, group_info, last_commit, rejected, p_commit_hash, p_committer, p_snapshot, p_group_info, \
+            p_last_commit] FROM groups WHERE grp = $1::bytea UNION ALL \
+        SELECT 2, ARRAY[newest, entries, bytes], NULL FROM counters WHERE grp = $1::bytea UNION ALL \
+        (SELECT 3, ARRAY[m.added, m.start, a.cursor, m.removed_cursor, m.removed_at_ms, m.seen_ms, m.missed], \
+            ARRAY[m.device, m.key, m.wake] FROM members m JOIN acknowledged a ON a.grp = m.grp AND a.device = m.device \
+            WHERE m.grp = $1::bytea AND a.grp = $1::bytea ORDER BY m.device) UNION ALL \
+        (SELECT 4, ARRAY[seq, cut::integer], ARRAY[sender, hash, header, ciphertext_hash, signature] FROM heads \
+            WHERE grp = $1::bytea ORDER BY sender) UNION ALL \
+        (SELECT 5, NULL, ARRAY[acknowledger, sender, statement] FROM statements \
+            WHERE grp = $1::bytea ORDER BY acknowledger, sender) UNION ALL \
+        (SELECT 6, ARRAY[cursor], ARRAY[device] FROM welcomes WHERE grp = $1::bytea ORDER BY device) UNION ALL \
+        (SELECT 7, ARRAY[cursor, kind, size], ARRAY[sender] FROM entries WHERE grp = $1::bytea ORDER BY cursor) UNION ALL \
+        (SELECT 8, ARRAY[from_cursor, until_cursor], ARRAY[key] FROM kits WHERE grp = $1::bytea ORDER BY key) UNION ALL \
+        (SELECT 9, ARRAY[epoch], ARRAY[device, mac] FROM vouches WHERE grp = $1::bytea ORDER BY device) UNION ALL \
+        (SELECT 10, ARRAY[size::bigint], ARRAY[slot, key, device] FROM kit_snapshots \
+            WHERE grp = $1::bytea ORDER BY slot) UNION ALL \
+        SELECT 11, NULL, ARRAY[body] FROM entries WHERE grp = $1::bytea AND cursor IN (\
+            SELECT max(cursor) FROM entries WHERE grp = $1::bytea AND kind = 1 \
+            AND cursor > COALESCE((SELECT newest FROM counters WHERE grp = $1::bytea), 0) GROUP BY sender)";
 
     ENTRIES: Partitions =
         "SELECT cursor, kind::bigint, sender, body FROM entries \
@@ -96,11 +120,10 @@ statements! {
     DELETE_ENVELOPES: Partitions =
         "DELETE FROM entries e USING UNNEST($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) \
             AS k (grp, sender, above, up_to) \
-        WHERE e.grp = ANY($1::bytea[]) AND e.grp = k.grp AND e.cursor > k.above AND e.cursor <= k.up_to AND e.kind = 1 \
-        AND e.sender = k.sender";
+        WHERE e.grp = k.grp AND e.cursor > k.above AND e.cursor <= k.up_to AND e.kind = 1 AND e.sender = k.sender";
     DELETE_COMMITS: Partitions =
         "DELETE FROM entries e USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) AS k (grp, above, up_to) \
-        WHERE e.grp = ANY($1::bytea[]) AND e.grp = k.grp AND e.cursor > k.above AND e.cursor <= k.up_to AND e.kind <> 1";
+        WHERE e.grp = k.grp AND e.cursor > k.above AND e.cursor <= k.up_to AND e.kind <> 1";
     DELETE_COMMIT: Partitions = "DELETE FROM entries WHERE grp = $1::bytea AND cursor = $2::bigint AND kind <> 1";
     PUT_COUNTERS: Partitions =
         "INSERT INTO counters (grp, newest, entries, bytes) \
@@ -195,20 +218,24 @@ statements! {
     /// Only where the device has not come to another relay since.
     DETACH: Partitions =
         "DELETE FROM attachments a USING UNNEST($1::bytea[], $2::bytea[]) AS k (grp, device) \
-        WHERE a.grp = ANY($1::bytea[]) AND a.grp = k.grp AND a.device = k.device AND a.node = $3::bigint";
+        WHERE a.grp = k.grp AND a.device = k.device AND a.node = $3::bigint";
+    /// Who is attached at other relays than $2, what all relays go on behind, and a number that was not drawn before.
     ELSEWHERE: Partitions =
-        "SELECT a.device FROM attachments a JOIN nodes n ON n.node = a.node \
-        WHERE a.grp = $1::bytea AND a.node <> $2::bigint AND n.seen > now() - interval '90 seconds'";
+        "SELECT c.first_cursor, nextval('attachment_numbers'), ARRAY(\
+            SELECT a.device FROM attachments a JOIN nodes n ON n.node = a.node \
+            WHERE a.grp = $1::bytea AND a.node <> $2::bigint AND n.seen > now() - interval '90 seconds') \
+        FROM clock c";
 
     NOTIFY: Small = "SELECT pg_notify($1::text, k.payload) FROM UNNEST($2::text[]) AS k (payload)";
     LIVES: Small =
         "INSERT INTO nodes (node, seen) VALUES ($1::bigint, now()) ON CONFLICT (node) DO UPDATE SET seen = now()";
     BURY: Small = "DELETE FROM nodes WHERE node = $1::bigint";
     BURY_OLD: Small = "DELETE FROM nodes WHERE seen < now() - interval '1 day'";
-    FIRST_CURSOR_AND_NUMBER: Small = "SELECT first_cursor, nextval('attachment_numbers') FROM clock";
     RAISE_FIRST_CURSOR: Small =
         "UPDATE clock SET first_cursor = GREATEST(first_cursor, $1::bigint) RETURNING first_cursor";
     SERVED: Small = "SELECT served_ms FROM clock";
+    /// The database on the server's disk, indexes and all.
+    SIZE: Small = "SELECT pg_database_size(current_database())";
     SET_SERVED: Small = "UPDATE clock SET served_ms = GREATEST(served_ms, $1::bigint)";
 
     TOKEN_GROUPS: Everything = "SELECT token, count(*) FROM group_tokens GROUP BY token";
@@ -217,6 +244,22 @@ statements! {
         "SELECT (SELECT count(*) FROM groups), COALESCE(sum(counted), 0)::bigint, COALESCE(sum(sizes), 0)::bigint FROM (\
             SELECT sum(entries) AS counted, sum(bytes) AS sizes FROM counters UNION ALL \
             SELECT count(*), sum(e.size) FROM counters c JOIN entries e ON e.grp = c.grp AND e.cursor > c.newest) AS t";
+    LARGEST_BY_SIZE: Everything = of_wanted!(
+        "SELECT grp, newest, entries, bytes FROM counters ORDER BY bytes DESC LIMIT $1::bigint",
+        "held_bytes DESC, w.grp LIMIT $2::bigint"
+    );
+    LARGEST_BY_LAG: Everything = of_wanted!(
+        "SELECT grp, newest, entries, bytes FROM counters ORDER BY entries DESC LIMIT $1::bigint",
+        "lag DESC, w.grp LIMIT $2::bigint"
+    );
+    BETWEEN: Everything = of_wanted!(
+        "SELECT grp, newest, entries, bytes FROM counters WHERE grp BETWEEN $1::bytea AND $2::bytea LIMIT $3::bigint",
+        "w.grp"
+    );
+    OLDEST: Everything = "SELECT min(at_s) FROM entries";
+    LAPSED: Everything =
+        "SELECT count(*) FROM (SELECT FROM members WHERE removed_cursor IS NULL AND seen_ms BETWEEN 1 AND $1::bigint \
+        LIMIT $2::bigint) AS t";
 }
 
 /// What forgets all rows of a group but its revision, by which other relays hear of it.

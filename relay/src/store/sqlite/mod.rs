@@ -37,7 +37,7 @@ mod rows;
 mod summary;
 mod view;
 
-pub use view::{Totals, View};
+pub use view::View;
 
 /// How many free pages the database keeps for what comes next: 2 MiB.
 const SPARE_PAGES: i64 = 512;

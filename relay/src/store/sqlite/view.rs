@@ -8,7 +8,7 @@ use sync_types::Code;
 
 use super::{error, open, summary};
 use crate::StartError;
-use crate::store::{GroupSummary, Order, StoreError, StoreStats, Survey};
+use crate::store::{GroupSummary, Order, StoreError, Totals};
 use crate::tokens::TokenHash;
 
 /// A relay's database, opened for reading.
@@ -16,21 +16,6 @@ use crate::tokens::TokenHash;
 pub struct View {
     connection: SqliteConnection,
     path: PathBuf,
-}
-
-/// What there is in a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals {
-    /// Groups, entries and their bytes.
-    pub stats: StoreStats,
-    /// The oldest entry, free bytes, and members that have lapsed.
-    pub survey: Survey,
-    /// How large the database and its log are, in bytes.
-    pub file_bytes: u64,
-    /// Pages that are free.
-    pub free_pages: u64,
-    /// For how many milliseconds relays have run on it, as it was noted last.
-    pub served_ms: u64,
 }
 
 impl View {
@@ -90,7 +75,7 @@ impl View {
             stats: summary::stats(&mut self.connection).await?,
             survey: summary::survey(&mut self.connection, served_ms.saturating_sub(max_lag_ms)).await?,
             file_bytes: super::size(&self.path),
-            free_pages: summary::pages(&mut self.connection, "freelist_count").await?,
+            free_pages: Some(summary::pages(&mut self.connection, "freelist_count").await?),
             served_ms,
         })
     }

@@ -197,6 +197,7 @@ fn a_device_hosts_the_relay_of_its_group() {
     assert_eq!(host.pulls(), ["to the host"]);
     // The phone's own mailbox is the only one now: what is pushed waits there.
     assert_eq!(phone.status()["waiting_for"][0]["name"], "host");
+    assert!(phone.run(&["pull"]).ok().stderr.contains("Waiting for «host»: no other device is up."));
     phone.run_with(&["push"], b"later").ok();
     let mut run = host.start(&["run"]);
     run.event("connected");

@@ -127,6 +127,9 @@ fn one_command_brings_up_a_relay_of_ones_own_and_takes_the_group_there() {
     laptop.push("waits where the group was", "accepted");
     let program = relay_program().to_str().unwrap();
     let up = |at: &str| laptop.start(&["relay", "up", "--program", program, "--at", at, "--", "--http", "127.0.0.1:0"]);
+    // One that did not start is no hindrance to the next.
+    let broken = ["relay", "up", "--program", program, "--at", "127.0.0.1:0", "--", "--http", "nowhere"];
+    laptop.run(&broken).fails("IO", 1);
     let mut own = up("127.0.0.1:0");
     let address = own.event("relay")["address"].as_str().unwrap().to_owned();
     assert!(address.starts_with("ksync://") && address != before.address && !address.contains('#'), "{address}");
