@@ -116,8 +116,15 @@ fn embedded(bench: &Bench) -> Result<String, Failure> {
     let (laptop, phone) = bench.pair("embedded")?;
     let desk = bench.device("desk");
     pair_as(&laptop, &desk, "Desk", |_| ())?;
-    // Laptop and phone are up for a moment each, and never together: what one has for the other goes by the desk.
+    // The phone was away when the desk came, and hears of it from the laptop.
     let hosting = desk.start(&["run"])?;
+    let told = laptop.start(&["run"])?;
+    let mut looks = 0..20;
+    while phone.call(&["relay", "list"])?.len() < 3 {
+        looks.next().ok_or("the phone hears nothing of the desk's mailbox")?;
+    }
+    told.interrupt()?;
+    // Laptop and phone are up for a moment each from here on, and never together: what one has for the other goes by the desk.
     for _ in 0..2 {
         both_ways(&laptop, &phone)?;
     }

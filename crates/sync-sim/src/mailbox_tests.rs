@@ -59,3 +59,16 @@ fn all_come_onto_the_list_who_begin_to_host_at_once() {
     assert!(addresses.iter().any(|(_, relay)| relay.as_ref().is_some_and(|r| r.to_string().contains("198.51.100.4"))));
     assert!((0..5).all(|device| fleet.unusual(device).is_empty() && !has_a_new_key(&fleet, device)));
 }
+
+#[test]
+fn a_device_sees_to_its_list_when_a_mailbox_is_lost_and_nothing_else_happens() {
+    let mut fleet = hosting(3);
+    let lost = fleet.relay_id(0);
+    fleet.call(1, |device, now, rng| {
+        assert!(device.next_timeout().is_none_or(|at| at > now));
+        device.handle_disconnected_at(lost);
+        assert!(device.next_timeout().is_some_and(|at| at <= now));
+        device.handle_timeout(now, rng);
+        assert!(device.next_timeout().is_none_or(|at| at > now));
+    });
+}

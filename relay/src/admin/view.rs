@@ -27,9 +27,7 @@ impl View {
         match store {
             StoreConfig::Sqlite { path, .. } => sqlite::View::open(path).await.map(Self::Sqlite),
             #[cfg(feature = "postgres")]
-            StoreConfig::Postgres { url } => {
-                Ok(Self::Postgres(Box::new(postgres::View::open(url.as_str()).await?)))
-            }
+            StoreConfig::Postgres { url } => Ok(Self::Postgres(Box::new(postgres::View::open(url.as_str()).await?))),
             StoreConfig::Memory => {
                 Err(StartError::new(Code::InvalidArgument, "a relay that keeps all in memory has no database"))
             }

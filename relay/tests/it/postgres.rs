@@ -182,7 +182,8 @@ async fn each_statement_touches_one_partition_of_each_table() {
         connection.execute("ROLLBACK").await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
         let looked_at = |line: &&String| {
-            !line.contains("never executed") && (how.is_empty() || !["Delete on", "Update on"].iter().any(|w| line.contains(w)))
+            !line.contains("never executed")
+                && (how.is_empty() || !["Delete on", "Update on"].iter().any(|w| line.contains(w)))
         };
         let mut touched: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let words = plan.iter().filter(looked_at);

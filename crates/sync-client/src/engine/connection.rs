@@ -390,7 +390,7 @@ impl Engine {
         self.trouble = Some(error.clone());
     }
 
-    fn drop_link(&mut self, relay: RelayId) {
+    pub(super) fn drop_link(&mut self, relay: RelayId) {
         let Some(wire) = self.wires.get_mut(&relay) else { return };
         wire.link = None;
         wire.outgoing.clear();

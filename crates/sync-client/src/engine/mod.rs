@@ -290,8 +290,10 @@ impl Engine {
         let up = self.wires.iter().any(|(relay, wire)| counts(relay) && wire.is_up());
         let comes = !up && self.wires.iter().any(|(relay, wire)| counts(relay) && wire.link.is_some());
         if !finishing && up {
-            // What one relay has, the others need not have before the end.
-            self.wires.values_mut().filter(|wire| !wire.is_up()).for_each(|wire| wire.link = None);
+            // What one relay has, the others need not have before the end. The device goes on by that one, whose word it was to wait for.
+            let waits = |wire: &Wire| wire.link.is_some() && !wire.is_up();
+            let late: Vec<RelayId> = self.wires.iter().filter(|(_, w)| waits(w)).map(|(relay, _)| *relay).collect();
+            late.into_iter().for_each(|relay| self.drop_link(relay));
         }
         if self.wires.values().all(|wire| wire.link.is_none()) {
             return Flushed::Done;

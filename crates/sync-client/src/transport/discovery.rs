@@ -191,7 +191,18 @@ mod tests {
         for text in ["off", "lan", "public", "dht", "dht:one.example:6881", "dht:one.example:1,[::1]:2", servers] {
             assert_eq!(text.parse::<Discovery>().unwrap().to_string(), text);
         }
-        for text in ["", "on", "https://relay.example", "relay.example,dns.example", "ftp://a,https://b", ",", "dht:", "dht:a", "dht:a:0", "dht::1"] {
+        for text in [
+            "",
+            "on",
+            "https://relay.example",
+            "relay.example,dns.example",
+            "ftp://a,https://b",
+            ",",
+            "dht:",
+            "dht:a",
+            "dht:a:0",
+            "dht::1",
+        ] {
             assert_eq!(text.parse::<Discovery>().unwrap_err().code, Code::InvalidArgument, "{text}");
         }
         assert_eq!(Discovery::default(), Discovery::Public);

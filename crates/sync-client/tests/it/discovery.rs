@@ -71,8 +71,7 @@ async fn a_mailbox_that_has_moved_is_found_in_a_hash_table() {
     phone.close().await;
     laptop.close().await;
 
-    let laptop =
-        SyncClient::new(config(&world, "laptop", [127, 0, 0, 3]).discovery(by_table.clone())).await.unwrap();
+    let laptop = SyncClient::new(config(&world, "laptop", [127, 0, 0, 3]).discovery(by_table.clone())).await.unwrap();
     // It hosts for the phone, which knows an address where nobody is any more.
     let phone = SyncClient::new(config(&world, "phone", [127, 0, 0, 4]).discovery(by_table)).await.unwrap();
     let receipt = phone.push("from the phone").await.unwrap();

@@ -102,6 +102,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         self.enter(self.lead);
         self.elect();
+        self.look_at_mailboxes();
         self.tell_caught_up();
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Mailboxes {
     looked_at: Option<u64>,
     /// When the first mailbox is given up, which nobody hosts any more, in milliseconds; 0 while there is none such.
     give_up_at: u64,
+    /// When the list is looked at although nothing else happens, in milliseconds; 0 if it was since a relay was lost.
+    look_at: u64,
 }
 
 /// The mailbox that a group is founded with is its founder's.
@@ -96,13 +98,19 @@ impl<P: CryptoProvider + Clone> Device<P> {
         (list != relays && !list.is_empty()).then_some(list)
     }
 
-    /// When the first one is given up, if it stays away until then.
-    pub(super) fn give_up_at(&self) -> Option<u64> {
-        Some(self.mailboxes.give_up_at).filter(|at| *at > 0)
+    /// When there is something to see to.
+    pub(super) fn mailboxes_due_at(&self) -> Option<u64> {
+        [self.mailboxes.give_up_at, self.mailboxes.look_at].into_iter().filter(|at| *at > 0).min()
+    }
+
+    /// A relay was lost. If it was the mailbox of one that has gone, nothing more may happen here that would show it.
+    pub(super) fn look_at_mailboxes(&mut self) {
+        self.mailboxes.look_at = self.clock.max(1);
     }
 
     /// Sees to the list, as often as anything happens.
     pub(super) fn tend_mailboxes(&mut self, now: u64) {
+        self.mailboxes.look_at = 0;
         let works = self.session.as_ref().is_some_and(|s| s.attached && s.caught_up);
         if !works || self.identity.halted != 0 || self.is_removed() {
             self.mailboxes.give_up_at = 0;

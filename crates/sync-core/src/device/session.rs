@@ -283,7 +283,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         };
         let mut times =
             vec![self.epoch_expiry_at(), self.self_update_due_at(), self.patience_ends_at(), self.late_add_at()];
-        times.extend([self.lines_due_at(), self.stall_at(), self.parted_ask_at(), self.give_up_at()]);
+        times.extend([self.lines_due_at(), self.stall_at(), self.parted_ask_at(), self.mailboxes_due_at()]);
         // What waits for something else than the time has no time here: it is done when that comes.
         let waits =
             [session.commit_after, session.push_after, session.acknowledge_after, session.leaving_for_kit.after];

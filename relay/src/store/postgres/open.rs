@@ -106,8 +106,9 @@ pub(super) async fn look(url: &str) -> Result<PgConnection, StartError> {
         return Err(newer(&name, found));
     }
     if found < known {
-        let message =
-            format!("{name} is of an older relay (schema {found}, this one knows {known}): start this relay on it once");
+        let message = format!(
+            "{name} is of an older relay (schema {found}, this one knows {known}): start this relay on it once"
+        );
         return Err(StartError::new(Code::Version, message));
     }
     Ok(connection)
@@ -126,7 +127,8 @@ pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
             tracing::info!("a table is in use; its migration waits");
             tokio::time::sleep(AGAIN).await;
         }
-        let message = format!("cannot open {name}: another program has kept a table for a minute, and it is to be migrated");
+        let message =
+            format!("cannot open {name}: another program has kept a table for a minute, and it is to be migrated");
         Err(StartError::new(Code::Io, message))
     };
     let migrated: Result<(), StartError> = migrated.await;

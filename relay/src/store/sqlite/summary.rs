@@ -42,7 +42,12 @@ pub(super) async fn survey(from: &mut SqliteConnection, silent_since_ms: u64) ->
         .await
         .map_err(|e| error(&e))?;
     let free = pages(from, "freelist_count").await? * pages(from, "page_size").await?;
-    Ok(Survey { oldest_at_s: oldest.and_then(noted), free_bytes: Some(free), lapsed: Some(lapsed as u64), store_bytes: None })
+    Ok(Survey {
+        oldest_at_s: oldest.and_then(noted),
+        free_bytes: Some(free),
+        lapsed: Some(lapsed as u64),
+        store_bytes: None,
+    })
 }
 
 /// A number that SQLite keeps of the file.
