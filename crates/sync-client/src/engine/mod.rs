@@ -312,12 +312,14 @@ impl Engine {
         if waits || self.wires.values().any(|wire| !wire.outgoing.is_empty()) || finishing {
             return Flushed::Sending;
         }
-        // The relay ends its side once it has taken everything, and that ends the link. One that is not up has nothing to take.
+        // The relay ends its side once it has taken everything, and that ends the link. What is not up yet may still come up, and
+        // then be told what it is told whenever it does; but not while another one is.
+        let any_up = self.wires.values().any(Wire::is_up);
         for wire in self.wires.values_mut() {
-            if wire.is_up() {
-                wire.link.iter_mut().for_each(|link| link.writer = None);
-            } else {
-                wire.link = None;
+            match &mut wire.link {
+                Some(link) if link.writer.is_some() => link.writer = None,
+                link if any_up => *link = None,
+                _ => {}
             }
         }
         Flushed::Finishing
