@@ -49,11 +49,21 @@ pub type Refused = (Refusal, Vec<Outgoing>);
 
 /// What a slot is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Name {
+pub enum Name {
     /// A hash of a link's secret.
     Link([u8; 16]),
     /// The number in a short code.
     Nameplate(u32),
+}
+
+impl Name {
+    /// The name as relays that share a store write it there: 16 bytes for a link, 4 for a nameplate.
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Link(name) => name.to_vec(),
+            Self::Nameplate(number) => number.to_be_bytes().to_vec(),
+        }
+    }
 }
 
 /// All slots of a relay.
@@ -98,6 +108,11 @@ impl Rendezvous {
         self.slots.is_empty()
     }
 
+    /// Whether a slot of this name is open or remembered.
+    pub fn knows(&self, name: Name) -> bool {
+        self.slots.contains_key(&name)
+    }
+
     /// Takes a side. The shower opens the slot, the scanner joins it.
     ///
     /// Refusals: `VERSION`; `PROTOCOL` for a party that is in a slot already or a time above [`limits::PAIRING_TTL`];
@@ -115,41 +130,64 @@ impl Rendezvous {
         Ok(vec![Outgoing { to: party, frame: FromRelay::SlotOpened }])
     }
 
-    /// Opens a slot under the next free nameplate, which the party is told. As few digits as there are slots for, and not
-    /// the number that somebody has just released: who still types that one's code is not to burn another's.
+    /// The nameplate that is next. As few digits as there are slots for, these and `beside` that others have, and not the
+    /// number that somebody has just released: who still types that one's code is not to burn another's. `None` if there are
+    /// too many.
+    pub fn next_nameplate(&mut self, beside: usize) -> Option<u32> {
+        let taken = |n: u32| self.slots.contains_key(&Name::Nameplate(n));
+        let slots = self.slots.len() + beside;
+        // So that half of the numbers are free, and the search is short.
+        let ceiling = [99, 999, 9_999, 99_999, limits::NAMEPLATE].into_iter().find(|c| *c as usize / 2 > slots)?;
+        let next = self.last_nameplate + 1;
+        self.last_nameplate = (next..=ceiling).chain(1..=ceiling).find(|n| !taken(*n))?;
+        Some(self.last_nameplate)
+    }
+
+    /// Where to go on from, for a relay that is not the only one to give out nameplates.
+    pub fn begin_nameplates_at(&mut self, number: u32) {
+        self.last_nameplate = number;
+    }
+
+    /// Opens a slot under a nameplate of [`Rendezvous::next_nameplate`], which the party is told.
     ///
-    /// Refusals: `VERSION`, `PROTOCOL` and `RATE_LIMITED` as for [`Rendezvous::open`].
+    /// Refusals: `VERSION`, `PROTOCOL` and `RATE_LIMITED` as for [`Rendezvous::open`]; `RATE_LIMITED` too without a nameplate.
     pub fn open_nameplate(
         &mut self,
         party: PartyId,
         request: &OpenNameplate,
+        nameplate: Option<u32>,
         now_ms: u64,
     ) -> Result<Vec<Outgoing>, Refused> {
         self.check(party, request.version)?;
         let ttl_ms = lifetime(request.ttl_seconds)?;
-        let number = self.free_nameplate().ok_or_else(|| alone(too_many()))?;
+        let free = |n: &u32| !self.slots.contains_key(&Name::Nameplate(*n));
+        let number = nameplate.filter(free).ok_or_else(|| alone(too_many()))?;
         self.show(party, Name::Nameplate(number), ttl_ms, now_ms)?;
-        self.last_nameplate = number;
         Ok(vec![Outgoing { to: party, frame: FromRelay::Nameplate(number) }])
     }
 
-    /// Comes to the slot with a nameplate, out of the network `from`; connections that have no address count as one.
+    /// Takes one of the tries that the network `from` has over all nameplates; connections that have no address count as one.
     ///
-    /// Refusals: as for a scanner in [`Rendezvous::open`], and `TOO_MANY_TRIES` for a network that has tried too many
-    /// nameplates of late. That one touches no slot.
+    /// Refusal: `TOO_MANY_TRIES`, which touches no slot.
+    pub fn take_try(&mut self, from: Option<IpAddr>, now_ms: u64) -> Result<(), Refusal> {
+        match self.tries.take(from, now_ms) {
+            Err(wait) if stands(Defence::NameplateTries) => {
+                Err(refuse(Code::TooManyTries, "too many codes were tried from there").retry_after(wait))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Comes to the slot with a nameplate, behind [`Rendezvous::take_try`].
+    ///
+    /// Refusals: as for a scanner in [`Rendezvous::open`].
     pub fn join_nameplate(
         &mut self,
         party: PartyId,
         request: &JoinNameplate,
-        from: Option<IpAddr>,
         now_ms: u64,
     ) -> Result<Vec<Outgoing>, Refused> {
         self.check(party, request.version)?;
-        if let Err(wait) = self.tries.take(from, now_ms)
-            && stands(Defence::NameplateTries)
-        {
-            return Err(alone(refuse(Code::TooManyTries, "too many codes were tried from there").retry_after(wait)));
-        }
         self.join(party, Name::Nameplate(request.nameplate), SlotSide::Scans, now_ms)
     }
 
@@ -201,15 +239,6 @@ impl Rendezvous {
         self.slots.insert(name, slot);
         self.parties.insert(party, (name, SlotSide::Shows));
         Ok(())
-    }
-
-    fn free_nameplate(&self) -> Option<u32> {
-        let taken = |n: u32| self.slots.contains_key(&Name::Nameplate(n));
-        // So that half of the numbers are free, and the search is short.
-        let ceiling =
-            [99, 999, 9_999, 99_999, limits::NAMEPLATE].into_iter().find(|c| *c as usize / 2 > self.slots.len())?;
-        let next = self.last_nameplate + 1;
-        (next..=ceiling).chain(1..=ceiling).find(|n| !taken(*n))
     }
 
     /// Hands a message to the other side, or keeps it until that side is there. One too many or too large ends the

@@ -102,6 +102,19 @@ pub(crate) fn pair(laptop: &Device, phone: &Device, note: impl Fn(&str)) -> Resu
     pair_as(laptop, phone, "Phone", note)
 }
 
+/// A tablet types the laptop's short code, and comes to this relay with it.
+pub(crate) fn pair_by_code(laptop: &Device, tablet: &Device, relay: &str) -> Result<(), Failure> {
+    let mut invite = laptop.start(&["invite"])?;
+    let code = invite.until("invite")?["code"].as_str().ok_or("the invite has no short code")?.to_owned();
+    let mut join = tablet.start(&["join", &code, "--relay", relay, "--name", "Tablet"])?;
+    invite.until("request")?;
+    let input = invite.input.as_mut().ok_or("ksync has no standard input")?;
+    writeln!(input, "y").map_err(|e| failed("agree to the tablet", e))?;
+    join.until("joined")?;
+    join.finish()?;
+    invite.finish()
+}
+
 /// The same with another device than a phone.
 pub(crate) fn pair_as(laptop: &Device, other: &Device, name: &str, note: impl Fn(&str)) -> Result<(), Failure> {
     let mut invite = laptop.start(&["invite"])?;

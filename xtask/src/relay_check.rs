@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::container::Engine;
 use crate::database::Database;
-use crate::device::{Device, pair, pair_as};
+use crate::device::{Device, pair, pair_as, pair_by_code};
 use crate::process::build;
 use crate::relay::Relay;
 use crate::{Failure, failed, fresh_folder, no_arguments, setup};
@@ -198,17 +198,21 @@ fn two_nodes(bench: &Bench) -> Result<String, Failure> {
         let arguments = ["--store", &*database.url, "--listen", &*listen];
         Relay::start_with(&bench.programs, &bench.folder.join(name), &arguments, &[("KSYNC_RELAY_SECRET", SECRET)])
     };
-    let first = node("first", a)?;
-    // Until the second is there, nobody comes to it: a pairing's two devices have to meet at one.
+    let (first, second) = (node("first", a)?, node("second", b)?);
     let (laptop, phone) = bench.pair(&format!("{},127.0.0.1:{b}", first.address))?;
-    let second = node("second", b)?;
     both_ways(&laptop, &phone)?;
+    // A device comes to the node that is named first: this one has the other in that place.
+    let tablet = bench.device("tablet");
+    pair_by_code(&laptop, &tablet, &format!("{},127.0.0.1:{a}", second.address))?;
+    laptop.push(CHANNEL, &["to both".to_owned()])?;
+    arrives(&tablet, &["to both"])?;
+    arrives(&phone, &["to both"])?;
     laptop.push(CHANNEL, &["accepted by one node".to_owned()])?;
     drop(first);
     arrives(&phone, &["accepted by one node"])?;
     both_ways(&laptop, &phone)?;
     second.stop()?;
-    Ok("paired; synced both ways; the first node killed, the other goes on with all of it".to_owned())
+    Ok("paired at one node, and by code across two; synced both ways; the first killed, the other goes on with all of it".to_owned())
 }
 
 fn moves(bench: &Bench) -> Result<String, Failure> {

@@ -42,6 +42,10 @@ pub(crate) async fn run(program: &Path, folder: &Path, store: &str) -> Outcome<(
     println!("  alone: {}", alone.summary());
     let mut beside = Beside { relay: &relay, quiet: &mut quiet, alone };
     beside.run("slow readers", deaf(to.clone())).await?;
+    // What of that is not this relay's doing, but that of processors which all share.
+    let another = RelayProcess::start_with(program, &folder.join("another"), "127.0.0.1:0", &most).await?;
+    beside.run("the same at another relay of this machine", deaf(endpoint_of(&another.address)?)).await?;
+    another.process.stop().await?;
     beside.run("half-open connections", half_open(&relay)).await?;
     beside.run("slowloris", slow(&relay)).await?;
     beside.run("oversized and garbage frames", liars(to.clone())).await?;

@@ -213,8 +213,8 @@ impl Relay {
         });
         let shared = Arc::new(Shared {
             hub,
+            pairings: Pairings::new(config.limits.pairings, store.clone()),
             store,
-            pairings: Pairings::new(config.limits.pairings),
             metrics,
             access: config.access.clone(),
             admission: Admission::new(config.limits.clone()),

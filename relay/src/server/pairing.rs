@@ -1,75 +1,182 @@
 //! The rendezvous, shared by all streams that carry a pairing.
+//!
+//! Relays that share a store share their pairings too: a slot is at the relay to which the first of its parties came, and a
+//! device that has come to another one is a guest there, by letters ([`abroad`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sync_types::Opaque;
-use sync_types::frame::{JoinNameplate, OpenNameplate, OpenSlot};
+use sync_types::frame::{About, JoinNameplate, OpenNameplate, OpenSlot, SlotSide, ToRelay};
+use sync_types::{Code, Opaque, limits};
 use tokio::sync::Notify;
 
+use self::abroad::{Away, Way};
+use self::letter::Letter;
 use crate::hub::{Event, Inbox, now_ms};
 use crate::mailbox::Refusal;
-use crate::rendezvous::{Outgoing, PartyId, Refused, Rendezvous};
+use crate::rendezvous::{Name, Outgoing, PartyId, Refused, Rendezvous};
+use crate::store::{Meeting, Node, Shared, Store, StoreError};
+
+mod abroad;
+mod letter;
+
+/// How many nameplates are tried of which another relay has each.
+const NAMEPLATES: usize = 32;
+/// How many numbers of others a nameplate that is taken elsewhere speaks for.
+const TAKEN_BESIDE: usize = 16;
 
 pub(super) struct Pairings {
+    store: Arc<dyn Store>,
     state: Mutex<State>,
+    /// Set off when something may be due sooner.
     sooner: Notify,
+    /// Set off when there is something for other relays.
+    posted: Notify,
 }
 
 struct State {
     rendezvous: Rendezvous,
-    inboxes: HashMap<PartyId, Arc<Inbox>>,
+    /// How the parties of slots that are here are reached.
+    ways: HashMap<PartyId, Way>,
+    /// Parties of slots that are here who have come to other relays, by their numbers there.
+    guests: HashMap<(Node, PartyId), PartyId>,
+    last_guest: PartyId,
+    /// Parties who have come here and whose slot is at another relay.
+    away: HashMap<PartyId, Away>,
+    /// What other relays are to be told.
+    out: VecDeque<(Node, Letter)>,
+    /// Slots that are here for so many milliseconds from now, of which other relays are to hear.
+    here: Vec<(Name, u64)>,
 }
 
 impl Pairings {
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        let state = State { rendezvous: Rendezvous::new(most), inboxes: HashMap::new() };
-        Arc::new(Self { state: Mutex::new(state), sooner: Notify::new() })
+    pub(super) fn new(most: usize, store: Arc<dyn Store>) -> Arc<Self> {
+        let mut rendezvous = Rendezvous::new(most);
+        if let Some(shared) = store.shared() {
+            // So that relays seldom try the same numbers.
+            rendezvous.begin_nameplates_at(shared.meeting().node().rem_euclid(99) as u32);
+        }
+        let state = State {
+            rendezvous,
+            ways: HashMap::new(),
+            guests: HashMap::new(),
+            last_guest: abroad::GUESTS,
+            away: HashMap::new(),
+            out: VecDeque::new(),
+            here: Vec::new(),
+        };
+        Arc::new(Self { store, state: Mutex::new(state), sooner: Notify::new(), posted: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends slots when their time is over; runs until it is dropped.
+    fn meeting(&self) -> Option<&dyn Meeting> {
+        self.store.shared().map(Shared::meeting)
+    }
+
+    /// Ends slots when their time is over, and hands other relays what is for them; runs until it is dropped.
     pub(super) async fn run(&self) {
+        match self.meeting() {
+            None => self.end_in_time().await,
+            Some(meeting) => drop(tokio::join!(self.end_in_time(), self.post(meeting), self.receive(meeting))),
+        }
+    }
+
+    async fn end_in_time(&self) {
         loop {
-            let next = self.state().rendezvous.next_timeout();
+            let next = self.state().next_timeout();
             let wait = next.map_or(Duration::from_secs(3600), |at| Duration::from_millis(at.saturating_sub(now_ms())));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {
                     let mut state = self.state();
-                    let told = state.rendezvous.timeout(now_ms());
+                    let now = now_ms();
+                    let told = state.rendezvous.timeout(now);
                     state.tell(told);
+                    state.give_up(now);
+                    drop(state);
+                    self.posted.notify_one();
                 }
                 () = self.sooner.notified() => {}
             }
         }
     }
 
-    pub(super) fn open(&self, party: PartyId, request: &OpenSlot, inbox: &Arc<Inbox>) -> Result<(), Refusal> {
-        self.enter(party, inbox, |rendezvous| rendezvous.open(party, request, now_ms()))
+    pub(super) async fn open(&self, party: PartyId, request: OpenSlot, inbox: &Arc<Inbox>) -> Result<(), Refusal> {
+        self.has_none(party)?;
+        let shows = request.side == SlotSide::Shows;
+        match self.place(Name::Link(request.slot), shows.then_some(request.ttl_seconds)).await? {
+            None => self.enter(party, inbox, |rendezvous| rendezvous.open(party, &request, now_ms())),
+            Some(node) => self.go(party, node, ToRelay::OpenSlot(request), inbox),
+        }
     }
 
-    pub(super) fn open_nameplate(
+    pub(super) async fn open_nameplate(
         &self,
         party: PartyId,
-        request: &OpenNameplate,
+        request: OpenNameplate,
         inbox: &Arc<Inbox>,
     ) -> Result<(), Refusal> {
-        self.enter(party, inbox, |rendezvous| rendezvous.open_nameplate(party, request, now_ms()))
+        self.has_none(party)?;
+        let nameplate = self.free_nameplate(request.ttl_seconds).await?;
+        self.enter(party, inbox, |rendezvous| rendezvous.open_nameplate(party, &request, nameplate, now_ms()))
     }
 
-    pub(super) fn join_nameplate(
+    pub(super) async fn join_nameplate(
         &self,
         party: PartyId,
-        request: &JoinNameplate,
+        request: JoinNameplate,
         from: Option<IpAddr>,
         inbox: &Arc<Inbox>,
     ) -> Result<(), Refusal> {
-        self.enter(party, inbox, |rendezvous| rendezvous.join_nameplate(party, request, from, now_ms()))
+        self.has_none(party)?;
+        self.state().rendezvous.take_try(from, now_ms())?;
+        match self.place(Name::Nameplate(request.nameplate), None).await? {
+            None => self.enter(party, inbox, |rendezvous| rendezvous.join_nameplate(party, &request, now_ms())),
+            Some(node) => self.go(party, node, ToRelay::JoinNameplate(request), inbox),
+        }
+    }
+
+    /// Where the slot of this name is: at another relay, or else here. Whoever shows it, for so many seconds, brings it here
+    /// if it is nowhere.
+    async fn place(&self, name: Name, shows: Option<u32>) -> Result<Option<Node>, Refusal> {
+        let Some(meeting) = self.meeting() else { return Ok(None) };
+        if self.state().rendezvous.knows(name) {
+            return Ok(None);
+        }
+        let found = async {
+            if let Some(ttl) = shows
+                && meeting.announce(name.to_bytes(), ttl_ms(ttl)).await?
+            {
+                return Ok(None);
+            }
+            meeting.find(name.to_bytes()).await
+        };
+        let found = found.await.map_err(|e: StoreError| Refusal::of_store(About::Slot, &e))?;
+        Ok(found.filter(|node| *node != meeting.node()))
+    }
+
+    /// A nameplate that no relay has given out; `None` if there are too many.
+    async fn free_nameplate(&self, ttl_seconds: u32) -> Result<Option<u32>, Refusal> {
+        for tried in 0..NAMEPLATES {
+            let next = self.state().rendezvous.next_nameplate(tried * TAKEN_BESIDE);
+            let (Some(number), Some(meeting)) = (next, self.meeting()) else { return Ok(next) };
+            let announced = meeting.announce(Name::Nameplate(number).to_bytes(), ttl_ms(ttl_seconds)).await;
+            if announced.map_err(|e| Refusal::of_store(About::Slot, &e))? {
+                return Ok(next);
+            }
+        }
+        Ok(None)
+    }
+
+    fn has_none(&self, party: PartyId) -> Result<(), Refusal> {
+        if self.state().away.contains_key(&party) {
+            return Err(Refusal::new(About::Slot, Code::Protocol, "one slot a stream"));
+        }
+        Ok(())
     }
 
     fn enter(
@@ -78,46 +185,80 @@ impl Pairings {
         inbox: &Arc<Inbox>,
         how: impl FnOnce(&mut Rendezvous) -> Result<Vec<Outgoing>, Refused>,
     ) -> Result<(), Refusal> {
-        let mut state = self.state();
-        let outcome = match how(&mut state.rendezvous) {
-            Ok(told) => {
-                state.inboxes.insert(party, inbox.clone());
-                state.tell(told);
-                Ok(())
-            }
-            Err((refusal, told)) => {
-                state.tell(told);
-                Err(refusal)
-            }
-        };
-        drop(state);
+        let outcome = self.state().enter(party, Way::Here(inbox.clone()), how);
         self.sooner.notify_one();
+        self.posted.notify_one();
         outcome
     }
 
     pub(super) fn message(&self, party: PartyId, message: Opaque) {
         let mut state = self.state();
-        let told = state.rendezvous.message(party, message, now_ms());
-        state.tell(told);
+        if !state.says_abroad(party, &message) {
+            let told = state.rendezvous.message(party, message, now_ms());
+            state.tell(told);
+        }
+        drop(state);
+        self.posted.notify_one();
     }
 
     pub(super) fn close(&self, party: PartyId) {
         let mut state = self.state();
-        let told = state.rendezvous.close(party);
-        state.inboxes.remove(&party);
-        state.tell(told);
+        if !state.leaves_abroad(party) {
+            let told = state.rendezvous.close(party);
+            state.ways.remove(&party);
+            state.tell(told);
+        }
+        drop(state);
+        self.posted.notify_one();
     }
 }
 
+fn ttl_ms(seconds: u32) -> u64 {
+    // Whoever asks for longer is refused.
+    (u64::from(seconds) * 1_000).min(limits::PAIRING_TTL.as_millis() as u64)
+}
+
 impl State {
+    fn enter(
+        &mut self,
+        party: PartyId,
+        way: Way,
+        how: impl FnOnce(&mut Rendezvous) -> Result<Vec<Outgoing>, Refused>,
+    ) -> Result<(), Refusal> {
+        match how(&mut self.rendezvous) {
+            Ok(told) => {
+                self.ways.insert(party, way);
+                self.tell(told);
+                Ok(())
+            }
+            Err((refusal, told)) => {
+                self.tell(told);
+                Err(refusal)
+            }
+        }
+    }
+
     fn tell(&mut self, told: Vec<Outgoing>) {
         for outgoing in told {
             let last = outgoing.is_last();
-            let Some(inbox) = self.inboxes.get(&outgoing.to) else { continue };
-            inbox.put(Event::Reply(outgoing.frame));
+            let to = outgoing.to;
+            match self.ways.get(&to) {
+                Some(Way::Here(inbox)) => {
+                    inbox.put(Event::Reply(outgoing.frame));
+                    if last {
+                        inbox.close();
+                    }
+                }
+                Some(&Way::There(node, party)) => {
+                    self.tell_abroad(node, party, outgoing.frame);
+                    if last {
+                        self.guests.remove(&(node, party));
+                    }
+                }
+                None => continue,
+            }
             if last {
-                inbox.close();
-                self.inboxes.remove(&outgoing.to);
+                self.ways.remove(&to);
             }
         }
     }

@@ -297,18 +297,22 @@ impl Stream<'_> {
             }
             Ask::OpenSlot(request) => {
                 let shows = request.side == SlotSide::Shows;
-                let outcome = if shows { self.may_show() } else { Ok(()) }
-                    .and_then(|()| self.shared.pairings.open(line.id(), &request, &inbox));
+                let outcome = match if shows { self.may_show() } else { Ok(()) } {
+                    Ok(()) => self.shared.pairings.open(line.id(), request, &inbox).await,
+                    Err(refusal) => Err(refusal),
+                };
                 return self.entered(outcome);
             }
             Ask::OpenNameplate(request) => {
-                let outcome =
-                    self.may_show().and_then(|()| self.shared.pairings.open_nameplate(line.id(), &request, &inbox));
+                let outcome = match self.may_show() {
+                    Ok(()) => self.shared.pairings.open_nameplate(line.id(), request, &inbox).await,
+                    Err(refusal) => Err(refusal),
+                };
                 return self.entered(outcome);
             }
             Ask::JoinNameplate(request) => {
                 let network = self.origin.network();
-                let outcome = self.shared.pairings.join_nameplate(line.id(), &request, network, &inbox);
+                let outcome = self.shared.pairings.join_nameplate(line.id(), request, network, &inbox).await;
                 return self.entered(outcome);
             }
             Ask::SlotMessage(message) => {

@@ -23,7 +23,7 @@ pub mod sqlite;
 mod tail;
 
 pub use memory::MemoryStore;
-pub use shared::{Elsewhere, Heard, News, Shared};
+pub use shared::{Elsewhere, Heard, Meeting, News, Node, Shared};
 
 /// Bytes that several parts hold at once: an entry on its way into the store and out to the attached devices.
 pub type Bytes = Arc<[u8]>;

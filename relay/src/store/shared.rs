@@ -26,6 +26,36 @@ pub trait Shared: Send + Sync {
 
     /// Tells the other relays. Never waits: it goes out a moment later. What is kept nowhere may be lost.
     fn tell(&self, news: News);
+
+    /// Where pairings meet whose two devices have come to different relays.
+    fn meeting(&self) -> &dyn Meeting;
+}
+
+/// A relay among those that share a store: a number that it draws when it starts.
+pub type Node = i64;
+
+/// Where pairings meet whose two devices have come to different relays: each slot is at one of these, and the others hand that one what
+/// their devices say.
+pub trait Meeting: Send + Sync {
+    /// This relay.
+    fn node(&self) -> Node;
+
+    /// Notes that the slot of this name is here for so many milliseconds, unless another relay that lives has it. Says whether
+    /// it is.
+    fn announce(&self, name: Vec<u8>, ttl_ms: u64) -> StoreFuture<'_, bool>;
+
+    /// At which relay the slot of this name is, if it is anywhere.
+    fn find(&self, name: Vec<u8>) -> StoreFuture<'_, Option<Node>>;
+
+    /// Hands other relays these bytes. Each gets what it is sent by one relay in the order in which that sent it.
+    fn send(&self, letters: Vec<(Node, Vec<u8>)>) -> StoreFuture<'_, ()>;
+
+    /// What others have sent to this relay, with who did: waits for it. Empty now and then, also after a relay has stopped:
+    /// then it is time to look at [`Meeting::alive`].
+    fn receive(&self) -> StoreFuture<'_, Vec<(Node, Vec<u8>)>>;
+
+    /// The relays that live. One that crashed counts as one of them for a minute and a half.
+    fn alive(&self) -> StoreFuture<'_, BTreeSet<Node>>;
 }
 
 /// What is to be known of a group beside its rows.

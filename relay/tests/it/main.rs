@@ -25,6 +25,8 @@ mod pg_server;
 mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_nodes;
+#[cfg(feature = "postgres")]
+mod postgres_pairings;
 mod process;
 mod pushing;
 mod rendezvous;

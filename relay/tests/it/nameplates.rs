@@ -22,7 +22,8 @@ fn there() -> Option<IpAddr> {
 const OPEN: OpenNameplate = OpenNameplate { version: VERSION, ttl_seconds: 600 };
 
 fn opened(rendezvous: &mut Rendezvous, party: PartyId, now_ms: u64) -> u32 {
-    match &rendezvous.open_nameplate(party, &OPEN, now_ms).unwrap()[..] {
+    let nameplate = rendezvous.next_nameplate(0);
+    match &rendezvous.open_nameplate(party, &OPEN, nameplate, now_ms).unwrap()[..] {
         [Outgoing { to, frame: FromRelay::Nameplate(number) }] if *to == party => *number,
         other => panic!("{other:?}"),
     }
@@ -35,7 +36,8 @@ fn join(
     from: Option<IpAddr>,
     now_ms: u64,
 ) -> Result<Vec<Outgoing>, Refused> {
-    rendezvous.join_nameplate(party, &JoinNameplate { version: VERSION, nameplate }, from, now_ms)
+    rendezvous.take_try(from, now_ms).map_err(|refusal| (refusal, Vec::new()))?;
+    rendezvous.join_nameplate(party, &JoinNameplate { version: VERSION, nameplate }, now_ms)
 }
 
 fn refused(outcome: Result<Vec<Outgoing>, Refused>) -> Code {
@@ -179,20 +181,33 @@ fn numbers_are_short_and_none_is_given_again_at_once() {
     assert!(held.iter().all(|n| (1..=limits::NAMEPLATE).contains(n)));
 }
 
+/// A relay that shares its store with others does not know how many numbers those have given out.
+#[test]
+fn numbers_get_longer_where_others_have_taken_the_short_ones() {
+    let mut rendezvous = Rendezvous::new(100);
+    rendezvous.begin_nameplates_at(98);
+    assert_eq!([0, 0, 0].map(|beside| rendezvous.next_nameplate(beside)), [Some(99), Some(1), Some(2)]);
+    rendezvous.begin_nameplates_at(99);
+    assert_eq!([60, 600].map(|beside| rendezvous.next_nameplate(beside)), [Some(100), Some(101)]);
+    assert_eq!(rendezvous.next_nameplate(limits::NAMEPLATE as usize), None);
+}
+
 #[test]
 fn odd_requests_have_their_own_errors_and_change_nothing() {
     let mut rendezvous = Rendezvous::new(1);
-    let open = |r: &mut Rendezvous, request: &OpenNameplate| refused(r.open_nameplate(SHOWER, request, 0));
+    let open = |r: &mut Rendezvous, request: &OpenNameplate| refused(r.open_nameplate(SHOWER, request, Some(50), 0));
     assert_eq!(open(&mut rendezvous, &OpenNameplate { version: 9, ..OPEN }), Code::Version);
     assert_eq!(open(&mut rendezvous, &OpenNameplate { ttl_seconds: 0, ..OPEN }), Code::Protocol);
     assert_eq!(open(&mut rendezvous, &OpenNameplate { ttl_seconds: 601, ..OPEN }), Code::Protocol);
     assert!(rendezvous.is_empty());
     let number = opened(&mut rendezvous, SHOWER, 0);
     assert_eq!(open(&mut rendezvous, &OPEN), Code::Protocol, "one slot a stream");
-    let (refusal, _) = rendezvous.open_nameplate(THIRD, &OPEN, 0).unwrap_err();
-    assert_eq!(refusal.code, Code::RateLimited);
-    assert!(refusal.retry_after_ms > 0);
-    let version = rendezvous.join_nameplate(TYPER, &JoinNameplate { version: 9, nameplate: number }, here(), 0);
+    for nameplate in [Some(50), Some(number), None] {
+        let (refusal, _) = rendezvous.open_nameplate(THIRD, &OPEN, nameplate, 0).unwrap_err();
+        assert_eq!(refusal.code, Code::RateLimited);
+        assert!(refusal.retry_after_ms > 0);
+    }
+    let version = rendezvous.join_nameplate(TYPER, &JoinNameplate { version: 9, nameplate: number }, 0);
     assert_eq!(refused(version), Code::Version);
     for nameplate in [0, number + 1, limits::NAMEPLATE + 1, u32::MAX] {
         assert_eq!(refused(join(&mut rendezvous, TYPER, nameplate, here(), 0)), Code::NoSuchPairing);

@@ -18,11 +18,11 @@ use crate::waking;
 const LONG: Duration = Duration::from_secs(60);
 
 /// Waits, though not for ever.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, what).await.expect("it never came")
 }
 
-async fn node(url: &str, identity: &Identity) -> RunningRelay {
+pub(crate) async fn node(url: &str, identity: &Identity) -> RunningRelay {
     node_with(url, identity, Waking::Off).await
 }
 
@@ -34,7 +34,7 @@ async fn node_with(url: &str, identity: &Identity, wake: Waking) -> RunningRelay
 }
 
 /// Two relays over one new database.
-async fn two(server: &Server) -> (String, RunningRelay, RunningRelay) {
+pub(crate) async fn two(server: &Server) -> (String, RunningRelay, RunningRelay) {
     let (url, identity) = (server.database().await, Identity::generate().unwrap());
     let (left, right) = tokio::join!(node(&url, &identity), node(&url, &identity));
     (url, left, right)

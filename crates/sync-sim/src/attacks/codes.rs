@@ -121,7 +121,8 @@ fn shown() -> Result<Shown, String> {
 
 fn open(relay: &mut Rendezvous, party: PartyId) -> Result<u32, String> {
     let ask = OpenNameplate { version: VERSION, ttl_seconds: 600 };
-    let told = relay.open_nameplate(party, &ask, NOW).map_err(|(refusal, _)| refusal.code.to_string())?;
+    let nameplate = relay.next_nameplate(0);
+    let told = relay.open_nameplate(party, &ask, nameplate, NOW).map_err(|(refusal, _)| refusal.code.to_string())?;
     match told.first().map(|o| &o.frame) {
         Some(FromRelay::Nameplate(number)) => Ok(*number),
         _ => Err("no number".to_owned()),
@@ -133,7 +134,8 @@ fn join(relay: &mut Rendezvous, party: PartyId, nameplate: u32, network: Option<
     let network = network.unwrap_or_else(|| u8::try_from(party).unwrap_or(u8::MAX));
     let ask = JoinNameplate { version: VERSION, nameplate };
     let from = Some(IpAddr::from([192, 0, 2, network]));
-    relay.join_nameplate(party, &ask, from, NOW).map(drop).map_err(|(refusal, _)| refusal.code)
+    relay.take_try(from, NOW).map_err(|refusal| refusal.code)?;
+    relay.join_nameplate(party, &ask, NOW).map(drop).map_err(|(refusal, _)| refusal.code)
 }
 
 impl Shown {

@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgPool, Row};
 use sync_types::frame::{Mac, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId, Opaque};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -26,8 +26,8 @@ use self::wake::{Ear, Outbox};
 use super::columns::{Columns, Page, blob, fixed, number, unsigned};
 use super::plan::{self, Floors};
 use super::{
-    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, GroupSummary, Heard, News, Order, Shared, Store, StoreError,
-    StoreFuture, StoreStats, Survey, Write,
+    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, GroupSummary, Heard, Meeting, News, Order, Shared, Store,
+    StoreError, StoreFuture, StoreStats, Survey, Write,
 };
 use crate::StartError;
 use crate::tokens::TokenHash;
@@ -35,6 +35,7 @@ use crate::tokens::TokenHash;
 mod apply;
 mod error;
 mod known;
+mod meeting;
 mod open;
 mod payload;
 mod rows;
@@ -69,6 +70,8 @@ pub struct PostgresStore {
     node: i64,
     outbox: Arc<Outbox>,
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
+    /// Set off when another relay may have sent something for a pairing.
+    post: Arc<Notify>,
     tasks: [AbortHandle; 2],
 }
 
@@ -85,12 +88,14 @@ impl PostgresStore {
         wake::beat(&writers, node).await.map_err(|e| StartError::store("the database", &error(&e)))?;
         let (to, heard) = mpsc::channel(HEARD);
         let (known, outbox) = (Arc::new(Known::default()), Arc::new(Outbox::default()));
+        let post = Arc::new(Notify::new());
         let tasks = [
             tokio::spawn(wake::speak(writers.clone(), node, outbox.clone(), to.clone())).abort_handle(),
-            tokio::spawn(wake::listen(Ear { options, node, known: known.clone(), to })).abort_handle(),
+            tokio::spawn(wake::listen(Ear { options, node, known: known.clone(), to, post: post.clone() }))
+                .abort_handle(),
         ];
         let floors = tokio::sync::Mutex::default();
-        Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), tasks })
+        Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), post, tasks })
     }
 
     async fn read_group(&self, group: GroupId) -> Result<Option<GroupRows>, StoreError> {
@@ -272,7 +277,11 @@ impl PostgresStore {
     /// Ends all connections; other relays take nobody for attached here any more. Later calls fail.
     pub async fn close(&self) {
         self.tasks.iter().for_each(AbortHandle::abort);
-        if let Err(error) = sqlx::query(texts::BURY).bind(self.node).execute(&self.writers).await {
+        let buried = async {
+            sqlx::query(texts::BURY).bind(self.node).execute(&self.writers).await?;
+            wake::notify(&mut *self.writers.acquire().await?, vec![payload::of_bye(self.node)]).await
+        };
+        if let Err(error) = buried.await {
             // They notice it after a while.
             tracing::warn!(%error, "the database does not hear that this relay stops");
         }
@@ -338,6 +347,10 @@ impl Shared for PostgresStore {
 
     fn tell(&self, news: News) {
         self.outbox.put(news);
+    }
+
+    fn meeting(&self) -> &dyn Meeting {
+        self
     }
 }
 

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_mailboxes.sql"),
     include_str!("../../../migrations/postgres/0002_wake.sql"),
     include_str!("../../../migrations/postgres/0003_times.sql"),
+    include_str!("../../../migrations/postgres/0004_pairings.sql"),
 ];
 
 /// What the table of the schema's version says whose the database is.

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use sync_types::{DeviceId, GroupId, Opaque};
 
-use crate::store::News;
+use crate::store::{News, Node};
 
 /// How many bytes one payload takes before they are written as text: PostgreSQL carries at most 7,999 characters.
 const BYTES: usize = 5_900;
@@ -15,6 +15,10 @@ pub(super) enum Payload {
     Revision(i64, Vec<GroupId>),
     /// Somebody tells this.
     News(News),
+    /// This node has letters.
+    Letters(Node),
+    /// A node stops.
+    Bye,
 }
 
 /// The texts that say so, in as few payloads as hold it. `node` is who says it.
@@ -39,6 +43,16 @@ pub(super) fn of_news(node: i64, news: &News) -> Option<String> {
     (bytes.len() <= BYTES).then(|| text(node, kind, &bytes))
 }
 
+/// The text that says that somebody has letters.
+pub(super) fn of_letters(node: Node, to: Node) -> String {
+    text(node, 'l', &to.to_be_bytes())
+}
+
+/// The text that says that this node stops.
+pub(super) fn of_bye(node: Node) -> String {
+    text(node, 'b', &[])
+}
+
 /// Reads a payload; `None` for one's own, and for what a later version says.
 pub(super) fn read(node: i64, text: &str) -> Option<Payload> {
     let (from, rest) = text.split_at_checked(NODE)?;
@@ -52,6 +66,11 @@ pub(super) fn read(node: i64, text: &str) -> Option<Payload> {
         let (revision, groups) = bytes.split_first_chunk()?;
         let (groups, []) = groups.as_chunks::<{ GroupId::LEN }>() else { return None };
         return Some(Payload::Revision(i64::from_be_bytes(*revision), groups.iter().map(|id| GroupId(*id)).collect()));
+    }
+    match (kind, &bytes[..]) {
+        ('l', to) => return Some(Payload::Letters(Node::from_be_bytes(to.try_into().ok()?))),
+        ('b', []) => return Some(Payload::Bye),
+        _ => {}
     }
     let (group, rest) = bytes.split_at_checked(GroupId::LEN)?;
     let (device, rest) = rest.split_at_checked(DeviceId::LEN)?;
@@ -93,6 +112,8 @@ mod tests {
                 assert_eq!(read(6, &text), Some(Payload::News(news)));
                 assert_eq!(read(node, &text), None);
             }
+            assert_eq!(read(6, &of_letters(node, i64::MIN)), Some(Payload::Letters(i64::MIN)));
+            assert_eq!(read(6, &of_bye(node)), Some(Payload::Bye));
         }
     }
 

@@ -231,6 +231,28 @@ statements! {
         "INSERT INTO nodes (node, seen) VALUES ($1::bigint, now()) ON CONFLICT (node) DO UPDATE SET seen = now()";
     BURY: Small = "DELETE FROM nodes WHERE node = $1::bigint";
     BURY_OLD: Small = "DELETE FROM nodes WHERE seen < now() - interval '1 day'";
+    /// Taken over from a relay that is gone, too.
+    ANNOUNCE: Small =
+        "INSERT INTO pairings AS p (name, node, until) \
+        VALUES ($1::bytea, $2::bigint, now() + $3::bigint * interval '1 millisecond') \
+        ON CONFLICT (name) DO UPDATE SET node = excluded.node, until = excluded.until \
+        WHERE p.node = excluded.node OR p.until < now() \
+        OR NOT EXISTS (SELECT FROM nodes n WHERE n.node = p.node AND n.seen > now() - interval '90 seconds') RETURNING node";
+    FIND: Small =
+        "SELECT p.node FROM pairings p JOIN nodes n ON n.node = p.node \
+        WHERE p.name = $1::bytea AND p.until > now() AND n.seen > now() - interval '90 seconds'";
+    SEND: Small =
+        "INSERT INTO letters (recipient, sender, body) SELECT k.recipient, $2::bigint, k.body \
+        FROM UNNEST($1::bigint[], $3::bytea[]) WITH ORDINALITY AS k (recipient, body, place) ORDER BY k.place";
+    /// At the most $2 letters to $1, which are deleted by that.
+    RECEIVE: Small =
+        "WITH taken AS (DELETE FROM letters WHERE recipient = $1::bigint AND number IN (\
+            SELECT number FROM letters WHERE recipient = $1::bigint ORDER BY number LIMIT $2::bigint) \
+            RETURNING number, sender, body) \
+        SELECT sender, body FROM taken ORDER BY number";
+    ALIVE: Small = "SELECT node FROM nodes WHERE seen > now() - interval '90 seconds'";
+    BURY_PAIRINGS: Small = "DELETE FROM pairings WHERE until < now()";
+    BURY_LETTERS: Small = "DELETE FROM letters l WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.node = l.recipient)";
     RAISE_FIRST_CURSOR: Small =
         "UPDATE clock SET first_cursor = GREATEST(first_cursor, $1::bigint) RETURNING first_cursor";
     SERVED: Small = "SELECT served_ms FROM clock";

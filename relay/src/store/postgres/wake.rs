@@ -114,7 +114,10 @@ pub(super) async fn speak(pool: PgPool, node: i64, outbox: Arc<Outbox>, to: mpsc
 /// Says that this node lives.
 pub(super) async fn beat(pool: &PgPool, node: i64) -> Result<(), sqlx::Error> {
     sqlx::query(texts::LIVES).bind(node).execute(pool).await?;
-    sqlx::query(texts::BURY_OLD).execute(pool).await.map(drop)
+    for text in [texts::BURY_OLD, texts::BURY_PAIRINGS, texts::BURY_LETTERS] {
+        sqlx::query(text).execute(pool).await?;
+    }
+    Ok(())
 }
 
 async fn say(pool: &PgPool, node: i64, attached: &Attachments, live: &VecDeque<News>) -> Result<(), sqlx::Error> {
@@ -159,6 +162,8 @@ pub(super) struct Ear {
     pub(super) node: i64,
     pub(super) known: Arc<Known>,
     pub(super) to: mpsc::Sender<Heard>,
+    /// Set off when there may be letters, or a relay has stopped.
+    pub(super) post: Arc<Notify>,
 }
 
 /// Listens on a connection of its own. Ends with the store.
@@ -174,7 +179,7 @@ pub(super) async fn listen(ear: Ear) {
 
 /// Until the connection fails, or nobody listens any more.
 async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
-    let Ear { options, node, known, to, .. } = ear;
+    let Ear { options, node, known, to, post } = ear;
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE)
@@ -185,6 +190,7 @@ async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
     listener.listen(CHANNEL).await?;
     // What was said before nobody has heard here.
     let mut heard = vec![Heard::Look];
+    post.notify_one();
     loop {
         for heard in heard.drain(..) {
             if to.send(heard).await.is_err() {
@@ -193,6 +199,7 @@ async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
         }
         let Some(notification) = listener.try_recv().await? else {
             heard.push(Heard::Look);
+            post.notify_one();
             continue;
         };
         match payload::read(*node, notification.payload()) {
@@ -202,6 +209,8 @@ async fn listen_once(ear: &Ear) -> Result<(), sqlx::Error> {
                 heard.extend(news.map(Heard::Group));
             }
             Some(Payload::News(news)) => heard.push(Heard::News(news)),
+            Some(Payload::Letters(to)) if to != *node => {}
+            Some(Payload::Letters(_) | Payload::Bye) => post.notify_one(),
             None => {}
         }
     }
