@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use sync_types::Code;
 
 use crate::session::Rates;
-use crate::tokens::{Grant, Tokens};
+use crate::tokens::{Grant, TokenHash, Tokens};
 use crate::{Identity, StartError};
 
 /// Everything that [`crate::Relay::start`] has to know.
@@ -335,7 +335,15 @@ impl Access {
         }
     }
 
-    /// Whether it has to be known how many groups a token has made.
+    /// How many bytes the groups may hold together that were made with this token; `None` if that is bounded by nothing.
+    pub(crate) fn most_bytes(&self, token: &TokenHash) -> Option<u64> {
+        match self {
+            Self::Tokens(tokens) => tokens.most_bytes(token),
+            Self::Open | Self::Own => None,
+        }
+    }
+
+    /// Whether it has to be known what was made with each token.
     pub(crate) fn is_counted(&self) -> bool {
         matches!(self, Self::Tokens(tokens) if tokens.are_counted())
     }

@@ -1,9 +1,10 @@
-//! Access tokens: who may make groups on a relay that is not open, until when, and how many.
+//! Access tokens: who may make groups on a relay that is not open, until when, how many, and how much these may hold.
 //!
 //! They stand in a file, one a line: a token in the clear, or `sha256:` and 64 hexadecimal digits so that the file holds no
-//! secret, and behind that what it is for: `name=alice expires=2027-01-31 groups=5 revoked=2026-12-01`. Empty lines and
-//! lines that begin with `#` do not count. A running relay takes up changes of the file.
+//! secret, and behind that what it is for: `name=alice expires=2027-01-31 groups=5 bytes=1000000000 revoked=2026-12-01`. Empty
+//! lines and lines that begin with `#` do not count. A running relay takes up changes of the file.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -35,6 +36,8 @@ pub struct Token {
     pub expires_ms: Option<u64>,
     /// How many groups may be there that were made with it.
     pub groups: Option<u64>,
+    /// How many bytes these may hold together, also once it makes no more of them.
+    pub bytes: Option<u64>,
     /// When it was revoked, as it stands in the file.
     pub revoked: Option<String>,
 }
@@ -69,7 +72,17 @@ pub struct Tokens {
 struct Known {
     text: TokenHash,
     tokens: Vec<Token>,
+    /// [`Token::bytes`], which is asked for at every push.
+    most_bytes: HashMap<TokenHash, u64>,
     problem: Option<String>,
+}
+
+impl Known {
+    fn of(text: &str) -> Result<Self, String> {
+        let tokens = parse(text)?;
+        let most_bytes = tokens.iter().filter_map(|token| Some((token.hash, token.bytes?))).collect();
+        Ok(Self { text: Sha256::digest(text).into(), tokens, most_bytes, problem: None })
+    }
 }
 
 impl std::fmt::Debug for Tokens {
@@ -84,9 +97,7 @@ impl Tokens {
     /// # Errors
     /// `IO` if it cannot be read, `INVALID_ARGUMENT` for a line that makes no sense or a file without a line.
     pub fn read(file: &Path) -> Result<Self, StartError> {
-        let text = read(file)?;
-        let tokens = parse(&text).map_err(|reason| invalid(file, &reason))?;
-        let known = Known { text: Sha256::digest(&text).into(), tokens, problem: None };
+        let known = Known::of(&read(file)?).map_err(|reason| invalid(file, &reason))?;
         Ok(Self { file: file.to_owned(), known: Arc::new(RwLock::new(known)) })
     }
 
@@ -110,9 +121,15 @@ impl Tokens {
         self.with(|known| known.tokens.iter().filter(|token| token.is_usable(now_ms)).count())
     }
 
-    /// Whether one of them makes so many groups and no more.
+    /// Whether one of them is for so much and no more.
     pub fn are_counted(&self) -> bool {
-        self.with(|known| known.tokens.iter().any(|token| token.groups.is_some()))
+        self.with(|known| known.tokens.iter().any(|token| token.groups.is_some() || token.bytes.is_some()))
+    }
+
+    /// How many bytes the groups that were made with a token may hold together, whether or not it makes more of them; `None`
+    /// where its line does not say or is gone.
+    pub fn most_bytes(&self, token: &TokenHash) -> Option<u64> {
+        self.with(|known| known.most_bytes.get(token).copied())
     }
 
     /// What is wrong with the file since it was read last; the list that was read then holds.
@@ -127,15 +144,14 @@ impl Tokens {
             if self.with(|known| known.text == hash) {
                 return Ok(None);
             }
-            let tokens = parse(&text).map_err(|reason| invalid(&self.file, &reason))?;
-            Ok(Some((hash, tokens)))
+            Known::of(&text).map(Some).map_err(|reason| invalid(&self.file, &reason))
         });
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match read {
             Ok(None) if known.problem.take().is_none() => Reloaded::Same,
             Ok(None) => Reloaded::Changed(known.tokens.len()),
-            Ok(Some((text, tokens))) => {
-                *known = Known { text, tokens, problem: None };
+            Ok(Some(new)) => {
+                *known = new;
                 Reloaded::Changed(known.tokens.len())
             }
             Err(e) if known.problem.as_deref() == Some(&e.message) => Reloaded::Same,
@@ -173,16 +189,21 @@ impl Token {
         self.revoked.is_none() && self.expires_ms.is_none_or(|at| now_ms < at)
     }
 
+    /// One without anything behind it.
+    fn plain(hash: TokenHash) -> Self {
+        Self { hash, name: None, expires_ms: None, groups: None, bytes: None, revoked: None }
+    }
+
     /// Reads a line that counts.
     fn parse(line: &str) -> Result<Self, String> {
         let Some(rest) = line.strip_prefix(HASHED) else {
             let hash = Sha256::digest(line).into();
-            return Ok(Self { hash, name: None, expires_ms: None, groups: None, revoked: None });
+            return Ok(Self::plain(hash));
         };
         let mut words = rest.split_ascii_whitespace();
         let hash = HEXLOWER.decode(words.next().unwrap_or_default().as_bytes()).ok().and_then(|b| b.try_into().ok());
         let hash = hash.ok_or("behind sha256: stand 64 hexadecimal digits in lower case")?;
-        let mut token = Self { hash, name: None, expires_ms: None, groups: None, revoked: None };
+        let mut token = Self::plain(hash);
         for word in words {
             match word.split_once('=') {
                 Some(("name", name)) => token.name = Some(name.to_owned()),
@@ -194,8 +215,11 @@ impl Token {
                 Some(("groups", text)) => {
                     token.groups = Some(text.parse().map_err(|_| format!("'{text}' is no number of groups"))?);
                 }
+                Some(("bytes", text)) => {
+                    token.bytes = Some(text.parse().map_err(|_| format!("'{text}' is no number of bytes"))?);
+                }
                 Some(("revoked", text)) => token.revoked = Some(text.to_owned()),
-                _ => return Err(format!("'{word}' is none of name=, expires=, groups=, revoked=")),
+                _ => return Err(format!("'{word}' is none of name=, expires=, groups=, bytes=, revoked=")),
             }
         }
         Ok(token)
@@ -262,14 +286,17 @@ mod tests {
     fn a_token_ends_with_its_last_day_or_when_it_is_revoked() {
         let day = date::day(NOON);
         let text = line("a", &format!("name=a expires={day}"))
-            + &line("b", "name=b revoked=2026-01-01")
-            + &line("c", "groups=2");
+            + &line("b", "name=b revoked=2026-01-01 bytes=700")
+            + &line("c", "groups=2 bytes=1000000000000");
         let (_folder, tokens) = of(&text);
         let end = date::parse(&day).unwrap() + date::DAY_MS;
         assert!(tokens.grant(b"a", end - 1).is_some() && tokens.grant(b"a", end).is_none());
         assert!(tokens.grant(b"b", NOON).is_none());
         assert_eq!(tokens.grant(b"c", NOON).unwrap().groups, Some(2));
         assert_eq!((tokens.len(), tokens.usable(end)), (3, 1));
+        // What was made with it before is bounded still.
+        let most = |token: &str| tokens.most_bytes(&Sha256::digest(token).into());
+        assert_eq!(["a", "b", "c", "d"].map(most), [None, Some(700), Some(1_000_000_000_000), None]);
     }
 
     #[test]
@@ -280,6 +307,7 @@ mod tests {
             ("a\nsha256:abc\n", "line 2"),
             (&line("a", "expires=soon"), "'soon'"),
             (&line("a", "groups=-1"), "'-1'"),
+            (&line("a", "bytes=1GB"), "'1GB'"),
             (&line("a", "colour=red"), "'colour=red'"),
         ] {
             let reason = parse(text).unwrap_err();

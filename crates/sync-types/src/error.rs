@@ -83,7 +83,7 @@ codes! {
     TooLarge = 20, "TOO_LARGE", Caller, "Push less than the limit in one blob.";
     /// An empty blob.
     Empty = 21, "EMPTY", Caller, "Push at least one byte.";
-    /// No room: the group's quota or the relay's disk is used up.
+    /// No room: the quota of the group or of its access token is used up, or the relay's disk.
     Quota = 22, "QUOTA", Person, "Bring the other devices online so that they fetch what waits, or ask the relay's host for a larger quota.";
     /// Too much in too short a time.
     RateLimited = 23, "RATE_LIMITED", Relay, "Wait for the stated time, then try again.";

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use super::Level::{Fine, Notable, Wrong};
-use super::{Finding, View, is_running, size};
+use super::{Finding, is_running, look, size};
 use crate::config::{Access, RelayConfig, StoreConfig, Waking};
 use crate::hub::now_ms;
+use crate::store::Look;
 use crate::{Identity, StartError, date, identity, wake};
 
 /// Below how many free bytes a disk is nearly full, and full for a relay.
@@ -103,7 +104,7 @@ async fn store(store: &StoreConfig, findings: &mut Vec<Finding>) {
         StoreConfig::Sqlite { path, .. } => path,
         #[cfg(feature = "postgres")]
         StoreConfig::Postgres { .. } => {
-            let (looked, text) = (View::open(store).await, "the PostgreSQL database answers, and is a relay's");
+            let (looked, text) = (look(store).await, "the PostgreSQL database answers, and is a relay's");
             return findings.push(opened(looked, "the PostgreSQL database", text.to_owned()).await);
         }
         StoreConfig::Memory => return,
@@ -119,10 +120,10 @@ async fn store(store: &StoreConfig, findings: &mut Vec<Finding>) {
         return findings.push(Finding::new(level, "store", text));
     }
     let text = format!("{} is a relay's database", path.display());
-    findings.push(opened(View::open(store).await, &path.display().to_string(), text).await);
+    findings.push(opened(look(store).await, &path.display().to_string(), text).await);
 }
 
-async fn opened(looked: Result<View, StartError>, name: &str, fine: String) -> Finding {
+async fn opened(looked: Result<Box<dyn Look>, StartError>, name: &str, fine: String) -> Finding {
     match looked {
         Ok(view) => {
             view.close().await;

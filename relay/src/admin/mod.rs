@@ -17,15 +17,15 @@ use crate::store::{Store, StoreError, Write};
 mod backup;
 mod check;
 mod doctor;
+mod look;
 mod probe;
 mod socket;
-mod view;
 
 pub use backup::{Backup, Restored, backup, restore};
 pub use check::check;
 pub use doctor::doctor;
+pub use look::look;
 pub use socket::{Answer, Order, ask};
-pub use view::View;
 
 pub(crate) use socket::Socket;
 

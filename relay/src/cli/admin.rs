@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use sync_relay::admin::{self, Finding, Level, View, short, size};
+use sync_relay::admin::{self, Finding, Level, short, size};
 use sync_relay::store::{GroupSummary, Order};
 use sync_relay::{RelayConfig, StartError, date};
 use sync_types::{Code, GroupId};
@@ -114,7 +114,8 @@ impl Admin {
         let out = Out { json: self.json };
         let is_check = matches!(self.task, Task::Check | Task::Doctor);
         if let Task::Token { file, task } = self.task {
-            return tokens::run(task, &tokens::file(file, settings)?, out).map(|()| 0);
+            let place = tokens::Place::of(file, settings)?;
+            return tokens::run(task, &place, out).await.map(|()| 0);
         }
         let (config, tokens) = match settings.and_then(|serve| {
             let tokens = serve.token_file();
@@ -185,7 +186,7 @@ async fn health(data: &Path, out: Out) -> Result<u8, StartError> {
 }
 
 async fn stats(config: &RelayConfig, out: Out) -> Result<(), StartError> {
-    let mut view = View::open(&config.store).await?;
+    let mut view = admin::look(&config.store).await?;
     let totals = view.totals(config.quotas.max_lag_ms).await.map_err(read_error)?;
     view.close().await;
     let running = config.data.as_deref().is_some_and(admin::is_running);
@@ -220,7 +221,7 @@ async fn stats(config: &RelayConfig, out: Out) -> Result<(), StartError> {
 }
 
 async fn groups(config: &RelayConfig, sort: Sort, limit: u32, out: Out) -> Result<(), StartError> {
-    let mut view = View::open(&config.store).await?;
+    let mut view = admin::look(&config.store).await?;
     let order = match sort {
         Sort::Size => Order::Size,
         Sort::Lag => Order::Lag,
@@ -292,7 +293,7 @@ async fn find(config: &RelayConfig, name: &str) -> Result<Option<GroupSummary>, 
         let message = format!("a group is named by {SHORTEST} to 64 hexadecimal digits, as admin groups shows them");
         return Err(StartError { code: Code::InvalidArgument, message });
     }
-    let mut view = match View::open(&config.store).await {
+    let mut view = match admin::look(&config.store).await {
         Ok(view) => view,
         // Another store, whose relay knows the group by its whole id.
         Err(e) if e.code == Code::InvalidArgument && digits.len() == 64 => return Ok(None),

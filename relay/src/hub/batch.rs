@@ -6,6 +6,7 @@ use sync_types::frame::{About, EntryKind};
 use sync_types::{DeviceId, GroupId};
 
 use super::groups::Attached;
+use super::made::Change;
 use super::notices::Told;
 use super::{Op, Request};
 use crate::mailbox::{Attachment, Decision, Refusal};
@@ -54,7 +55,7 @@ impl Outcome {
     }
 }
 
-/// What an operation does to the counters once it is durable.
+/// What an operation does to the counters once it is durable, and has done already to those of its group's token.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) envelopes: u64,
@@ -63,6 +64,7 @@ pub(super) struct Tally {
     pub(super) deleted: u64,
     pub(super) commits: u64,
     pub(super) made: u64,
+    pub(super) used: Option<Change>,
 }
 
 impl Batch {

@@ -318,6 +318,7 @@ mod tests {
             kits: vec![],
             vouches: vec![],
             snapshots: vec![],
+            token: None,
         })))
     }
 

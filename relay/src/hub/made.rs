@@ -1,38 +1,75 @@
-//! How many groups each access token has made, for tokens that may make so many and no more.
+//! What there is of each access token: how many groups were made with it and how many bytes they hold, for tokens that are for
+//! so much and no more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sync_types::frame::About;
 use sync_types::{Code, GroupId, Opaque};
 
 use crate::config::{Access, Admitted};
-use crate::mailbox::Refusal;
+use crate::mailbox::{GroupState, Limits, Refusal};
 use crate::seldom::Seldom;
-use crate::store::{Store, Write};
+use crate::store::Store;
 use crate::tokens::TokenHash;
 
-/// Counts from the store at first, and again after whatever changes it otherwise than by one group more.
-#[derive(Default)]
+/// Counts from the store at first, and from then on by what each decision changes. What another relay does to the same rows is
+/// counted when this one hears of it, and from the store now and then.
 pub(super) struct Made {
-    counted: HashMap<TokenHash, u64>,
+    access: Access,
+    counted: HashMap<TokenHash, Used>,
+    /// Groups that another relay has changed, until they are loaded.
+    left_out: HashSet<GroupId>,
     loaded: bool,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Used {
+    groups: u64,
+    bytes: u64,
+}
+
+/// By how much something changes what there is of a token.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    token: TokenHash,
+    groups: i64,
+    bytes: i64,
+}
+
+impl Change {
+    /// What a group is of its token, with decisions that are not durable yet; `None` without one.
+    pub(super) fn of(state: &GroupState) -> Option<Self> {
+        Some(Self { token: state.token()?, groups: 1, bytes: state.counters().bytes as i64 })
+    }
+
+    /// What a decision did to its group, which held so many bytes before and may have been `made` by it.
+    pub(super) fn since(state: &GroupState, bytes: u64, made: bool) -> Option<Self> {
+        let whole = Self::of(state)?;
+        Some(Self { groups: i64::from(made), bytes: whole.bytes - bytes as i64, ..whole })
+    }
+}
+
 impl Made {
+    pub(super) fn new(access: Access) -> Self {
+        Self { access, counted: HashMap::new(), left_out: HashSet::new(), loaded: false }
+    }
+
     /// Reads the counts unless they hold. If the store does not tell, those before hold until it does.
     pub(super) async fn load(&mut self, store: &dyn Store) {
-        if self.loaded {
+        if self.loaded || !matches!(self.access, Access::Tokens(_)) {
             return;
         }
-        match store.token_groups().await {
-            Ok(counted) => {
-                self.counted = counted.into_iter().collect();
+        match store.token_use().await {
+            Ok(found) => {
+                let used = found.iter().map(|of| (of.token, Used { groups: of.groups, bytes: of.bytes }));
+                self.counted = used.collect();
+                self.left_out.clear();
                 self.loaded = true;
             }
             Err(error) => {
                 static SELDOM: Seldom = Seldom::new();
                 if let Some(more) = SELDOM.is_due() {
-                    tracing::warn!(%error, more, "it cannot be read how many groups each access token made");
+                    tracing::warn!(%error, more, "it cannot be read what was made with each access token");
                 }
             }
         }
@@ -44,18 +81,12 @@ impl Made {
     }
 
     /// Whether somebody with this token may make one more group.
-    pub(super) fn admit(
-        &self,
-        access: &Access,
-        token: &Opaque,
-        within: bool,
-        now_ms: u64,
-    ) -> Result<Admitted, Refusal> {
+    pub(super) fn admit(&self, token: &Opaque, within: bool, now_ms: u64) -> Result<Admitted, Refusal> {
         let refusal = |code, message: &'static str| Refusal::new(About::Session, code, message);
-        let Some(admitted) = access.admits(token, within, now_ms) else {
+        let Some(admitted) = self.access.admits(token, within, now_ms) else {
             return Err(refusal(
                 Code::AccessDenied,
-                match access {
+                match self.access {
                     Access::Own => "this relay is a device's own: only that device makes groups here",
                     _ => "making a group here wants an access token",
                 },
@@ -63,17 +94,62 @@ impl Made {
         };
         if let Admitted::By(grant) = &admitted
             && let Some(most) = grant.groups
-            && self.counted.get(&grant.hash).copied().unwrap_or(0) >= most
+            && self.used(&grant.hash).groups >= most
         {
             return Err(refusal(Code::TokenSpent, "as many groups as this access token is for were made with it"));
         }
         Ok(admitted)
     }
 
-    /// Counts a group that is being made, and says what to write of it.
-    pub(super) fn note(&mut self, group: GroupId, admitted: Admitted) -> Vec<Write> {
-        let Admitted::By(grant) = admitted else { return Vec::new() };
-        *self.counted.entry(grant.hash).or_default() += 1;
-        vec![Write::PutToken(group, grant.hash)]
+    /// What a group may use: less than others, where those that were made with the same token leave it less. What it may hold
+    /// for commits beyond that stays its own, so that a device can be removed however much the others hold.
+    pub(super) fn limits(&self, state: &GroupState, quotas: Limits) -> Limits {
+        let bound = state.token().and_then(|token| Some((token, self.access.most_bytes(&token)?)));
+        let Some((token, most)) = bound else { return quotas };
+        let others = self.used(&token).bytes.saturating_sub(state.counters().bytes);
+        Limits { group_bytes: quotas.group_bytes.min(most.saturating_sub(others)), ..quotas }
+    }
+
+    /// Counts what something has changed.
+    pub(super) fn apply(&mut self, change: Option<Change>) {
+        if let Some(Change { token, groups, bytes }) = change {
+            self.add(token, groups, bytes);
+        }
+    }
+
+    /// Takes back what something had changed, or a whole group that is gone.
+    pub(super) fn undo(&mut self, change: Option<Change>) {
+        if let Some(Change { token, groups, bytes }) = change {
+            self.add(token, -groups, -bytes);
+        }
+    }
+
+    /// Another relay has changed this group, which is as it was or has what is not written. It counts again when it is loaded.
+    pub(super) fn leave_out(&mut self, state: &GroupState) {
+        let change = Change::of(state);
+        if change.is_some() {
+            self.left_out.insert(state.id());
+        }
+        self.undo(change);
+    }
+
+    /// A group was loaded; `None` if there is none.
+    pub(super) fn take_in(&mut self, group: GroupId, state: Option<&GroupState>) {
+        if self.left_out.remove(&group) {
+            self.apply(state.and_then(Change::of));
+        }
+    }
+
+    fn add(&mut self, token: TokenHash, groups: i64, bytes: i64) {
+        // Nobody is bound on a relay that wants no tokens any more.
+        if matches!(self.access, Access::Tokens(_)) {
+            let used = self.counted.entry(token).or_default();
+            used.groups = used.groups.saturating_add_signed(groups);
+            used.bytes = used.bytes.saturating_add_signed(bytes);
+        }
+    }
+
+    fn used(&self, token: &TokenHash) -> Used {
+        self.counted.get(token).copied().unwrap_or_default()
     }
 }

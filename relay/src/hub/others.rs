@@ -101,12 +101,16 @@ impl Writer {
                 self.groups.set_elsewhere(group, elsewhere.attached);
                 let state = match rows {
                     None => kept,
-                    Some(rows) => rows.map(|rows| {
-                        let mut state = Box::new(GroupState::from_rows(rows));
-                        kept.iter().for_each(|before| state.remember(before));
-                        state
-                    }),
+                    Some(rows) => {
+                        kept.iter().for_each(|before| self.made.leave_out(before));
+                        rows.map(|rows| {
+                            let mut state = Box::new(GroupState::from_rows(rows));
+                            kept.iter().for_each(|before| state.remember(before));
+                            state
+                        })
+                    }
                 };
+                self.made.take_in(group, state.as_deref());
                 if let Some(mut state) = state {
                     state.begin_at(self.first_cursor);
                     let due = self.due(&state);
@@ -245,8 +249,8 @@ impl Writer {
         }
     }
 
-    /// Looks whether something of the groups was missed that somebody is attached to here, and how many groups were made at other
-    /// relays.
+    /// Looks whether something of the groups was missed that somebody is attached to here, and what was done with access tokens
+    /// at other relays.
     async fn look(&mut self, batch: &Batch) {
         if self.parts.access.is_counted() {
             self.made.recount();
@@ -330,10 +334,10 @@ impl Writer {
     pub(super) fn decide_again(&mut self, decided: Vec<Decided>, stale: &HashSet<GroupId>) {
         tracing::debug!(groups = stale.len(), "another relay was quicker");
         for group in stale {
+            if let Some(state) = self.groups.state(*group) {
+                self.made.leave_out(state);
+            }
             self.groups.forget(*group);
-        }
-        if decided.iter().any(|decided| decided.tally.made > 0) {
-            self.made.recount();
         }
         let mut ops = Vec::new();
         let mut undone = Vec::new();

@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Decided, Outcome, Tally, about, tally};
 use super::groups::{Attached, Groups, Loading, Place, Short};
-use super::made::Made;
+use super::made::{Change, Made};
 use super::others::{Loaded, next};
 use super::served::Served;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
+use crate::config::Admitted;
 use crate::crash;
 use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal};
 use crate::seldom::Seldom;
@@ -60,6 +61,7 @@ impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
         let groups = Groups::new(parts.limits.groups_cached);
         let served = Served::new(parts.forward.clone());
+        let made = Made::new(parts.access.clone());
         Self {
             groups,
             parts,
@@ -69,7 +71,7 @@ impl Writer {
             number: 0,
             served,
             again: Vec::new(),
-            made: Made::default(),
+            made,
         }
     }
 
@@ -207,13 +209,14 @@ impl Writer {
             _ => BTreeSet::new(),
         };
         let (mut raised, mut made) = (Vec::new(), false);
-        let limits = self.parts.quotas;
         let observe = self.parts.observe.clone();
         let state = match self.groups.place(group) {
             Some(Place::Here(state)) => Some(state),
             _ => None,
         };
         let before = state.as_ref().map_or(Default::default(), |state| state.counters());
+        let quotas = self.parts.quotas;
+        let limits = state.as_ref().map_or(quotas, |state| self.made.limits(state, quotas));
         let mut outcome = match (&op.request, state, device) {
             (Request::Attach { attach, proof, inbox }, Some(state), _) => {
                 let outcome = state.attach(attach, proof);
@@ -231,14 +234,11 @@ impl Writer {
                 }
             }
             (Request::Create { attach, proof, group_info, token, within, inbox }, None, _) => {
-                let admitted = self.made.admit(&self.parts.access, token, *within, now);
-                let created =
-                    admitted.and_then(|admitted| Ok((admitted, self.create(attach, proof, group_info, now)?)));
-                match created {
-                    Ok((admitted, (attachment, decision))) => {
+                let admitted = self.made.admit(token, *within, now);
+                match admitted.and_then(|admitted| self.create(attach, proof, group_info, admitted, now)) {
+                    Ok((attachment, decision)) => {
                         let outcome = self.admit(op.session, attach, inbox, Ok(attachment));
                         batch.write(decision.writes);
-                        batch.write(self.made.note(attach.group, admitted));
                         made = true;
                         outcome
                     }
@@ -302,6 +302,8 @@ impl Writer {
         };
         let mut tally = tally(&outcome);
         tally.made = u64::from(made);
+        tally.used = Change::since(state, before.bytes, made);
+        self.made.apply(tally.used);
         let after = state.counters();
         tally.deleted = (before.entries + tally.appended).saturating_sub(after.entries);
         tally.commits = match op.request {
@@ -378,11 +380,15 @@ impl Writer {
         attach: &Attach,
         proof: &Proof,
         group_info: &Opaque,
+        admitted: Admitted,
         now: u64,
     ) -> Result<(Attachment, Decision), Refusal> {
-        let (mut state, decision) = GroupState::create(&*self.parts.observe, attach, proof, group_info, now)?;
+        let (mut state, mut decision) = GroupState::create(&*self.parts.observe, attach, proof, group_info, now)?;
         state.begin_at(self.first_cursor);
         let attachment = state.attach(attach, proof)?;
+        if let Admitted::By(grant) = admitted {
+            decision.writes.push(state.set_token(grant.hash));
+        }
         self.groups.set(attach.group, Place::Here(Box::new(state)));
         Ok((attachment, decision))
     }
@@ -444,10 +450,14 @@ impl Writer {
             self.tell(decided);
         }
         for group in purged {
+            match self.groups.state(group) {
+                Some(state) => self.made.undo(Change::of(state)),
+                // It could not be read.
+                None => self.made.recount(),
+            }
             self.parts.metrics.entries.add(-(self.groups.end(group) as i64));
             self.parts.metrics.groups.add(-1);
             self.parts.metrics.groups_purged.add(1);
-            self.made.recount();
             tracing::info!(group = %Short(group), "the host deleted a group");
         }
         self.parts.metrics.groups_cached.set(self.groups.len() as i64);
@@ -461,7 +471,7 @@ impl Writer {
         }
         self.parts.metrics.failed_transactions.add(1);
         let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
-        self.made.recount();
+        decided.iter().for_each(|decided| self.made.undo(decided.tally.used));
         for group in &touched {
             self.groups.forget(*group);
         }

@@ -95,6 +95,7 @@ impl GroupState {
             kits: Vec::new(),
             vouches: Vec::new(),
             snapshots: Vec::new(),
+            token: None,
         });
         let mut writes = vec![Write::PutGroup(Box::new(group)), Write::SetCounters(state.id(), state.counters)];
         writes.extend(members.into_iter().map(|member| Write::PutMember(state.id(), member)));

@@ -8,7 +8,7 @@ use sync_types::frame::{About, Commit, EntryKind};
 use sync_types::{Code, DeviceId, EntryHash, Opaque, limits};
 
 use super::push::CUT_WAIT_AGAIN_MS;
-use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, Refusal};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, QUOTA, Refusal};
 use crate::store::{Bytes, MemberRow, Provisional, Removal, WelcomeRow, Write};
 
 /// How many rows of devices and of their heads a group may have. The largest group may replace each of its devices a dozen
@@ -54,7 +54,7 @@ impl GroupState {
         }
         let quota = context.limits.group_bytes.saturating_add(context.limits.commit_reserve_bytes);
         if self.counters.bytes.saturating_add(request.commit.len() as u64) > quota {
-            return Err(refuse(Code::Quota, "the group's quota is used up").retry_after(context.limits.quota_retry_ms));
+            return Err(refuse(Code::Quota, QUOTA).retry_after(context.limits.quota_retry_ms));
         }
         let step = context
             .observe

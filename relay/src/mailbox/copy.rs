@@ -6,7 +6,7 @@ use sync_rules::mls::{self, CommitMessage};
 use sync_types::frame::{About, Commit, CopyCommits};
 use sync_types::{Code, DeviceId, EntryHash, limits};
 
-use super::{CommitContext, Decision, GroupState, NUMBER_MAX, Refusal};
+use super::{CommitContext, Decision, GroupState, NUMBER_MAX, QUOTA, Refusal};
 
 impl GroupState {
     /// Takes commits that were ordered elsewhere, all that are new or none. They are final at once: whoever could have rejected
@@ -30,7 +30,7 @@ impl GroupState {
         let bytes: u64 = new.iter().map(|commit| commit.len() as u64).sum();
         let quota = context.limits.group_bytes.saturating_add(context.limits.commit_reserve_bytes);
         if self.counters.bytes.saturating_add(bytes) > quota {
-            return Err(refuse(Code::Quota, "the group's quota is used up").retry_after(context.limits.quota_retry_ms));
+            return Err(refuse(Code::Quota, QUOTA).retry_after(context.limits.quota_retry_ms));
         }
         let mut snapshot = self.group.snapshot.to_vec();
         let mut steps = Vec::with_capacity(new.len());

@@ -44,6 +44,9 @@ pub use verified::{Keys, Stated, Verified, Verifying};
 /// What comes from outside and is larger is refused, so that no number is ever kept as another.
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
+/// Why nothing more is taken in a group. What its access token leaves it comes as its [`Limits`].
+const QUOTA: &str = "the quota of the group or of its access token is used up";
+
 /// What a decision changes and whom it tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {

@@ -9,7 +9,7 @@ use sync_types::frame::{About, EntryKind, FromRelay, Head};
 use sync_types::{Code, DeviceId, EntryHash, limits};
 
 use super::verified::{Candidate, Parsed, Signed};
-use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, Refusal, Verified};
+use super::{Decision, GroupState, Limits, NUMBER_MAX, NewEntries, Notice, QUOTA, Refusal, Verified};
 use crate::store::{Bytes, HeadRow, Write};
 
 /// For how long a sender's pushes wait after a cut of it was stale, and how long until that may happen again, so that a
@@ -285,7 +285,7 @@ impl Batch<'_> {
         let bytes = held.bytes + self.bytes + size;
         let full = entries > self.limits.group_entries || bytes > self.limits.group_bytes;
         if full && stands(Defence::Quota) {
-            let refusal = refuse(Code::Quota, "the group's quota is used up");
+            let refusal = refuse(Code::Quota, QUOTA);
             return Err(refusal.retry_after(self.limits.quota_retry_ms));
         }
         self.entries += 1;

@@ -9,7 +9,7 @@ use sync_types::frame::{About, EntryKind, FromRelay, Mac, Recover, Recoverable, 
 use sync_types::{Code, DeviceId, Opaque, limits};
 
 use super::commit::{CommitContext, refuse};
-use super::{Decision, GroupState, NewEntries, Notice, Proof, Refusal};
+use super::{Decision, GroupState, NewEntries, Notice, Proof, QUOTA, Refusal};
 use crate::store::{Bytes, KitRow, MemberRow, Provisional, Removal, SnapshotRow, VouchRow, Write};
 
 /// How many keys of former kits a group keeps, so that their holders are told that there is a newer one.
@@ -79,7 +79,7 @@ impl GroupState {
         let quota = context.limits.group_bytes.saturating_add(context.limits.commit_reserve_bytes);
         let bytes = request.join.commit.len() + request.removal.commit.len();
         if self.counters.bytes.saturating_add(bytes as u64) > quota {
-            return Err(refuse(Code::Quota, "the group's quota is used up").retry_after(context.limits.quota_retry_ms));
+            return Err(refuse(Code::Quota, QUOTA).retry_after(context.limits.quota_retry_ms));
         }
         let process = |snapshot: &[u8], commit: &sync_types::frame::Commit| {
             let step = context.observe.process(snapshot, &commit.commit, &commit.group_info);

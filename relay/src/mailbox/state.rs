@@ -13,6 +13,7 @@ use crate::store::{
     Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, SnapshotRow,
     StatementRow, VouchRow, WelcomeRow, Write,
 };
+use crate::tokens::TokenHash;
 
 /// A group, held in memory by whoever runs its mailbox. Loaded once, then the only place where the group is changed; of relays
 /// that share a store each has one, and what is decided on a state that another has overtaken is never written.
@@ -36,6 +37,8 @@ pub struct GroupState {
     pub(super) kits: BTreeMap<[u8; 32], KitRow>,
     pub(super) vouches: BTreeMap<DeviceId, VouchRow>,
     pub(super) snapshots: BTreeMap<SnapshotSlot, SnapshotRow>,
+    /// The access token that it was made with.
+    token: Option<TokenHash>,
     /// Held envelopes by sender, as (cursor, bytes).
     envelopes: BTreeMap<DeviceId, VecDeque<(u64, u32)>>,
     /// Held commits and rejects, by cursor.
@@ -99,6 +102,7 @@ impl GroupState {
             kits: rows.kits.into_iter().map(|k| (k.key, k)).collect(),
             vouches: rows.vouches.into_iter().map(|v| (v.device, v)).collect(),
             snapshots: rows.snapshots.into_iter().map(|s| (s.slot, s)).collect(),
+            token: rows.token,
             envelopes,
             commits,
             waits: BTreeMap::new(),
@@ -137,6 +141,7 @@ impl GroupState {
             kits: self.kits.values().copied().collect(),
             vouches: self.vouches.values().copied().collect(),
             snapshots: self.snapshots.values().copied().collect(),
+            token: self.token,
         }
     }
 
@@ -164,6 +169,17 @@ impl GroupState {
     /// The group's counters, with decisions that are not durable yet.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The access token that the group was made with, if the relay wanted one.
+    pub fn token(&self) -> Option<TokenHash> {
+        self.token
+    }
+
+    /// Notes the access token with which the group is made now.
+    pub fn set_token(&mut self, token: TokenHash) -> Write {
+        self.token = Some(token);
+        Write::PutToken(self.id(), token)
     }
 
     /// Whether the device is a current member, by the newest commit.

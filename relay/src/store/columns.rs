@@ -5,8 +5,8 @@ use sync_types::frame::{EntryKind, Head, Mac, Signature, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
 
 use super::{
-    Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, Removal,
-    SnapshotRow, StatementRow, StoreError, VouchRow, WelcomeRow, tail,
+    Bytes, Counters, EntryRow, GroupRow, GroupRows, GroupSummary, HeadRow, IndexRow, KitRow, MemberRow, Provisional,
+    Removal, SnapshotRow, StatementRow, StoreError, StoreStats, TokenUse, VouchRow, WelcomeRow,
 };
 
 pub(super) type Read<T> = Result<T, StoreError>;
@@ -80,16 +80,18 @@ pub(super) struct Tables<R> {
     pub(super) vouches: Vec<R>,
     /// Columns: slot, key, device, size.
     pub(super) snapshots: Vec<R>,
+    /// Column: token.
+    pub(super) token: Option<R>,
 }
 
 impl<R: Columns> Tables<R> {
-    /// The group without what was appended behind its counters, and the cursors of the envelopes that [`finished`] wants.
-    pub(super) fn rows(&self, group: GroupId) -> Read<(GroupRows, Vec<u64>)> {
+    /// The group without what was appended behind its counters: [`super::tail`] counts that.
+    pub(super) fn rows(&self, group: GroupId) -> Read<GroupRows> {
         let counters = match &self.counters {
             Some(row) => Counters { newest: unsigned(row, 0)?, entries: unsigned(row, 1)?, bytes: unsigned(row, 2)? },
             None => Counters::default(),
         };
-        let rows = GroupRows {
+        Ok(GroupRows {
             group: group_row(&self.group, group)?,
             counters,
             settled: counters.newest,
@@ -111,16 +113,9 @@ impl<R: Columns> Tables<R> {
                 let (slot, device) = (SnapshotSlot(fixed(row, 0)?), DeviceId(fixed(row, 2)?));
                 Ok(SnapshotRow { slot, key: fixed(row, 1)?, device, size: size(row, 3)? })
             })?,
-        };
-        let last = tail::last_envelopes(&rows);
-        Ok((rows, last))
+            token: self.token.as_ref().map(|row| fixed(row, 0)).transpose()?,
+        })
     }
-}
-
-/// Counts what was appended behind the counters, with the envelopes that [`Tables::rows`] named.
-pub(super) fn finished(mut rows: GroupRows, envelopes: Vec<Bytes>) -> Read<GroupRows> {
-    tail::count(&mut rows, envelopes)?;
-    Ok(rows)
 }
 
 fn each<R, T>(rows: &[R], read: impl Fn(&R) -> Read<T>) -> Read<Vec<T>> {
@@ -229,6 +224,34 @@ fn entry_row(row: &impl Columns) -> Read<EntryRow> {
         sender: DeviceId(fixed(row, 2)?),
         bytes: blob(row, 3)?.into(),
     })
+}
+
+/// Columns: groups, entries, bytes.
+pub(super) fn stats_row(row: &impl Columns) -> Read<StoreStats> {
+    Ok(StoreStats { groups: unsigned(row, 0)?, entries: unsigned(row, 1)?, bytes: unsigned(row, 2)? })
+}
+
+/// Columns: token, groups, bytes.
+pub(super) fn token_row(row: &impl Columns) -> Read<TokenUse> {
+    Ok(TokenUse { token: fixed(row, 0)?, groups: unsigned(row, 1)?, bytes: unsigned(row, 2)? })
+}
+
+/// Columns: group, members, entries, bytes, lag, when the oldest entry came, when a member was seen last.
+pub(super) fn summary_row(row: &impl Columns) -> Read<GroupSummary> {
+    Ok(GroupSummary {
+        group: GroupId(fixed(row, 0)?),
+        members: unsigned(row, 1)?,
+        entries: unsigned(row, 2)?,
+        bytes: unsigned(row, 3)?,
+        lag: unsigned(row, 4)?,
+        oldest_at_s: arrival(row, 5)?,
+        seen_ms: unsigned(row, 6)?,
+    })
+}
+
+/// When an entry came. Those that an older relay took have no time.
+pub(super) fn arrival(row: &impl Columns, column: usize) -> Read<Option<u64>> {
+    Ok(row.integer(column)?.and_then(|at_s| u64::try_from(at_s).ok()).filter(|at_s| *at_s > 0))
 }
 
 /// How many entries are read to learn how large they are.

@@ -8,7 +8,7 @@ use sync_types::{DeviceId, GroupId};
 
 use super::{
     Bytes, Counters, EntriesQuery, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, SnapshotRow,
-    StatementRow, Store, StoreError, StoreFuture, StoreStats, VouchRow, WelcomeRow, Write, tail,
+    StatementRow, Store, StoreError, StoreFuture, StoreStats, TokenUse, VouchRow, WelcomeRow, Write, tail,
 };
 use crate::tokens::TokenHash;
 
@@ -153,17 +153,19 @@ impl Store for MemoryStore {
         for tables in self.inner().groups.values().filter(|t| t.group.is_some()) {
             stats.groups += 1;
             stats.entries += tables.entries.len() as u64;
-            stats.bytes += tables.entries.values().map(|row| row.bytes.len() as u64).sum::<u64>();
+            stats.bytes += tables.bytes();
         }
         Box::pin(std::future::ready(Ok(stats)))
     }
 
-    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
-        let mut counted: BTreeMap<TokenHash, u64> = BTreeMap::new();
-        for token in self.inner().groups.values().filter_map(|tables| tables.token) {
-            *counted.entry(token).or_default() += 1;
+    fn token_use(&self) -> StoreFuture<'_, Vec<TokenUse>> {
+        let mut counted: BTreeMap<TokenHash, TokenUse> = BTreeMap::new();
+        for (token, tables) in self.inner().groups.values().filter_map(|tables| Some((tables.token?, tables))) {
+            let used = counted.entry(token).or_insert(TokenUse { token, groups: 0, bytes: 0 });
+            used.groups += 1;
+            used.bytes += tables.bytes();
         }
-        Box::pin(std::future::ready(Ok(counted.into_iter().collect())))
+        Box::pin(std::future::ready(Ok(counted.into_values().collect())))
     }
 }
 
@@ -277,6 +279,11 @@ impl Tables {
         }
     }
 
+    /// Bytes of the entries that are held.
+    fn bytes(&self) -> u64 {
+        self.entries.values().map(|row| row.bytes.len() as u64).sum()
+    }
+
     fn append(&mut self, row: EntryRow) {
         match row.kind {
             EntryKind::Envelope => self.by_sender.entry(row.sender).or_default().insert(row.cursor),
@@ -297,7 +304,7 @@ impl Tables {
             sender,
             statement: statement.clone(),
         };
-        let mut rows = GroupRows {
+        let rows = GroupRows {
             group: self.group.clone()?,
             counters: self.counters,
             settled: self.counters.newest,
@@ -309,10 +316,11 @@ impl Tables {
             kits: self.kits.values().copied().collect(),
             vouches: self.vouches.values().copied().collect(),
             snapshots: self.snapshots.values().map(|(row, _)| *row).collect(),
+            token: self.token,
         };
         let last = tail::last_envelopes(&rows);
         let bodies = last.iter().filter_map(|cursor| self.entries.get(cursor)).map(|row| row.bytes.clone()).collect();
-        Some(tail::count(&mut rows, bodies).map(|()| rows))
+        Some(tail::count(rows, bodies))
     }
 
     fn select(&self, query: EntriesQuery) -> Vec<EntryRow> {

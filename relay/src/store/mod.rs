@@ -14,6 +14,7 @@ use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 use crate::tokens::TokenHash;
 
 mod columns;
+mod look;
 mod memory;
 mod plan;
 #[cfg(feature = "postgres")]
@@ -22,6 +23,7 @@ mod shared;
 pub mod sqlite;
 mod tail;
 
+pub use look::Look;
 pub use memory::MemoryStore;
 pub use shared::{Elsewhere, Heard, Meeting, News, Node, Shared};
 
@@ -74,8 +76,8 @@ pub trait Store: Send + Sync {
     /// Totals over all groups, for metrics and quotas.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
 
-    /// How many groups there are for each access token that any was made with.
-    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
+    /// What there is of each access token that any group was made with.
+    fn token_use(&self) -> StoreFuture<'_, Vec<TokenUse>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
@@ -149,6 +151,8 @@ pub struct GroupRows {
     pub vouches: Vec<VouchRow>,
     /// The snapshots that were left for it, without bodies, in the order of their places.
     pub snapshots: Vec<SnapshotRow>,
+    /// The access token that it was made with, if the relay wanted one.
+    pub token: Option<TokenHash>,
 }
 
 /// What changes with a commit only.
@@ -369,6 +373,17 @@ pub struct StoreStats {
     /// Entries that are held.
     pub entries: u64,
     /// Bytes of these entries.
+    pub bytes: u64,
+}
+
+/// What the groups that were made with an access token have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenUse {
+    /// The token.
+    pub token: TokenHash,
+    /// How many groups.
+    pub groups: u64,
+    /// Bytes of the entries that they hold.
     pub bytes: u64,
 }
 

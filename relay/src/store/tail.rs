@@ -19,7 +19,7 @@ pub(super) fn last_envelopes(rows: &GroupRows) -> Vec<u64> {
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when one of them is no envelope.
-pub(super) fn count(rows: &mut GroupRows, envelopes: Vec<Bytes>) -> Result<(), StoreError> {
+pub(super) fn count(mut rows: GroupRows, envelopes: Vec<Bytes>) -> Result<GroupRows, StoreError> {
     for row in rows.index.iter().filter(|row| row.cursor > rows.settled) {
         rows.counters.newest = rows.counters.newest.max(row.cursor);
         rows.counters.entries += 1;
@@ -33,5 +33,5 @@ pub(super) fn count(rows: &mut GroupRows, envelopes: Vec<Bytes>) -> Result<(), S
         heads.insert(sender, HeadRow { sender, head: head_of(&envelope), cut: false });
     }
     rows.heads = heads.into_values().collect();
-    Ok(())
+    Ok(rows)
 }

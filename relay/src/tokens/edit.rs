@@ -26,6 +26,8 @@ pub struct New {
     pub last_day_ms: Option<u64>,
     /// How many groups may be there that were made with it.
     pub groups: Option<u64>,
+    /// How many bytes these may hold together.
+    pub bytes: Option<u64>,
 }
 
 /// Makes a token and puts its hash into the file, which is made if there is none. The token itself is nowhere but in what
@@ -67,6 +69,9 @@ pub fn add(file: &Path, new: &New) -> Result<Zeroizing<String>, StartError> {
     }
     if let Some(groups) = new.groups {
         line += &format!(" groups={groups}");
+    }
+    if let Some(bytes) = new.bytes {
+        line += &format!(" bytes={bytes}");
     }
     let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     write(file, &format!("{text}{separator}{line}\n"))?;
@@ -168,9 +173,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens");
         let last_day_ms = date::parse("2030-05-31");
-        let token = add(&file, &New { name: "alice".into(), last_day_ms, groups: Some(3) }).unwrap();
+        let token =
+            add(&file, &New { name: "alice".into(), last_day_ms, groups: Some(3), bytes: Some(5_000) }).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(!text.contains(&**token) && text.contains("name=alice expires=2030-05-31 groups=3"), "{text}");
+        assert!(
+            !text.contains(&**token) && text.contains("name=alice expires=2030-05-31 groups=3 bytes=5000"),
+            "{text}"
+        );
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions()) & 0o777, 0o600);
         assert!(add(&file, &New { name: "alice".into(), ..New::default() }).is_err(), "a name is one token's");
@@ -188,7 +197,8 @@ mod tests {
         assert_eq!(tokens.grant(token.as_bytes(), now), None);
         let listed = list(&file).unwrap();
         assert_eq!(listed.iter().map(|t| t.name.as_deref().unwrap()).collect::<Vec<_>>(), ["alice", "bob"]);
-        assert_eq!(listed[0].revoked.as_deref(), Some("2029-01-01"));
+        assert_eq!((listed[0].revoked.as_deref(), listed[0].bytes), (Some("2029-01-01"), Some(5_000)));
+        assert_eq!(tokens.most_bytes(&listed[0].hash), Some(5_000), "of what it made");
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::time::Duration;
 use sync_relay::store::{MemoryStore, Order, StoreError};
 use sync_relay::tokens::edit;
 use sync_relay::{Access, HostConfig, Relay, RelayConfig, RunningRelay, StoreConfig, admin, date};
-use sync_types::frame::ToRelay;
+use sync_types::frame::{FromRelay, ToRelay};
 use sync_types::{Code, GroupId, Opaque};
 
-use crate::device::{Device, Wire, attached, pair};
+use crate::device::{Device, Wire, attached, founded_as, pair};
 
 fn config(folder: &Path) -> RelayConfig {
     let host = HostConfig { orders: true, ..HostConfig::default() };
@@ -24,12 +24,12 @@ fn store(folder: &Path) -> StoreConfig {
 }
 
 /// What the relay says to a device that wants to make a group.
-async fn creating(relay: &RunningRelay, device: &Device, token: &[u8]) -> Result<(), Code> {
+pub(crate) async fn creating(relay: &RunningRelay, device: &Device, token: &[u8]) -> Result<(), Code> {
     let mut wire = Wire::local(relay);
     device.create(&mut wire, &device.found(), token).await;
     wire.expect(|frame| match frame {
-        sync_types::frame::FromRelay::Attached(_) => Some(Ok(())),
-        sync_types::frame::FromRelay::Refused(refused) => Some(Err(refused.code())),
+        FromRelay::Attached(_) => Some(Ok(())),
+        FromRelay::Refused(refused) => Some(Err(refused.code())),
         _ => None,
     })
     .await
@@ -74,7 +74,7 @@ async fn a_group_is_deleted_while_its_relay_runs_and_while_it_does_not() {
     assert!(!data.join("admin.sock").exists());
 
     admin::purge(data, &store, a.group).await.unwrap();
-    let left = admin::View::open(&store).await.unwrap().largest(Order::Size, 10).await.unwrap();
+    let left = admin::look(&store).await.unwrap().largest(Order::Size, 10).await.unwrap();
     assert_eq!(left.iter().map(|group| group.group).collect::<Vec<_>>(), [other.group]);
     assert_eq!(admin::purge(data, &store, a.group).await.unwrap_err().code, Code::UnknownGroup);
 }
@@ -252,6 +252,156 @@ async fn tokens_are_taken_up_while_the_relay_runs() {
     relay.shutdown().await;
 }
 
+/// Pushes an envelope, new or once more; the code of what it is refused with.
+async fn pushing(wire: &mut Wire, device: &Device, envelope: &Opaque) -> Result<(), Code> {
+    wire.send(&ToRelay::Push(vec![envelope.clone()])).await;
+    let seq = device.seq();
+    wire.expect(|frame| match frame {
+        FromRelay::Accepted(to) if to >= seq => Some(Ok(())),
+        FromRelay::Refused(refused) => Some(Err(refused.code())),
+        _ => None,
+    })
+    .await
+}
+
+/// How large the envelopes of these tests are.
+fn envelope_bytes() -> u64 {
+    Device::new(1, GroupId([5; 32])).seal(500).len() as u64
+}
+
+#[tokio::test]
+async fn what_the_groups_of_one_token_hold_together_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("tokens"));
+    let bytes = 3 * envelope_bytes();
+    let alice =
+        edit::add(&file, &edit::New { name: "alice".into(), bytes: Some(bytes), ..Default::default() }).unwrap();
+    let bob = edit::add(&file, &edit::New { name: "bob".into(), ..Default::default() }).unwrap();
+    let start = async || {
+        let access = Access::parse(&format!("token:{}", file.display())).unwrap();
+        Relay::start(RelayConfig { access, ..config(&data) }).await.unwrap()
+    };
+    let relay = start().await;
+    let found = async |n: u8, token: &str| {
+        let (first, second, _) = founded_as(GroupId([n; 32]), async || Wire::local(&relay), token.as_bytes()).await;
+        (first, second)
+    };
+    let ((mut a, mut wire_a), (b, mut wire_b)) = found(5, &alice).await;
+    let ((mut c, mut wire_c), (d, wire_d)) = found(6, &alice).await;
+    for _ in 0..2 {
+        let envelope = a.seal(500);
+        pushing(&mut wire_a, &a, &envelope).await.unwrap();
+    }
+    let cursor = wire_b.entries(2).await[0].cursor;
+    let envelope = c.seal(500);
+    pushing(&mut wire_c, &c, &envelope).await.unwrap();
+    let refused = c.seal(500);
+    wire_c.send(&ToRelay::Push(vec![refused.clone()])).await;
+    let refusal = wire_c.refusal().await;
+    assert_eq!((refusal.code(), refusal.retry_after_ms > 0), (Code::Quota, true));
+    // Making another group is none of its business, nor are those of another token.
+    creating(&relay, &Device::new(7, GroupId([7; 32])), alice.as_bytes()).await.unwrap();
+    let ((mut e, mut wire_e), _) = found(8, &bob).await;
+    let envelope = e.seal(500);
+    pushing(&mut wire_e, &e, &envelope).await.unwrap();
+
+    wire_b.acknowledge(cursor).await;
+    wire_b.settled().await;
+    pushing(&mut wire_c, &c, &refused).await.unwrap();
+    let refused = a.seal(500);
+    assert_eq!(pushing(&mut wire_a, &a, &refused).await, Err(Code::Quota), "it is full again");
+    drop((wire_a, wire_b, wire_c, wire_d, wire_e));
+    relay.shutdown().await;
+
+    let relay = start().await;
+    let attach = async |device: &Device, stored: u64| {
+        let mut wire = Wire::local(&relay);
+        device.attach(&mut wire, stored).await;
+        wire
+    };
+    let (mut wire_a, mut wire_c, mut wire_d) = (attach(&a, 1).await, attach(&c, 1).await, attach(&d, 1).await);
+    assert_eq!(pushing(&mut wire_a, &a, &refused).await, Err(Code::Quota), "a restart forgets nothing");
+    let cursor = wire_d.entries(2).await[0].cursor;
+    wire_d.acknowledge(cursor).await;
+    wire_d.settled().await;
+    pushing(&mut wire_a, &a, &refused).await.unwrap();
+
+    // A token that makes no more groups bounds those that it made, and by what its line says now.
+    edit::revoke(&file, "alice", date::parse("2026-01-01").unwrap()).unwrap();
+    let until = async {
+        while relay.metrics().tokens.value() != 1 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), until).await.unwrap();
+    let refused = c.seal(500);
+    assert_eq!(pushing(&mut wire_c, &c, &refused).await, Err(Code::Quota));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let more = bytes + envelope_bytes();
+    std::fs::write(&file, text.replace(&format!("bytes={bytes}"), &format!("bytes={more}"))).unwrap();
+    let until = async {
+        loop {
+            match pushing(&mut wire_c, &c, &refused).await {
+                Err(Code::Quota) => {}
+                done => return done,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), until).await.unwrap().unwrap();
+    let refused = c.seal(500);
+    assert_eq!(pushing(&mut wire_c, &c, &refused).await, Err(Code::Quota));
+    // What the host deletes is held no more: two of the first group, of which none was acknowledged since.
+    admin::purge(&data, &store(&data), b.group).await.unwrap();
+    pushing(&mut wire_c, &c, &refused).await.unwrap();
+    let envelope = c.seal(500);
+    pushing(&mut wire_c, &c, &envelope).await.unwrap();
+    let envelope = c.seal(500);
+    assert_eq!(pushing(&mut wire_c, &c, &envelope).await, Err(Code::Quota));
+    let mut view = admin::look(&store(&data)).await.unwrap();
+    let mut used: Vec<_> = view.token_use().await.unwrap().iter().map(|of| (of.groups, of.bytes)).collect();
+    used.sort_unstable();
+    assert_eq!(used, [(1, envelope_bytes()), (2, more)]);
+    view.close().await;
+    relay.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_not_written_counts_for_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let new =
+        edit::New { name: "alice".into(), groups: Some(2), bytes: Some(3 * envelope_bytes()), ..Default::default() };
+    let alice = edit::add(&file, &new).unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let access = Access::parse(&format!("token:{}", file.display())).unwrap();
+    let config = RelayConfig { access, ..RelayConfig::in_memory() };
+    let relay = Relay::start_with_store(config, store.clone()).await.unwrap();
+    let found = async |n: u8| {
+        let (first, second, _) = founded_as(GroupId([n; 32]), async || Wire::local(&relay), alice.as_bytes()).await;
+        (first, second)
+    };
+    // Others were quicker, or the disk failed: with making a group, and with what is pushed.
+    store.fail(3, StoreError::Stale(vec![GroupId([5; 32])]));
+    let ((mut a, mut wire_a), _b) = found(5).await;
+    store.fail_next(StoreError::Io("broken".into()));
+    let failed = creating(&relay, &Device::new(1, GroupId([6; 32])), alice.as_bytes()).await;
+    assert_eq!(failed, Err(Code::Internal));
+    let ((mut c, mut wire_c), _d) = found(6).await;
+    assert_eq!(creating(&relay, &Device::new(7, GroupId([7; 32])), alice.as_bytes()).await, Err(Code::TokenSpent));
+    let first = a.seal(500);
+    store.fail_next(StoreError::Io("broken".into()));
+    assert_eq!(pushing(&mut wire_a, &a, &first).await, Err(Code::Internal));
+    store.fail(3, StoreError::Stale(vec![a.group]));
+    pushing(&mut wire_a, &a, &first).await.unwrap();
+    for _ in 0..2 {
+        let envelope = c.seal(500);
+        pushing(&mut wire_c, &c, &envelope).await.unwrap();
+    }
+    let envelope = c.seal(500);
+    assert_eq!(pushing(&mut wire_c, &c, &envelope).await, Err(Code::Quota));
+    relay.shutdown().await;
+}
+
 #[tokio::test]
 async fn groups_are_listed_by_size_and_by_lag_beside_a_running_relay() {
     let folder = tempfile::tempdir().unwrap();
@@ -282,7 +432,7 @@ async fn lists_groups(config: RelayConfig) {
     wire.send(&ToRelay::Push(vec![lone.seal(300)])).await;
     wire.accepted(1).await;
 
-    let mut view = admin::View::open(&store).await.unwrap();
+    let mut view = admin::look(&store).await.unwrap();
     let found = view.largest(Order::Lag, 10).await.unwrap();
     assert_eq!(found[0].group, b.group);
     assert_eq!((found[0].members, found[0].entries, found[0].lag), (2, 2, 2), "the first one was acknowledged");

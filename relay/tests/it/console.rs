@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use serde_json::Value;
+use sync_relay::{Access, Relay, RelayConfig};
 use sync_types::frame::ToRelay;
 use sync_types::{Code, GroupId};
 use tokio::process::Command;
 
+use crate::admin::creating;
 use crate::device::{Device, attached};
 use crate::process::{command, connect, ready, terminate};
 
@@ -159,11 +161,22 @@ async fn tokens_are_managed_in_the_file_that_the_settings_name() {
         all.extend(args);
         admin(folder.path(), &all).await
     };
-    let added = token(&["add", "alice", "--expires", "30d", "--groups", "2"]).await;
+    let added = token(&["add", "alice", "--expires", "30d", "--groups", "2", "--bytes", "5000"]).await;
     assert_eq!(added.code, 0, "{}", added.err);
     let secret = added.json()[0]["token"].as_str().unwrap().to_owned();
     let text = std::fs::read_to_string(folder.path().join("list")).unwrap();
     assert!(text.contains("name=alice") && !text.contains(&secret), "{text}");
+    let of_alice = async || {
+        let listed = token(&["list"]).await.json();
+        ["groups", "groups_made", "bytes", "bytes_held"].map(|key| listed[0][key].as_u64())
+    };
+    assert_eq!(of_alice().await, [Some(2), None, Some(5_000), None], "there is no database yet");
+    let access = Access::parse(&format!("token:{}", folder.path().join("list").display())).unwrap();
+    let config = RelayConfig { access, listen: None, http: None, ..RelayConfig::on_loopback(folder.path()) };
+    let relay = Relay::start(config).await.unwrap();
+    creating(&relay, &Device::new(1, GroupId([1; 32])), secret.as_bytes()).await.unwrap();
+    assert_eq!(of_alice().await, [Some(2), Some(1), Some(5_000), Some(0)], "beside a relay that runs");
+    relay.shutdown().await;
     assert!(token(&["add", "bob", "--expires", "2020-01-01"]).await.code == 0);
     assert_eq!(token(&["add", "carol", "--expires", "soon"]).await.error()["code"], Code::InvalidArgument.as_str());
     assert_eq!(token(&["revoke", "alice"]).await.code, 0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sync_relay::store::{
     Bytes, Counters, EntriesQuery, EntryRow, GroupRow, HeadRow, IndexRow, KitRow, MemberRow, MemoryStore, Provisional,
-    Removal, SnapshotRow, StatementRow, Store, StoreError, VouchRow, WelcomeRow, Write,
+    Removal, SnapshotRow, StatementRow, Store, StoreError, TokenUse, VouchRow, WelcomeRow, Write,
 };
 use sync_types::frame::{EntryKind, Head, Mac, SealedSnapshot, Signature, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite};
@@ -25,7 +25,7 @@ pub(crate) async fn run<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
     entries_come_in_order_within_limits(&make().await).await;
     deletes_take_what_they_name(&make().await).await;
     a_deleted_group_leaves_nothing(&make().await).await;
-    tokens_count_their_groups(&make().await).await;
+    tokens_count_their_groups_and_what_these_hold(&make().await).await;
     entries_move_counters_and_heads_by_themselves(&make().await).await;
     a_failing_transaction_leaves_nothing(&make().await).await;
     many_writes_of_many_groups_go_together(&make().await).await;
@@ -325,7 +325,7 @@ async fn a_deleted_group_leaves_nothing(store: &impl Store) {
     assert_eq!(store.welcome(one, A).await.unwrap(), None);
     assert_eq!(store.kits(kit.key).await.unwrap(), [(two, true)]);
     assert_eq!(store.kit_snapshot(one, kit.key, None).await.unwrap(), None);
-    assert_eq!(store.token_groups().await.unwrap(), [([9; 32], 1)]);
+    assert_eq!(store.token_use().await.unwrap(), [TokenUse { token: [9; 32], groups: 1, bytes: 20 }]);
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.groups, stats.entries, stats.bytes), (1, 2, 20));
     assert_eq!(store.load(two).await.unwrap(), kept, "others stay");
@@ -338,7 +338,7 @@ async fn a_deleted_group_leaves_nothing(store: &impl Store) {
         writes.push(counters(one, 1, 1, 5));
         store.commit(writes).await.unwrap();
         let rows = store.load(one).await.unwrap().unwrap();
-        assert_eq!(cursors(&rows.index), [1]);
+        assert_eq!((cursors(&rows.index), rows.token), (vec![1], None));
         assert!(rows.members.is_empty() && rows.heads.is_empty() && rows.kits.is_empty() && rows.vouches.is_empty());
     }
     store.commit(vec![Write::DeleteEnvelopes { group: one, sender: B, up_to: 1 }]).await.unwrap();
@@ -347,18 +347,37 @@ async fn a_deleted_group_leaves_nothing(store: &impl Store) {
     assert_eq!(store.load(GroupId([3; 32])).await.unwrap(), None, "one that is not there is no error");
 }
 
-async fn tokens_count_their_groups(store: &impl Store) {
-    assert_eq!(store.token_groups().await.unwrap(), vec![]);
+async fn tokens_count_their_groups_and_what_these_hold(store: &impl Store) {
+    let used = async || {
+        let mut used = store.token_use().await.unwrap();
+        used.sort_unstable();
+        used.into_iter().map(|of| (of.token[0], of.groups, of.bytes)).collect::<Vec<_>>()
+    };
+    assert_eq!(used().await, []);
     for (n, token) in [(1, 5), (2, 5), (3, 6)] {
         let group = GroupId([n; 32]);
         store
             .commit(vec![Write::PutGroup(Box::new(group_row(group))), Write::PutToken(group, [token; 32])])
             .await
             .unwrap();
+        assert_eq!(store.load(group).await.unwrap().unwrap().token, Some([token; 32]));
     }
-    let mut counted = store.token_groups().await.unwrap();
-    counted.sort_unstable();
-    assert_eq!(counted, [([5; 32], 2), ([6; 32], 1)]);
+    // One that was made without a token is nobody's.
+    let (first, second, other) = (GroupId([1; 32]), GroupId([2; 32]), GroupId([4; 32]));
+    hold(store, other, &[entry(1, EntryKind::Commit, A, 10)]).await;
+    assert_eq!(store.load(other).await.unwrap().unwrap().token, None);
+    assert_eq!(used().await, [(5, 2, 0), (6, 1, 0)]);
+    // What the counters say, what lies behind them, and what there is without counters.
+    let envelope = |cursor, size| entry(cursor, EntryKind::Envelope, A, size);
+    store.commit(vec![Write::AppendEntries(first, vec![envelope(1, 100)]), counters(first, 1, 1, 100)]).await.unwrap();
+    store.commit(vec![Write::AppendEntries(first, vec![envelope(2, 20), envelope(3, 3)])]).await.unwrap();
+    store.commit(vec![Write::AppendEntries(second, vec![envelope(1, 4_000)])]).await.unwrap();
+    assert_eq!(used().await, [(5, 2, 4_123), (6, 1, 0)]);
+    let gone = Write::DeleteEnvelopes { group: first, sender: A, up_to: 2 };
+    store.commit(vec![gone, counters(first, 3, 1, 3)]).await.unwrap();
+    assert_eq!(used().await, [(5, 2, 4_003), (6, 1, 0)]);
+    store.commit(vec![Write::DeleteGroup(second)]).await.unwrap();
+    assert_eq!(used().await, [(5, 1, 3), (6, 1, 0)]);
 }
 
 async fn entries_move_counters_and_heads_by_themselves(store: &impl Store) {

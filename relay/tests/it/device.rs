@@ -268,10 +268,18 @@ pub async fn pair(open: impl AsyncFnMut() -> Wire, token: &[u8]) -> ((Device, Wi
 
 /// The same with the first one's MLS group.
 pub async fn founded(
+    open: impl AsyncFnMut() -> Wire,
+    token: &[u8],
+) -> ((Device, Wire), (Device, Wire), Group<impl MlsConfig>) {
+    founded_as(GroupId([5; 32]), open, token).await
+}
+
+/// The same for this group. The devices' keys are those of any other.
+pub async fn founded_as(
+    group: GroupId,
     mut open: impl AsyncFnMut() -> Wire,
     token: &[u8],
 ) -> ((Device, Wire), (Device, Wire), Group<impl MlsConfig>) {
-    let group = GroupId([5; 32]);
     let (mut first, mut second) = (Device::new(1, group), Device::new(2, group));
     let mut mls = first.found();
     let mut wire = open().await;

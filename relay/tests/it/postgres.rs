@@ -216,7 +216,7 @@ async fn each_statement_touches_one_partition_of_each_table() {
 
 /// What only a host asks, or a relay that starts.
 const OF_THE_HOST: [&str; 7] =
-    ["TOKEN_GROUPS", "STATS", "LARGEST_BY_SIZE", "LARGEST_BY_LAG", "BETWEEN", "OLDEST", "LAPSED"];
+    ["TOKEN_USE", "STATS", "LARGEST_BY_SIZE", "LARGEST_BY_LAG", "BETWEEN", "OLDEST", "LAPSED"];
 
 /// Each of many groups is looked for by itself: what the others hold is not gone through for it.
 #[tokio::test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sync_relay::store::Store;
 use sync_relay::store::postgres::PostgresStore;
-use sync_relay::{Identity, Relay, RelayConfig, RunningRelay, StoreConfig, Waking, admin};
+use sync_relay::tokens::edit;
+use sync_relay::{Access, Identity, Relay, RelayConfig, RunningRelay, StoreConfig, admin};
 use sync_types::frame::{About, FromRelay, ToRelay};
 use sync_types::{Code, GroupId, Opaque};
 
-use crate::device::{Device, Wire, add, founded, remove};
+use crate::device::{Device, Wire, add, founded, founded_as, remove};
 use crate::pg_server::Server;
 use crate::server::get;
 use crate::waking;
@@ -23,14 +24,13 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 pub(crate) async fn node(url: &str, identity: &Identity) -> RunningRelay {
-    node_with(url, identity, Waking::Off).await
+    node_with(url, identity, RelayConfig::in_memory()).await
 }
 
-async fn node_with(url: &str, identity: &Identity, wake: Waking) -> RunningRelay {
+async fn node_with(url: &str, identity: &Identity, config: RelayConfig) -> RunningRelay {
     let store = StoreConfig::parse(url).unwrap();
     let http = Some(([127, 0, 0, 1], 0).into());
-    let config = RelayConfig { store, http, identity: Some(identity.clone()), wake, ..RelayConfig::in_memory() };
-    Relay::start(config).await.unwrap()
+    Relay::start(RelayConfig { store, http, identity: Some(identity.clone()), ..config }).await.unwrap()
 }
 
 /// Two relays over one new database.
@@ -148,6 +148,37 @@ async fn a_removal_at_one_relay_ends_what_its_device_may_do_at_the_other() {
     wire_b.send(&ToRelay::Push(vec![b.seal(300)])).await;
     let refused = soon(wire_b.refusal()).await;
     assert_eq!((refused.about, refused.code()), (About::Push, Code::Removed));
+    left.shutdown().await;
+    right.shutdown().await;
+}
+
+/// What comes to a group at one relay leaves the others of its token less room at the other one, and what is acknowledged more.
+#[tokio::test]
+async fn what_a_token_may_hold_is_counted_over_both_relays() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let (url, identity) = (server.database().await, Identity::generate().unwrap());
+    let file = folder.path().join("tokens");
+    let size = Device::new(1, GroupId([5; 32])).seal(500).len() as u64;
+    let new = edit::New { name: "alice".into(), bytes: Some(3 * size), ..edit::New::default() };
+    let token = edit::add(&file, &new).unwrap();
+    let access = Access::parse(&format!("token:{}", file.display())).unwrap();
+    let start = || node_with(&url, &identity, RelayConfig { access: access.clone(), ..RelayConfig::in_memory() });
+    let (left, right) = tokio::join!(start(), start());
+    let token = token.as_bytes();
+    let ((_a, mut wire_a), (mut b, mut wire_b), _) = founded_as(GroupId([5; 32]), at(&left, &right), token).await;
+    let ((mut c, mut wire_c), _d, _) = founded_as(GroupId([6; 32]), at(&left, &left), token).await;
+    wire_b.send(&ToRelay::Push((0..3).map(|_| b.seal(500)).collect())).await;
+    soon(wire_b.accepted(3)).await;
+    // The left one has heard of all of it before it delivers any.
+    let cursor = soon(wire_a.entries(3)).await[1].cursor;
+    let sealed = [c.seal(500), c.seal(500), c.seal(500)];
+    wire_c.send(&ToRelay::Push(sealed[..1].to_vec())).await;
+    assert_eq!(soon(wire_c.refusal()).await.code(), Code::Quota);
+    wire_a.acknowledge(cursor).await;
+    soon(wire_a.settled()).await;
+    wire_c.send(&ToRelay::Push(sealed.to_vec())).await;
+    soon(wire_c.accepted(2)).await;
+    assert_eq!(soon(wire_c.refusal()).await.code(), Code::Quota);
     left.shutdown().await;
     right.shutdown().await;
 }
@@ -285,7 +316,8 @@ async fn until_woken(device: &mut Device, wire: &mut Wire, service: &mut waking:
 async fn whoever_sleeps_is_woken_by_whichever_relay_has_something_for_it() {
     let (server, folder, mut service) = (Server::start(), tempfile::tempdir().unwrap(), waking::Service::start().await);
     let (url, identity) = (server.database().await, Identity::generate().unwrap());
-    let start = || node_with(&url, &identity, waking::waking(folder.path(), waking::HERE));
+    let wake = waking::waking(folder.path(), waking::HERE);
+    let start = || node_with(&url, &identity, RelayConfig { wake: wake.clone(), ..RelayConfig::in_memory() });
     let (left, right) = tokio::join!(start(), start());
     let ((mut a, mut wire_a), (b, mut wire_b), _mls) = founded(at(&left, &right), b"").await;
     waking::set(&mut wire_b, Some(service.target("b"))).await;

@@ -1,11 +1,14 @@
 //! `sync-relay admin token`.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use sync_relay::tokens::edit;
-use sync_relay::{StartError, date};
+use sync_relay::admin::{self, size};
+use sync_relay::store::TokenUse;
+use sync_relay::tokens::{TokenHash, edit};
+use sync_relay::{StartError, StoreConfig, date};
 use sync_types::Code;
 
 use super::super::{Serve, now_ms};
@@ -23,8 +26,11 @@ pub(super) enum TokenTask {
         /// How many groups made with it there may be at once
         #[arg(long, value_name = "N")]
         groups: Option<u64>,
+        /// How many bytes the groups made with it may have waiting together
+        #[arg(long, value_name = "BYTES")]
+        bytes: Option<u64>,
     },
-    /// Shows the tokens, none in the clear
+    /// Shows the tokens, none in the clear, and what there is of each, if the relay's database can be read
     List,
     /// Has a token make no more groups. Those that it made stay as they are
     Revoke {
@@ -33,34 +39,61 @@ pub(super) enum TokenTask {
     },
 }
 
-/// The file that is meant: the one of the flag, or that of the settings.
-pub(super) fn file(given: Option<PathBuf>, settings: Result<Box<Serve>, StartError>) -> Result<PathBuf, StartError> {
-    if let Some(file) = given {
-        return Ok(file);
-    }
-    settings?.token_file().ok_or_else(|| {
-        let message = "no setting names a token file: set access = \"token:FILE\", or say --file FILE here";
-        StartError { code: Code::InvalidArgument, message: message.to_owned() }
-    })
+/// Where tokens are.
+pub(super) struct Place {
+    file: PathBuf,
+    /// Where there is what was made with them, if the settings hold.
+    store: Option<StoreConfig>,
 }
 
-pub(super) fn run(task: TokenTask, file: &Path, out: Out) -> Result<(), StartError> {
+impl Place {
+    /// The file that is meant is the one of the flag, or that of the settings.
+    pub(super) fn of(given: Option<PathBuf>, settings: Result<Box<Serve>, StartError>) -> Result<Self, StartError> {
+        let (file, store) = match settings {
+            Ok(serve) => {
+                let file = given.or_else(|| serve.token_file());
+                (file, serve.without_tokens().config().ok().map(|config| config.store))
+            }
+            Err(_) if given.is_some() => (given, None),
+            Err(e) => return Err(e),
+        };
+        let file = file.ok_or_else(|| {
+            let message = "no setting names a token file: set access = \"token:FILE\", or say --file FILE here";
+            StartError { code: Code::InvalidArgument, message: message.to_owned() }
+        })?;
+        Ok(Self { file, store })
+    }
+
+    /// What there is of each token; `None` where that cannot be read, as before the first start.
+    async fn used(&self) -> Option<HashMap<TokenHash, TokenUse>> {
+        let mut database = admin::look(self.store.as_ref()?).await.ok()?;
+        let used = database.token_use().await.ok();
+        database.close().await;
+        Some(used?.into_iter().map(|of| (of.token, of)).collect())
+    }
+}
+
+pub(super) async fn run(task: TokenTask, place: &Place, out: Out) -> Result<(), StartError> {
+    let file = &place.file;
     match task {
-        TokenTask::Add { name, expires, groups } => {
+        TokenTask::Add { name, expires, groups, bytes } => {
             let last_day_ms = expires.as_deref().map(last_day).transpose()?;
-            let token = edit::add(file, &edit::New { name: name.clone(), last_day_ms, groups })?;
+            let token = edit::add(file, &edit::New { name: name.clone(), last_day_ms, groups, bytes })?;
             let text = format!(
                 "{}\n\nThis is shown once. Devices put it behind '#' in the relay's address: ksync://…#{}",
                 *token, *token
             );
-            out.say(text, &json!({ "event": "token", "name": name, "token": *token, "expires": last_day_ms.map(date::day), "groups": groups }));
+            out.say(text, &json!({ "event": "token", "name": name, "token": *token, "expires": last_day_ms.map(date::day), "groups": groups, "bytes": bytes }));
         }
         TokenTask::List => {
             let now = now_ms();
+            let tokens = edit::list(file)?;
+            let used = place.used().await;
             if !out.json {
-                out.say(format!("{:<24} {:<10} {:>6}  {}", "name", "last day", "groups", "state"), &Value::Null);
+                let head = format!("{:<24} {:<10} {:>12} {:>24}  {}", "name", "last day", "groups", "bytes", "state");
+                out.say(head, &Value::Null);
             }
-            for token in edit::list(file)? {
+            for token in tokens {
                 let name = token.name.as_deref().unwrap_or("-");
                 let last = token.expires_ms.map(|at| date::day(at - date::DAY_MS));
                 let state = match (&token.revoked, token.is_usable(now)) {
@@ -68,9 +101,21 @@ pub(super) fn run(task: TokenTask, file: &Path, out: Out) -> Result<(), StartErr
                     (None, true) => "usable".to_owned(),
                     (None, false) => "expired".to_owned(),
                 };
-                let most = token.groups.map_or_else(|| "-".to_owned(), |n| n.to_string());
-                let text = format!("{name:<24} {:<10} {most:>6}  {state}", last.as_deref().unwrap_or("-"));
-                let value = json!({ "name": token.name, "last_day": last, "groups": token.groups, "state": state });
+                let used = used.as_ref().map(|used| used.get(&token.hash).map_or((0, 0), |of| (of.groups, of.bytes)));
+                let (made, held) = used.unzip();
+                let groups = of_most(made.map(|n| n.to_string()), token.groups.map(|n| n.to_string()));
+                let bytes = of_most(held.map(size), token.bytes.map(size));
+                let last_day = last.as_deref().unwrap_or("-");
+                let text = format!("{name:<24} {last_day:<10} {groups:>12} {bytes:>24}  {state}");
+                let value = json!({
+                    "name": token.name,
+                    "last_day": last,
+                    "groups": token.groups,
+                    "groups_made": made,
+                    "bytes": token.bytes,
+                    "bytes_held": held,
+                    "state": state,
+                });
                 out.say(text, &value);
             }
         }
@@ -81,6 +126,15 @@ pub(super) fn run(task: TokenTask, file: &Path, out: Out) -> Result<(), StartErr
         }
     }
     Ok(())
+}
+
+/// How much there is, of how much there may be.
+fn of_most(there: Option<String>, most: Option<String>) -> String {
+    match (there, most) {
+        (Some(there), Some(most)) => format!("{there} of {most}"),
+        (there, None) => there.unwrap_or_else(|| "-".to_owned()),
+        (None, Some(most)) => format!("? of {most}"),
+    }
 }
 
 /// The first millisecond of the last day on which a token is good.

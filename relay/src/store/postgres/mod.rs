@@ -27,10 +27,9 @@ use super::columns::{Columns, Page, blob, fixed, number, unsigned};
 use super::plan::{self, Floors};
 use super::{
     Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, GroupSummary, Heard, Meeting, News, Order, Shared, Store,
-    StoreError, StoreFuture, StoreStats, Survey, Write,
+    StoreError, StoreFuture, StoreStats, Survey, TokenUse, Write,
 };
 use crate::StartError;
-use crate::tokens::TokenHash;
 
 mod apply;
 mod error;
@@ -380,8 +379,8 @@ impl Store for PostgresStore {
         Box::pin(self.bounded(async move { asked.execute(&self.writers).await.map(drop).map_err(|e| error(&e)) }))
     }
 
-    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
-        Box::pin(self.over_all(summary::token_groups))
+    fn token_use(&self) -> StoreFuture<'_, Vec<TokenUse>> {
+        Box::pin(self.over_all(summary::token_use))
     }
 
     fn kits(&self, key: [u8; 32]) -> StoreFuture<'_, Vec<(GroupId, bool)>> {

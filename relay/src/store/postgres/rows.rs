@@ -5,8 +5,8 @@ use sqlx::postgres::PgRow;
 use sync_types::GroupId;
 
 use super::error::error;
-use crate::store::columns::{Columns, Read, Tables, blob, finished, unsigned};
-use crate::store::{GroupRows, StoreError};
+use crate::store::columns::{Columns, Read, Tables, blob, unsigned};
+use crate::store::{GroupRows, StoreError, tail};
 
 impl Columns for PgRow {
     fn integer(&self, column: usize) -> Read<Option<i64>> {
@@ -22,7 +22,7 @@ const N: bool = true;
 const B: bool = false;
 
 /// What the rows of `LOAD` are, by the number of their part: of each column of [`Tables`] whether it is a number.
-const PARTS: [&[bool]; 12] = [
+const PARTS: [&[bool]; 13] = [
     &[N],
     &[B, N, N, B, B, B, B, N, N, B, B, N, N, B, B, B, N, N, N],
     &[N, N, N],
@@ -34,6 +34,7 @@ const PARTS: [&[bool]; 12] = [
     &[B, N, N],
     &[B, N, B],
     &[B, B, B, N],
+    &[B],
     &[B],
 ];
 
@@ -89,9 +90,9 @@ pub(super) fn group(rows: Vec<PgRow>, group: GroupId) -> (Option<i64>, Read<Opti
 }
 
 fn tables(row: Part, parts: [Vec<Part>; PARTS.len() - 2], group: GroupId) -> Read<GroupRows> {
-    let [mut counters, members, heads, statements, welcomes, index, kits, vouches, snapshots, last] = parts;
-    let counters = counters.pop();
-    let tables = Tables { group: row, counters, members, heads, statements, welcomes, index, kits, vouches, snapshots };
-    let (rows, _) = tables.rows(group)?;
-    finished(rows, last.iter().map(|row| Ok(blob(row, 0)?.into())).collect::<Read<_>>()?)
+    let [mut counters, members, heads, statements, welcomes, index, kits, vouches, snapshots, mut token, last] = parts;
+    let (counters, token) = (counters.pop(), token.pop());
+    let tables =
+        Tables { group: row, counters, members, heads, statements, welcomes, index, kits, vouches, snapshots, token };
+    tail::count(tables.rows(group)?, last.iter().map(|row| Ok(blob(row, 0)?.into())).collect::<Read<_>>()?)
 }

@@ -74,7 +74,7 @@ statements! {
 
     /// Everything of a group but bodies, as of one moment and in one answer: a relay asks for it as often as another one has
     /// written to the group. Of each row which part it is of, its numbers, and its bytes, both in the order of the columns of
-    /// `Tables`. Part 11: the envelopes that are their senders' last behind the counters.
+    /// `Tables`. Part 12: the envelopes that are their senders' last behind the counters.
     LOAD: Partitions =
         "SELECT 0::bigint, ARRAY[revision], ARRAY[]::bytea[] FROM revisions WHERE grp = $1::bytea UNION ALL \
         SELECT 1, ARRAY[suite, epoch, created_at_ms, p_cursor, p_deadline_ms, p_epoch, suite_since, p_suite, p_suite_since], \
@@ -94,7 +94,8 @@ statements! {
         (SELECT 9, ARRAY[epoch], ARRAY[device, mac] FROM vouches WHERE grp = $1::bytea ORDER BY device) UNION ALL \
         (SELECT 10, ARRAY[size::bigint], ARRAY[slot, key, device] FROM kit_snapshots \
             WHERE grp = $1::bytea ORDER BY slot) UNION ALL \
-        SELECT 11, NULL, ARRAY[body] FROM entries WHERE grp = $1::bytea AND cursor IN (\
+        SELECT 11, NULL, ARRAY[token] FROM group_tokens WHERE grp = $1::bytea UNION ALL \
+        SELECT 12, NULL, ARRAY[body] FROM entries WHERE grp = $1::bytea AND cursor IN (\
             SELECT max(cursor) FROM entries WHERE grp = $1::bytea AND kind = 1 \
             AND cursor > COALESCE((SELECT newest FROM counters WHERE grp = $1::bytea), 0) GROUP BY sender)";
 
@@ -260,7 +261,12 @@ statements! {
     SIZE: Small = "SELECT pg_database_size(current_database())";
     SET_SERVED: Small = "UPDATE clock SET served_ms = GREATEST(served_ms, $1::bigint)";
 
-    TOKEN_GROUPS: Everything = "SELECT token, count(*) FROM group_tokens GROUP BY token";
+    /// Each group is looked at by itself: of those without a token nothing is.
+    TOKEN_USE: Everything =
+        "SELECT t.token, count(*), (COALESCE(sum(c.bytes), 0) + COALESCE(sum(beyond.sizes), 0))::bigint \
+        FROM group_tokens t LEFT JOIN counters c ON c.grp = t.grp CROSS JOIN LATERAL (\
+            SELECT sum(e.size) AS sizes FROM entries e WHERE e.grp = t.grp AND e.cursor > COALESCE(c.newest, 0)) AS beyond \
+        GROUP BY t.token";
     /// What the counters do not say yet is the few entries behind each group's.
     STATS: Everything =
         "SELECT (SELECT count(*) FROM groups), COALESCE(sum(counted), 0)::bigint, COALESCE(sum(sizes), 0)::bigint FROM (\

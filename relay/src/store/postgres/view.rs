@@ -1,5 +1,7 @@
 //! The database beside relays that may be running: read, never written.
 
+use std::pin::Pin;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 
@@ -7,8 +9,7 @@ use super::error::error;
 use super::{OVER_ALL, open, summary, texts};
 use crate::StartError;
 use crate::store::columns::unsigned;
-use crate::store::{GroupSummary, Order, StoreError, Totals};
-use crate::tokens::TokenHash;
+use crate::store::{GroupSummary, Look, Order, StoreFuture, TokenUse, Totals};
 
 /// A database of relays, opened for reading.
 #[derive(Debug)]
@@ -32,50 +33,39 @@ impl View {
         begun.await.map_err(|e| StartError::store("the database", &error(&e)))?;
         Ok(Self { connection })
     }
+}
 
-    /// What there is in all. Members count as lapsed after `max_lag_ms` of silence.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn totals(&mut self, max_lag_ms: u64) -> Result<Totals, StoreError> {
-        let served = sqlx::query(texts::SERVED).fetch_one(&mut self.connection).await.map_err(|e| error(&e))?;
-        let served_ms = unsigned(&served, 0)?;
-        Ok(Totals {
-            stats: summary::stats(&mut self.connection).await?,
-            survey: summary::survey(&mut self.connection, served_ms.saturating_sub(max_lag_ms)).await?,
-            file_bytes: summary::size(&mut self.connection).await?,
-            free_pages: None,
-            served_ms,
+impl Look for View {
+    fn totals(&mut self, max_lag_ms: u64) -> StoreFuture<'_, Totals> {
+        Box::pin(async move {
+            let served = sqlx::query(texts::SERVED).fetch_one(&mut self.connection).await.map_err(|e| error(&e))?;
+            let served_ms = unsigned(&served, 0)?;
+            Ok(Totals {
+                stats: summary::stats(&mut self.connection).await?,
+                survey: summary::survey(&mut self.connection, served_ms.saturating_sub(max_lag_ms)).await?,
+                file_bytes: summary::size(&mut self.connection).await?,
+                free_pages: None,
+                served_ms,
+            })
         })
     }
 
-    /// The groups that hold most, the largest first.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn largest(&mut self, order: Order, limit: u32) -> Result<Vec<GroupSummary>, StoreError> {
-        summary::largest(&mut self.connection, order, limit).await
+    fn largest(&mut self, order: Order, limit: u32) -> StoreFuture<'_, Vec<GroupSummary>> {
+        Box::pin(summary::largest(&mut self.connection, order, limit))
     }
 
-    /// The groups whose id begins with these hexadecimal digits, at the most `limit`.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn beginning(&mut self, digits: &str, limit: u32) -> Result<Vec<GroupSummary>, StoreError> {
-        summary::beginning(&mut self.connection, digits, limit).await
+    fn beginning<'a>(&'a mut self, digits: &'a str, limit: u32) -> StoreFuture<'a, Vec<GroupSummary>> {
+        Box::pin(summary::beginning(&mut self.connection, digits, limit))
     }
 
-    /// How many groups were made with each access token.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn token_groups(&mut self) -> Result<Vec<(TokenHash, u64)>, StoreError> {
-        summary::token_groups(&mut self.connection).await
+    fn token_use(&mut self) -> StoreFuture<'_, Vec<TokenUse>> {
+        Box::pin(summary::token_use(&mut self.connection))
     }
 
-    /// Ends the connection.
-    pub async fn close(self) {
-        // It wrote nothing that could be lost.
-        let _ = self.connection.close().await;
+    fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async {
+            // It wrote nothing that could be lost.
+            let _ = self.connection.close().await;
+        })
     }
 }

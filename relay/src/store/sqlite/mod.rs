@@ -23,9 +23,8 @@ use super::columns::{self, Page, number};
 use super::plan::{self, Floors, Step, deletions, emptied};
 use super::{
     Bytes, EntriesQuery, EntryRow, GroupRows, GroupSummary, Order, Store, StoreError, StoreFuture, StoreStats, Survey,
-    Write,
+    TokenUse, Write,
 };
-use crate::tokens::TokenHash;
 use crate::{StartError, crash};
 
 mod apply;
@@ -362,10 +361,10 @@ impl Store for SqliteStore {
         })
     }
 
-    fn token_groups(&self) -> StoreFuture<'_, Vec<(TokenHash, u64)>> {
+    fn token_use(&self) -> StoreFuture<'_, Vec<TokenUse>> {
         Box::pin(async {
             let mut reader = self.readers.acquire().await.map_err(|e| error(&e))?;
-            summary::token_groups(&mut reader).await
+            summary::token_use(&mut reader).await
         })
     }
 

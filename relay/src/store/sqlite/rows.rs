@@ -5,8 +5,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sync_types::GroupId;
 
 use super::error;
-use crate::store::GroupRows;
-use crate::store::columns::{Columns, Read, Tables, blob, finished, number};
+use crate::store::columns::{Columns, Read, Tables, blob, number};
+use crate::store::{GroupRows, tail};
 
 impl Columns for SqliteRow {
     fn integer(&self, column: usize) -> Read<Option<i64>> {
@@ -45,15 +45,16 @@ pub(super) async fn load(from: &mut SqliteConnection, group: GroupId) -> Read<Op
         vouches: all(from, "SELECT device, epoch, mac FROM vouches WHERE grp = ? ORDER BY device", of).await?,
         snapshots: all(from, "SELECT slot, key, device, size FROM kit_snapshots WHERE grp = ? ORDER BY slot", of)
             .await?,
+        token: all(from, "SELECT token FROM group_tokens WHERE grp = ?", of).await?.pop(),
     };
-    let (rows, last) = tables.rows(group)?;
+    let rows = tables.rows(group)?;
     let mut envelopes = Vec::new();
-    for cursor in last {
+    for cursor in tail::last_envelopes(&rows) {
         let body = sqlx::query("SELECT body FROM entries WHERE grp = ? AND cursor = ?");
         let row = body.bind(of).bind(number(cursor)).fetch_one(&mut *from).await.map_err(|e| error(&e))?;
         envelopes.push(blob(&row, 0)?.into());
     }
-    finished(rows, envelopes).map(Some)
+    tail::count(rows, envelopes).map(Some)
 }
 
 async fn all(from: &mut SqliteConnection, text: &'static str, group: i64) -> Read<Vec<SqliteRow>> {

@@ -1,6 +1,7 @@
 //! The database beside a relay that may be running: read, checked and copied, never written.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions, Connection};
@@ -8,8 +9,7 @@ use sync_types::Code;
 
 use super::{error, open, summary};
 use crate::StartError;
-use crate::store::{GroupSummary, Order, StoreError, Totals};
-use crate::tokens::TokenHash;
+use crate::store::{GroupSummary, Look, Order, StoreError, StoreFuture, TokenUse, Totals};
 
 /// A relay's database, opened for reading.
 #[derive(Debug)]
@@ -61,49 +61,6 @@ impl View {
         Ok(Self { connection, path: path.to_owned() })
     }
 
-    /// What there is in all. Members count as lapsed after `max_lag_ms` of silence.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn totals(&mut self, max_lag_ms: u64) -> Result<Totals, StoreError> {
-        let served: Option<i64> = sqlx::query_scalar("SELECT served_ms FROM clock")
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(|e| error(&e))?;
-        let served_ms = served.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-        Ok(Totals {
-            stats: summary::stats(&mut self.connection).await?,
-            survey: summary::survey(&mut self.connection, served_ms.saturating_sub(max_lag_ms)).await?,
-            file_bytes: super::size(&self.path),
-            free_pages: Some(summary::pages(&mut self.connection, "freelist_count").await?),
-            served_ms,
-        })
-    }
-
-    /// The groups that hold most, the largest first.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn largest(&mut self, order: Order, limit: u32) -> Result<Vec<GroupSummary>, StoreError> {
-        summary::largest(&mut self.connection, order, limit, None).await
-    }
-
-    /// The groups whose id begins with these hexadecimal digits, at the most `limit`.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn beginning(&mut self, digits: &str, limit: u32) -> Result<Vec<GroupSummary>, StoreError> {
-        summary::beginning(&mut self.connection, digits, limit).await
-    }
-
-    /// How many groups were made with each access token.
-    ///
-    /// # Errors
-    /// What [`StoreError`] lists.
-    pub async fn token_groups(&mut self) -> Result<Vec<(TokenHash, u64)>, StoreError> {
-        summary::token_groups(&mut self.connection).await
-    }
-
     /// Writes the database as of one moment to a file that does not exist yet, while a relay goes on writing.
     pub(crate) async fn copy_to(&mut self, target: &Path) -> Result<(), StartError> {
         let copied = sqlx::query("VACUUM INTO ?").bind(target.to_string_lossy().into_owned());
@@ -127,5 +84,40 @@ impl View {
     pub async fn close(self) {
         // It wrote nothing that could be lost.
         let _ = self.connection.close().await;
+    }
+}
+
+impl Look for View {
+    fn totals(&mut self, max_lag_ms: u64) -> StoreFuture<'_, Totals> {
+        Box::pin(async move {
+            let served: Option<i64> = sqlx::query_scalar("SELECT served_ms FROM clock")
+                .fetch_optional(&mut self.connection)
+                .await
+                .map_err(|e| error(&e))?;
+            let served_ms = served.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+            Ok(Totals {
+                stats: summary::stats(&mut self.connection).await?,
+                survey: summary::survey(&mut self.connection, served_ms.saturating_sub(max_lag_ms)).await?,
+                file_bytes: super::size(&self.path),
+                free_pages: Some(summary::pages(&mut self.connection, "freelist_count").await?),
+                served_ms,
+            })
+        })
+    }
+
+    fn largest(&mut self, order: Order, limit: u32) -> StoreFuture<'_, Vec<GroupSummary>> {
+        Box::pin(summary::largest(&mut self.connection, order, limit, None))
+    }
+
+    fn beginning<'a>(&'a mut self, digits: &'a str, limit: u32) -> StoreFuture<'a, Vec<GroupSummary>> {
+        Box::pin(summary::beginning(&mut self.connection, digits, limit))
+    }
+
+    fn token_use(&mut self) -> StoreFuture<'_, Vec<TokenUse>> {
+        Box::pin(summary::token_use(&mut self.connection))
+    }
+
+    fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin((*self).close())
     }
 }
