@@ -37,6 +37,7 @@ from parts import (
     under_label,
     vector,
     xchacha_open,
+    xchacha_seal,
 )
 
 HERE = pathlib.Path(__file__).parent
@@ -548,6 +549,29 @@ def snapshots_for_a_kit():
         assert said == mac("recovery snapshot mac", group + public + slot + vector(sealed))
         info = vector((PREFIX + "recovery snapshot").encode()) + group + public
         assert unpad(hpke.open(hpke.kem_derive(ikm, is_fips), is_fips, info, slot, sealed)) == plain
+
+
+# --- content ------------------------------------------------------------------------------------------------------------
+
+
+@check
+def content():
+    contents = load("content")["contents"]
+    assert {case["suite"] for case in contents} == {1, 2}
+    for case in contents:
+        key, suite, size = bytes.fromhex(case["key"]), case["suite"], case["size"]
+        label, prefix = ("content", 19) if suite == 1 else ("content key", 7)
+        derived = hkdf_expand(key, (PREFIX + label).encode(), 32 + prefix)
+        plain = bytes(at % 251 for at in range(size))
+        assert padme(size) == case["padded"]
+        plain += bytes(case["padded"] - size)
+        pieces = [plain[at : at + 65520] for at in range(0, len(plain), 65520)]
+        assert len(pieces) == len(case["chunks"])
+        for number, (piece, chunk) in enumerate(zip(pieces, case["chunks"])):
+            place = derived[32:] + number.to_bytes(4, "big") + bytes([number + 1 == len(pieces)])
+            seal = xchacha_seal if suite == 1 else lambda key, nonce, plain: AESGCM(key).encrypt(nonce, plain, None)
+            sealed = seal(derived[:32], place, piece)
+            assert len(sealed) == chunk["length"] and hashlib.sha256(sealed).hexdigest() == chunk["sha256"]
 
 
 def main():

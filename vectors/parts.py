@@ -120,6 +120,10 @@ def xchacha_open(key, nonce, aad, sealed):
     return ChaCha20Poly1305(hchacha20(key, nonce[:16])).decrypt(bytes(4) + nonce[16:], sealed, aad)
 
 
+def xchacha_seal(key, nonce, plain):
+    return ChaCha20Poly1305(hchacha20(key, nonce[:16])).encrypt(bytes(4) + nonce[16:], plain, None)
+
+
 def hkdf(chaining_key, material, count):
     """HKDF of Noise, rev. 34, section 4.3."""
     temporary = hmac.new(chaining_key, material, hashlib.sha256).digest()

@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sync-types", &[]),
     ("sync-rules", &["sync-types"]),
     ("sync-core", &["sync-rules", "sync-types"]),
+    ("sync-content", &["sync-types"]),
     ("sync-sqlite", &[]),
     ("sync-relay", &["sync-rules", "sync-sqlite", "sync-types"]),
     ("sync-client", &["sync-core", "sync-rules", "sync-sqlite", "sync-types", "sync-relay"]),

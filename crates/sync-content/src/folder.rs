@@ -1,0 +1,248 @@
+//! A store in a folder, over iroh-blobs' own.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use iroh_blobs::api::blobs::{AddProgressItem, BlobStatus};
+use iroh_blobs::store::GcConfig;
+use iroh_blobs::store::fs::{FsStore, options};
+use iroh_blobs::{Hash, HashAndFormat};
+use sync_types::Suite;
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
+use tokio_util::io::StreamReader;
+
+use crate::seal::{Chunks, SEALED_CHUNK, sealed_size};
+use crate::store::{
+    Content, ContentHash, ContentStore, Held, Incoming, Opened, Outgoing, Progress, Sealed, StoreFuture,
+};
+use crate::{ContentError, ContentKey, exchange, stream as sealing};
+
+/// More than from one of a file system's times to the next.
+const TICK: Duration = Duration::from_millis(50);
+/// How often a file is waited for that is written to all the time.
+const SETTLES: usize = 40;
+
+/// How a folder is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How often the space of what was forgotten is given back.
+    pub sweep: Duration,
+    /// How many bytes have to stay free on the folder's disk.
+    pub spare: u64,
+    /// For how long the other side may send or take nothing.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sweep: Duration::from_secs(60), spare: 64 << 20, patience: Duration::from_secs(30) }
+    }
+}
+
+/// A store in a folder. One process uses it at a time.
+#[derive(Debug)]
+pub struct FolderStore {
+    store: FsStore,
+    folder: PathBuf,
+    options: Options,
+}
+
+impl FolderStore {
+    /// Opens the store in this folder, which is made if there is none. What was being written when a process died is gone;
+    /// what was verified before that is there.
+    ///
+    /// # Errors
+    /// [`ContentError::Io`].
+    pub async fn open(folder: &Path, options: Options) -> Result<Self, ContentError> {
+        let mut chosen = options::Options::new(folder);
+        chosen.gc = Some(GcConfig { interval: options.sweep, add_protected: None });
+        let store = FsStore::load_with_opts(folder.join("blobs.db"), chosen).await.map_err(ContentError::store)?;
+        Ok(Self { store, folder: folder.to_owned(), options })
+    }
+
+    async fn put_file(&self, path: &Path, suite: Suite, progress: Progress) -> Result<Content, ContentError> {
+        let file = tokio::fs::File::open(path).await?;
+        let before = settled(&file).await?;
+        let size = before.len();
+        self.want(sealed_size(size))?;
+        let key = ContentKey::generate()?;
+        let chunks = Arc::new(Chunks::new(&key, suite, size)?);
+        let source = tokio::io::BufReader::with_capacity(1 << 20, file);
+        let stream = sealing::sealed(source, chunks);
+        let mut events = self.store.blobs().add_stream(stream).await.stream().await;
+        let tag = loop {
+            match events.next().await {
+                Some(AddProgressItem::CopyProgress(bytes)) => progress(bytes),
+                Some(AddProgressItem::Done(tag)) => break tag,
+                Some(AddProgressItem::Error(error)) => return Err(refused(error)),
+                Some(_) => {}
+                None => return Err(ContentError::store("it ended")),
+            }
+        };
+        // Bytes that were exchanged behind the reader's back leave the length as it was, and the time not.
+        let after = tokio::fs::metadata(path).await?;
+        if after.len() != size || after.modified()? != before.modified()? {
+            return Err(ContentError::Changed);
+        }
+        let hash = ContentHash(*tag.hash().as_bytes());
+        self.tag(hash).await?;
+        Ok(Content { hash, key, suite, size })
+    }
+
+    /// Whether there is room for so many bytes.
+    fn want(&self, wanted: u64) -> Result<(), ContentError> {
+        let free = fs4::available_space(&self.folder)?;
+        if wanted.saturating_add(self.options.spare) > free {
+            return Err(ContentError::NoRoom { folder: self.folder.clone(), wanted, free });
+        }
+        Ok(())
+    }
+
+    async fn tag(&self, hash: ContentHash) -> Result<(), ContentError> {
+        let raw = HashAndFormat::raw(Hash::from_bytes(hash.0));
+        self.store.tags().set(hash.0, raw).await.map_err(ContentError::store)
+    }
+
+    async fn look(&self, content: Sealed) -> Result<Held, ContentError> {
+        let hash = Hash::from_bytes(content.hash.0);
+        match self.store.blobs().status(hash).await.map_err(ContentError::store)? {
+            BlobStatus::NotFound => Ok(Held::Nothing),
+            BlobStatus::Complete { size } if size == content.size => Ok(Held::All),
+            BlobStatus::Complete { .. } => Err(ContentError::Dishonest("it is not as long as was said")),
+            BlobStatus::Partial { .. } => {
+                let held = self.store.blobs().observe(hash).await.map_err(ContentError::store)?;
+                Ok(Held::Part(held.total_bytes()))
+            }
+        }
+    }
+
+    async fn take_from(
+        &self,
+        content: Sealed,
+        from: Incoming,
+        to: Outgoing,
+        progress: Progress,
+    ) -> Result<u64, ContentError> {
+        let held = match self.look(content).await? {
+            Held::All => return Ok(0),
+            Held::Part(bytes) => bytes,
+            Held::Nothing => 0,
+        };
+        self.want(content.size.saturating_sub(held))?;
+        // So that what comes is not swept away, nor what has come when the other side is gone.
+        self.tag(content.hash).await?;
+        let came = exchange::take(&self.store, content, (from, to), self.options.patience, &progress).await?;
+        match self.look(content).await? {
+            Held::All => Ok(came),
+            _ => Err(ContentError::Source("it sent less than all".into())),
+        }
+    }
+
+    async fn export_to(&self, content: &Content, file: &Path, progress: Progress) -> Result<(), ContentError> {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let free = fs4::available_space(folder)?;
+        if content.size.saturating_add(self.options.spare) > free {
+            return Err(ContentError::NoRoom { folder: folder.to_owned(), wanted: content.size, free });
+        }
+        if self.look(content.sealed()).await? != Held::All {
+            return Err(ContentError::Incomplete);
+        }
+        // In the same folder, so that it is moved there as a whole; and gone again if it does not come to that.
+        let draft = tempfile::Builder::new().prefix(".ksync-").tempfile_in(folder)?;
+        let mut out = tokio::fs::File::from_std(draft.reopen()?);
+        let mut opened = Box::pin(self.opened(content)?);
+        let mut written = 0;
+        while let Some(bytes) = opened.try_next().await? {
+            out.write_all(&bytes).await?;
+            written += bytes.len() as u64;
+            progress(written);
+        }
+        out.flush().await?;
+        out.sync_all().await?;
+        draft.persist(file).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// The content, chunk by chunk.
+    fn opened(
+        &self,
+        content: &Content,
+    ) -> Result<impl futures_util::Stream<Item = io::Result<Bytes>> + Send + use<>, ContentError> {
+        let chunks = Chunks::new(&content.key, content.suite, content.size)?;
+        let (blobs, hash) = (self.store.blobs().clone(), Hash::from_bytes(content.hash.0));
+        let opened = stream::try_unfold((blobs, chunks, 0), move |(blobs, chunks, number)| async move {
+            if number == chunks.count() {
+                return Ok(None);
+            }
+            let start = u64::from(number) * SEALED_CHUNK as u64;
+            let range = start..start + chunks.sealed_len(number) as u64;
+            let sealed = blobs.export_ranges(hash, range).concatenate().await;
+            let mut chunk = sealed.map_err(|error| io::Error::other(format!("{error:?}")))?;
+            chunks.open(number, &mut chunk).map_err(io::Error::other)?;
+            Ok(Some((Bytes::from(chunk), (blobs, chunks, number + 1))))
+        });
+        Ok(opened)
+    }
+}
+
+/// What there is to say of a file before it is read. One that was written to a moment ago is waited for: a clock that counts in
+/// a few milliseconds would not tell that from what is written while it is read.
+async fn settled(file: &tokio::fs::File) -> Result<Metadata, ContentError> {
+    for _ in 0..SETTLES {
+        let found = file.metadata().await?;
+        // What lies in the future is nobody's clock.
+        match found.modified()?.elapsed() {
+            Ok(age) if age < TICK => sleep(TICK - age).await,
+            _ => return Ok(found),
+        }
+    }
+    Err(ContentError::Changed)
+}
+
+/// Why the store took nothing.
+fn refused(error: io::Error) -> ContentError {
+    if error.get_ref().is_some_and(|inner| inner.is::<sealing::Changed>()) {
+        return ContentError::Changed;
+    }
+    ContentError::Io(error)
+}
+
+impl ContentStore for FolderStore {
+    fn put<'a>(&'a self, file: &'a Path, suite: Suite, progress: Progress) -> StoreFuture<'a, Content> {
+        Box::pin(self.put_file(file, suite, progress))
+    }
+
+    fn held(&self, content: Sealed) -> StoreFuture<'_, Held> {
+        Box::pin(self.look(content))
+    }
+
+    fn export<'a>(&'a self, content: &'a Content, file: &'a Path, progress: Progress) -> StoreFuture<'a, ()> {
+        Box::pin(self.export_to(content, file, progress))
+    }
+
+    fn read(&self, content: &Content) -> Result<Opened, ContentError> {
+        Ok(Box::new(StreamReader::new(Box::pin(self.opened(content)?))))
+    }
+
+    fn take(&self, content: Sealed, from: Incoming, to: Outgoing, progress: Progress) -> StoreFuture<'_, u64> {
+        Box::pin(self.take_from(content, from, to, progress))
+    }
+
+    fn give(&self, content: Sealed, from: Incoming, to: Outgoing) -> StoreFuture<'_, ()> {
+        Box::pin(exchange::give(&self.store, content, (from, to), self.options.patience))
+    }
+
+    fn forget(&self, hash: ContentHash) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.store.tags().delete(hash.0).await.map(drop).map_err(ContentError::store) })
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async { self.store.shutdown().await.map_err(ContentError::store) })
+    }
+}
