@@ -2,14 +2,16 @@
 //! so much and no more.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use sync_types::frame::About;
 use sync_types::{Code, GroupId, Opaque};
+use tokio::task::JoinHandle;
 
 use crate::config::{Access, Admitted};
 use crate::mailbox::{GroupState, Limits, Refusal};
 use crate::seldom::Seldom;
-use crate::store::Store;
+use crate::store::{Store, StoreError, TokenUse};
 use crate::tokens::TokenHash;
 
 /// Counts from the store at first, and from then on by what each decision changes. What another relay does to the same rows is
@@ -19,7 +21,12 @@ pub(super) struct Made {
     counted: HashMap<TokenHash, Used>,
     /// Groups that another relay has changed, until they are loaded.
     left_out: HashSet<GroupId>,
-    loaded: bool,
+    is_wrong: bool,
+    begun: bool,
+    /// The counts on their way from the store.
+    counting: Option<JoinHandle<Result<Vec<TokenUse>, StoreError>>>,
+    /// What has changed since they were asked for.
+    since: Vec<Change>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -51,22 +58,47 @@ impl Change {
 
 impl Made {
     pub(super) fn new(access: Access) -> Self {
-        Self { access, counted: HashMap::new(), left_out: HashSet::new(), loaded: false }
+        Self {
+            access,
+            counted: HashMap::new(),
+            left_out: HashSet::new(),
+            is_wrong: true,
+            begun: false,
+            counting: None,
+            since: Vec::new(),
+        }
     }
 
-    /// Reads the counts unless they hold. If the store does not tell, those before hold until it does.
-    pub(super) async fn load(&mut self, store: &dyn Store) {
-        if self.loaded || !matches!(self.access, Access::Tokens(_)) {
-            return;
+    /// Has the counts read if they may be wrong. They are waited for when the relay starts, and beside what it does after that,
+    /// as that goes over all groups.
+    pub(super) async fn load(&mut self, store: &Arc<dyn Store>) {
+        if self.is_wrong && self.counting.is_none() && matches!(self.access, Access::Tokens(_)) {
+            self.is_wrong = false;
+            self.left_out.clear();
+            self.since.clear();
+            let store = store.clone();
+            self.counting = Some(tokio::spawn(async move { store.token_use().await }));
+            if !std::mem::replace(&mut self.begun, true) {
+                self.counted().await;
+            }
         }
-        match store.token_use().await {
+    }
+
+    /// Takes what was counted, once it is; those before hold until then. For ever while nobody counts.
+    pub(super) async fn counted(&mut self) {
+        let Some(counting) = &mut self.counting else { return std::future::pending().await };
+        let found = counting.await.unwrap_or_else(|e| Err(StoreError::Io(e.to_string())));
+        self.counting = None;
+        match found {
             Ok(found) => {
                 let used = found.iter().map(|of| (of.token, Used { groups: of.groups, bytes: of.bytes }));
                 self.counted = used.collect();
-                self.left_out.clear();
-                self.loaded = true;
+                for change in std::mem::take(&mut self.since) {
+                    self.apply(Some(change));
+                }
             }
             Err(error) => {
+                self.is_wrong = true;
                 static SELDOM: Seldom = Seldom::new();
                 if let Some(more) = SELDOM.is_due() {
                     tracing::warn!(%error, more, "it cannot be read what was made with each access token");
@@ -77,7 +109,7 @@ impl Made {
 
     /// The counts may be wrong from now on.
     pub(super) fn recount(&mut self) {
-        self.loaded = false;
+        self.is_wrong = true;
     }
 
     /// Whether somebody with this token may make one more group.
@@ -143,6 +175,9 @@ impl Made {
     fn add(&mut self, token: TokenHash, groups: i64, bytes: i64) {
         // Nobody is bound on a relay that wants no tokens any more.
         if matches!(self.access, Access::Tokens(_)) {
+            if self.counting.is_some() {
+                self.since.push(Change { token, groups, bytes });
+            }
             let used = self.counted.entry(token).or_default();
             used.groups = used.groups.saturating_add_signed(groups);
             used.bytes = used.bytes.saturating_add_signed(bytes);

@@ -84,7 +84,7 @@ impl Writer {
         let mut heard = self.shared().and_then(Shared::heard);
         let mut forwarded = self.parts.forward.watch();
         loop {
-            self.made.load(&*self.parts.store).await;
+            self.made.load(&self.parts.store).await;
             let mut batch = Batch::default();
             let now_ms = self.now_ms();
             tokio::select! {
@@ -97,6 +97,7 @@ impl Writer {
                 () = std::future::ready(()), if !self.again.is_empty() => {
                     std::mem::take(&mut self.again).into_iter().for_each(|op| self.take(op, &mut batch));
                 }
+                () = self.made.counted() => {}
                 Some(loaded) = self.loads.join_next() => self.take_loaded(loaded.expect(LOADS), &mut batch),
                 Some(heard) = next(&mut heard) => self.hear(heard, &mut batch).await,
                 op = ops.recv(), if !ended => match op {

@@ -296,9 +296,9 @@ async fn what_the_groups_of_one_token_hold_together_is_bounded() {
     let envelope = c.seal(500);
     pushing(&mut wire_c, &c, &envelope).await.unwrap();
     let refused = c.seal(500);
+    assert_eq!(pushing(&mut wire_c, &c, &refused).await, Err(Code::Quota));
     wire_c.send(&ToRelay::Push(vec![refused.clone()])).await;
-    let refusal = wire_c.refusal().await;
-    assert_eq!((refusal.code(), refusal.retry_after_ms > 0), (Code::Quota, true));
+    assert!(wire_c.refusal().await.retry_after_ms > 0, "it is worth another try");
     // Making another group is none of its business, nor are those of another token.
     creating(&relay, &Device::new(7, GroupId([7; 32])), alice.as_bytes()).await.unwrap();
     let ((mut e, mut wire_e), _) = found(8, &bob).await;
@@ -370,7 +370,7 @@ async fn what_was_not_written_counts_for_no_token() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     let new =
-        edit::New { name: "alice".into(), groups: Some(2), bytes: Some(3 * envelope_bytes()), ..Default::default() };
+        edit::New { name: "alice".into(), groups: Some(2), bytes: Some(4 * envelope_bytes()), ..Default::default() };
     let alice = edit::add(&file, &new).unwrap();
     let store = Arc::new(MemoryStore::new());
     let access = Access::parse(&format!("token:{}", file.display())).unwrap();
@@ -391,8 +391,10 @@ async fn what_was_not_written_counts_for_no_token() {
     let first = a.seal(500);
     store.fail_next(StoreError::Io("broken".into()));
     assert_eq!(pushing(&mut wire_a, &a, &first).await, Err(Code::Internal));
-    store.fail(3, StoreError::Stale(vec![a.group]));
     pushing(&mut wire_a, &a, &first).await.unwrap();
+    store.fail(3, StoreError::Stale(vec![a.group]));
+    let second = a.seal(500);
+    pushing(&mut wire_a, &a, &second).await.unwrap();
     for _ in 0..2 {
         let envelope = c.seal(500);
         pushing(&mut wire_c, &c, &envelope).await.unwrap();
