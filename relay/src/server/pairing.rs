@@ -110,7 +110,10 @@ impl Pairings {
         let shows = request.side == SlotSide::Shows;
         match self.place(Name::Link(request.slot), shows.then_some(request.ttl_seconds)).await? {
             None => self.enter(party, inbox, |rendezvous| rendezvous.open(party, &request, now_ms())),
-            Some(node) => self.go(party, node, ToRelay::OpenSlot(request), inbox),
+            Some(node) => {
+                self.go(party, node, ToRelay::OpenSlot(request), inbox);
+                Ok(())
+            }
         }
     }
 
@@ -136,7 +139,10 @@ impl Pairings {
         self.state().rendezvous.take_try(from, now_ms())?;
         match self.place(Name::Nameplate(request.nameplate), None).await? {
             None => self.enter(party, inbox, |rendezvous| rendezvous.join_nameplate(party, &request, now_ms())),
-            Some(node) => self.go(party, node, ToRelay::JoinNameplate(request), inbox),
+            Some(node) => {
+                self.go(party, node, ToRelay::JoinNameplate(request), inbox);
+                Ok(())
+            }
         }
     }
 

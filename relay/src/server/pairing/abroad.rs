@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sync_types::frame::{About, FromRelay, SlotSide, ToRelay};
 use sync_types::{Code, Opaque, limits};
@@ -22,6 +22,8 @@ pub(super) const GUESTS: PartyId = 1 << 63;
 const ANSWER_MS: u64 = 10_000;
 /// How many letters go out at once.
 const TOGETHER: usize = 64;
+/// How often it is looked which relays are gone.
+const LOOK: Duration = Duration::from_secs(30);
 /// When to try again what failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -52,7 +54,7 @@ impl Away {
 
 impl Pairings {
     /// Sends a party to a slot at another relay.
-    pub(super) fn go(&self, party: PartyId, at: Node, frame: ToRelay, inbox: &Arc<Inbox>) -> Result<(), Refusal> {
+    pub(super) fn go(&self, party: PartyId, at: Node, frame: ToRelay, inbox: &Arc<Inbox>) {
         let mut state = self.state();
         let away = Away { at, inbox: inbox.clone(), asked_ms: Some(now_ms()), said: 0 };
         state.away.insert(party, away);
@@ -60,7 +62,6 @@ impl Pairings {
         drop(state);
         self.sooner.notify_one();
         self.posted.notify_one();
-        Ok(())
     }
 
     /// Hands other relays what is for them. What cannot be handed over ends the pairing that it belongs to: sent once more, it
@@ -94,12 +95,17 @@ impl Pairings {
 
     /// Takes what other relays send.
     pub(super) async fn receive(&self, meeting: &dyn Meeting) {
+        let mut looked = Instant::now();
         loop {
             let received = match meeting.receive().await {
-                Ok(letters) if letters.is_empty() => self.look_for_the_dead(meeting).await,
+                // However much comes, nobody waits for ever for a relay that is gone.
+                Ok(letters) if letters.is_empty() || looked.elapsed() > LOOK => {
+                    self.take_letters(&letters);
+                    looked = Instant::now();
+                    self.look_for_the_dead(meeting).await
+                }
                 Ok(letters) => {
-                    let mut state = self.state();
-                    letters.iter().for_each(|(from, bytes)| state.take_letter(*from, bytes));
+                    self.take_letters(&letters);
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -114,6 +120,11 @@ impl Pairings {
                 sleep(AGAIN).await;
             }
         }
+    }
+
+    fn take_letters(&self, letters: &[(Node, Vec<u8>)]) {
+        let mut state = self.state();
+        letters.iter().for_each(|(from, bytes)| state.take_letter(*from, bytes));
     }
 
     async fn look_for_the_dead(&self, meeting: &dyn Meeting) -> Result<(), StoreError> {
