@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bootstrap;
 mod catch_up;
+mod content;
 mod devices;
 mod disk;
 mod groups;
@@ -36,7 +37,7 @@ struct Cli {
     /// Print the figures as one object of JSON
     #[arg(long)]
     json: bool,
-    /// Measure only these, 1 to 7, with a comma between them; the baselines are always measured
+    /// Measure only these, 1 to 8, with a comma between them; the baselines are always measured
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<u8>,
     /// The program of the relay [default: sync-relay beside this program]
@@ -186,6 +187,9 @@ async fn run(cli: Cli) -> Outcome<()> {
     }
     if wanted(7) {
         bootstrap::run(&relay, &room("bootstrap")?, &mut report).await?;
+    }
+    if wanted(8) {
+        content::run(&room("content")?, &bounds, &mut report).await?;
     }
     report.print();
     Ok(())

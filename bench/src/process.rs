@@ -54,11 +54,7 @@ impl Process {
     }
 
     fn status(&self, field: &str) -> Outcome<u64> {
-        let id = self.child.id().ok_or("the process is gone")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib * 1024)
+        status_of(&self.child.id().ok_or("the process is gone")?.to_string(), field)
     }
 
     /// How much processor time it has used, in seconds.
@@ -85,6 +81,18 @@ impl Process {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+/// How much memory a process has had in use at most, in bytes (`VmHWM`).
+pub(crate) fn peak_memory_of(process: &str) -> Outcome<u64> {
+    status_of(process, "VmHWM:")
+}
+
+fn status_of(process: &str, field: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
 }
 
 /// How much processor time a process has used, in seconds.

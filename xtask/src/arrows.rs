@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sync-client", &["sync-core", "sync-rules", "sync-sqlite", "sync-types", "sync-relay"]),
     ("sync-cli", &["sync-client", "sync-types"]),
     ("sync-sim", &["sync-core", "sync-rules", "sync-types", "sync-relay"]),
-    ("ksync-bench", &["sync-client", "sync-core", "sync-rules", "sync-types", "sync-relay"]),
+    ("ksync-bench", &["sync-client", "sync-content", "sync-core", "sync-rules", "sync-types", "sync-relay"]),
     ("tauri-plugin-0ksync", &["sync-client"]),
     ("ksync-notes", &["tauri-plugin-0ksync"]),
     ("ksync-testbed", &["tauri-plugin-0ksync"]),

@@ -1,5 +1,7 @@
 //! Content from one folder to another, over streams in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with place and cause")]
+
 mod vectors;
 
 use std::path::{Path, PathBuf};
