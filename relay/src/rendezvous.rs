@@ -130,15 +130,24 @@ impl Rendezvous {
         Ok(vec![Outgoing { to: party, frame: FromRelay::SlotOpened }])
     }
 
+    /// Whether a slot could be shown: what [`Rendezvous::open`] and [`Rendezvous::open_nameplate`] would refuse whatever its
+    /// name is.
+    ///
+    /// Refusals: `VERSION`, `PROTOCOL`, `RATE_LIMITED` as there.
+    pub fn may_show(&self, party: PartyId, version: u8, ttl_seconds: u32) -> Result<(), Refusal> {
+        let checked = self.check(party, version).and_then(|()| lifetime(ttl_seconds)).map_err(|(refusal, _)| refusal);
+        checked.and_then(|_| if self.slots.len() < self.most { Ok(()) } else { Err(too_many()) })
+    }
+
     /// The nameplate that is next. As few digits as there are slots for, these and `beside` that others have, and not the
     /// number that somebody has just released: who still types that one's code is not to burn another's. `None` if there are
-    /// too many.
-    pub fn next_nameplate(&mut self, beside: usize) -> Option<u32> {
+    /// too many. With `drawn`, a random number, it is any of those: behind one that another relay has others of it follow.
+    pub fn next_nameplate(&mut self, beside: usize, drawn: Option<u32>) -> Option<u32> {
         let taken = |n: u32| self.slots.contains_key(&Name::Nameplate(n));
-        let slots = self.slots.len() + beside;
+        let slots = self.slots.len().saturating_add(beside);
         // So that half of the numbers are free, and the search is short.
         let ceiling = [99, 999, 9_999, 99_999, limits::NAMEPLATE].into_iter().find(|c| *c as usize / 2 > slots)?;
-        let next = self.last_nameplate + 1;
+        let next = drawn.map_or(self.last_nameplate, |drawn| drawn % ceiling) + 1;
         self.last_nameplate = (next..=ceiling).chain(1..=ceiling).find(|n| !taken(*n))?;
         Some(self.last_nameplate)
     }
@@ -146,6 +155,11 @@ impl Rendezvous {
     /// Where to go on from, for a relay that is not the only one to give out nameplates.
     pub fn begin_nameplates_at(&mut self, number: u32) {
         self.last_nameplate = number;
+    }
+
+    /// The name of a party's slot, if it has one.
+    pub fn name_of(&self, party: PartyId) -> Option<Name> {
+        self.parties.get(&party).map(|(name, _)| *name)
     }
 
     /// Opens a slot under a nameplate of [`Rendezvous::next_nameplate`], which the party is told.

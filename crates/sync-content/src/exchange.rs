@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use iroh_blobs::api::Store;
 use iroh_blobs::api::remote::GetProgressItem;
+use iroh_blobs::get::GetError;
 use iroh_blobs::protocol::Request;
 use iroh_blobs::provider::events::EventSender;
 use iroh_blobs::util::{RecvStream, SendStream};
@@ -140,6 +141,10 @@ pub(crate) async fn take(
                 progress(bytes);
             }
             GetProgressItem::Done(_) => return Ok(came),
+            // This device's own fault: another source would not help.
+            GetProgressItem::Error(error @ (GetError::LocalFailure { .. } | GetError::IrpcSend { .. })) => {
+                return Err(ContentError::store(format!("{error:#}")));
+            }
             GetProgressItem::Error(error) => return Err(ContentError::Source(format!("{error:#}"))),
         }
     }

@@ -14,6 +14,7 @@ use iroh_blobs::store::fs::{FsStore, options};
 use iroh_blobs::{Hash, HashAndFormat};
 use sync_types::Suite;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::RwLock;
 use tokio::time::sleep;
 use tokio_util::io::StreamReader;
 
@@ -23,6 +24,11 @@ use crate::store::{
 };
 use crate::{ContentError, ContentKey, exchange, stream as sealing};
 
+/// Where iroh-blobs keeps what is whole or coming, and what is being put.
+const DATA: &str = "data";
+const TEMP: &str = "temp";
+/// Longer than a sweep takes that began before.
+const SWEEPS: Duration = Duration::from_secs(10);
 /// More than from one of a file system's times to the next.
 const TICK: Duration = Duration::from_millis(50);
 /// How often a file is waited for that is written to all the time.
@@ -51,6 +57,8 @@ pub struct FolderStore {
     store: FsStore,
     folder: PathBuf,
     options: Options,
+    /// Held by each put that is under way: what others have left may be cleared when none is.
+    puts: RwLock<()>,
 }
 
 impl FolderStore {
@@ -63,7 +71,53 @@ impl FolderStore {
         let mut chosen = options::Options::new(folder);
         chosen.gc = Some(GcConfig { interval: options.sweep, add_protected: None });
         let store = FsStore::load_with_opts(folder.join("blobs.db"), chosen).await.map_err(ContentError::store)?;
-        Ok(Self { store, folder: folder.to_owned(), options })
+        let this = Self { store, folder: folder.to_owned(), options, puts: RwLock::new(()) };
+        this.clear_drafts().await;
+        Ok(this)
+    }
+
+    /// Deletes what puts have left that did not come to their end, if none is under way.
+    async fn clear_drafts(&self) {
+        let Ok(_none) = self.puts.try_write() else { return };
+        let Ok(mut drafts) = tokio::fs::read_dir(self.folder.join(TEMP)).await else { return };
+        while let Ok(Some(draft)) = drafts.next_entry().await {
+            if let Err(error) = tokio::fs::remove_file(draft.path()).await {
+                tracing::warn!(%error, "a draft of content stays where it is");
+            }
+        }
+    }
+
+    async fn put_whole(&self, path: &Path, suite: Suite, progress: Progress) -> Result<Content, ContentError> {
+        let put = {
+            let _under_way = self.puts.read().await;
+            self.put_file(path, suite, progress).await
+        };
+        if put.is_err() {
+            self.clear_drafts().await;
+        }
+        put
+    }
+
+    /// Returns once what is here of this content is on the disk, and the store's word for it behind that: a store that is
+    /// surer than the disk would never ask for it again.
+    async fn flush(&self, hash: ContentHash) -> Result<(), ContentError> {
+        let data = self.folder.join(DATA);
+        let files: Vec<PathBuf> = ["data", "obao4"].iter().map(|end| data.join(format!("{hash}.{end}"))).collect();
+        let flushed = tokio::task::spawn_blocking(move || {
+            for file in files {
+                match std::fs::File::open(&file) {
+                    Ok(file) => file.sync_all()?,
+                    // Small content is within the database.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            #[cfg(unix)]
+            std::fs::File::open(&data)?.sync_all()?;
+            Ok(())
+        });
+        flushed.await.map_err(ContentError::store)??;
+        self.store.sync_db().await.map_err(ContentError::store)
     }
 
     async fn put_file(&self, path: &Path, suite: Suite, progress: Progress) -> Result<Content, ContentError> {
@@ -92,6 +146,13 @@ impl FolderStore {
         }
         let hash = ContentHash(*tag.hash().as_bytes());
         self.tag(hash).await?;
+        self.flush(hash).await?;
+        // A sweep that began before the tag was there looks at this one at its end.
+        let sweep = self.options.sweep.min(SWEEPS);
+        tokio::spawn(async move {
+            sleep(sweep).await;
+            drop(tag);
+        });
         Ok(Content { hash, key, suite, size })
     }
 
@@ -129,17 +190,22 @@ impl FolderStore {
         to: Outgoing,
         progress: Progress,
     ) -> Result<u64, ContentError> {
+        // First, so that what is here, and what has come when the other side is gone, is not swept away.
+        self.tag(content.hash).await?;
         let held = match self.look(content).await? {
             Held::All => return Ok(0),
             Held::Part(bytes) => bytes,
             Held::Nothing => 0,
         };
         self.want(content.size.saturating_sub(held))?;
-        // So that what comes is not swept away, nor what has come when the other side is gone.
-        self.tag(content.hash).await?;
-        let came = exchange::take(&self.store, content, (from, to), self.options.patience, &progress).await?;
+        let came = exchange::take(&self.store, content, (from, to), self.options.patience, &progress).await;
+        if let Err(ContentError::Io(_)) = came {
+            // If it is for want of room, that is what is said.
+            self.want(0)?;
+        }
+        let came = came?;
         match self.look(content).await? {
-            Held::All => Ok(came),
+            Held::All => self.flush(content.hash).await.map(|()| came),
             _ => Err(ContentError::Source("it sent less than all".into())),
         }
     }
@@ -158,7 +224,7 @@ impl FolderStore {
         let mut out = tokio::fs::File::from_std(draft.reopen()?);
         let mut opened = Box::pin(self.opened(content)?);
         let mut written = 0;
-        while let Some(bytes) = opened.try_next().await? {
+        while let Some(bytes) = opened.try_next().await.map_err(unopened)? {
             out.write_all(&bytes).await?;
             written += bytes.len() as u64;
             progress(written);
@@ -205,6 +271,14 @@ async fn settled(file: &tokio::fs::File) -> Result<Metadata, ContentError> {
     Err(ContentError::Changed)
 }
 
+/// Why content did not open: by whoever named it, or by this device.
+fn unopened(error: io::Error) -> ContentError {
+    match error.downcast::<ContentError>() {
+        Ok(error) => error,
+        Err(error) => ContentError::Io(error),
+    }
+}
+
 /// Why the store took nothing.
 fn refused(error: io::Error) -> ContentError {
     if error.get_ref().is_some_and(|inner| inner.is::<sealing::Changed>()) {
@@ -215,7 +289,7 @@ fn refused(error: io::Error) -> ContentError {
 
 impl ContentStore for FolderStore {
     fn put<'a>(&'a self, file: &'a Path, suite: Suite, progress: Progress) -> StoreFuture<'a, Content> {
-        Box::pin(self.put_file(file, suite, progress))
+        Box::pin(self.put_whole(file, suite, progress))
     }
 
     fn held(&self, content: Sealed) -> StoreFuture<'_, Held> {
@@ -235,7 +309,12 @@ impl ContentStore for FolderStore {
     }
 
     fn give(&self, content: Sealed, from: Incoming, to: Outgoing) -> StoreFuture<'_, ()> {
-        Box::pin(exchange::give(&self.store, content, (from, to), self.options.patience))
+        Box::pin(async move {
+            if self.look(content).await? == Held::Nothing {
+                return Err(ContentError::Incomplete);
+            }
+            exchange::give(&self.store, content, (from, to), self.options.patience).await
+        })
     }
 
     fn forget(&self, hash: ContentHash) -> StoreFuture<'_, ()> {

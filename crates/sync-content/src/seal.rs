@@ -72,13 +72,13 @@ pub fn padded_size(size: u64) -> u64 {
     let exponent = size.ilog2();
     let kept = exponent.ilog2() + 1;
     let mask = (1u64 << (exponent - kept)) - 1;
-    (size + mask) & !mask
+    size.saturating_add(mask) & !mask
 }
 
 /// How many bytes sealed content has: what whoever keeps it or hands it over sees of it.
 pub fn sealed_size(size: u64) -> u64 {
     let padded = padded_size(size);
-    padded + padded.div_ceil(PLAIN_CHUNK as u64) * TAG as u64
+    padded.saturating_add(padded.div_ceil(PLAIN_CHUNK as u64) * TAG as u64)
 }
 
 enum Cipher {

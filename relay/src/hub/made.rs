@@ -3,10 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_types::frame::About;
 use sync_types::{Code, GroupId, Opaque};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::config::{Access, Admitted};
 use crate::mailbox::{GroupState, Limits, Refusal};
@@ -27,6 +29,18 @@ pub(super) struct Made {
     counting: Option<JoinHandle<Result<Vec<TokenUse>, StoreError>>>,
     /// What has changed since they were asked for.
     since: Vec<Change>,
+}
+
+/// When to count again where that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Nobody waits for it any more, while closing the store would.
+        if let Some(counting) = &self.counting {
+            counting.abort();
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -77,7 +91,14 @@ impl Made {
             self.left_out.clear();
             self.since.clear();
             let store = store.clone();
-            self.counting = Some(tokio::spawn(async move { store.token_use().await }));
+            self.counting = Some(tokio::spawn(async move {
+                let found = store.token_use().await;
+                if found.is_err() {
+                    // It is asked again at once when this ends.
+                    sleep(AGAIN).await;
+                }
+                found
+            }));
             if !std::mem::replace(&mut self.begun, true) {
                 self.counted().await;
             }

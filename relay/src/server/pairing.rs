@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use sync_types::frame::{About, JoinNameplate, OpenNameplate, OpenSlot, SlotSide, ToRelay};
 use sync_types::{Code, Opaque, limits};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use self::abroad::{Away, Way};
-use self::letter::Letter;
+use self::letter::{Letter, Word};
 use crate::hub::{Event, Inbox, now_ms};
 use crate::mailbox::Refusal;
 use crate::rendezvous::{Name, Outgoing, PartyId, Refused, Rendezvous};
@@ -23,13 +23,16 @@ mod abroad;
 mod letter;
 
 /// How many nameplates are tried of which another relay has each.
-const NAMEPLATES: usize = 32;
-/// How many numbers of others a nameplate that is taken elsewhere speaks for.
-const TAKEN_BESIDE: usize = 16;
+const NAMEPLATES: u32 = 12;
+/// How many questions to the store may wait for pairings, at one relay.
+const ASKING: usize = 64;
+/// When to try again what too many others ask for, in milliseconds.
+const AGAIN_MS: u64 = 5_000;
 
 pub(super) struct Pairings {
     store: Arc<dyn Store>,
     state: Mutex<State>,
+    asking: Semaphore,
     /// Set off when something may be due sooner.
     sooner: Notify,
     /// Set off when there is something for other relays.
@@ -47,6 +50,10 @@ struct State {
     away: HashMap<PartyId, Away>,
     /// What other relays are to be told.
     out: VecDeque<(Node, Letter)>,
+    /// How many bytes that is.
+    out_bytes: usize,
+    /// Slots that are here no more.
+    gone: Vec<Name>,
     /// Slots that are here for so many milliseconds from now, of which other relays are to hear.
     here: Vec<(Name, u64)>,
 }
@@ -65,9 +72,17 @@ impl Pairings {
             last_guest: abroad::GUESTS,
             away: HashMap::new(),
             out: VecDeque::new(),
+            out_bytes: 0,
+            gone: Vec::new(),
             here: Vec::new(),
         };
-        Arc::new(Self { store, state: Mutex::new(state), sooner: Notify::new(), posted: Notify::new() })
+        Arc::new(Self {
+            store,
+            state: Mutex::new(state),
+            asking: Semaphore::new(ASKING),
+            sooner: Notify::new(),
+            posted: Notify::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,13 +122,14 @@ impl Pairings {
 
     pub(super) async fn open(&self, party: PartyId, request: OpenSlot, inbox: &Arc<Inbox>) -> Result<(), Refusal> {
         self.has_none(party)?;
-        let shows = request.side == SlotSide::Shows;
-        match self.place(Name::Link(request.slot), shows.then_some(request.ttl_seconds)).await? {
+        let name = Name::Link(request.slot);
+        let shows = (request.side == SlotSide::Shows).then_some(request.ttl_seconds);
+        if shows.is_some() && !self.state().rendezvous.knows(name) {
+            self.state().rendezvous.may_show(party, request.version, request.ttl_seconds)?;
+        }
+        match self.place(name, shows).await? {
             None => self.enter(party, inbox, |rendezvous| rendezvous.open(party, &request, now_ms())),
-            Some(node) => {
-                self.go(party, node, ToRelay::OpenSlot(request), inbox);
-                Ok(())
-            }
+            Some(node) => self.go(party, node, Word::Comes(None, Box::new(ToRelay::OpenSlot(request))), inbox),
         }
     }
 
@@ -124,6 +140,7 @@ impl Pairings {
         inbox: &Arc<Inbox>,
     ) -> Result<(), Refusal> {
         self.has_none(party)?;
+        self.state().rendezvous.may_show(party, request.version, request.ttl_seconds)?;
         let nameplate = self.free_nameplate(request.ttl_seconds).await?;
         self.enter(party, inbox, |rendezvous| rendezvous.open_nameplate(party, &request, nameplate, now_ms()))
     }
@@ -139,10 +156,7 @@ impl Pairings {
         self.state().rendezvous.take_try(from, now_ms())?;
         match self.place(Name::Nameplate(request.nameplate), None).await? {
             None => self.enter(party, inbox, |rendezvous| rendezvous.join_nameplate(party, &request, now_ms())),
-            Some(node) => {
-                self.go(party, node, ToRelay::JoinNameplate(request), inbox);
-                Ok(())
-            }
+            Some(node) => self.go(party, node, Word::Comes(from, Box::new(ToRelay::JoinNameplate(request))), inbox),
         }
     }
 
@@ -153,6 +167,7 @@ impl Pairings {
         if self.state().rendezvous.knows(name) {
             return Ok(None);
         }
+        let _turn = self.turn()?;
         let found = async {
             if let Some(ttl) = shows
                 && meeting.announce(name.to_bytes(), ttl_ms(ttl)).await?
@@ -167,15 +182,29 @@ impl Pairings {
 
     /// A nameplate that no relay has given out; `None` if there are too many.
     async fn free_nameplate(&self, ttl_seconds: u32) -> Result<Option<u32>, Refusal> {
+        let Some(meeting) = self.meeting() else { return Ok(self.state().rendezvous.next_nameplate(0, None)) };
+        let _turn = self.turn()?;
         for tried in 0..NAMEPLATES {
-            let next = self.state().rendezvous.next_nameplate(tried * TAKEN_BESIDE);
-            let (Some(number), Some(meeting)) = (next, self.meeting()) else { return Ok(next) };
+            // Each that another relay has says that there are more of those.
+            let (beside, drawn) = match tried {
+                0 => (0, None),
+                _ => (16 << tried, Some(draw()?)),
+            };
+            let next = self.state().rendezvous.next_nameplate(beside, drawn);
+            let Some(number) = next else { return Ok(None) };
             let announced = meeting.announce(Name::Nameplate(number).to_bytes(), ttl_ms(ttl_seconds)).await;
             if announced.map_err(|e| Refusal::of_store(About::Slot, &e))? {
                 return Ok(next);
             }
         }
         Ok(None)
+    }
+
+    /// Lets the store be asked, unless too many wait for that.
+    fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.asking.try_acquire().map_err(|_| {
+            Refusal::new(About::Slot, Code::RateLimited, "too many pairings at once").retry_after(AGAIN_MS)
+        })
     }
 
     fn has_none(&self, party: PartyId) -> Result<(), Refusal> {
@@ -210,9 +239,7 @@ impl Pairings {
     pub(super) fn close(&self, party: PartyId) {
         let mut state = self.state();
         if !state.leaves_abroad(party) {
-            let told = state.rendezvous.close(party);
-            state.ways.remove(&party);
-            state.tell(told);
+            state.leaves(party);
         }
         drop(state);
         self.posted.notify_one();
@@ -224,7 +251,23 @@ fn ttl_ms(seconds: u32) -> u64 {
     (u64::from(seconds) * 1_000).min(limits::PAIRING_TTL.as_millis() as u64)
 }
 
+/// A number that nobody can tell beforehand.
+fn draw() -> Result<u32, Refusal> {
+    let drawn = getrandom::u32();
+    drawn.map_err(|_| Refusal::new(About::Slot, Code::Internal, "the relay's system gives no randomness"))
+}
+
 impl State {
+    /// A party leaves its slot, which other relays hear of if it is free for another.
+    fn leaves(&mut self, party: PartyId) {
+        let name = self.rendezvous.name_of(party);
+        let told = self.rendezvous.close(party);
+        self.ways.remove(&party);
+        self.tell(told);
+        // Whoever shows a link comes back with it; a number is nobody's.
+        self.gone.extend(name.filter(|name| matches!(name, Name::Nameplate(_)) && !self.rendezvous.knows(*name)));
+    }
+
     fn enter(
         &mut self,
         party: PartyId,

@@ -47,6 +47,9 @@ pub trait Meeting: Send + Sync {
     /// At which relay the slot of this name is, if it is anywhere.
     fn find(&self, name: Vec<u8>) -> StoreFuture<'_, Option<Node>>;
 
+    /// The slot of this name is here no more, and was never used.
+    fn withdraw(&self, name: Vec<u8>) -> StoreFuture<'_, ()>;
+
     /// Hands other relays these bytes. Each gets what it is sent by one relay in the order in which that sent it.
     fn send(&self, letters: Vec<(Node, Vec<u8>)>) -> StoreFuture<'_, ()>;
 

@@ -22,7 +22,7 @@ fn there() -> Option<IpAddr> {
 const OPEN: OpenNameplate = OpenNameplate { version: VERSION, ttl_seconds: 600 };
 
 fn opened(rendezvous: &mut Rendezvous, party: PartyId, now_ms: u64) -> u32 {
-    let nameplate = rendezvous.next_nameplate(0);
+    let nameplate = rendezvous.next_nameplate(0, None);
     match &rendezvous.open_nameplate(party, &OPEN, nameplate, now_ms).unwrap()[..] {
         [Outgoing { to, frame: FromRelay::Nameplate(number) }] if *to == party => *number,
         other => panic!("{other:?}"),
@@ -186,10 +186,13 @@ fn numbers_are_short_and_none_is_given_again_at_once() {
 fn numbers_get_longer_where_others_have_taken_the_short_ones() {
     let mut rendezvous = Rendezvous::new(100);
     rendezvous.begin_nameplates_at(98);
-    assert_eq!([0, 0, 0].map(|beside| rendezvous.next_nameplate(beside)), [Some(99), Some(1), Some(2)]);
+    assert_eq!([0, 0, 0].map(|beside| rendezvous.next_nameplate(beside, None)), [Some(99), Some(1), Some(2)]);
     rendezvous.begin_nameplates_at(99);
-    assert_eq!([60, 600].map(|beside| rendezvous.next_nameplate(beside)), [Some(100), Some(101)]);
-    assert_eq!(rendezvous.next_nameplate(limits::NAMEPLATE as usize), None);
+    assert_eq!([60, 600].map(|beside| rendezvous.next_nameplate(beside, None)), [Some(100), Some(101)]);
+    assert_eq!(rendezvous.next_nameplate(limits::NAMEPLATE as usize, None), None);
+    // Drawn: within what has as many digits, and never one that is taken.
+    let drawn = [0, 98, 99, u32::MAX].map(|drawn| rendezvous.next_nameplate(0, Some(drawn)));
+    assert_eq!(drawn, [Some(1), Some(99), Some(1), Some(u32::MAX % 99 + 1)]);
 }
 
 #[test]

@@ -148,6 +148,7 @@ async fn the_same_file_is_never_sealed_alike_and_its_size_is_blurred() {
     let (first, second) = (laptop.put(&bytes(100_000)).await, laptop.put(&bytes(100_000)).await);
     assert_ne!((first.hash, first.key.as_bytes()), (second.hash, second.key.as_bytes()));
     assert_eq!(sealed_size(100_000), sealed_size(99_900));
+    assert!(sealed_size(u64::MAX) > SIZE_MAX, "what nobody may have is no panic");
     for size in [0, 1, 300, 65_536, 1 << 20, (1 << 33) + 1, SIZE_MAX] {
         let padded = padded_size(size);
         assert!(padded >= size && padded <= (size + size / 8).max(256), "{size}: {padded}");
@@ -227,7 +228,7 @@ async fn what_its_sender_lies_about_is_not_opened() {
     assert_eq!(shorter.sealed().size, content.sealed().size);
     for lie in [wrong_key, wrong_suite, shorter] {
         let outcome = laptop.exported(&lie).await;
-        assert!(matches!(&outcome, Err(ContentError::Dishonest(_) | ContentError::Io(_))), "{outcome:?}");
+        assert!(matches!(&outcome, Err(ContentError::Dishonest(_))), "{outcome:?}");
         assert!(!laptop.folder.path().join("taken").exists(), "nothing of it is to be seen");
     }
     // What is padding for its sender reads as zeros.
@@ -247,7 +248,50 @@ async fn a_file_that_changes_while_it_is_read_is_refused() {
         let outcome = laptop.store.put(&path, Suite::XWing, progress).await;
         assert!(matches!(outcome, Err(ContentError::Changed)), "{outcome:?}");
     }
+    let drafts = || std::fs::read_dir(laptop.folder.path().join("content/temp")).unwrap().count();
+    assert_eq!(drafts(), 0, "what did not come to its end takes no room");
     laptop.store.put(&path, Suite::XWing, quiet()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_dead_process_was_putting_takes_no_room() {
+    let mut laptop = Device::new().await;
+    let path = laptop.file("large", &bytes(3_000_000));
+    // Dropped in the middle, as at a crash.
+    let (begun, once) = (Arc::new(tokio::sync::Notify::new()), std::sync::Once::new());
+    let noted = begun.clone();
+    let progress: Progress = Arc::new(move |_| once.call_once(|| noted.notify_one()));
+    tokio::select! {
+        put = laptop.store.put(&path, Suite::XWing, progress) => drop(put.unwrap()),
+        () = begun.notified() => {}
+    }
+    laptop.store.close().await.unwrap();
+    let folder = laptop.folder.path().join("content");
+    std::fs::write(folder.join("temp/left.temp"), "left").unwrap();
+    laptop.store = FolderStore::open(&folder, OPTIONS).await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.join("temp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_wanted_again_before_it_was_swept_stays() {
+    let laptop = Device::new().await;
+    let (kept, gone) = (laptop.put(&bytes(100_000)).await, laptop.put(&bytes(90_000)).await);
+    for content in [&kept, &gone] {
+        laptop.store.forget(content.hash).await.unwrap();
+    }
+    // It is all here, so that nobody is asked for anything.
+    assert_eq!(over(&laptop, &laptop, &kept, Way::Good).await.unwrap(), 0);
+    until_gone(&laptop, &gone).await;
+    assert!(laptop.exported(&kept).await.unwrap() == bytes(100_000));
+}
+
+async fn until_gone(device: &Device, content: &Content) {
+    let gone = async {
+        while device.store.held(content.sealed()).await.unwrap() != Held::Nothing {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
 }
 
 fn append(path: &Path) {
@@ -267,12 +311,7 @@ async fn what_is_forgotten_gives_its_space_back_and_what_is_kept_outlives_a_rest
     let mut laptop = Device::new().await;
     let (kept, gone) = (laptop.put(&bytes(500_000)).await, laptop.put(&bytes(400_000)).await);
     laptop.store.forget(gone.hash).await.unwrap();
-    let until_gone = async {
-        while laptop.store.held(gone.sealed()).await.unwrap() != Held::Nothing {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), until_gone).await.unwrap();
+    until_gone(&laptop, &gone).await;
     laptop.store.close().await.unwrap();
     let folder = laptop.folder.path().join("content");
     laptop.store = FolderStore::open(&folder, OPTIONS).await.unwrap();

@@ -121,7 +121,7 @@ fn shown() -> Result<Shown, String> {
 
 fn open(relay: &mut Rendezvous, party: PartyId) -> Result<u32, String> {
     let ask = OpenNameplate { version: VERSION, ttl_seconds: 600 };
-    let nameplate = relay.next_nameplate(0);
+    let nameplate = relay.next_nameplate(0, None);
     let told = relay.open_nameplate(party, &ask, nameplate, NOW).map_err(|(refusal, _)| refusal.code.to_string())?;
     match told.first().map(|o| &o.frame) {
         Some(FromRelay::Nameplate(number)) => Ok(*number),

@@ -1,6 +1,7 @@
 //! Pairings whose two devices have come to different relays of one store.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use crate::store::{Meeting, Node, StoreError};
 pub(super) const GUESTS: PartyId = 1 << 63;
 /// How long the relay with the slot may take to answer, in milliseconds.
 const ANSWER_MS: u64 = 10_000;
+/// How many bytes may wait for other relays.
+const WAITING_BYTES: usize = 16 << 20;
 /// How many letters go out at once.
 const TOGETHER: usize = 64;
 /// How often it is looked which relays are gone.
@@ -39,10 +42,18 @@ pub(super) enum Way {
 pub(super) struct Away {
     at: Node,
     inbox: Arc<Inbox>,
-    /// When it asked, until it is answered; in milliseconds since the Unix epoch.
-    asked_ms: Option<u64>,
+    /// Until when it waits, for an answer and then for the end of the slot's time; in milliseconds since the Unix epoch.
+    until_ms: u64,
+    answered: bool,
     /// How often it has spoken.
     said: usize,
+}
+
+/// What is for other relays: letters, slots that are here for so many milliseconds from now, and some that are no more.
+type Taken = (Vec<(Node, Letter)>, Vec<(Name, u64)>, Vec<Name>);
+
+fn too_much() -> Refusal {
+    Refusal::new(About::Slot, Code::RateLimited, "too much waits for other relays").retry_after(ANSWER_MS)
 }
 
 impl Away {
@@ -54,33 +65,43 @@ impl Away {
 
 impl Pairings {
     /// Sends a party to a slot at another relay.
-    pub(super) fn go(&self, party: PartyId, at: Node, frame: ToRelay, inbox: &Arc<Inbox>) {
+    ///
+    /// Refusal: `RATE_LIMITED` where too much waits for other relays.
+    pub(super) fn go(&self, party: PartyId, at: Node, comes: Word, inbox: &Arc<Inbox>) -> Result<(), Refusal> {
         let mut state = self.state();
-        let away = Away { at, inbox: inbox.clone(), asked_ms: Some(now_ms()), said: 0 };
+        if state.out_bytes > WAITING_BYTES {
+            return Err(too_much());
+        }
+        let away = Away { at, inbox: inbox.clone(), until_ms: now_ms() + ANSWER_MS, answered: false, said: 0 };
         state.away.insert(party, away);
-        state.write(at, party, Word::Comes(Box::new(frame)));
+        state.write(at, party, comes);
         drop(state);
         self.sooner.notify_one();
         self.posted.notify_one();
+        Ok(())
     }
 
     /// Hands other relays what is for them. What cannot be handed over ends the pairing that it belongs to: sent once more, it
     /// might come twice.
     pub(super) async fn post(&self, meeting: &dyn Meeting) {
         loop {
-            let (letters, here) = {
-                let mut state = self.state();
-                let first = state.out.len().min(TOGETHER);
-                (state.out.drain(..first).collect::<Vec<_>>(), std::mem::take(&mut state.here))
-            };
-            if letters.is_empty() && here.is_empty() {
+            let (letters, here, gone) = self.state().take_out();
+            if letters.is_empty() && here.is_empty() && gone.is_empty() {
                 self.posted.notified().await;
                 continue;
+            }
+            for name in gone {
+                if let Err(error) = meeting.withdraw(name.to_bytes()).await {
+                    tracing::debug!(%error, "a nameplate stays taken until its time is over");
+                }
             }
             for (name, ttl_ms) in here {
                 if let Err(error) = meeting.announce(name.to_bytes(), ttl_ms).await {
                     tracing::warn!(%error, "other relays do not hear that a pairing goes on here");
                 }
+            }
+            if letters.is_empty() {
+                continue;
             }
             let bytes = letters.iter().map(|(node, letter)| (*node, letter.to_bytes())).collect();
             if let Err(error) = meeting.send(bytes).await {
@@ -142,7 +163,16 @@ impl Pairings {
 
 impl State {
     fn write(&mut self, to: Node, party: PartyId, word: Word) {
-        self.out.push_back((to, Letter { party, word }));
+        let letter = Letter { party, word };
+        self.out_bytes += letter.cost();
+        self.out.push_back((to, letter));
+    }
+
+    fn take_out(&mut self) -> Taken {
+        let first = self.out.len().min(TOGETHER);
+        let letters: Vec<_> = self.out.drain(..first).collect();
+        self.out_bytes -= letters.iter().map(|(_, letter)| letter.cost()).sum::<usize>();
+        (letters, std::mem::take(&mut self.here), std::mem::take(&mut self.gone))
     }
 
     pub(super) fn tell_abroad(&mut self, node: Node, party: PartyId, frame: FromRelay) {
@@ -153,12 +183,30 @@ impl State {
     pub(super) fn says_abroad(&mut self, party: PartyId, message: &Opaque) -> bool {
         let Some(away) = self.away.get_mut(&party) else { return false };
         away.said += 1;
-        let at = away.at;
-        // The one too many ends it there. Whoever goes on talking until that is heard is not listened to.
-        if away.said <= limits::PAIRING_MESSAGES + 1 {
-            self.write(at, party, Word::Says(message.clone()));
-        }
+        let (at, said) = (away.at, away.said);
+        let refusal = match () {
+            () if self.out_bytes > WAITING_BYTES => too_much(),
+            () if message.len() > limits::PAIRING_MESSAGE_BYTES => {
+                Refusal::new(About::Slot, Code::TooLarge, "a message has at most 65,535 bytes")
+            }
+            () => {
+                // The one too many ends it there. Whoever goes on talking until that is heard is not listened to.
+                if said <= limits::PAIRING_MESSAGES + 1 {
+                    self.write(at, party, Word::Says(message.clone()));
+                }
+                return true;
+            }
+        };
+        self.end_away(party, refusal.frame());
         true
+    }
+
+    /// Ends what a party had at another relay, for both.
+    fn end_away(&mut self, party: PartyId, with: FromRelay) {
+        if let Some(away) = self.away.remove(&party) {
+            self.write(away.at, party, Word::Leaves);
+            away.end(with);
+        }
     }
 
     /// Notes that a party has left whose slot is at another relay; false for others.
@@ -170,19 +218,22 @@ impl State {
 
     /// When something is due, in milliseconds since the Unix epoch.
     pub(super) fn next_timeout(&self) -> Option<u64> {
-        let unanswered = self.away.values().filter_map(|away| away.asked_ms).map(|at| at + ANSWER_MS).min();
-        [self.rendezvous.next_timeout(), unanswered].into_iter().flatten().min()
+        let waiting = self.away.values().map(|away| away.until_ms).min();
+        [self.rendezvous.next_timeout(), waiting].into_iter().flatten().min()
     }
 
-    /// Ends waiting for relays that do not answer.
+    /// Ends waiting for relays that do not answer, or do not say that a slot's time is over.
     pub(super) fn give_up(&mut self, now_ms: u64) {
-        let late = |away: &Away| away.asked_ms.is_some_and(|at| at + ANSWER_MS <= now_ms);
-        let parties: Vec<PartyId> = self.away.iter().filter(|(_, away)| late(away)).map(|(id, _)| *id).collect();
-        for party in parties {
-            let Some(away) = self.away.remove(&party) else { continue };
-            self.write(away.at, party, Word::Leaves);
-            let message = "the relay that this pairing began at does not answer";
-            away.end(Refusal::new(About::Slot, Code::RateLimited, message).retry_after(ANSWER_MS).frame());
+        let late = self.away.iter().filter(|(_, away)| away.until_ms <= now_ms);
+        let late: Vec<_> = late.map(|(party, away)| (*party, away.answered)).collect();
+        for (party, answered) in late {
+            let refusal = if answered {
+                Refusal::new(About::Slot, Code::PairingExpired, "the pairing's time is over")
+            } else {
+                let message = "the relay that this pairing began at does not answer";
+                Refusal::new(About::Slot, Code::RateLimited, message).retry_after(ANSWER_MS)
+            };
+            self.end_away(party, refusal.frame());
         }
     }
 
@@ -195,7 +246,7 @@ impl State {
         let Letter { party, word } = letter;
         let guest = self.guests.get(&(from, party)).copied();
         match (word, guest) {
-            (Word::Comes(frame), None) => self.welcome(from, party, *frame),
+            (Word::Comes(network, frame), None) => self.welcome(from, party, network, *frame),
             (Word::Says(message), Some(guest)) => {
                 let told = self.rendezvous.message(guest, message, now_ms());
                 self.tell(told);
@@ -203,12 +254,12 @@ impl State {
             (Word::Leaves, Some(guest)) => self.dismiss(from, party, guest),
             (Word::Told(frame), _) => self.hear(from, party, frame),
             // What it was sent for is over.
-            (Word::Says(_) | Word::Leaves, None) | (Word::Comes(_), Some(_)) => {}
+            (Word::Says(_) | Word::Leaves, None) | (Word::Comes(..), Some(_)) => {}
         }
     }
 
     /// A party who has come to another relay comes to a slot that is here.
-    fn welcome(&mut self, from: Node, party: PartyId, frame: ToRelay) {
+    fn welcome(&mut self, from: Node, party: PartyId, network: Option<IpAddr>, frame: ToRelay) {
         self.last_guest += 1;
         let (guest, now, way) = (self.last_guest, now_ms(), Way::There(from, party));
         let outcome = match frame {
@@ -219,9 +270,11 @@ impl State {
                 }
                 outcome
             }
-            ToRelay::JoinNameplate(request) => {
-                self.enter(guest, way, |rendezvous| rendezvous.join_nameplate(guest, &request, now))
-            }
+            // Its tries are counted here too: for all that come to numbers of this relay, wherever they come in.
+            ToRelay::JoinNameplate(request) => self
+                .rendezvous
+                .take_try(network, now)
+                .and_then(|()| self.enter(guest, way, |rendezvous| rendezvous.join_nameplate(guest, &request, now))),
             _ => return,
         };
         match outcome {
@@ -231,17 +284,23 @@ impl State {
     }
 
     fn dismiss(&mut self, node: Node, party: PartyId, guest: PartyId) {
-        let told = self.rendezvous.close(guest);
-        self.ways.remove(&guest);
         self.guests.remove(&(node, party));
-        self.tell(told);
+        self.leaves(guest);
     }
 
     /// The relay with the slot tells a party that has come here something.
     fn hear(&mut self, from: Node, party: PartyId, frame: FromRelay) {
-        let Some(away) = self.away.get_mut(&party).filter(|away| away.at == from) else { return };
-        away.asked_ms = None;
         let outgoing = Outgoing { to: party, frame };
+        let Some(away) = self.away.get_mut(&party).filter(|away| away.at == from) else {
+            // It has gone, and that was not heard there.
+            if !outgoing.is_last() {
+                self.write(from, party, Word::Leaves);
+            }
+            return;
+        };
+        if !std::mem::replace(&mut away.answered, true) {
+            away.until_ms = now_ms() + limits::PAIRING_TTL.as_millis() as u64 + ANSWER_MS;
+        }
         if outgoing.is_last() {
             if let Some(away) = self.away.remove(&party) {
                 away.end(outgoing.frame);
@@ -254,15 +313,15 @@ impl State {
     fn undelivered(&mut self, letters: Vec<(Node, Letter)>, error: &StoreError) {
         for (node, Letter { party, word }) in letters {
             match word {
+                // Whoever missed this and hears nothing more waits until the slot's time is over.
                 Word::Told(_) => {
                     if let Some(guest) = self.guests.get(&(node, party)).copied() {
                         self.dismiss(node, party, guest);
+                        self.tell_abroad(node, party, FromRelay::SlotClosed);
                     }
                 }
-                Word::Comes(_) | Word::Says(_) | Word::Leaves => {
-                    if let Some(away) = self.away.remove(&party) {
-                        away.end(Refusal::of_store(About::Slot, error).frame());
-                    }
+                Word::Comes(..) | Word::Says(_) | Word::Leaves => {
+                    self.end_away(party, Refusal::of_store(About::Slot, error).frame());
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::store::{Meeting, Node, StoreError, StoreFuture};
 
 /// After how long it is looked whether something came unheard.
 const LOOK: Duration = Duration::from_secs(30);
-/// How many letters are taken at once: as each has a message of 65,535 bytes at the most, 4 MiB.
+/// How many letters are taken at once: each has a message of 65,535 bytes at the most, and a few more, so 4 MiB.
 const TOGETHER: i64 = 64;
 
 impl PostgresStore {
@@ -21,7 +21,7 @@ impl PostgresStore {
         let to: BTreeSet<Node> = letters.iter().map(|(node, _)| *node).collect();
         let (recipients, bodies): (Vec<Node>, Vec<Vec<u8>>) = letters.into_iter().unzip();
         let sent = async {
-            let mut transaction = self.writers.begin().await?;
+            let mut transaction = self.meeters.begin().await?;
             let sent = sqlx::query(texts::SEND).bind(recipients).bind(self.node).bind(bodies);
             sent.execute(&mut *transaction).await?;
             let payloads = to.iter().map(|to| payload::of_letters(self.node, *to)).collect();
@@ -33,7 +33,7 @@ impl PostgresStore {
 
     async fn take_letters(&self) -> Result<Vec<(Node, Vec<u8>)>, StoreError> {
         let asked = sqlx::query(texts::RECEIVE).bind(self.node).bind(TOGETHER);
-        let rows = asked.fetch_all(&self.writers).await.map_err(|e| error(&e))?;
+        let rows = asked.fetch_all(&self.meeters).await.map_err(|e| error(&e))?;
         rows.iter().map(|row| Ok((node(row)?, blob(row, 1)?.to_vec()))).collect()
     }
 }
@@ -50,7 +50,7 @@ impl Meeting for PostgresStore {
     fn announce(&self, name: Vec<u8>, ttl_ms: u64) -> StoreFuture<'_, bool> {
         let asked = sqlx::query(texts::ANNOUNCE).bind(name).bind(self.node).bind(number(ttl_ms));
         Box::pin(self.bounded(async move {
-            let found = asked.fetch_optional(&self.writers).await.map_err(|e| error(&e))?;
+            let found = asked.fetch_optional(&self.meeters).await.map_err(|e| error(&e))?;
             Ok(found.is_some())
         }))
     }
@@ -58,9 +58,14 @@ impl Meeting for PostgresStore {
     fn find(&self, name: Vec<u8>) -> StoreFuture<'_, Option<Node>> {
         let asked = sqlx::query(texts::FIND).bind(name);
         Box::pin(self.bounded(async move {
-            let found = asked.fetch_optional(&self.readers).await.map_err(|e| error(&e))?;
+            let found = asked.fetch_optional(&self.meeters).await.map_err(|e| error(&e))?;
             found.map(|row| node(&row)).transpose()
         }))
+    }
+
+    fn withdraw(&self, name: Vec<u8>) -> StoreFuture<'_, ()> {
+        let asked = sqlx::query(texts::WITHDRAW).bind(name).bind(self.node);
+        Box::pin(self.bounded(async move { asked.execute(&self.meeters).await.map(drop).map_err(|e| error(&e)) }))
     }
 
     fn send(&self, letters: Vec<(Node, Vec<u8>)>) -> StoreFuture<'_, ()> {
@@ -71,7 +76,9 @@ impl Meeting for PostgresStore {
         Box::pin(async {
             // Whether it is over or set off, it is time to look.
             let _ = timeout(LOOK, self.post.notified()).await;
-            let letters = self.bounded(self.take_letters()).await?;
+            let letters = self.bounded(self.take_letters()).await;
+            // They lie there still: nobody says so once more.
+            let letters = letters.inspect_err(|_| self.post.notify_one())?;
             if letters.len() as i64 == TOGETHER {
                 self.post.notify_one();
             }
@@ -81,7 +88,7 @@ impl Meeting for PostgresStore {
 
     fn alive(&self) -> StoreFuture<'_, BTreeSet<Node>> {
         Box::pin(self.bounded(async {
-            let rows = sqlx::query(texts::ALIVE).fetch_all(&self.readers).await.map_err(|e| error(&e))?;
+            let rows = sqlx::query(texts::ALIVE).fetch_all(&self.meeters).await.map_err(|e| error(&e))?;
             rows.iter().map(node).collect()
         }))
     }

@@ -62,6 +62,7 @@ const OVER_ALL: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL enable_
 pub struct PostgresStore {
     writers: PgPool,
     readers: PgPool,
+    meeters: PgPool,
     doubt: Arc<Doubt>,
     known: Arc<Known>,
     /// Locked while a transaction is under way: of one relay there is one at a time.
@@ -81,7 +82,7 @@ impl PostgresStore {
     /// `INVALID_ARGUMENT` for what is no such URL, `STORE_CORRUPT` for another program's database, `VERSION` for one of a newer
     /// relay, `DISK_FULL`, or `IO` for one that cannot be reached. No message holds the URL's password.
     pub async fn open(url: &str) -> Result<Self, StartError> {
-        let open::Opened { writers, readers, options, doubt } = open::open(url).await?;
+        let open::Opened { writers, readers, meeters, options, doubt } = open::open(url).await?;
         let node = draw()
             .map_err(|e| StartError::new(sync_types::Code::Io, format!("the system gives no randomness: {e}")))?;
         wake::beat(&writers, node).await.map_err(|e| StartError::store("the database", &error(&e)))?;
@@ -94,7 +95,19 @@ impl PostgresStore {
                 .abort_handle(),
         ];
         let floors = tokio::sync::Mutex::default();
-        Ok(Self { writers, readers, doubt, known, floors, node, outbox, heard: Mutex::new(Some(heard)), post, tasks })
+        Ok(Self {
+            writers,
+            readers,
+            meeters,
+            doubt,
+            known,
+            floors,
+            node,
+            outbox,
+            heard: Mutex::new(Some(heard)),
+            post,
+            tasks,
+        })
     }
 
     async fn read_group(&self, group: GroupId) -> Result<Option<GroupRows>, StoreError> {
@@ -285,6 +298,7 @@ impl PostgresStore {
             tracing::warn!(%error, "the database does not hear that this relay stops");
         }
         self.readers.close().await;
+        self.meeters.close().await;
         self.writers.close().await;
     }
 }

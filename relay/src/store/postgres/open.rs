@@ -30,6 +30,8 @@ const LOCK: i64 = 0x306b_7372;
 /// Connections that read, and connections that write: the hub's, and one for what is told and noted beside it.
 const READERS: u32 = 8;
 const WRITERS: u32 = 2;
+/// Connections for pairings: whoever opens one is nobody that the relay knows, and waits for none that the groups need.
+const MEETERS: u32 = 2;
 
 /// How long a migration waits for a table that others use: whoever comes behind it waits as long.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
@@ -73,6 +75,7 @@ pub const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '1
 pub(super) struct Opened {
     pub(super) writers: PgPool,
     pub(super) readers: PgPool,
+    pub(super) meeters: PgPool,
     pub(super) options: PgConnectOptions,
     pub(super) doubt: Arc<Doubt>,
 }
@@ -138,7 +141,7 @@ pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
     migrated?;
     let doubt = Arc::new(Doubt::default());
     let pool = |most| pool(&options, most, doubt.clone());
-    Ok(Opened { writers: pool(WRITERS), readers: pool(READERS), options, doubt })
+    Ok(Opened { writers: pool(WRITERS), readers: pool(READERS), meeters: pool(MEETERS), options, doubt })
 }
 
 /// What the database is called in messages: where it is, and nothing by which one gets in.

@@ -239,6 +239,7 @@ statements! {
         ON CONFLICT (name) DO UPDATE SET node = excluded.node, until = excluded.until \
         WHERE p.node = excluded.node OR p.until < now() \
         OR NOT EXISTS (SELECT FROM nodes n WHERE n.node = p.node AND n.seen > now() - interval '90 seconds') RETURNING node";
+    WITHDRAW: Small = "DELETE FROM pairings WHERE name = $1::bytea AND node = $2::bigint";
     FIND: Small =
         "SELECT p.node FROM pairings p JOIN nodes n ON n.node = p.node \
         WHERE p.name = $1::bytea AND p.until > now() AND n.seen > now() - interval '90 seconds'";
