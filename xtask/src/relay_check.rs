@@ -205,7 +205,8 @@ fn two_nodes(bench: &Bench) -> Result<String, Failure> {
     let tablet = bench.device("tablet");
     pair_by_code(&laptop, &tablet, &format!("{},127.0.0.1:{a}", second.address))?;
     laptop.push(CHANNEL, &["to both".to_owned()])?;
-    arrives(&tablet, &["to both"])?;
+    // With what there was before it came.
+    arrives(&tablet, &["from the laptop", "from the phone", "to both"])?;
     arrives(&phone, &["to both"])?;
     laptop.push(CHANNEL, &["accepted by one node".to_owned()])?;
     drop(first);
