@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -124,21 +124,37 @@ impl FolderStore {
         let file = tokio::fs::File::open(path).await?;
         let before = settled(&file).await?;
         let size = before.len();
-        self.want(sealed_size(size))?;
+        self.want(&self.folder, sealed_size(size))?;
         let key = ContentKey::generate()?;
         let chunks = Arc::new(Chunks::new(&key, suite, size)?);
         let source = tokio::io::BufReader::with_capacity(1 << 20, file);
-        let stream = sealing::sealed(source, chunks);
+        // A source that fails ends here: iroh-blobs panics where one fails at the moment at which it tells how far it is.
+        let failed = Arc::new(Mutex::new(None));
+        let noted = failed.clone();
+        let stream = sealing::sealed(source, chunks).scan((), move |(), sealed| {
+            let kept = match sealed {
+                Ok(bytes) => Some(Ok(bytes)),
+                Err(error) => {
+                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    None
+                }
+            };
+            std::future::ready(kept)
+        });
         let mut events = self.store.blobs().add_stream(stream).await.stream().await;
         let tag = loop {
             match events.next().await {
                 Some(AddProgressItem::CopyProgress(bytes)) => progress(bytes),
                 Some(AddProgressItem::Done(tag)) => break tag,
-                Some(AddProgressItem::Error(error)) => return Err(refused(error)),
+                Some(AddProgressItem::Error(error)) => return Err(error.into()),
                 Some(_) => {}
                 None => return Err(ContentError::store("it ended")),
             }
         };
+        if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // What was taken of it has no tag, and is swept away.
+            return Err(carried(error));
+        }
         // Bytes that were exchanged behind the reader's back leave the length as it was, and the time not.
         let after = tokio::fs::metadata(path).await?;
         if after.len() != size || after.modified()? != before.modified()? {
@@ -156,11 +172,11 @@ impl FolderStore {
         Ok(Content { hash, key, suite, size })
     }
 
-    /// Whether there is room for so many bytes.
-    fn want(&self, wanted: u64) -> Result<(), ContentError> {
-        let free = fs4::available_space(&self.folder)?;
+    /// Whether there is room for so many bytes in a folder.
+    fn want(&self, folder: &Path, wanted: u64) -> Result<(), ContentError> {
+        let free = fs4::available_space(folder)?;
         if wanted.saturating_add(self.options.spare) > free {
-            return Err(ContentError::NoRoom { folder: self.folder.clone(), wanted, free });
+            return Err(ContentError::NoRoom { folder: folder.to_owned(), wanted, free });
         }
         Ok(())
     }
@@ -197,11 +213,11 @@ impl FolderStore {
             Held::Part(bytes) => bytes,
             Held::Nothing => 0,
         };
-        self.want(content.size.saturating_sub(held))?;
+        self.want(&self.folder, content.size.saturating_sub(held))?;
         let came = exchange::take(&self.store, content, (from, to), self.options.patience, &progress).await;
         if let Err(ContentError::Io(_)) = came {
             // If it is for want of room, that is what is said.
-            self.want(0)?;
+            self.want(&self.folder, 0)?;
         }
         let came = came?;
         match self.look(content).await? {
@@ -212,10 +228,7 @@ impl FolderStore {
 
     async fn export_to(&self, content: &Content, file: &Path, progress: Progress) -> Result<(), ContentError> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let free = fs4::available_space(folder)?;
-        if content.size.saturating_add(self.options.spare) > free {
-            return Err(ContentError::NoRoom { folder: folder.to_owned(), wanted: content.size, free });
-        }
+        self.want(folder, content.size)?;
         if self.look(content.sealed()).await? != Held::All {
             return Err(ContentError::Incomplete);
         }
@@ -224,7 +237,7 @@ impl FolderStore {
         let mut out = tokio::fs::File::from_std(draft.reopen()?);
         let mut opened = Box::pin(self.opened(content)?);
         let mut written = 0;
-        while let Some(bytes) = opened.try_next().await.map_err(unopened)? {
+        while let Some(bytes) = opened.try_next().await.map_err(carried)? {
             out.write_all(&bytes).await?;
             written += bytes.len() as u64;
             progress(written);
@@ -271,20 +284,9 @@ async fn settled(file: &tokio::fs::File) -> Result<Metadata, ContentError> {
     Err(ContentError::Changed)
 }
 
-/// Why content did not open: by whoever named it, or by this device.
-fn unopened(error: io::Error) -> ContentError {
-    match error.downcast::<ContentError>() {
-        Ok(error) => error,
-        Err(error) => ContentError::Io(error),
-    }
-}
-
-/// Why the store took nothing.
-fn refused(error: io::Error) -> ContentError {
-    if error.get_ref().is_some_and(|inner| inner.is::<sealing::Changed>()) {
-        return ContentError::Changed;
-    }
-    ContentError::Io(error)
+/// Why content was not sealed or did not open, behind the error of the stream that carried it: this crate's own, or the disk's.
+fn carried(error: io::Error) -> ContentError {
+    error.downcast().unwrap_or_else(ContentError::Io)
 }
 
 impl ContentStore for FolderStore {

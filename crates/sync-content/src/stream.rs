@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::ContentError;
 use crate::seal::Chunks;
 
 /// What `source` gives, sealed. It ends with an error if there is less than [`Chunks::size`], or more.
@@ -31,11 +32,6 @@ where
     })
 }
 
-/// What marks a source that is not as long as it was: the only error of this kind that comes out of a store.
-pub(crate) fn changed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, Changed)
+fn changed() -> io::Error {
+    io::Error::other(ContentError::Changed)
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("it changed while it was read")]
-pub(crate) struct Changed;
