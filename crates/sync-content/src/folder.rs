@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use iroh_blobs::{Hash, HashAndFormat};
 use sync_types::Suite;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::RwLock;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::io::StreamReader;
 
 use crate::seal::{Chunks, SEALED_CHUNK, sealed_size};
@@ -29,6 +30,8 @@ const DATA: &str = "data";
 const TEMP: &str = "temp";
 /// Longer than a sweep takes that began before.
 const SWEEPS: Duration = Duration::from_secs(10);
+/// After how long it is looked again whether something was written.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// More than from one of a file system's times to the next.
 const TICK: Duration = Duration::from_millis(50);
 /// How often a file is waited for that is written to all the time.
@@ -214,16 +217,42 @@ impl FolderStore {
             Held::Nothing => 0,
         };
         self.want(&self.folder, content.size.saturating_sub(held))?;
+        let verified = Arc::new(AtomicU64::new(0));
+        let noted = verified.clone();
+        let progress: Progress = Arc::new(move |bytes| {
+            noted.store(bytes, Ordering::Relaxed);
+            progress(bytes);
+        });
         let came = exchange::take(&self.store, content, (from, to), self.options.patience, &progress).await;
-        if let Err(ContentError::Io(_)) = came {
+        match came {
             // If it is for want of room, that is what is said.
-            self.want(&self.folder, 0)?;
+            Err(ContentError::Io(_)) => self.want(&self.folder, 0)?,
+            Err(_) => self.written(content.hash, held + verified.load(Ordering::Relaxed)).await,
+            Ok(_) => {}
         }
         let came = came?;
         match self.look(content).await? {
             Held::All => self.flush(content.hash).await.map(|()| came),
             _ => Err(ContentError::Source("it sent less than all".into())),
         }
+    }
+
+    /// Waits until so many bytes are held of content whose source is gone: what was verified is written a moment later, and whoever
+    /// goes on before that would ask for it again.
+    async fn written(&self, hash: ContentHash, bytes: u64) {
+        let until_then = async {
+            while self
+                .store
+                .blobs()
+                .observe(Hash::from_bytes(hash.0))
+                .await
+                .is_ok_and(|held| held.total_bytes() < bytes)
+            {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        // What is not written by then is asked for again.
+        let _ = timeout(self.options.patience, until_then).await;
     }
 
     async fn export_to(&self, content: &Content, file: &Path, progress: Progress) -> Result<(), ContentError> {
