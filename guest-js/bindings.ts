@@ -79,6 +79,20 @@ export const commands = {
 	makeRecoveryKit: () => __TAURI_INVOKE<RecoveryKit>("plugin:0ksync|make_recovery_kit"),
 	/**  Comes back into a group by its recovery kit, at this relay or the one that is set. All other devices are removed. */
 	recover: (words: string, relay: string | null, name: string | null) => __TAURI_INVOKE<RecoveredGroup>("plugin:0ksync|recover", { words, relay, name }),
+	/**  Gives a file of this machine to the group, if the window may read it. Durable when it resolves. */
+	filePut: (call: number, path: string, name: string | null, progress: Channel<FileProgress>) => __TAURI_INVOKE<FileInfo>("plugin:0ksync|file_put", { call, path, name, progress }),
+	/**  Writes a file of the group to a path that the window may write, where nothing is yet; fetches it first, if need be. */
+	fileGet: (call: number, id: string, path: string, patienceMs: number, progress: Channel<FileProgress>) => __TAURI_INVOKE<null>("plugin:0ksync|file_get", { call, id, path, patienceMs, progress }),
+	/**  Gives up what this page began under that number. One that is over already is as good. */
+	fileCancel: (call: number) => __TAURI_INVOKE<null>("plugin:0ksync|file_cancel", { call }),
+	/**  The group's files, in the order in which this device heard of them. */
+	fileList: () => __TAURI_INVOKE<FileInfo[]>("plugin:0ksync|file_list"),
+	/**  Takes a file off the list, on every device. */
+	fileRemove: (id: string) => __TAURI_INVOKE<null>("plugin:0ksync|file_remove", { id }),
+	/**  Which files are carried by themselves. */
+	filePolicy: () => __TAURI_INVOKE<FilesPolicy>("plugin:0ksync|file_policy"),
+	/**  Changes which files are carried by themselves, as long as the app runs. What is null stays as it is. Gives what holds then. */
+	fileSetPolicy: (automaticUpTo: string | null, paused: boolean | null) => __TAURI_INVOKE<FilesPolicy>("plugin:0ksync|file_set_policy", { automaticUpTo, paused }),
 };
 
 /* Types */
@@ -170,6 +184,76 @@ export type ErrorFault =
 "peer" | 
 /**  This device's own disk or data. */
 "device";
+
+/**  What happened to a file. */
+export type FileChange = 
+/**  It is in the list. */
+"listed" | 
+/**  It is on its way to this device, or to a relay. */
+"progress" | 
+/**  All of a file of another device is here. */
+"here" | 
+/**  A relay has all of a file that was put here. */
+"given" | 
+/**  It is off the list. */
+"removed" | 
+/**  It did not come, or did not go. It is tried again. */
+"failed";
+
+/**  A file of the group. */
+export type FileInfo = {
+	/**  Its id, the same on every device. */
+	id: string,
+	/**  What its sender calls it, to be shown. Any character may stand in it. */
+	name: string,
+	/**  The same as a name for a file on this machine: without separators, and none that a system keeps for itself. */
+	safeName: string,
+	/**  How many bytes it has, as a decimal number. */
+	size: string,
+	/**  The device that put it. */
+	device: string,
+	/**  Its place in this device's log, as a decimal number. */
+	position: string,
+	/**  When it was last changed, on its sender's word, in milliseconds since the Unix epoch, as a decimal number. */
+	modified: string,
+	/**  How far it is on this device. */
+	state: FileState,
+	/**  How many of its bytes are here, about, as a decimal number; null unless it is `coming`. */
+	bytes: string | null,
+	/**  For a file that was put here: whether a relay has it, or nobody else is in the group. Of others' files it is true. */
+	given: boolean,
+};
+
+/**  How far a call is with a file. */
+export type FileProgress = {
+	/**  How many bytes are done, as a decimal number. */
+	done: string,
+	/**  Of how many, as a decimal number. */
+	total: string,
+};
+
+/**  How far a file is on a device. */
+export type FileState = 
+/**  All of it is here. */
+"here" | 
+/**  It is on its way here. */
+"coming" | 
+/**  It is fetched as soon as that can be done. */
+"wanted" | 
+/**  It is fetched when somebody asks for it, by the policy for files. */
+"onDemand" | 
+/**  None of those who were asked for it has it. They are asked again. */
+"missing" | 
+/**  It is not what its sender said, and nothing of it was kept. */
+"forged";
+
+/**  Which files are carried by themselves. */
+export type FilesPolicy = {
+	/**  Up to which size, in bytes, other devices' files are fetched by themselves, as a decimal number. */
+	automaticUpTo: string,
+	/**  Whether nothing is fetched or given by itself. */
+	paused: boolean,
+};
 
 /**  A backup that was taken in. */
 export type ImportInfo = {
@@ -564,6 +648,20 @@ alert: SyncAlert } |
 { type: "alertsSeen"; 
 /**  Up to which number, as a decimal number. */
 upTo: string } | 
+/**  Something happened to a file. */
+{ type: "file"; 
+/**  Which file. */
+id: string; 
+/**  What happened to it. */
+change: FileChange; 
+/**  Whether it was put on this device, if it is `listed`; else null. */
+own: boolean | null; 
+/**  How many bytes are there, counted as they are sealed, if it is on its way (`progress`); at most ten times a second. */
+progress: FileProgress | null; 
+/**  Why it did not come or go, if it `failed`: `CONTENT_MISSING`, `QUOTA`, `DISK_FULL`, say. */
+code: string | null; 
+/**  When it is tried again, in milliseconds, if it `failed`. */
+retryAfterMs: number | null } | 
 /**  This listener was too slow, and so many events are missing. */
 { type: "lagged"; 
 /**  How many. */

@@ -51,7 +51,7 @@ export function callUntyped<T>(command: string, args: Record<string, unknown>): 
 /**
  * Calls a command whose body is bytes.
  *
- * @param channel the channel's name; the default channel if it is undefined.
+ * @param channel the channel's name; none, or the default channel, if it is undefined.
  * @param others what else goes along as headers: names and values in ASCII.
  */
 export function callRaw<T>(
@@ -61,7 +61,7 @@ export function callRaw<T>(
   others: Record<string, string> = {},
 ): Promise<T> {
   return guarded(command, () => {
-    const headers = channel === undefined ? others : { ...others, "ksync-channel": encoded(channel) };
+    const headers = channel === undefined ? others : { ...others, "ksync-channel": encoded(channel, "the channel's name") };
     return invoke<T>(`plugin:0ksync|${command}`, body, { headers });
   });
 }
@@ -72,11 +72,16 @@ export function toBytes(data: Uint8Array | ArrayBuffer | string): Uint8Array {
   return data instanceof Uint8Array ? data : new Uint8Array(data);
 }
 
-function encoded(channel: string): string {
+/**
+ * A text as a header carries it.
+ *
+ * @param what names it in the error of a text that is none.
+ */
+export function encoded(text: string, what: string): string {
   try {
-    return encodeURIComponent(channel);
+    return encodeURIComponent(text);
   } catch (thrown) {
-    throw explained("INVALID_ARGUMENT", "the channel's name is no valid text", "Use a name of whole characters.", thrown);
+    throw explained("INVALID_ARGUMENT", `${what} is no valid text`, "Use a name of whole characters.", thrown);
   }
 }
 

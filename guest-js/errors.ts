@@ -107,8 +107,11 @@ const ADMIN: ReadonlySet<string> = new Set([
   "move_to_suite",
 ]);
 
+/** Those that name a path, and want a scope besides. */
+const PATHS: ReadonlySet<string> = new Set(["file_put", "file_get"]);
+
 function notPermitted(command: string, thrown: unknown): SyncError {
-  const set = ADMIN.has(command) ? "0ksync:admin" : "0ksync:default";
+  const set = ADMIN.has(command) ? "0ksync:admin" : PATHS.has(command) ? "0ksync:files-paths" : "0ksync:default";
   const single = `0ksync:allow-${command.replaceAll("_", "-")}`;
   return explained(
     "NOT_PERMITTED",

@@ -58,8 +58,9 @@ export class SyncEvents {
 
   #receive(event: SyncEvent): void {
     this.#tell(event.type, event);
-    // Presence may come many times a second, and says nothing about the group.
-    if (event.type !== "presence" && this.#has("status")) this.#refresh().catch(() => {});
+    // Presence and a file's progress may come many times a second, and say nothing about the group.
+    const often = event.type === "presence" || (event.type === "file" && event.change === "progress");
+    if (!often && this.#has("status")) this.#refresh().catch(() => {});
   }
 
   /** Tells the present status. One call is under way at a time, and one more follows if something happened meanwhile. */

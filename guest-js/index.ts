@@ -19,6 +19,10 @@ export type {
   DeviceExit,
   ErrorDetails,
   ErrorFault,
+  FileChange,
+  FileInfo,
+  FileProgress,
+  FileState,
   ImportInfo,
   RecoveredGroup,
   RestoredSnapshot,
@@ -40,6 +44,7 @@ export type {
 export type { SyncBlob } from "./blobs.js";
 export { SyncError } from "./errors.js";
 export type { SyncEventMap, SyncEventType } from "./events.js";
+export type { FileBytes, FileOptions, FilesApi, FilesPolicy } from "./files.js";
 export type {
   AcceptOptions,
   Invite,

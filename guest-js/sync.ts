@@ -2,6 +2,7 @@ import type { Device, Member, RecoveredGroup, ReceiptInfo, ReceiptState, Snapsho
 import { BackupApi } from "./backup.js";
 import { call, callRaw, toBytes } from "./call.js";
 import { type SyncEventMap, SyncEvents, type SyncEventType } from "./events.js";
+import { FilesApi } from "./files.js";
 import {
   accept,
   type AcceptOptions,
@@ -62,6 +63,9 @@ export class Sync {
 
   /** To the background and back, and what wakes this device there. */
   readonly life = new LifecycleApi();
+
+  /** Files of any size, for what is too large to push. */
+  readonly files = new FilesApi();
 
   /** One file with what this device has, and taking such a file in. */
   readonly backup = new BackupApi();

@@ -247,6 +247,14 @@ def frames():
     assert bare["join_nameplate"] == b"\x15\x01" + (7).to_bytes(4, "big")
     assert bare["nameplate"] == b"\x14" + (7).to_bytes(4, "big")
     assert bare["caught_up"] == b"\x0d" + (12).to_bytes(8, "big")
+    content, size = b"\x07" * 32, (272).to_bytes(8, "big")
+    assert bare["give_content"] == b"\x18" + attach[1:] + b"\x01" + content + size
+    assert bare["take_content"] == b"\x18" + attach[1:] + b"\x02" + content + size
+    assert bare["have_content"] == b"\x18" + attach[1:] + b"\x03" + vector(content)
+    assert bare["content_held"] == b"\x17\x02"
+    named = content + b"\x08" * 32 + b"\x01" + (5).to_bytes(8, "big")
+    assert bare["file_put"] == b"\x01" + named + vector(b"a.txt") + (9).to_bytes(8, "big")
+    assert bare["file_removed"] == b"\x02" + b"\x03" * 16
 
 
 @check

@@ -14,6 +14,7 @@ mod catch_up;
 mod content;
 mod devices;
 mod disk;
+mod files;
 mod groups;
 mod herd;
 mod memory;
@@ -37,7 +38,7 @@ struct Cli {
     /// Print the figures as one object of JSON
     #[arg(long)]
     json: bool,
-    /// Measure only these, 1 to 8, with a comma between them; the baselines are always measured
+    /// Measure only these, 1 to 9, with a comma between them; the baselines are always measured
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<u8>,
     /// The program of the relay [default: sync-relay beside this program]
@@ -190,6 +191,9 @@ async fn run(cli: Cli) -> Outcome<()> {
     }
     if wanted(8) {
         content::run(&room("content")?, &bounds, &mut report).await?;
+    }
+    if wanted(9) {
+        files::run(&relay, &room("files")?, &bounds, &mut report).await?;
     }
     report.print();
     Ok(())

@@ -151,6 +151,20 @@ pub async fn lists(app: &App, title: &str) -> bool {
         .any(|item| item.as_str().expect("the driver does it").contains(title))
 }
 
+/// Picks a file for the files page, which is open; its content is in base64. The system's own dialog for that cannot be steered.
+///
+/// # Panics
+/// If the page is not there.
+pub async fn pick(app: &App, name: &str, content: &str) {
+    let script = "const bytes = Uint8Array.from(atob(args[1]), (letter) => letter.charCodeAt(0));
+                  const picked = new DataTransfer();
+                  picked.items.add(new File([bytes], args[0]));
+                  const picker = document.querySelector('[data-testid=pick-files]');
+                  picker.files = picked.files;
+                  picker.dispatchEvent(new Event('change'));";
+    app.run(script, vec![json!(name), json!(content)]).await;
+}
+
 /// Waits until the status line says this among other things.
 ///
 /// # Panics

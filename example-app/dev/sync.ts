@@ -1,11 +1,12 @@
 // Stands in for `tauri-plugin-0ksync-api`; see README.md beside this file.
-import type { Sync, SyncEventMap, SyncFinding, SyncStatus } from "tauri-plugin-0ksync-api";
+import type { FilesApi, Sync, SyncEventMap, SyncFinding, SyncStatus } from "tauri-plugin-0ksync-api";
 
 import type { Channel } from "@tauri-apps/api/core";
 import { mockIPC } from "@tauri-apps/api/mocks";
 
 import type { PairingStep } from "../../guest-js/bindings";
 import { SyncError } from "../../guest-js/errors";
+import { files, look } from "./files";
 import { alerts, scene, status } from "./scene";
 
 export { SyncError };
@@ -16,6 +17,7 @@ const heard = new Set<Channel<unknown>>();
 // The app's own command, and what the package's elements ask for. The code is only a pattern.
 mockIPC((command, args) => {
   if (command === "save_copy") return "/home/anna/Downloads/0k Notes.md";
+  if (command === "save_file") return "/home/anna/Downloads/Hut.png";
   if (command === "plugin:0ksync|status") return { ...status };
   if (command === "plugin:0ksync|alerts") return alerts;
   if (command === "plugin:0ksync|alerts_seen") return sync.alertsSeen((args as { upTo: string }).upTo);
@@ -68,8 +70,36 @@ async function pause(): Promise<void> {
   await new Promise((resolve) => window.setTimeout(resolve, 400));
 }
 
+type Used = Pick<Sync, "on" | "status" | "doctor" | "devices" | "alerts" | "alertsSeen" | "removeDevice" | "leave" | "reset">;
+
 /** As much of the real one as the app uses. */
-export const sync: Pick<Sync, "on" | "status" | "doctor" | "devices" | "alerts" | "alertsSeen" | "removeDevice" | "leave" | "reset"> = {
+export const sync: Used & { files: Pick<FilesApi, "list" | "put" | "read" | "remove"> } = {
+  files: {
+    async list() {
+      refuse();
+      return scene === "empty" ? [] : files;
+    },
+    async put(what, { onProgress } = {}) {
+      const name = typeof what === "string" ? what : what.name;
+      const total = 40_000_000;
+      for (let done = 0; done < total; done += total / 8) {
+        onProgress?.(done, total);
+        await pause();
+      }
+      const put = { id: `put-${files.length}`, name, safeName: name, size: String(total), device: "0a1b2c3d", position: "9" };
+      const file = { ...put, modified: "0", state: "here", bytes: null, given: false } as const;
+      files.push(file);
+      return file;
+    },
+    async read() {
+      return look();
+    },
+    async remove(id) {
+      await pause();
+      const at = files.findIndex((file) => file.id === id);
+      if (at >= 0) files.splice(at, 1);
+    },
+  },
   async on(type, listener) {
     refuse();
     const set = listeners.get(type) ?? new Set();

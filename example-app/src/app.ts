@@ -2,8 +2,10 @@ import { sync, type SyncStatus } from "tauri-plugin-0ksync-api";
 
 import { saveCopy } from "./copy";
 import { Devices, startAnew } from "./devices";
+import { listenForDrops } from "./drops";
 import { Editor } from "./editor";
 import { failure } from "./failure";
+import { Files } from "./files";
 import { follow } from "./follow";
 import { frame } from "./frame";
 import { HereNow } from "./here";
@@ -27,6 +29,7 @@ export class App {
   private status: SyncStatus | undefined;
   private selected: string | undefined;
   private devices: Devices | undefined;
+  private files: Files | undefined;
   private drawing: number | undefined;
   /** Who has removed this device, if that happened while somebody looked and they have a name. */
   private removedBy: string | null = null;
@@ -57,6 +60,7 @@ export class App {
     pane: this.pane.element,
     toasts: this.toasts.element,
     line: this.line.element,
+    files: () => void this.showFiles(),
     devices: () => this.showDevices(),
   });
 
@@ -73,6 +77,8 @@ export class App {
     });
     this.begin();
     void this.listen();
+    // Without that, files can be picked all the same.
+    listenForDrops((paths) => void this.showFiles().put(paths)).catch(console.error);
   }
 
   private get ended(): boolean {
@@ -159,6 +165,8 @@ export class App {
   private know(status: SyncStatus): void {
     const before = this.status;
     this.status = status;
+    // What they are called, and whether anything may be added.
+    if (JSON.stringify(before?.devices) !== JSON.stringify(status.devices) || out(before) !== out(status)) this.files?.render();
     if (before?.device !== status.device || before?.name !== status.name) this.introduce();
     const save = (): void => void this.save();
     const anew = (): void => startAnew(() => saveCopy(this.session.notes));
@@ -187,6 +195,7 @@ export class App {
     this.removedBy = null;
     this.banner.set("ended");
     this.banner.set("gone", { tone: "info", text, detail, closable: true });
+    this.files?.render();
     this.restart();
   }
 
@@ -300,6 +309,14 @@ export class App {
     this.session.notes.restore(id);
     this.list.clearSearch();
     this.open(id, !NARROW.matches);
+  }
+
+  private showFiles(): Files {
+    this.files ??= new Files(
+      () => this.status,
+      () => (this.files = undefined),
+    );
+    return this.files;
   }
 
   private showDevices(): void {

@@ -27,6 +27,8 @@ const ICONS = {
   back: "M12 4.5 6.5 10l5.5 5.5",
   close: "M5 5l10 10M15 5 5 15",
   devices: "M3 5h10v7H3zM2 15h9M13.5 8H17v8h-3.5z",
+  file: "M5 3h6.5L15 6.5V17H5zM11.5 3v3.5H15",
+  save: "M10 3.5v9M6 9l4 4 4-4M4 16.5h12",
 } as const;
 
 /** An icon without a meaning of its own: whatever it stands in says what it does. */

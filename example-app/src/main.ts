@@ -2,6 +2,7 @@ import "./style/tokens.css";
 import "./style/layout.css";
 import "./style/parts.css";
 import "./style/editor.css";
+import "./style/files.css";
 
 import { App } from "./app";
 

@@ -26,6 +26,16 @@ console.log((await invite.done).name);
 // And on the other device:
 await sync.join("KSYNC:…", { onCheck: (digits) => alert(digits) });
 
+// Files, of any size: bytes, or paths that the capability's scope allows, or that a person dropped onto the window.
+const photo = await sync.files.put({ name: "photo.jpg", bytes: new Uint8Array([1, 2, 3]) });
+const abort = new AbortController();
+await sync.files.put("/home/ada/film.mkv", { signal: abort.signal, onProgress: (done, total) => console.log(done / total) });
+await sync.on("file", async ({ id, change }) => {
+  if (change === "here") console.log((await sync.files.read(id)).length);
+});
+await sync.files.get(photo.id, `/home/ada/Downloads/${photo.safeName}`);
+await sync.files.setPolicy({ automaticUpTo: 10_000_000 });
+
 // How things stand, now and whenever it changes.
 await sync.on("status", ({ outbox, trouble }) => {
   console.log(trouble ? `${trouble.message}. ${trouble.nextStep}` : outbox === 0 ? "Everything is synced" : "Syncing…");

@@ -2,12 +2,12 @@
 
 use tauri_specta::collect_commands;
 
-use crate::commands::{data, group, lifecycle, pairing, recovery, vault};
+use crate::commands::{data, files, group, lifecycle, pairing, recovery, vault};
 use crate::subscription_types::{SubscribeOptions, SubscriptionInfo};
 use crate::types::{ReceiptInfo, SnapshotInfo};
 
-/// Every command whose arguments are JSON. `push`, `presence` and `subscribe` move raw bytes, which have no type there; the
-/// façade calls them by hand.
+/// Every command whose arguments are JSON. `push`, `presence`, `subscribe`, `file_put_bytes` and `file_read` move raw bytes, which
+/// have no type there; the façade calls them by hand.
 pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
     tauri_specta::Builder::new()
         .plugin_name("0ksync")
@@ -49,6 +49,13 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             vault::backup_cancel::<tauri::Wry>,
             recovery::make_recovery_kit,
             recovery::recover,
+            files::file_put::<tauri::Wry>,
+            files::file_get::<tauri::Wry>,
+            files::file_cancel::<tauri::Wry>,
+            files::file_list,
+            files::file_remove,
+            files::file_policy,
+            files::file_set_policy,
         ])
         .typ::<ReceiptInfo>()
         .typ::<SnapshotInfo>()

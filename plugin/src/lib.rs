@@ -15,6 +15,9 @@ mod commands;
 mod config;
 mod consent;
 mod error;
+mod file_calls;
+mod file_paths;
+mod file_types;
 mod kit_types;
 mod pages;
 mod pairing_types;
@@ -22,6 +25,7 @@ mod pairings;
 mod qr;
 mod registry;
 mod relay_types;
+mod scratch;
 mod state;
 mod subscription_types;
 mod subscriptions;
@@ -39,7 +43,7 @@ use std::time::Duration;
 use sync_client::{Code, SyncError};
 use tauri::plugin::TauriPlugin;
 use tauri::webview::PageLoadEvent;
-use tauri::{Manager, RunEvent, Runtime, WindowEvent};
+use tauri::{DragDropEvent, Manager, RunEvent, Runtime, WebviewEvent, WindowEvent};
 
 pub use config::Config;
 pub use consent::ConsentRequest;
@@ -47,7 +51,7 @@ pub use error::{CommandError, ErrorDetails, ErrorFault};
 pub use state::Ksync;
 pub use sync_client;
 
-use commands::{data, group, lifecycle, pairing, recovery, vault};
+use commands::{data, files, group, lifecycle, pairing, recovery, vault};
 use config::Choices;
 use consent::Consent;
 
@@ -207,6 +211,15 @@ impl Builder {
                 vault::backup_cancel,
                 recovery::make_recovery_kit,
                 recovery::recover,
+                files::file_put,
+                files::file_put_bytes,
+                files::file_get,
+                files::file_read,
+                files::file_cancel,
+                files::file_list,
+                files::file_remove,
+                files::file_policy,
+                files::file_set_policy,
             ])
             .setup(move |app, api| {
                 let data = app.path().app_local_data_dir();
@@ -222,10 +235,16 @@ impl Builder {
                 };
                 let ksync = Arc::new(Ksync::new(config, consent));
                 app.manage(ksync.clone());
+                let cache = app.path().app_cache_dir();
                 // Connects at the start, not at the first call.
                 tauri::async_runtime::spawn(async move {
                     if let Err(error) = ksync.client().await {
                         tracing::error!(%error, "the sync client cannot be opened; each call tries again");
+                        return;
+                    }
+                    // No other process of the app is at work: this one has the home.
+                    if let Some(Err(error)) = cache.ok().map(|cache| scratch::tidy(&cache)) {
+                        tracing::warn!(%error, "what an earlier process left in the app's cache stays there");
                     }
                 });
                 Ok(())
@@ -237,6 +256,17 @@ impl Builder {
             })
             .on_event(|app, event| match event {
                 RunEvent::WindowEvent { label, event: WindowEvent::Destroyed, .. } => app.ksync().window_is_gone(label),
+                // Ahead of the page's own event: when that hears of the files, it may put them.
+                RunEvent::WindowEvent {
+                    label,
+                    event: WindowEvent::DragDrop(DragDropEvent::Drop { paths, .. }),
+                    ..
+                }
+                | RunEvent::WebviewEvent {
+                    label,
+                    event: WebviewEvent::DragDrop(DragDropEvent::Drop { paths, .. }),
+                    ..
+                } => app.ksync().dropped(label, paths),
                 RunEvent::Exit => app.state::<Arc<Ksync>>().inner().clone().exit(),
                 _ => {}
             })

@@ -1,13 +1,16 @@
 //! What the plugin keeps while the app runs: the client, and what webviews hold open.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sync_client::{Code, Passphrase, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
+use sync_client::{Code, FilesPolicy, Passphrase, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
 use tokio::sync::{RwLock, broadcast, oneshot};
 
 use crate::consent::Consent;
+use crate::file_calls::Calls;
+use crate::file_paths::Given;
 use crate::pages::Pages;
 use crate::pairings::Open;
 use crate::registry::{Registry, Task};
@@ -43,6 +46,8 @@ pub struct Ksync {
     /// those that the position waits for.
     pub(crate) positions: RwLock<()>,
     pub(crate) pairings: Registry<Open>,
+    pub(crate) file_calls: Calls,
+    pub(crate) given: Given,
 }
 
 /// A client, and which of this device's logs it has: each reset begins another one.
@@ -67,6 +72,8 @@ impl Ksync {
             subscriptions: Registry::of("subscriptions", SUBSCRIPTIONS),
             positions: RwLock::default(),
             pairings: Registry::of("pairings", PAIRINGS),
+            file_calls: Calls::default(),
+            given: Given::default(),
         }
     }
 
@@ -156,6 +163,37 @@ impl Ksync {
         }
     }
 
+    /// Keeps which files are carried by themselves, for clients that are opened again.
+    pub(crate) fn keep_files_policy(&self, policy: FilesPolicy) {
+        if let Ok(config) = &mut *self.config.lock().unwrap_or_else(PoisonError::into_inner) {
+            config.files = policy;
+        }
+    }
+
+    /// Lets the page of a webview put this file into the group, until the page goes: for files that a person chose in a dialog of
+    /// the app's own, in Rust. What a person drops onto a window needs no word.
+    ///
+    /// # Errors
+    /// [`Code::Io`] if there is no such file.
+    pub fn give_file(&self, webview: &str, path: impl AsRef<Path>) -> Result<(), SyncError> {
+        let given = self.given.give(webview, path.as_ref());
+        given.map_err(|error| SyncError::new(Code::Io, format!("a file that was chosen is not there: {error}")))
+    }
+
+    /// A person dropped these onto the window of a webview. A folder lets nothing in it be put, and is refused as no file.
+    pub(crate) fn dropped(&self, webview: &str, paths: &[PathBuf]) {
+        for path in paths {
+            if let Err(error) = self.given.give(webview, path) {
+                tracing::debug!(%error, "a file that was dropped is not there any more");
+            }
+        }
+    }
+
+    /// The folder with this device's data.
+    pub(crate) fn home(&self) -> Result<PathBuf, SyncError> {
+        self.config()?.home_path()
+    }
+
     /// A page begins an export or an import under a number of its own; gives what ends it.
     pub(crate) fn backup_begins(&self, page: &str, id: u32) -> Result<oneshot::Receiver<()>, SyncError> {
         let mut backups = self.backups.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,6 +259,8 @@ impl Ksync {
         self.listeners.remove_all_of(webview);
         self.subscriptions.remove_all_of(webview);
         self.pairings.remove_all_of(webview);
+        self.file_calls.end_all_of(webview);
+        self.given.forget(webview);
     }
 
     /// Sends what waits, as far as that goes in [`limits::FLUSH_ON_CLOSE`], and stops, in at most [`limits::CLOSE`]. All of it is on the

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sync_client::{ClientEvent, DeviceInfo, DeviceRef, Finding, Receipt, SnapshotReceipt, Status};
 
 use crate::alert_types::{DeviceExit, SyncAlert};
+use crate::file_types::{self, FileChange, FileProgress};
 use crate::relay_types::RelayState;
 use crate::wake_types::{Mode, WakeState};
 
@@ -450,6 +451,21 @@ pub(crate) enum SyncEvent {
         /// Up to which number, as a decimal number.
         up_to: String,
     },
+    /// Something happened to a file.
+    File {
+        /// Which file.
+        id: String,
+        /// What happened to it.
+        change: FileChange,
+        /// Whether it was put on this device, if it is `listed`; else null.
+        own: Option<bool>,
+        /// How many bytes are there, counted as they are sealed, if it is on its way (`progress`); at most ten times a second.
+        progress: Option<FileProgress>,
+        /// Why it did not come or go, if it `failed`: `CONTENT_MISSING`, `QUOTA`, `DISK_FULL`, say.
+        code: Option<String>,
+        /// When it is tried again, in milliseconds, if it `failed`.
+        retry_after_ms: Option<u32>,
+    },
     /// This listener was too slow, and so many events are missing.
     Lagged {
         /// How many.
@@ -556,7 +572,7 @@ impl SyncEvent {
             Client::Alert(alert) => Self::Alert { alert: (*alert).into() },
             Client::AlertsSeen { up_to } => Self::AlertsSeen { up_to: up_to.to_string() },
             Client::Lagged(missed) => Self::Lagged { missed: count(missed) },
-            _ => return None,
+            other => return file_types::event(other),
         })
     }
 }

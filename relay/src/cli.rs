@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sync_relay::{
-    Access, Acme, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError, StoreConfig, Tls,
-    Waking,
+    Access, Acme, ContentConfig, HostConfig, HostToken, Identity, PublicUrl, RelayConfig, ServerLimits, StartError,
+    StoreConfig, Tls, Waking,
 };
 use sync_types::Code;
 
@@ -104,6 +104,12 @@ pub(crate) struct Serve {
     /// How many entries a group may have waiting
     #[arg(long, env = "KSYNC_RELAY_MAX_GROUP_ENTRIES", value_name = "N")]
     max_group_entries: Option<u64>,
+    /// Where large content is kept until every device has it; `off` takes none [default: content in the data folder]
+    #[arg(long, env = "KSYNC_RELAY_CONTENT", value_name = "DIR|off")]
+    content: Option<String>,
+    /// How many bytes of large content a group may have here [default: 16 GiB]
+    #[arg(long, env = "KSYNC_RELAY_MAX_GROUP_CONTENT_BYTES", value_name = "BYTES")]
+    max_group_content_bytes: Option<u64>,
     /// The largest envelope
     #[arg(long, env = "KSYNC_RELAY_MAX_ENVELOPE_BYTES", value_name = "BYTES")]
     max_envelope_bytes: Option<usize>,
@@ -244,6 +250,14 @@ impl Serve {
             Err(std::env::VarError::NotPresent) => None,
             Err(_) => return Err(invalid("KSYNC_RELAY_SECRET has to be 64 hexadecimal digits")),
         };
+        let mut content = match self.content.as_deref() {
+            Some("off") => None,
+            Some(folder) => Some(ContentConfig { folder: folder.into(), group_bytes: ContentConfig::GROUP_BYTES }),
+            None => Some(ContentConfig::within(&self.data)),
+        };
+        if let (Some(content), Some(bytes)) = (&mut content, self.max_group_content_bytes) {
+            content.group_bytes = bytes;
+        }
         let tls = match (self.tls_cert, self.tls_key, self.acme.is_empty()) {
             (Some(certificate), Some(key), true) => Some(Tls::Files { certificate, key }),
             (None, None, true) => None,
@@ -263,6 +277,7 @@ impl Serve {
             tls,
             data: Some(self.data),
             store,
+            content,
             listen: self.listen.0,
             // It is named by its address.
             discoverable: None,

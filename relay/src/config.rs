@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use sync_types::Code;
 
+use crate::content::ContentConfig;
 use crate::session::Rates;
 use crate::tokens::{Grant, TokenHash, Tokens};
 use crate::{Identity, StartError};
@@ -50,6 +51,8 @@ pub struct RelayConfig {
     pub identity: Option<Identity>,
     /// What one device, one address or one group may use.
     pub limits: ServerLimits,
+    /// Where large content lies; `None`: none is taken.
+    pub content: Option<ContentConfig>,
     /// What one group may hold.
     pub quotas: crate::mailbox::Limits,
     /// How far the relay's time is ahead of the system's clock; for tests.
@@ -63,6 +66,7 @@ impl RelayConfig {
         Self {
             data: Some(folder.to_owned()),
             store: StoreConfig::Sqlite { path: folder.join(StoreConfig::FILE), max_bytes: None },
+            content: Some(ContentConfig::within(folder)),
             listen: Some(any),
             http: Some(any),
             ..Self::in_memory()
@@ -74,6 +78,7 @@ impl RelayConfig {
         Self {
             data: None,
             store: StoreConfig::Memory,
+            content: None,
             listen: None,
             discoverable: None,
             http: None,
@@ -444,8 +449,9 @@ impl Default for ServerLimits {
             connections_per_ip: 2_048,
             connections_per_endpoint: 16,
             streams_per_connection: 8,
-            opens_per_second: 20,
-            opens_burst: 200,
+            // A device that gives many small files opens a stream or two for each.
+            opens_per_second: 200,
+            opens_burst: 400,
             rates: Rates::default(),
             pairings: 10_000,
             first_frame: Duration::from_secs(10),

@@ -12,6 +12,7 @@
 #[cfg(feature = "http")]
 pub mod admin;
 pub mod config;
+mod content;
 mod crash;
 pub mod date;
 pub mod error;
@@ -35,6 +36,7 @@ pub use config::PostgresUrl;
 pub use config::{Access, Discoverable, PublicUrl, RelayConfig, ServerLimits, StoreConfig};
 #[cfg(feature = "http")]
 pub use config::{Acme, HostConfig, HostToken, Tls, Waking};
+pub use content::ContentConfig;
 pub use error::StartError;
 pub use identity::Identity;
 pub use server::{EXPORTER_LABEL, LocalConnection, Relay, RunningRelay, crypto_provider, outward_address};

@@ -125,6 +125,14 @@ pub struct Metrics {
     pub tokens: Gauge,
     /// 1 while the file of access tokens cannot be used and an older list holds.
     pub token_file_broken: Gauge,
+    /// Large contents that are here or coming.
+    pub content: Gauge,
+    /// Bytes of these.
+    pub content_bytes: Gauge,
+    /// Bytes of large content that came.
+    pub content_taken_bytes: Counter,
+    /// Large contents that were deleted, as every member had them or their time was over.
+    pub content_deleted: Counter,
     /// When the oldest held entry came, in seconds since the Unix epoch; 0 without one, or if the store cannot tell.
     pub oldest_entry_at: Gauge,
     /// Bytes that the store has on the disk and does not use.
@@ -180,6 +188,10 @@ impl Default for Metrics {
             wakes: Default::default(),
             tokens: Gauge::default(),
             token_file_broken: Gauge::default(),
+            content: Gauge::default(),
+            content_bytes: Gauge::default(),
+            content_taken_bytes: Counter::default(),
+            content_deleted: Counter::default(),
             oldest_entry_at: Gauge::default(),
             store_free_bytes: Gauge::default(),
             lapsed: Gauge::default(),
@@ -257,6 +269,8 @@ impl Metrics {
                 "ksync_store_free_bytes",
                 "Bytes that the store has on the disk and does not use.",
             ),
+            (&self.content, "ksync_content", "Large contents that are here or coming."),
+            (&self.content_bytes, "ksync_content_bytes", "Bytes of large content that are here or coming."),
             (&self.wakes_waiting, "ksync_wakes_waiting", "Devices that wait to be woken."),
             (&self.lapsed, "ksync_lapsed_members", "Members that were silent for too long; counted up to 10000."),
             (
@@ -288,6 +302,8 @@ impl Metrics {
             (&self.commits, "ksync_commits_total", "Changes of groups that were ordered."),
             (&self.groups_made, "ksync_groups_made_total", "Groups that were made."),
             (&self.groups_purged, "ksync_groups_purged_total", "Groups that the host deleted."),
+            (&self.content_taken_bytes, "ksync_content_taken_bytes_total", "Bytes of large content that came."),
+            (&self.content_deleted, "ksync_content_deleted_total", "Large contents that were deleted."),
             (&self.transactions, "ksync_store_transactions_total", "Transactions that the store made durable."),
             (&self.failed_transactions, "ksync_store_failures_total", "Transactions that the store failed to make."),
         ] {

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use sync_types::frame::{
-    About, Acknowledge, Attach, Commit, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload,
+    About, Acknowledge, Attach, Commit, Content, CopyCommits, Create, Entry, FromRelay, Head, JoinNameplate, KitUpload,
     OpenNameplate, OpenSlot, Recover, Recovery, SealedSnapshot, SnapshotSlot, ToRelay, Vouch,
 };
 use sync_types::{Code, DeviceId, GroupId, Opaque, VERSION, WakeTarget, limits};
@@ -76,6 +76,8 @@ pub enum Ask {
     Recover(Box<Recover>, Proof),
     /// [`crate::mailbox::GroupState::recover`] of that group.
     Recovery(Box<Recovery>),
+    /// To have content handed over on the rest of the stream, for a member with this proof. Nothing else follows.
+    Content(Content, Proof),
     /// [`crate::rendezvous::Rendezvous::open`].
     OpenSlot(OpenSlot),
     /// [`crate::rendezvous::Rendezvous::open_nameplate`].
@@ -180,6 +182,12 @@ impl Session {
             (Stage::New, ToRelay::Create(create)) => {
                 let request = create.attach.clone();
                 self.begin(request, |_, proof| Ask::Create(create, proof))
+            }
+            (Stage::New, ToRelay::Content(request)) => {
+                let actions = self.begin(request.attach.clone(), |_, proof| Ask::Content(request, proof));
+                // No other frame follows.
+                self.stage = Stage::Closed;
+                actions
             }
             (Stage::New | Stage::Recovering, ToRelay::Recover(request)) => self.recover(request),
             (Stage::Recovering, ToRelay::Recovery(request)) => vec![Action::Ask(Ask::Recovery(request))],
@@ -357,7 +365,7 @@ impl Session {
 
     fn check_rates(&mut self, frame: &ToRelay, size: usize, now_ms: u64) -> Result<(), Refusal> {
         let about = match frame {
-            ToRelay::Attach(_) | ToRelay::Create(_) | ToRelay::Recover(_) => About::Session,
+            ToRelay::Attach(_) | ToRelay::Create(_) | ToRelay::Recover(_) | ToRelay::Content(_) => About::Session,
             ToRelay::Push(_) => About::Push,
             ToRelay::Acknowledge(_)
             | ToRelay::Reject(_)

@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Puts one blob in the place of all that was pulled of a channel: devices that come later get it instead
     Snapshot(Snapshot),
+    /// Gives files of any size to the other devices, fetches theirs, lists and removes them
+    File(File),
     /// Lists the devices of the group, or removes one
     Devices(Devices),
     /// Lists the group's relays, or changes the list
@@ -308,6 +310,49 @@ pub(crate) struct Pull {
 }
 
 #[derive(Args)]
+pub(crate) struct File {
+    #[command(subcommand)]
+    pub(crate) action: FileAction,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum FileAction {
+    /// Seals files as they are now and gives them to the group. Each is durable here once it is sealed; waits until the relay
+    /// has them, so that the others get them also when this device is off
+    Put {
+        /// The files
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// What the others see, of a single file [default: the last part of its path]
+        #[arg(long, value_name = "N")]
+        name: Option<String>,
+        /// Does not wait for the relay: what is left goes while a later command or `ksync run` is connected
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Writes a file of the group to a path, and fetches it first if it is not here
+    Get {
+        /// The file's name, or its id, or as much of that as no other has
+        #[arg(value_name = "ID|NAME")]
+        file: String,
+        /// Where to, or a folder to put it into [default: its name, made safe, in the current folder]
+        #[arg(long, value_name = "PATH")]
+        to: Option<PathBuf>,
+        /// Replaces a file that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Lists the group's files
+    List,
+    /// Takes a file off the list on every device, where its content is forgotten. What was written with `get` stays
+    Remove {
+        /// The file's id, or as much of its beginning as no other has, or its name
+        #[arg(value_name = "ID")]
+        file: String,
+    },
+}
+
+#[derive(Args)]
 pub(crate) struct Devices {
     #[command(subcommand)]
     pub(crate) action: Option<DevicesAction>,
@@ -473,7 +518,10 @@ mod tests {
             "ksync push --wait queued",
             "ksync pull --limit 0",
             "ksync snapshot --channel a",
-            "ksync file list",
+            "ksync file",
+            "ksync file put",
+            "ksync file get",
+            "ksync file remove",
             "ksync backup export",
             "ksync relay",
             "ksync relay set",

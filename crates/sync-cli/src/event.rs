@@ -1,5 +1,7 @@
 //! What `--json` writes: one of these a line. Names and order of the fields are a contract (docs/cli.md).
 
+mod file;
+
 use data_encoding::BASE64;
 use serde::Serialize;
 use sync_client::{
@@ -90,6 +92,11 @@ pub(crate) enum Event<'a> {
         replaced: u64,
     },
     Blob(Box<Blob<'a>>),
+    File(file::File<'a>),
+    FileWritten {
+        id: String,
+        path: String,
+    },
     Status(Box<StatusLine<'a>>),
     Device(Device<'a>),
     Alert(Box<Alert<'a>>),
@@ -205,6 +212,30 @@ pub(crate) enum Event<'a> {
     },
     StoreFailed {
         code: &'static str,
+    },
+    FileListed {
+        id: String,
+        own: bool,
+    },
+    /// In bytes as they are sealed.
+    FileProgress {
+        id: String,
+        done: u64,
+        total: u64,
+    },
+    FileHere {
+        id: String,
+    },
+    FileGiven {
+        id: String,
+    },
+    FileRemoved {
+        id: String,
+    },
+    FileFailed {
+        id: String,
+        code: &'static str,
+        retry_after_ms: u64,
     },
     Lagged {
         missed: u64,
@@ -532,6 +563,16 @@ impl<'a> Event<'a> {
             }
             ClientEvent::IdConflict { id, device } => Self::IdConflict { id: id.to_string(), device: device.into() },
             ClientEvent::StoreFailed { code } => Self::StoreFailed { code: code.as_str() },
+            ClientEvent::FileListed { id, own } => Self::FileListed { id: id.to_string(), own: *own },
+            ClientEvent::FileProgress { id, done, total } => {
+                Self::FileProgress { id: id.to_string(), done: *done, total: *total }
+            }
+            ClientEvent::FileHere { id } => Self::FileHere { id: id.to_string() },
+            ClientEvent::FileGiven { id } => Self::FileGiven { id: id.to_string() },
+            ClientEvent::FileRemoved { id } => Self::FileRemoved { id: id.to_string() },
+            ClientEvent::FileFailed { id, code, retry_after_ms } => {
+                Self::FileFailed { id: id.to_string(), code: code.as_str(), retry_after_ms: *retry_after_ms }
+            }
             ClientEvent::Alert(alert) => Self::from(&**alert),
             ClientEvent::Lagged(missed) => Self::Lagged { missed: *missed },
             _ => return None,

@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// This device is in no group, or in none any more.
     NotInGroup = 3,
-    /// The relay cannot be reached.
+    /// The relay cannot be reached, or nobody who has what is wanted.
     Unreachable = 4,
     /// Somebody said no: a person, another device, the relay, or a rule about what may be pushed.
     Refused = 5,
@@ -36,7 +36,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::Asleep
         | Code::UnknownDevice => Exit::Usage,
         Code::NotInGroup | Code::NotInitialized | Code::NotMember | Code::Removed | Code::Cloned => Exit::NotInGroup,
-        Code::RelayUnreachable | Code::Draining => Exit::Unreachable,
+        Code::RelayUnreachable | Code::Draining | Code::ContentMissing => Exit::Unreachable,
         Code::AccessDenied
         | Code::TokenSpent
         | Code::UnknownGroup
@@ -62,6 +62,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::KitUnknown
         | Code::KitReplaced
         | Code::WakeUnavailable
+        | Code::ContentUnavailable
         | Code::RelayAnswers => Exit::Refused,
         Code::Protocol
         | Code::BadSignature
@@ -81,6 +82,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::PastCut
         | Code::StoreCorrupt
         | Code::IdConflict
+        | Code::ContentForged
         | Code::VaultDamaged
         | Code::VaultParameters
         | Code::KeychainEntryGone
@@ -97,6 +99,7 @@ pub(crate) const fn exit(code: Code) -> Exit {
         | Code::Io
         | Code::PortInUse
         | Code::Closed
+        | Code::FileChanged
         | Code::KeychainMissing
         | Code::VaultNewer
         | Code::BackupNewer
@@ -112,11 +115,11 @@ mod tests {
     const TABLE: &[(u8, &[&str])] = &[
         (1, &["VERSION", "SUITE", "INTERNAL", "TIMEOUT", "HOME_BUSY", "DISK_FULL", "IO", "PORT_IN_USE", "CLOSED"]),
         (1, &["KEYCHAIN_MISSING", "VAULT_NEWER", "BACKUP_NEWER", "BACKUP_CANCELLED"]),
-        (1, &["LAPSED"]),
+        (1, &["LAPSED", "FILE_CHANGED"]),
         (2, &["LINK_INVALID", "CODE_INVALID", "CODE_NEEDS_RELAY", "CODE_NOT_APPROVED", "ADDRESS_INVALID"]),
         (2, &["UNKNOWN_DEVICE", "INVALID_ARGUMENT", "ASLEEP", "KIT_INVALID", "KIT_NEEDS_RELAY"]),
         (3, &["NOT_MEMBER", "REMOVED", "CLONED", "NOT_IN_GROUP", "NOT_INITIALIZED"]),
-        (4, &["DRAINING", "RELAY_UNREACHABLE"]),
+        (4, &["DRAINING", "RELAY_UNREACHABLE", "CONTENT_MISSING"]),
         (
             5,
             &[
@@ -135,8 +138,8 @@ mod tests {
         (5, &["NO_SUCH_PAIRING", "WRONG_SIDE", "ALREADY_IN_GROUP", "ALREADY_INITIALIZED", "RELAY_ANSWERS"]),
         (5, &["PASSPHRASE_NEEDED", "WRONG_PASSPHRASE", "KEYCHAIN_LOCKED"]),
         (6, &["VAULT_DAMAGED", "VAULT_PARAMETERS", "KEYCHAIN_ENTRY_GONE", "BACKUP_DAMAGED", "BACKUP_TRUNCATED"]),
-        (5, &["KIT_UNKNOWN", "KIT_REPLACED", "WAKE_UNAVAILABLE"]),
-        (6, &["KIT_FORGED"]),
+        (5, &["KIT_UNKNOWN", "KIT_REPLACED", "WAKE_UNAVAILABLE", "CONTENT_UNAVAILABLE"]),
+        (6, &["KIT_FORGED", "CONTENT_FORGED"]),
         (6, &["PROTOCOL", "BAD_SIGNATURE", "BROKEN_CHAIN", "EQUIVOCATION", "COMMIT_REFUSED", "COMMIT_REJECTED"]),
         (
             6,

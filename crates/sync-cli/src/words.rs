@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use sync_client::{
-    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, Finding, Mode, Outcome, ReceivedBlob, RelayPath,
-    RelayState, Setting, Status, Suite, VaultKind, WakeState, Woken, limits,
+    Alert, ClientEvent, Code, DeviceId, DeviceInfo, DeviceRef, Exit, FileInfo, FileState, Finding, Mode, Outcome,
+    ReceivedBlob, RelayPath, RelayState, Setting, Status, Suite, VaultKind, WakeState, Woken, limits,
 };
 
 use crate::clock::now_ms;
@@ -265,6 +265,37 @@ pub(crate) fn finding(finding: &Finding) -> String {
     text
 }
 
+/// One line of the list of files.
+pub(crate) fn file(file: &FileInfo) -> String {
+    let state = match file.state {
+        FileState::Here if !file.given => "here, and not at the relay yet".to_owned(),
+        FileState::Here => "here".to_owned(),
+        FileState::Coming { bytes } => format!("coming, {} %", percent(bytes, file.size)),
+        FileState::Wanted => "to be fetched".to_owned(),
+        FileState::OnDemand => format!("not here: `ksync file get {}` fetches it", &file.id.to_string()[..SHORT]),
+        FileState::Missing => "not here, and nobody has it now".to_owned(),
+        FileState::Forged => "not what its sender said".to_owned(),
+    };
+    format!("{}  {}  ({}, {state})", file.id, plain(&file.name).replace(['\n', '\t'], " "), size(file.size))
+}
+
+/// How much of something that is, in hundredths.
+pub(crate) fn percent(done: u64, total: u64) -> u64 {
+    if done >= total { 100 } else { u64::try_from(u128::from(done) * 100 / u128::from(total)).unwrap_or(100) }
+}
+
+/// So many bytes, as people say it.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return count(bytes, "byte");
+    }
+    let unit = (bytes.ilog2() / 10).min(5);
+    // One digit behind the point, cut off.
+    let tenths = (u128::from(bytes) * 10) >> (10 * unit);
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit as usize - 1])
+}
+
 /// A blob on a line: its text, or how large it is.
 pub(crate) fn blob(blob: &ReceivedBlob, with_channel: bool, show: impl Fn(&str) -> String) -> String {
     let text = match std::str::from_utf8(&blob.data) {
@@ -369,6 +400,13 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
             format!("{} sent another blob under a known id; see doctor.", device(from))
         }
         ClientEvent::StoreFailed { code } => format!("The database cannot be written. {} [{code}]", code.next_step()),
+        ClientEvent::FileListed { id, own: false } => format!("There is a new file, {id}: see `ksync file list`."),
+        ClientEvent::FileHere { id } => format!("The file {id} is here."),
+        ClientEvent::FileGiven { id } => format!("The relay has the file {id}."),
+        ClientEvent::FileRemoved { id } => format!("The file {id} was removed."),
+        ClientEvent::FileFailed { id, code, .. } => {
+            format!("The file {id} is not carried now. {} [{code}]", code.next_step())
+        }
         _ => return None,
     })
 }
@@ -478,6 +516,18 @@ mod tests {
         let forged = Alert { kind: AlertKind::Forged, count: 7, code: Some(Code::BadSignature), seen: true, ..base };
         let text = alert(&forged);
         assert!(text.starts_with("- ") && text.contains("(7 times)") && text.ends_with("[BAD_SIGNATURE]"), "{text}");
+    }
+
+    #[test]
+    fn sizes_and_shares_are_short() {
+        for (bytes, wanted) in [(0, "0 bytes"), (1, "1 byte"), (1023, "1,023 bytes"), (1024, "1.0 KiB")] {
+            assert_eq!(size(bytes), wanted);
+        }
+        assert_eq!(
+            (size(3 << 20), size((1 << 30) - 1), size(u64::MAX)),
+            ("3.0 MiB".into(), "1023.9 MiB".into(), "16383.9 PiB".into())
+        );
+        assert_eq!((percent(0, 0), percent(1, 3), percent(u64::MAX - 1, u64::MAX), percent(9, 3)), (100, 33, 99, 100));
     }
 
     #[test]

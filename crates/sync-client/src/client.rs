@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::recovery::RecoveryKit;
+use sync_types::content::RESERVED_CHANNELS;
 use sync_types::link::Side;
 use sync_types::{BlobId, Code, DeviceId, GroupId, Invitation, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::{self, Command, Snapshot, Start};
+use crate::files::Porter;
 use crate::home::Home;
 use crate::pairing;
 use crate::recovery::Recovery;
@@ -40,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) reader: LogReader,
     pub(crate) start: Arc<Start>,
+    pub(crate) porter: Porter,
     /// Held while a backup comes in: what is staged is one backup's.
     pub(crate) importing: tokio::sync::Mutex<()>,
 }
@@ -97,8 +100,9 @@ impl SyncClient {
     ///
     /// # Errors
     /// Nothing is stored on an error. [`Code::Empty`]; [`Code::TooLarge`] beyond [`limits::BLOB_BYTES`];
-    /// [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`]; [`Code::DiskFull`] and [`Code::Io`];
-    /// [`Code::Removed`] if this device was removed from its group.
+    /// [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`], or one that begins with `0ksync/`: those are the
+    /// engine's own, here and wherever a channel is named; [`Code::DiskFull`] and [`Code::Io`]; [`Code::Removed`] if this device
+    /// was removed from its group.
     pub async fn push_to(&self, channel: &str, blob: impl Into<Vec<u8>>) -> Result<Receipt, SyncError> {
         let mut receipts = self.push_many(channel, vec![blob.into()]).await?;
         receipts.pop().ok_or_else(|| SyncError::new(Code::Internal, "a push gave no receipt"))
@@ -109,7 +113,7 @@ impl SyncClient {
     /// # Errors
     /// As [`SyncClient::push_to`].
     pub async fn push_many(&self, channel: &str, blobs: Vec<Vec<u8>>) -> Result<Vec<Receipt>, SyncError> {
-        check_length("channel", channel)?;
+        check_channel(channel)?;
         blobs.iter().try_for_each(|blob| check_blob(blob))?;
         if blobs.is_empty() {
             return Ok(vec![]);
@@ -165,13 +169,14 @@ impl SyncClient {
     /// Reading moves nothing: [`SyncClient::advance`] does.
     ///
     /// # Errors
-    /// [`Code::StoreCorrupt`], [`Code::Io`].
+    /// [`Code::InvalidArgument`], [`Code::StoreCorrupt`], [`Code::Io`].
     pub async fn read(
         &self,
         consumer: &str,
         channel: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ReceivedBlob>, SyncError> {
+        channel.map_or(Ok(()), check_channel)?;
         let (unread_by, channel) = (Some(consumer.to_owned()), channel.map(str::to_owned));
         self.inner.reader.read(&Wanted { channel, unread_by, own: false }, 0, limit).await
     }
@@ -179,9 +184,10 @@ impl SyncClient {
     /// Notes durably that a consumer has had all blobs of the channel, or of every channel, up to this position.
     ///
     /// # Errors
-    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
+    /// [`Code::InvalidArgument`], [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
     pub async fn advance(&self, consumer: &str, channel: Option<&str>, position: u64) -> Result<(), SyncError> {
         check_length("consumer", consumer)?;
+        channel.map_or(Ok(()), check_channel)?;
         let (consumer, channel) = (consumer.to_owned(), channel.map(str::to_owned));
         self.ask(|reply| Command::Advance { consumer, channel, position, reply }).await
     }
@@ -199,7 +205,7 @@ impl SyncClient {
     /// more than [`limits::COVERS`] devices; [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`];
     /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
     pub async fn snapshot(&self, channel: &str, data: Vec<u8>, up_to: u64) -> Result<SnapshotReceipt, SyncError> {
-        check_length("channel", channel)?;
+        check_channel(channel)?;
         check_blob(&data)?;
         let channel = channel.to_owned();
         self.ask(|reply| Command::Snapshot { channel, data, up_to, reply }).await
@@ -208,8 +214,9 @@ impl SyncClient {
     /// Up to which position of the log a consumer has had a channel; 0 if it has had nothing.
     ///
     /// # Errors
-    /// [`Code::StoreCorrupt`], [`Code::Io`].
+    /// [`Code::InvalidArgument`], [`Code::StoreCorrupt`], [`Code::Io`].
     pub async fn position(&self, consumer: &str, channel: &str) -> Result<u64, SyncError> {
+        check_channel(channel)?;
         self.inner.reader.position(consumer, channel).await
     }
 
@@ -219,7 +226,7 @@ impl SyncClient {
     /// [`Code::InvalidArgument`] for a consumer or a channel beyond [`limits::CHANNEL_BYTES`].
     pub fn subscribe(&self, consumer: &str, channel: Option<&str>, from: StartAt) -> Result<Subscription, SyncError> {
         check_length("consumer", consumer)?;
-        channel.map_or(Ok(()), |channel| check_length("channel", channel))?;
+        channel.map_or(Ok(()), check_channel)?;
         Ok(Subscription::new(self.clone(), consumer, channel, from))
     }
 
@@ -354,7 +361,7 @@ impl SyncClient {
     /// # Errors
     /// [`Code::NotInGroup`], [`Code::RelayUnreachable`] while not connected, [`Code::InvalidArgument`].
     pub async fn presence_set(&self, channel: &str, data: impl Into<Vec<u8>>) -> Result<(), SyncError> {
-        check_length("channel", channel)?;
+        check_channel(channel)?;
         let (channel, data) = (channel.to_owned(), data.into());
         if data.len() > limits::PRESENCE_BYTES {
             return Err(SyncError::new(Code::TooLarge, "presence has at most 1,024 bytes"));
@@ -557,6 +564,15 @@ fn check_blob(blob: &[u8]) -> Result<(), SyncError> {
         return Err(SyncError::new(Code::TooLarge, message));
     }
     Ok(())
+}
+
+/// Channels of the engine's own are no app's.
+fn check_channel(channel: &str) -> Result<(), SyncError> {
+    if channel.starts_with(RESERVED_CHANNELS) {
+        let message = format!("channels that begin with {RESERVED_CHANNELS} are not for apps");
+        return Err(SyncError::new(Code::InvalidArgument, message));
+    }
+    check_length("channel", channel)
 }
 
 fn check_length(what: &str, name: &str) -> Result<(), SyncError> {

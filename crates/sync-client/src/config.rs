@@ -7,6 +7,7 @@ use sync_sqlite::Forward;
 use sync_types::{Code, RelayAddress, limits};
 
 use crate::SyncError;
+use crate::files::FilesPolicy;
 use crate::transport::Discovery;
 use crate::vault::{Passphrase, VaultKind};
 
@@ -61,6 +62,8 @@ pub struct SyncConfig {
     /// Whether the client begins in the background, with nothing open: for a process that the system has started because a push
     /// came. [`crate::SyncClient::wake`] fetches what waits. By default not.
     pub in_background: bool,
+    /// Which files of other devices are fetched by themselves. [`crate::Files::set_policy`] changes it while the client is open.
+    pub files: FilesPolicy,
     /// How far this device's time is ahead of the system's clock; for tests of what takes weeks.
     pub(crate) forward: Forward,
     /// Relays in this process, which are reached without a network.
@@ -161,6 +164,13 @@ impl SyncConfig {
     #[must_use]
     pub fn kit_snapshots(mut self, leave: bool) -> Self {
         self.kit_snapshots = Some(leave);
+        self
+    }
+
+    /// Sets [`SyncConfig::files`].
+    #[must_use]
+    pub fn files(mut self, policy: FilesPolicy) -> Self {
+        self.files = policy;
         self
     }
 

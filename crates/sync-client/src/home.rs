@@ -19,6 +19,8 @@ pub(crate) const VAULT: &str = "vault";
 pub(crate) const DATABASE: &str = "device.db";
 /// What the embedded relay keeps.
 pub(crate) const RELAY: &str = "relay";
+/// Sealed content of files.
+pub(crate) const CONTENT: &str = "content";
 
 /// A home that this process holds. The lock ends with this value, and with the process, however it ends.
 #[derive(Debug)]
@@ -110,11 +112,15 @@ impl Home {
                 _ => {}
             }
         }
-        let relay = self.path.join(RELAY);
-        match std::fs::remove_dir_all(&relay) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(SyncError::io("delete", &relay, &e)),
-            _ => Ok(()),
-        }
+        [RELAY, CONTENT].into_iter().try_for_each(|folder| remove_folder(&self.path.join(folder)))
+    }
+}
+
+/// Deletes a folder with all that is in it, if it is there.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), SyncError> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(SyncError::io("delete", path, &e)),
+        _ => Ok(()),
     }
 }
 
@@ -145,7 +151,8 @@ fn private() -> OpenOptions {
     options
 }
 
-fn create_private_dir(path: &Path) -> Result<(), SyncError> {
+/// Makes a folder, readable by its owner alone.
+pub(crate) fn create_private_dir(path: &Path) -> Result<(), SyncError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

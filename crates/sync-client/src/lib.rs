@@ -20,8 +20,9 @@
 //!
 //! [`SyncClient::push`] returns once the blob is durable on this device, offline too. [`SyncClient::invite`] and
 //! [`SyncClient::join`] pair two devices; [`SyncClient::subscribe`] hands out what the others push, at least once and in
-//! each sender's order; [`SyncClient::status`] says how things stand, [`SyncClient::doctor`] why they do not move, and
-//! [`SyncClient::alerts`] what happened to the group's devices, also while no app ran.
+//! each sender's order; [`SyncClient::files`] is for what is too large for a blob; [`SyncClient::status`] says how things stand,
+//! [`SyncClient::doctor`] why they do not move, and [`SyncClient::alerts`] what happened to the group's devices, also while no
+//! app ran.
 
 mod alert;
 mod backup;
@@ -32,6 +33,7 @@ mod crash;
 mod doctor;
 mod engine;
 mod error;
+mod files;
 mod home;
 mod lifecycle;
 mod pairing;
@@ -48,8 +50,9 @@ pub use backup::{BackupReceipt, ImportReceipt};
 pub use client::{Events, SyncClient};
 pub use config::{DEFAULT_CHANNEL, DEFAULT_CONSUMER, SyncConfig};
 pub use error::SyncError;
+pub use files::{FileInfo, FileState, Files, FilesPolicy, safe_file_name};
 pub use lifecycle::{Mode, WakeState, Woken};
-pub use pairing::Pairing;
+pub use pairing::{InviteOptions, Pairing};
 pub use relay_state::{RelayPath, RelayState};
 pub use subscribe::{Subscription, SubscriptionTask};
 pub use sync_core::event::{Exit, Outcome, Setting};
@@ -57,8 +60,7 @@ pub use sync_sqlite::Forward;
 pub use sync_types::{BlobId, Code, DeviceId, Fault, GroupId, RelayAddress, Suite, WakeTarget, limits, wake};
 pub use transport::Discovery;
 pub use types::{
-    ClientEvent, DeviceInfo, DeviceRef, Finding, InviteOptions, Moving, PairingEvent, Receipt, ReceiptState,
-    ReceivedBlob, Recovered, RecoveryWords, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt, Status,
-    SyncTrouble,
+    ClientEvent, DeviceInfo, DeviceRef, Finding, Moving, PairingEvent, Receipt, ReceiptState, ReceivedBlob, Recovered,
+    RecoveryWords, RestoredSnapshot, SettingChange, SnapshotReceipt, StartAt, Status, SyncTrouble,
 };
 pub use vault::{Passphrase, VaultKind};

@@ -1,7 +1,6 @@
 //! What goes in and out of the public API.
 
 use std::fmt;
-use std::time::Duration;
 
 use sync_core::event::{Exit, Outcome, Setting};
 use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, Suite};
@@ -368,6 +367,46 @@ pub enum ClientEvent {
         /// Why.
         code: Code,
     },
+    /// A file is in the list.
+    FileListed {
+        /// Which.
+        id: BlobId,
+        /// Whether it was put on this device.
+        own: bool,
+    },
+    /// A file is on its way to this device, or to a relay. Told at most ten times a second for each file.
+    FileProgress {
+        /// Which.
+        id: BlobId,
+        /// How many bytes are there, counted as they are sealed.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// All of a file of another device is here.
+    FileHere {
+        /// Which.
+        id: BlobId,
+    },
+    /// A relay has all of a file that was put here.
+    FileGiven {
+        /// Which.
+        id: BlobId,
+    },
+    /// A file is off the list.
+    FileRemoved {
+        /// Which.
+        id: BlobId,
+    },
+    /// A file did not come, or did not go. It is tried again.
+    FileFailed {
+        /// Which.
+        id: BlobId,
+        /// Why: [`Code::ContentMissing`], [`Code::Quota`], [`Code::DiskFull`], say.
+        code: Code,
+        /// When it is tried again, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// There is a new alert, or one that nobody has seen has changed: a device has got its name, a warning came again.
     Alert(Box<crate::Alert>),
     /// [`crate::SyncClient::alerts_seen`] was called, perhaps by another part of the app.
@@ -472,38 +511,6 @@ pub struct Finding {
     pub detail: String,
     /// What to do; empty when there is nothing to do.
     pub next_step: String,
-}
-
-/// How an invite is made.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct InviteOptions {
-    /// How long link and code are worth something; at most [`sync_types::limits::PAIRING_TTL`], and that by default.
-    pub ttl: Duration,
-    /// Whether a short code is what is wanted: then the invite fails without one, and ends when somebody types a wrong one.
-    /// Otherwise a code is shown beside the link where the app's devices are all configured with one relay, and when it
-    /// ends, the link goes on ([`PairingEvent::CodeOver`]).
-    pub needs_code: bool,
-}
-
-impl Default for InviteOptions {
-    fn default() -> Self {
-        Self { ttl: sync_types::limits::PAIRING_TTL, needs_code: false }
-    }
-}
-
-impl InviteOptions {
-    /// An invite that lives so long.
-    pub fn with_ttl(ttl: Duration) -> Self {
-        Self { ttl, ..Self::default() }
-    }
-
-    /// Sets [`InviteOptions::needs_code`].
-    #[must_use]
-    pub fn needs_code(mut self) -> Self {
-        self.needs_code = true;
-        self
-    }
 }
 
 /// What happens in a pairing.

@@ -1,23 +1,27 @@
 //! Handing content over a pair of streams, whatever carries them, in iroh-blobs' protocol: one side asks for ranges, the other
 //! sends them with the hashes by which each group of 16 KiB is verified before the next is read.
 
+use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
+use bao_tree::io::{BaoContentItem, Parent};
+use bao_tree::{TreeNode, blake3};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use iroh_blobs::api::Store;
-use iroh_blobs::api::remote::GetProgressItem;
-use iroh_blobs::get::GetError;
+use iroh_blobs::api::blobs::ImportBaoHandle;
+use iroh_blobs::get::fsm::{AtConnected, BlobContentNext, ConnectedNext};
 use iroh_blobs::protocol::Request;
 use iroh_blobs::provider::events::EventSender;
 use iroh_blobs::util::{RecvStream, SendStream};
-use iroh_blobs::{HashAndFormat, get, provider};
+use iroh_blobs::{Hash, HashAndFormat, provider};
+use sync_types::Sealed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::ContentError;
-use crate::store::{Incoming, Outgoing, Progress, Sealed};
+use crate::store::{Incoming, Outgoing, Progress};
 
 /// How many bytes stand before what is handed over: how many it has in all.
 const SIZE_BYTES: usize = 8;
@@ -121,7 +125,8 @@ impl SendStream for To {
     }
 }
 
-/// Asks for what is missing, and takes it.
+/// Asks for what is missing, and takes it. Returns how many bytes came once all of them are written. `progress` tells what is
+/// written, so what it told a process that is killed does not ask for again.
 pub(crate) async fn take(
     store: &Store,
     content: Sealed,
@@ -129,26 +134,92 @@ pub(crate) async fn take(
     patience: Duration,
     progress: &Progress,
 ) -> Result<u64, ContentError> {
-    let hash = iroh_blobs::Hash::from_bytes(content.hash.0);
+    let hash = Hash::from_bytes(content.hash.0);
+    let missing = store.remote().local(HashAndFormat::raw(hash)).await.map_err(ContentError::store)?.missing();
     let from = From { stream, patience, expected: Some(content.size) };
-    let pair = get::StreamPair::new(0, from, To { stream: to, patience });
-    let mut events = store.remote().fetch(pair, HashAndFormat::raw(hash)).stream();
-    let mut came = 0;
-    while let Some(event) = events.next().await {
-        match event {
-            GetProgressItem::Progress(bytes) => {
-                came = bytes;
-                progress(bytes);
+    let asking = AtConnected::new(Instant::now(), from, To { stream: to, patience }, missing, Default::default());
+    let ConnectedNext::StartRoot(start) = asking.next().await.map_err(|e| source(&e))? else {
+        return Err(ContentError::Source("it ended".into()));
+    };
+    let (mut coming, size) = start.next().next().await.map_err(|e| source(&e))?;
+    let size = NonZeroU64::new(size).ok_or_else(|| ContentError::Source("it is empty there".into()))?;
+    let mut writing = Writing {
+        import: store.blobs().import_bao(hash, size, Writing::QUEUE).await.map_err(ContentError::store)?,
+        above: None,
+        came: 0,
+        ahead: VecDeque::new(),
+    };
+    let failed = loop {
+        match coming.next().await {
+            BlobContentNext::More((next, Ok(item))) => {
+                coming = next;
+                if let Some(written) = writing.write(item).await? {
+                    progress(written);
+                }
             }
-            GetProgressItem::Done(_) => return Ok(came),
-            // This device's own fault: another source would not help.
-            GetProgressItem::Error(error @ (GetError::LocalFailure { .. } | GetError::IrpcSend { .. })) => {
-                return Err(ContentError::store(format!("{error:#}")));
-            }
-            GetProgressItem::Error(error) => return Err(ContentError::Source(format!("{error:#}"))),
+            BlobContentNext::More((_, Err(error))) => break Some(source(&error)),
+            BlobContentNext::Done(_) => break None,
         }
+    };
+    // What was verified is kept, whatever became of the source.
+    let came = writing.end().await?;
+    progress(came);
+    failed.map_or(Ok(came), Err)
+}
+
+/// Hands what was verified to the store, a group at a time.
+struct Writing {
+    import: ImportBaoHandle,
+    /// The last hashes that came before a group.
+    above: Option<(TreeNode, (blake3::Hash, blake3::Hash))>,
+    /// How many bytes of content came.
+    came: u64,
+    /// How many had come at each of the last items that the store was sent.
+    ahead: VecDeque<u64>,
+}
+
+impl Writing {
+    /// How many items wait for the store at the most. A source that is slower than the disk finds none waiting.
+    const QUEUE: usize = 16;
+    /// How many items the store may have and not have written: those that wait for it, and the one in its hands.
+    const AHEAD: usize = Self::QUEUE + 1;
+
+    /// Says how many bytes are written, if there are more.
+    async fn write(&mut self, item: BaoContentItem) -> Result<Option<u64>, ContentError> {
+        let group = match &item {
+            BaoContentItem::Parent(Parent { node, pair }) => {
+                self.above = Some((*node, *pair));
+                None
+            }
+            BaoContentItem::Leaf(leaf) => Some(leaf.data.len() as u64),
+        };
+        let mut written = self.send(item).await?;
+        if let Some(bytes) = group {
+            self.came += bytes;
+            // The store writes a group when hashes follow it: it is sent the last ones again.
+            if let Some((node, pair)) = self.above {
+                written = self.send(BaoContentItem::Parent(Parent { node, pair })).await?.or(written);
+            }
+        }
+        Ok(written)
     }
-    Err(ContentError::Source("it ended".into()))
+
+    async fn send(&mut self, item: BaoContentItem) -> Result<Option<u64>, ContentError> {
+        self.import.tx.send(item).await.map_err(ContentError::store)?;
+        self.ahead.push_back(self.came);
+        Ok(if self.ahead.len() > Self::AHEAD { self.ahead.pop_front() } else { None })
+    }
+
+    /// Waits until all is written; says how many bytes that are.
+    async fn end(self) -> Result<u64, ContentError> {
+        drop(self.import.tx);
+        self.import.rx.await.map_err(ContentError::store)?.map_err(ContentError::store)?;
+        Ok(self.came)
+    }
+}
+
+fn source(error: &dyn std::fmt::Display) -> ContentError {
+    ContentError::Source(format!("{error:#}"))
 }
 
 /// Sends what the other side asks for of this content, and of nothing else.
@@ -158,7 +229,6 @@ pub(crate) async fn give(
     (stream, to): (Incoming, Outgoing),
     patience: Duration,
 ) -> Result<(), ContentError> {
-    let source = |error: &dyn std::fmt::Display| ContentError::Source(format!("{error:#}"));
     let from = From { stream, patience, expected: None };
     let mut pair = provider::StreamPair::new(0, from, To { stream: to, patience }, EventSender::DEFAULT);
     let request = timeout(patience, pair.read_request()).await.map_err(|_| source(&stalled()))?;

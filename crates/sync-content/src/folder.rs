@@ -2,27 +2,28 @@
 
 use std::fs::Metadata;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bao_tree::BaoTree;
+use bao_tree::io::{BaoContentItem, Parent};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use iroh_blobs::api::blobs::{AddProgressItem, BlobStatus};
 use iroh_blobs::store::GcConfig;
+use iroh_blobs::store::IROH_BLOCK_SIZE;
 use iroh_blobs::store::fs::{FsStore, options};
 use iroh_blobs::{Hash, HashAndFormat};
-use sync_types::Suite;
+use sync_types::{ContentHash, Sealed, Suite};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::RwLock;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::io::StreamReader;
 
 use crate::seal::{Chunks, SEALED_CHUNK, sealed_size};
-use crate::store::{
-    Content, ContentHash, ContentStore, Held, Incoming, Opened, Outgoing, Progress, Sealed, StoreFuture,
-};
+use crate::store::{Content, ContentStore, Held, Incoming, Opened, Outgoing, Progress, StoreFuture};
 use crate::{ContentError, ContentKey, exchange, stream as sealing};
 
 /// Where iroh-blobs keeps what is whole or coming, and what is being put.
@@ -30,8 +31,6 @@ const DATA: &str = "data";
 const TEMP: &str = "temp";
 /// Longer than a sweep takes that began before.
 const SWEEPS: Duration = Duration::from_secs(10);
-/// After how long it is looked again whether something was written.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// More than from one of a file system's times to the next.
 const TICK: Duration = Duration::from_millis(50);
 /// How often a file is waited for that is written to all the time.
@@ -217,18 +216,13 @@ impl FolderStore {
             Held::Nothing => 0,
         };
         self.want(&self.folder, content.size.saturating_sub(held))?;
-        let verified = Arc::new(AtomicU64::new(0));
-        let noted = verified.clone();
-        let progress: Progress = Arc::new(move |bytes| {
-            noted.store(bytes, Ordering::Relaxed);
-            progress(bytes);
-        });
+        if held == 0 {
+            self.announce(content).await?;
+        }
         let came = exchange::take(&self.store, content, (from, to), self.options.patience, &progress).await;
-        match came {
+        if matches!(came, Err(ContentError::Io(_))) {
             // If it is for want of room, that is what is said.
-            Err(ContentError::Io(_)) => self.want(&self.folder, 0)?,
-            Err(_) => self.written(content.hash, held + verified.load(Ordering::Relaxed)).await,
-            Ok(_) => {}
+            self.want(&self.folder, 0)?;
         }
         let came = came?;
         match self.look(content).await? {
@@ -237,22 +231,25 @@ impl FolderStore {
         }
     }
 
-    /// Waits until so many bytes are held of content whose source is gone: what was verified is written a moment later, and whoever
-    /// goes on before that would ask for it again.
-    async fn written(&self, hash: ContentHash, bytes: u64) {
-        let until_then = async {
-            while self
-                .store
-                .blobs()
-                .observe(Hash::from_bytes(hash.0))
-                .await
-                .is_ok_and(|held| held.total_bytes() < bytes)
-            {
-                sleep(LOOK_AGAIN).await;
-            }
+    /// Has the store know, durably, of content that is about to come. It would hear of it with the first bytes and write that down
+    /// a second later; a process that is killed before that would have all of them come again, though they are on the disk.
+    async fn announce(&self, content: Sealed) -> Result<(), ContentError> {
+        // Of one group there is no hash below the root.
+        let root = BaoTree::new(content.size, IROH_BLOCK_SIZE).pre_order_nodes_iter().next();
+        let of_several = content.size > IROH_BLOCK_SIZE.bytes() as u64;
+        let (Some(size), Some(node)) = (NonZeroU64::new(content.size), root.filter(|_| of_several)) else {
+            return Ok(());
         };
-        // What is not written by then is asked for again.
-        let _ = timeout(self.options.patience, until_then).await;
+        let hash = Hash::from_bytes(content.hash.0);
+        let import = self.store.blobs().import_bao(hash, size, 1).await.map_err(ContentError::store)?;
+        // The one thing that can be said without a byte of it: the hashes below the root, which the right ones take the place of
+        // before anything is read by them.
+        let unknown = || Hash::from_bytes([0; 32]).into();
+        let below = BaoContentItem::Parent(Parent { node, pair: (unknown(), unknown()) });
+        import.tx.send(below).await.map_err(ContentError::store)?;
+        drop(import.tx);
+        import.rx.await.map_err(ContentError::store)?.map_err(ContentError::store)?;
+        self.store.sync_db().await.map_err(ContentError::store)
     }
 
     async fn export_to(&self, content: &Content, file: &Path, progress: Progress) -> Result<(), ContentError> {

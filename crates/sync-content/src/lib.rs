@@ -15,4 +15,5 @@ mod stream;
 pub use error::ContentError;
 pub use folder::{FolderStore, Options};
 pub use seal::{ContentKey, SIZE_MAX, padded_size, sealed_size};
-pub use store::{Content, ContentHash, ContentStore, Held, Incoming, Opened, Outgoing, Progress, Sealed, StoreFuture};
+pub use store::{Content, ContentStore, Held, Incoming, Opened, Outgoing, Progress, StoreFuture};
+pub use sync_types::{ContentHash, Sealed};

@@ -1,14 +1,14 @@
 //! What a store of sealed content does, whatever it keeps it in.
 
-use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use sync_types::Suite;
+use sync_types::content::ContentRef;
+use sync_types::{ContentHash, Sealed, Suite};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::seal::sealed_size;
+use crate::seal::{SIZE_MAX, sealed_size};
 use crate::{ContentError, ContentKey};
 
 /// What a store answers.
@@ -21,32 +21,6 @@ pub type Outgoing = Box<dyn AsyncWrite + Send + Sync + Unpin>;
 pub type Opened = Box<dyn AsyncRead + Send + Unpin>;
 /// Is told how many bytes have been worked on so far; it only grows. Called often, so it has to be quick.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
-
-/// The BLAKE3 hash of sealed content, by which it is asked for and verified.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContentHash(pub [u8; 32]);
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContentHash({self})")
-    }
-}
-
-/// In hexadecimal digits.
-impl fmt::Display for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Content as whoever may not read it knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// Its hash.
-    pub hash: ContentHash,
-    /// How many bytes it has when it is sealed.
-    pub size: u64,
-}
 
 /// Content as the group's members know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +36,23 @@ pub struct Content {
 }
 
 impl Content {
+    /// What a member was told of content.
+    ///
+    /// # Errors
+    /// [`ContentError::Dishonest`] for a cipher that this build does not know; [`ContentError::TooLarge`].
+    pub fn of(named: &ContentRef) -> Result<Self, ContentError> {
+        let suite = Suite::from_wire(named.suite).map_err(|_| ContentError::Dishonest("its cipher is unknown"))?;
+        if named.size > SIZE_MAX {
+            return Err(ContentError::TooLarge);
+        }
+        Ok(Self { hash: named.hash, key: ContentKey::from_bytes(named.key), suite, size: named.size })
+    }
+
+    /// It, as members are told of it.
+    pub fn named(&self) -> ContentRef {
+        ContentRef { hash: self.hash, key: *self.key.as_bytes(), suite: self.suite as u8, size: self.size }
+    }
+
     /// It, as others know it.
     pub fn sealed(&self) -> Sealed {
         Sealed { hash: self.hash, size: sealed_size(self.size) }

@@ -237,6 +237,7 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             | Ask::Recovery(_)
             | Ask::KitSnapshot(_)
             | Ask::WakeKey
+            | Ask::Content(..)
             | Ask::OpenSlot(_)
             | Ask::OpenNameplate(_)
             | Ask::JoinNameplate(_)

@@ -177,6 +177,10 @@ codes! {
     RelayAnswers = 76, "RELAY_ANSWERS", Caller, "It is not dead: set another list of relays, which goes through it.";
     /// The relay wakes no devices through this push service, or not for this app.
     WakeUnavailable = 77, "WAKE_UNAVAILABLE", Person, "Ask the relay's host to set up wake-ups for this app's push service, or give the device another target. Without it, the device syncs whenever it is opened.";
+    /// Nobody who could be asked has this content now.
+    ContentMissing = 78, "CONTENT_MISSING", Relay, "Bring a device online that has the file: it is fetched from there by itself.";
+    /// The relay keeps no large content.
+    ContentUnavailable = 79, "CONTENT_UNAVAILABLE", Person, "Ask the relay's host to give it a folder for large content, or use another relay. Blobs go on as they did.";
 
     /// There is no group here yet.
     NotInGroup = 80, "NOT_IN_GROUP", Caller, "Push something, invite a device or join a group first.";
@@ -207,6 +211,10 @@ codes! {
     IdConflict = 96, "ID_CONFLICT", Peer, "Two different blobs carry one id; the first was kept and the other is on record.";
     /// A call wants a connection while the device is in the background.
     Asleep = 97, "ASLEEP", Caller, "Bring the device to the foreground, or wake it, first.";
+    /// A file changed while it was read.
+    FileChanged = 98, "FILE_CHANGED", Caller, "Put it again once nothing writes to it; nothing was sent.";
+    /// What came is not what its sender said.
+    ContentForged = 99, "CONTENT_FORGED", Peer, "The device that sent the file is faulty or hostile; nothing of it was kept. Have it put the file again.";
 
     /// The keys in this home, or a backup, are locked by a passphrase, and none was given.
     PassphraseNeeded = 100, "PASSPHRASE_NEEDED", Person, "Give the passphrase. If it is lost, reset deletes this device, and it can be paired again.";

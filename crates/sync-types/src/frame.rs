@@ -9,6 +9,7 @@ use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
 use crate::body::Reached;
 use crate::codec::counted;
+pub use crate::content::{Content, ContentAnswer, ContentAsk};
 use crate::{Code, DecodeError, DeviceId, EntryHash, GroupId, Opaque, WakeTarget, codec, limits};
 
 /// From a device to a relay.
@@ -70,6 +71,9 @@ pub enum ToRelay {
     /// Ask for the key that the relay's Web Push messages are signed with, which a subscription may be bound to (RFC 8292 §4).
     /// Answered by [`FromRelay::WakeKey`] or [`FromRelay::Refused`].
     WakeKey = 23u8,
+    /// On a stream of its own: prove membership, and have content handed over on the rest of the stream. Answered by
+    /// [`FromRelay::Content`] or [`FromRelay::Refused`].
+    Content(Content) = 24u8,
 }
 
 /// From a relay to a device.
@@ -121,6 +125,8 @@ pub enum FromRelay {
     WakeSet = 21u8,
     /// The key of the relay's Web Push messages: a point of P-256, uncompressed.
     WakeKey([u8; 65]) = 22u8,
+    /// What becomes of content, and what the rest of the stream carries.
+    Content(ContentAnswer) = 23u8,
 }
 
 /// Proves membership.

@@ -73,6 +73,10 @@ id! {
     /// The labelled SHA-256 of an envelope's header, ciphertext hash and signature. It links a sender's chain.
     EntryHash, 32
 }
+id! {
+    /// Sealed content: the BLAKE3 hash of its bytes, by which it is asked for and verified.
+    ContentHash, 32
+}
 
 impl BlobId {
     /// The id that follows: the id read as one big-endian number, plus one. Blobs pushed in one transaction take

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod body;
 pub mod codec;
+pub mod content;
 pub mod envelope;
 pub mod error;
 pub mod frame;
@@ -21,9 +22,10 @@ pub mod wake;
 
 pub use address::RelayAddress;
 pub use codec::{DecodeError, Opaque, decode, encode};
+pub use content::Sealed;
 pub use envelope::{Class, Envelope, Header};
 pub use error::{Code, Fault};
-pub use id::{BlobId, DeviceId, EntryHash, GroupId};
+pub use id::{BlobId, ContentHash, DeviceId, EntryHash, GroupId};
 pub use short_code::{Invitation, InvitationError, ShortCode, ShortCodeError};
 pub use wake::WakeTarget;
 

@@ -60,6 +60,13 @@ pub const WAKE_ENDPOINT_BYTES: usize = KIB;
 /// The longest token that a push service of a platform gives a device, in bytes.
 pub const WAKE_TOKEN_BYTES: usize = 4 * KIB;
 
+/// The most bytes that sealed content may have.
+pub const CONTENT_BYTES: u64 = 1 << 45;
+/// How much content a device says at once that it has.
+pub const CONTENT_HAD: usize = 256;
+/// The longest name of a file, in bytes of UTF-8.
+pub const FILE_NAME_BYTES: usize = 1_024;
+
 /// Numbers of epochs, envelopes, cursors and requests stay below this, so that one can be added to any of them and every
 /// store can hold them.
 pub const NUMBER: u64 = 1 << 62;

@@ -1,7 +1,7 @@
 //! A Tauri app whose windows have one set of permissions each.
 //!
 //! `TESTBED_WINDOWS` names its windows, separated by commas: `default`, `data`, `admin` and `none` for the sets of that name, with
-//! a digit behind it for a second one, or `only-COMMAND` for one command alone. All but the first one open at the event
+//! a digit behind it for a second one, `paths` for files below the folder `TESTBED_SCOPE` but those of its folder `private`, or `only-COMMAND` for one command alone. All but the first one open at the event
 //! `open-windows`: WebKit's driver now and then loses an app whose windows open while it makes its session. `KSYNC_RELAY` is the
 //! app's relay. With `TESTBED_CONSENT`, pairings want a native dialog, which is asked again after a yes that comes within the
 //! milliseconds that this says, and not again on the day of a no.
@@ -51,6 +51,13 @@ fn capability(label: &str) -> String {
         "default" => "\"0ksync:default\"".to_owned(),
         "data" => "\"0ksync:data\"".to_owned(),
         "admin" => "\"0ksync:default\", \"0ksync:admin\"".to_owned(),
+        "paths" => {
+            let folder = std::env::var("TESTBED_SCOPE").unwrap_or_default();
+            format!(
+                r#""0ksync:default", {{"identifier": "0ksync:files-paths",
+                    "allow": [{{"path": "{folder}/**"}}], "deny": ["{folder}/private/**"]}}"#
+            )
+        }
         "none" => String::new(),
         only => format!("\"0ksync:allow-{}\"", only.trim_start_matches("only-")),
     };

@@ -142,15 +142,20 @@ pub(crate) async fn unlisten<R: Runtime>(webview: Webview<R>, app: App<'_>, list
 }
 
 fn channel(request: &Request<'_>) -> Result<String, SyncError> {
-    let Some(value) = request.headers().get(CHANNEL) else { return Ok(DEFAULT_CHANNEL.to_owned()) };
-    let invalid = || SyncError::new(Code::InvalidArgument, "the channel's name is not percent-encoded UTF-8");
+    Ok(decoded(request, CHANNEL, "the channel's name")?.unwrap_or_else(|| DEFAULT_CHANNEL.to_owned()))
+}
+
+/// What a header says, percent-encoded; `what` names it.
+pub(super) fn decoded(request: &Request<'_>, header: &str, what: &str) -> Result<Option<String>, SyncError> {
+    let Some(value) = request.headers().get(header) else { return Ok(None) };
+    let invalid = || SyncError::new(Code::InvalidArgument, format!("{what} is not percent-encoded UTF-8"));
     let text = value.to_str().map_err(|_| invalid())?;
-    percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| invalid())
+    percent_decode_str(text).decode_utf8().map(|text| Some(text.into_owned())).map_err(|_| invalid())
 }
 
 /// The bytes of a request: raw, or an array of numbers where the platform has no raw bodies (Android) or a page's security
 /// policy forbids them.
-fn bytes(request: &Request<'_>, limit: usize) -> Result<Vec<u8>, SyncError> {
+pub(super) fn bytes(request: &Request<'_>, limit: usize) -> Result<Vec<u8>, SyncError> {
     let large =
         |length: usize| SyncError::new(Code::TooLarge, format!("these are {length} bytes, and at most {limit} fit"));
     let bytes = match request.body() {

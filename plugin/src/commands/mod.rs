@@ -1,6 +1,7 @@
 //! What a webview can call. Each command has a permission of its own; `permissions/` says which go together.
 
 pub(crate) mod data;
+pub(crate) mod files;
 pub(crate) mod group;
 pub(crate) mod lifecycle;
 pub(crate) mod pairing;

@@ -13,8 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::StartError;
+use crate::content::Contents;
 use crate::http::Shown;
 use crate::hub::Hub;
+use crate::mailbox::Refusal;
 
 /// The socket's name in the data folder.
 const FILE: &str = "admin.sock";
@@ -87,10 +89,10 @@ impl Socket {
     /// Listens. A relay that cannot serves all the same, and says so: on a file system without sockets, or where the path is
     /// longer than a socket's may be.
     #[cfg(unix)]
-    pub(crate) fn open(folder: &Path, hub: Arc<Hub>, shown: Shown) -> Option<Self> {
+    pub(crate) fn open(folder: &Path, hub: Arc<Hub>, contents: Option<Arc<Contents>>, shown: Shown) -> Option<Self> {
         let path = folder.join(FILE);
         match listen(folder, &path) {
-            Ok(listener) => Some(Self { path, task: tokio::spawn(serve(listener, hub, shown)) }),
+            Ok(listener) => Some(Self { path, task: tokio::spawn(serve(listener, hub, contents, shown)) }),
             Err(error) => {
                 tracing::warn!(%error, "admin.sock cannot be made: this relay takes no orders while it runs");
                 None
@@ -99,7 +101,7 @@ impl Socket {
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn open(_folder: &Path, _hub: Arc<Hub>, _shown: Shown) -> Option<Self> {
+    pub(crate) fn open(_: &Path, _: Arc<Hub>, _: Option<Arc<Contents>>, _: Shown) -> Option<Self> {
         None
     }
 }
@@ -117,7 +119,7 @@ fn listen(folder: &Path, path: &Path) -> std::io::Result<tokio::net::UnixListene
 }
 
 #[cfg(unix)]
-async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, shown: Shown) {
+async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, contents: Option<Arc<Contents>>, shown: Shown) {
     // One after the other: its owner alone comes here, and seldom.
     loop {
         match listener.accept().await {
@@ -128,7 +130,7 @@ async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, shown: Shown) 
                 if !matches!(timeout(PATIENCE, reader.read_line(&mut line)).await, Ok(Ok(1..))) {
                     continue;
                 }
-                let answer = format!("{}\n", answer(&line, &hub, &shown).await);
+                let answer = format!("{}\n", answer(&line, &hub, contents.as_deref(), &shown).await);
                 let _ = timeout(PATIENCE, writer.write_all(answer.as_bytes())).await;
             }
             Err(error) => {
@@ -139,11 +141,21 @@ async fn serve(listener: tokio::net::UnixListener, hub: Arc<Hub>, shown: Shown) 
     }
 }
 
+/// Deletes a group, and its content behind that: nobody can ask for it any more then.
 #[cfg(unix)]
-async fn answer(line: &str, hub: &Hub, shown: &Shown) -> Value {
+async fn purge(group: GroupId, hub: &Hub, contents: Option<&Contents>) -> Result<(), Refusal> {
+    hub.purge(group).await?;
+    match contents {
+        Some(contents) => contents.forget_group(group).await,
+        None => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+async fn answer(line: &str, hub: &Hub, contents: Option<&Contents>, shown: &Shown) -> Value {
     let error = |code: Code, message: &str| json!({ "error": code.as_str(), "message": message });
     match Order::parse(line) {
-        Some(Order::Purge(group)) => match hub.purge(group).await {
+        Some(Order::Purge(group)) => match purge(group, hub, contents).await {
             Ok(()) => json!({ "ok": true }),
             Err(refusal) => error(refusal.code, &refusal.message),
         },

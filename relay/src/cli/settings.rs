@@ -92,7 +92,7 @@ fn relative_to(folder: &Path, arg: &Arg, text: &str) -> String {
             return format!("{scheme}{}", join(path));
         }
     }
-    if arg.get_long() == Some("wake") && !matches!(text, "on" | "off") {
+    if matches!(arg.get_long(), Some("wake" | "content")) && !matches!(text, "on" | "off") {
         return join(text);
     }
     text.to_owned()

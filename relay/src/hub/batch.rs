@@ -1,6 +1,6 @@
 //! What was decided and waits to become durable together.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sync_types::frame::{About, EntryKind};
 use sync_types::{DeviceId, GroupId};
@@ -41,6 +41,8 @@ pub(super) struct Decided {
 pub(super) enum Outcome {
     Done(Box<Decision>),
     Attached(Box<Attachment>),
+    /// For whom the group's content is kept.
+    Readers(BTreeSet<DeviceId>),
     Refused(Refusal),
 }
 
@@ -50,7 +52,7 @@ impl Outcome {
         match self {
             Self::Refused(_) => true,
             Self::Done(decision) => decision.refusal.is_some() && decision.writes.is_empty(),
-            Self::Attached(_) => false,
+            Self::Attached(_) | Self::Readers(_) => false,
         }
     }
 }
@@ -142,6 +144,7 @@ pub(super) fn about(request: &Request) -> About {
         | Request::Create { .. }
         | Request::Recover { .. }
         | Request::Purge { .. }
+        | Request::Readers { .. }
         | Request::Detach
         | Request::Timeout(_)
         | Request::Elsewhere => About::Session,

@@ -1,6 +1,7 @@
 //! Where all sessions meet: one task decides for all groups in the order in which requests came, makes what it decided
 //! durable in one transaction for all that were waiting, and only then tells anybody.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ mod made;
 mod notices;
 mod others;
 mod served;
+mod unwritten;
 mod wake;
 mod writer;
 
@@ -87,6 +89,8 @@ pub(crate) enum Request {
     Recovery { group: GroupId, kit: Kit, recovery: Box<Recovery>, inbox: Arc<Inbox> },
     /// The host: to delete everything of this group.
     Purge { group: GroupId, done: oneshot::Sender<Result<(), Refusal>> },
+    /// To know whether this is a member's proof, and for whom the group's content is kept.
+    Readers { attach: Attach, proof: Proof, done: oneshot::Sender<Result<BTreeSet<DeviceId>, Refusal>> },
     /// Nobody's request: a push service does not know this target of a device any more.
     WakeGone { group: GroupId, device: DeviceId, target: Bytes },
     /// It is gone.
@@ -153,6 +157,16 @@ impl Hub {
         let stopped = || Refusal::new(About::Session, Code::Draining, "the relay is stopping");
         let (done, when_done) = oneshot::channel();
         let op = Op::by_itself(Request::Purge { group, done });
+        self.ops.send(op).await.map_err(|_| stopped())?;
+        when_done.await.map_err(|_| stopped())?
+    }
+
+    /// Who of a group may have its content, for a member that proves to be one; see
+    /// [`crate::mailbox::GroupState::readers`]. `UNKNOWN_GROUP` if there is none; `DRAINING` when the hub has stopped.
+    pub(crate) async fn readers(&self, attach: Attach, proof: Proof) -> Result<BTreeSet<DeviceId>, Refusal> {
+        let stopped = || Refusal::new(About::Session, Code::Draining, "the relay is stopping");
+        let (done, when_done) = oneshot::channel();
+        let op = Op::by_itself(Request::Readers { attach, proof, done });
         self.ops.send(op).await.map_err(|_| stopped())?;
         when_done.await.map_err(|_| stopped())?
     }
@@ -254,6 +268,7 @@ impl Request {
             | Self::WakeGone { .. }
             | Self::Recover { .. }
             | Self::Purge { .. }
+            | Self::Readers { .. }
             | Self::Detach
             | Self::Timeout(_)
             | Self::Elsewhere => 0,

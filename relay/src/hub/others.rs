@@ -24,10 +24,6 @@ use crate::mailbox::{GroupState, Notice, Refusal, first_cursor};
 use crate::seldom::Seldom;
 use crate::store::{Elsewhere, GroupRows, Heard, News, Shared, Store, StoreError};
 
-/// How often something is decided on rows that others have changed in the meantime. Each time one of them got on; who is always
-/// late is told to come again.
-const TRIES: u8 = 32;
-
 /// A group that was asked of the store.
 pub(super) struct Loaded {
     pub(super) group: GroupId,
@@ -182,6 +178,7 @@ impl Writer {
         let looks = matches!(
             request,
             Request::Attach { .. }
+                | Request::Readers { .. }
                 | Request::Create { .. }
                 | Request::Recover { .. }
                 | Request::Recovery { .. }
@@ -327,59 +324,5 @@ impl Writer {
             shared.tell(News::Detached(gone.group, gone.device));
         }
         Some(gone)
-    }
-
-    /// Nothing of these was written, since their groups were decided on as they were before another relay changed them. What
-    /// that did to them in memory is undone, and the same is taken again in the same order. Nobody hears of the first time.
-    pub(super) fn decide_again(&mut self, decided: Vec<Decided>, stale: &HashSet<GroupId>) {
-        tracing::debug!(groups = stale.len(), "another relay was quicker");
-        for group in stale {
-            if let Some(state) = self.groups.state(*group) {
-                self.made.leave_out(state);
-            }
-            self.groups.forget(*group);
-        }
-        let mut ops = Vec::new();
-        let mut undone = Vec::new();
-        for mut decided in decided {
-            // What another relay has done stands.
-            if matches!(decided.op.request, Request::Elsewhere) {
-                self.tell(decided);
-                continue;
-            }
-            let attached = matches!(decided.outcome, Outcome::Attached(_)).then_some(decided.op.session);
-            undone.push((attached, decided.op.session, decided.detached.take()));
-            ops.push((decided.op, decided.group));
-        }
-        for (attached, session, detached) in undone.into_iter().rev() {
-            attached.and_then(|session| self.groups.detach(session));
-            detached.and_then(|was| self.groups.attach(session, was));
-        }
-        let mut again = Vec::new();
-        for (mut op, group) in ops {
-            op.tries += 1;
-            if op.tries < TRIES {
-                again.push(op);
-            } else {
-                self.give_up(op, group);
-            }
-        }
-        again.append(&mut self.again);
-        self.again = again;
-    }
-
-    /// Others were quicker every time.
-    fn give_up(&mut self, op: Op, group: GroupId) {
-        if matches!(op.request, Request::Detach) {
-            self.detach(op.session);
-        }
-        if self.groups.is_attended(group) {
-            // What is due in the group is due still.
-            self.groups.set_due(group, Some(self.now_ms() + AGAIN_MS));
-        }
-        let mut batch = Batch::default();
-        let refusal = Refusal::of_store(about(&op.request), &StoreError::Busy);
-        batch.add(op, group, Outcome::Refused(refusal), Tally::default(), Vec::new());
-        batch.decided.into_iter().for_each(|decided| self.tell(decided));
     }
 }

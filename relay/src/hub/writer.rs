@@ -16,11 +16,11 @@ use super::groups::{Attached, Groups, Loading, Place, Short};
 use super::made::{Change, Made};
 use super::others::{Loaded, next};
 use super::served::Served;
+use super::unwritten::Room;
 use super::{Event, Inbox, Op, Parts, Request, SessionId, notices, now_ms};
 use crate::config::Admitted;
 use crate::crash;
 use crate::mailbox::{Attachment, CommitContext, Decision, GroupState, Kit, Proof, Refusal};
-use crate::seldom::Seldom;
 use crate::store::{News, Shared, StoreError, Write};
 
 /// How many requests share a transaction.
@@ -55,6 +55,7 @@ pub(super) struct Writer {
     /// What comes first in the next batch, in this order.
     pub(super) again: Vec<Op>,
     pub(super) made: Made,
+    pub(super) room: Room,
 }
 
 impl Writer {
@@ -72,6 +73,7 @@ impl Writer {
             served,
             again: Vec::new(),
             made,
+            room: Room::default(),
         }
     }
 
@@ -161,7 +163,9 @@ impl Writer {
             return self.again.push(op);
         }
         let group = match &op.request {
-            Request::Attach { attach, .. } | Request::Create { attach, .. } => Some(attach.group),
+            Request::Attach { attach, .. } | Request::Create { attach, .. } | Request::Readers { attach, .. } => {
+                Some(attach.group)
+            }
             Request::Timeout(group)
             | Request::Recover { group, .. }
             | Request::Recovery { group, .. }
@@ -195,6 +199,10 @@ impl Writer {
 
     /// `looked`: the group was asked of the store for this.
     pub(super) fn decide(&mut self, op: Op, group: GroupId, looked: bool, batch: &mut Batch) {
+        if self.room.lacks(&op.request) {
+            let refusal = Refusal::of_store(about(&op.request), &StoreError::Full);
+            return batch.add(op, group, Outcome::Refused(refusal), Tally::default(), Vec::new());
+        }
         let (now, served) = (self.now_ms(), self.served.ms());
         let device = self.groups.session(op.session).map(|attached| attached.device);
         let mut detached = None;
@@ -247,7 +255,11 @@ impl Writer {
                 }
             }
             (Request::Purge { .. }, Some(_), _) => return self.purge(op, group, batch),
-            (Request::Attach { .. } | Request::Purge { .. }, None, _) => {
+            (Request::Readers { attach, proof, .. }, Some(state), _) => match state.readers(attach, proof) {
+                Ok(readers) => Outcome::Readers(readers),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+            (Request::Attach { .. } | Request::Readers { .. } | Request::Purge { .. }, None, _) => {
                 let message = "the relay knows no such group";
                 Outcome::Refused(Refusal::new(About::Session, Code::UnknownGroup, message))
             }
@@ -355,7 +367,7 @@ impl Writer {
         let Some(write) = device.and_then(|device| state.sign_of_life(device, served)) else { return false };
         match outcome {
             Outcome::Done(decision) => decision.writes.push(write),
-            Outcome::Attached(_) | Outcome::Refused(_) => {
+            Outcome::Attached(_) | Outcome::Readers(_) | Outcome::Refused(_) => {
                 batch.write(vec![write]);
                 return true;
             }
@@ -446,6 +458,9 @@ impl Writer {
             self.tidy_at = Some(Instant::now() + IDLE);
             point(crash::AFTER_COMMIT_BEFORE_REPLY);
             self.note_standings(&decided);
+            if !purged.is_empty() || decided.iter().any(|decided| decided.tally.deleted > 0) {
+                self.room.note_freed();
+            }
         }
         for decided in decided {
             self.tell(decided);
@@ -462,39 +477,6 @@ impl Writer {
             tracing::info!(group = %Short(group), "the host deleted a group");
         }
         self.parts.metrics.groups_cached.set(self.groups.len() as i64);
-    }
-
-    /// Nothing of the batch was written: what was decided on top of it is forgotten and refused.
-    fn fail(&mut self, decided: Vec<Decided>, error: &StoreError) {
-        static SELDOM: Seldom = Seldom::new();
-        if let Some(more) = SELDOM.is_due() {
-            tracing::error!(error = %error, more, "a transaction failed; its requests are refused");
-        }
-        self.parts.metrics.failed_transactions.add(1);
-        let touched: HashSet<GroupId> = decided.iter().filter(|d| d.wrote).map(|d| d.group).collect();
-        decided.iter().for_each(|decided| self.made.undo(decided.tally.used));
-        for group in &touched {
-            self.groups.forget(*group);
-        }
-        for mut decided in decided {
-            // What another relay has done stands.
-            if touched.contains(&decided.group) && !matches!(decided.op.request, Request::Elsewhere) {
-                if matches!(decided.outcome, Outcome::Attached(_)) {
-                    self.groups.detach(decided.op.session);
-                }
-                let refusal = Refusal::of_store(about(&decided.op.request), error);
-                decided.outcome = Outcome::Refused(refusal);
-                decided.tally = Tally::default();
-                decided.told.clear();
-            }
-            self.tell(decided);
-        }
-        for group in touched {
-            if !self.groups.devices(group).is_empty() {
-                // Whatever was due in the group is due still.
-                self.groups.set_due(group, Some(self.now_ms() + AGAIN_MS));
-            }
-        }
     }
 
     pub(super) fn tell(&self, decided: Decided) {
@@ -514,6 +496,17 @@ impl Writer {
         if let Request::Purge { done, .. } = op.request {
             // Whoever asked may have gone.
             let _ = done.send(if let Outcome::Refused(refusal) = outcome { Err(refusal) } else { Ok(()) });
+            return;
+        }
+        if let Request::Readers { done, .. } = op.request {
+            let found = match outcome {
+                Outcome::Readers(readers) => Ok(readers),
+                Outcome::Refused(refusal) => Err(refusal),
+                // It is answered by one of these.
+                Outcome::Done(_) | Outcome::Attached(_) => return,
+            };
+            // Whoever asked may have gone.
+            let _ = done.send(found);
             return;
         }
         let inbox = match &op.request {
@@ -541,6 +534,7 @@ impl Writer {
                 self.parts.metrics.groups_made.add(tally.made);
                 put(Event::Attached(attachment));
             }
+            Outcome::Readers(_) => {}
             Outcome::Done(decision) => {
                 self.count(&op, &decision, tally);
                 if let Some(reply) = decision.reply {

@@ -1,7 +1,7 @@
 //! Making a group, attaching to one, and the newcomer's word that it has its Welcome.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_rules::defence::stands;
 use sync_rules::envelope::verify_head;
@@ -232,6 +232,20 @@ impl GroupState {
             receipts: by_acknowledger.into_values().cloned().collect(),
             view: View { after: view.after.max(request.stored), ..view },
         })
+    }
+
+    /// For a current and confirmed member that proves to be one: for whom the group's content is kept, which are all members but
+    /// those that hold back nothing any more. Changes nothing.
+    ///
+    /// Fails with `NOT_MEMBER` for a stranger, `BAD_SIGNATURE` for a proof that does not hold, `REMOVED` for a former member and
+    /// `PROVISIONAL` while it is not certain whether the device is one.
+    pub fn readers(&self, request: &Attach, proof: &Proof) -> Result<BTreeSet<DeviceId>, Refusal> {
+        let stranger = || Refusal::new(About::Session, Code::NotMember, "the device is not in the group");
+        let member = self.members.get(&request.device).ok_or_else(stranger)?;
+        check_proof(&member.key, request, proof)?;
+        self.current_member(request.device, About::Session)?;
+        let keeps = |m: &&MemberRow| m.removed.is_none() && (m.device == request.device || !self.is_lapsed(m.device));
+        Ok(self.members.values().filter(keeps).map(|m| m.device).collect())
     }
 
     /// The GroupInfo of the newest final epoch, for a member that takes a new key by it. `PROVISIONAL` while the last commit

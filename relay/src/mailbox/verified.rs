@@ -131,6 +131,11 @@ impl Stated {
 }
 
 impl Verified {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.envelopes.is_empty()
+    }
+
     /// How much memory the envelopes take, in bytes.
     pub fn weight(&self) -> usize {
         let each = size_of::<Candidate>() + Header::LEN;

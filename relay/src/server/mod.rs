@@ -25,6 +25,7 @@ use self::verify::Verifier;
 #[cfg(feature = "http")]
 use crate::admin;
 use crate::config::{Access, RelayConfig, ServerLimits, StoreConfig};
+use crate::content::Contents;
 #[cfg(feature = "http")]
 use crate::http::WebSockets;
 use crate::hub::{Hub, Parts, Wake, now_ms};
@@ -40,6 +41,7 @@ use crate::{Identity, StartError};
 
 mod address;
 mod admission;
+mod content;
 mod endpoint;
 pub(crate) mod folder;
 mod framing;
@@ -110,6 +112,8 @@ struct Shared {
     members: Arc<Members>,
     verifier: Verifier,
     waker: Option<Arc<dyn Wake>>,
+    /// `None`: this relay takes no large content.
+    contents: Option<Arc<Contents>>,
     stopping: watch::Sender<bool>,
     /// The number of the next connection.
     connections: AtomicU64,
@@ -211,6 +215,7 @@ impl Relay {
             forward: config.forward.clone(),
             waker: waker.clone(),
         });
+        let contents = config.content.clone().map(|content| Arc::new(Contents::new(content, metrics.clone())));
         let shared = Arc::new(Shared {
             hub,
             pairings: Pairings::new(config.limits.pairings, store.clone()),
@@ -222,6 +227,7 @@ impl Relay {
             limits: config.limits.clone(),
             verifier: Verifier::new(),
             waker,
+            contents,
             stopping: watch::Sender::new(false),
             connections: AtomicU64::new(1),
         });
@@ -245,11 +251,10 @@ impl Relay {
             None => None,
         };
         #[cfg(feature = "http")]
-        let admin = config
-            .data
-            .as_deref()
-            .filter(|_| config.host.orders)
-            .and_then(|folder| admin::Socket::open(folder, shared.hub.clone(), shown.clone()));
+        let admin =
+            config.data.as_deref().filter(|_| config.host.orders).and_then(|folder| {
+                admin::Socket::open(folder, shared.hub.clone(), shared.contents.clone(), shown.clone())
+            });
         let mut ends: Vec<(Endpoint, FromWhere)> = Vec::new();
         ends.extend(endpoint.clone().map(|endpoint| (endpoint, Arc::new(at_a_socket) as FromWhere)));
         #[cfg(feature = "http")]
@@ -356,8 +361,8 @@ impl RunningRelay {
     /// the TLS exporter value is; `peer` is whom the other end is known as, for its limits.
     pub async fn serve_stream<R, W>(&self, reader: R, writer: W, exporter: [u8; 32], peer: [u8; 32])
     where
-        R: AsyncRead + Unpin + Send,
-        W: AsyncWrite + Unpin + Send,
+        R: AsyncRead + Unpin + Send + Sync + 'static,
+        W: AsyncWrite + Unpin + Send + Sync + 'static,
     {
         admitted(&self.shared, reader, writer, exporter, peer, None).await;
     }
@@ -380,6 +385,9 @@ impl RunningRelay {
             tracing::warn!("some connections did not end in time");
         }
         self.shared.hub.stop().await;
+        if let Some(contents) = &self.shared.contents {
+            contents.close().await;
+        }
         #[cfg(feature = "http")]
         if let Some(waker) = &self.waker {
             waker.stop().await;
@@ -528,8 +536,8 @@ async fn streams(shared: &Arc<Shared>, connection: &Connection, exporter: [u8; 3
 /// Serves a stream if its endpoint has not opened too many of late.
 async fn admitted<R, W>(shared: &Shared, reader: R, mut writer: W, exporter: [u8; 32], peer: Peer, ip: Option<IpAddr>)
 where
-    R: AsyncRead + Unpin + Send,
-    W: AsyncWrite + Unpin + Send,
+    R: AsyncRead + Unpin + Send + Sync + 'static,
+    W: AsyncWrite + Unpin + Send + Sync + 'static,
 {
     match shared.admission.open_stream(&peer, Instant::now()) {
         Ok(()) => stream::serve(shared, reader, writer, exporter, Origin::Endpoint { peer, ip }).await,

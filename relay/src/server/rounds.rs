@@ -48,13 +48,26 @@ async fn watch_tokens(tokens: Tokens, metrics: Arc<Metrics>) {
 }
 
 async fn survey(shared: Arc<Shared>, max_lag_ms: u64) {
+    if let Some(contents) = &shared.contents
+        && let Err(refusal) = contents.forget_unknown(&*shared.store).await
+    {
+        tracing::warn!(code = %refusal.code, "large content of deleted groups stays for now");
+    }
     let mut ticks = interval(SURVEY_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let store = &shared.store;
         let surveyed = match store.served().await {
-            Ok(served_ms) => store.survey(served_ms.saturating_sub(max_lag_ms)).await,
+            Ok(served_ms) => {
+                let before_ms = served_ms.saturating_sub(max_lag_ms);
+                if let Some(contents) = &shared.contents
+                    && let Err(refusal) = contents.expire(before_ms).await
+                {
+                    tracing::warn!(code = %refusal.code, "large content whose time is over stays for now");
+                }
+                store.survey(before_ms).await
+            }
             Err(e) => Err(e),
         };
         match surveyed {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sync_types::frame::{self, About, FromRelay, Recover, SlotSide};
+use sync_types::frame::{self, About, Content, FromRelay, Recover, SlotSide};
 use sync_types::{Code, DeviceId, GroupId, Opaque, WakeTarget};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::framing::{self, ReadError};
 use super::origin::{MemberHere, Origin};
 use super::pairing::Pairings;
-use super::{Shared, jitter_ms, stopped};
+use super::{Shared, content, jitter_ms, stopped};
 use crate::hub::{Event, Inbox, Line, Request, Wake};
 use crate::mailbox::{Kit, Proof, Refusal, Verifying, View, check_kit};
 use crate::metrics::Gauge;
@@ -35,6 +35,8 @@ struct Stream<'a> {
     member: Mutex<Option<MemberHere>>,
     /// Who came with a recovery kit, and the group that it leads to.
     kit: Mutex<Option<(GroupId, Kit)>>,
+    /// What the rest of the stream is for, if it is for content.
+    content: Mutex<Option<(Content, Proof)>>,
 }
 
 /// Counts while it lives.
@@ -65,8 +67,8 @@ impl Drop for Party<'_> {
 /// Serves a stream until it ends, the device breaks the protocol, or the relay stops.
 pub(super) async fn serve<R, W>(shared: &Shared, reader: R, writer: W, exporter: [u8; 32], origin: Origin)
 where
-    R: AsyncRead + Unpin + Send,
-    W: AsyncWrite + Unpin + Send,
+    R: AsyncRead + Unpin + Send + Sync + 'static,
+    W: AsyncWrite + Unpin + Send + Sync + 'static,
 {
     let inbox = Arc::new(Inbox::default());
     let line = shared.hub.line(inbox.clone());
@@ -80,6 +82,7 @@ where
         origin,
         member: Mutex::default(),
         kit: Mutex::default(),
+        content: Mutex::default(),
     };
     stream.serve(reader, writer, line).instrument(span).await;
 }
@@ -87,8 +90,8 @@ where
 impl Stream<'_> {
     async fn serve<R, W>(&self, mut reader: R, mut writer: W, mut line: Line)
     where
-        R: AsyncRead + Unpin + Send,
-        W: AsyncWrite + Unpin + Send,
+        R: AsyncRead + Unpin + Send + Sync + 'static,
+        W: AsyncWrite + Unpin + Send + Sync + 'static,
     {
         let shared = self.shared;
         let _party = Party(&shared.pairings, line.id());
@@ -103,13 +106,15 @@ impl Stream<'_> {
             self.inbox.close();
             std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = asks => {}
-            result = self.pump(&mut writer) => {
-                if result.is_ok() {
-                    let _ = timeout(shared.limits.write_timeout, writer.shutdown()).await;
-                }
-            }
+        let written = tokio::select! {
+            () = asks => false,
+            result = self.pump(&mut writer) => result.is_ok(),
+        };
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((request, proof)) = content.filter(|_| written) {
+            content::serve(shared, request, proof, (Box::new(reader), Box::new(writer))).await;
+        } else if written {
+            let _ = timeout(shared.limits.write_timeout, writer.shutdown()).await;
         }
         tracing::debug!("the stream is over");
     }
@@ -294,6 +299,10 @@ impl Stream<'_> {
                 // Only who was shown a group comes so far.
                 let Some((group, kit)) = kit else { return false };
                 Request::Recovery { group, kit, recovery, inbox }
+            }
+            Ask::Content(request, proof) => {
+                *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, proof));
+                return false;
             }
             Ask::OpenSlot(request) => {
                 let shows = request.side == SlotSide::Shows;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_relay::store::{MemoryStore, StoreError};
+use sync_relay::store::{MemoryStore, Store, StoreError};
 use sync_relay::{Relay, RelayConfig};
 use sync_types::frame::{About, FromRelay, ToRelay};
 use sync_types::{Code, GroupId, Opaque, limits};
@@ -187,5 +187,51 @@ async fn the_store_is_tidied_once_nobody_asks_for_anything() {
     assert!(tokio::time::timeout(limit, store.tidied()).await.is_ok());
     // And not again as long as nothing changes.
     assert!(tokio::time::timeout(60 * limit, store.tidied()).await.is_err());
+    relay.shutdown().await;
+}
+
+/// A push that finds no room takes along what shares its transaction, which is done all the same.
+#[tokio::test]
+async fn on_a_full_disk_only_what_wants_room_is_refused() {
+    let store = Arc::new(Gated::new(1));
+    let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
+    let ((mut a, mut wire_a), (_b, mut wire_b)) = pair(async || Wire::local(&relay), b"").await;
+    store.let_through(1);
+    wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
+    wire_a.accepted(1).await;
+    let cursor = wire_b.entries(1).await[0].cursor;
+
+    // While the relay waits for the disk, two that share the next transaction.
+    wire_a.send(&ToRelay::Push(vec![a.seal(300)])).await;
+    idle().await;
+    let refused = a.seal(300);
+    wire_a.send(&ToRelay::Push(vec![refused.clone()])).await;
+    idle().await;
+    wire_b.acknowledge(cursor).await;
+    idle().await;
+    store.let_through(1);
+    wire_a.accepted(2).await;
+    wire_b.entries(1).await;
+    store.fail_next(StoreError::Full);
+    store.let_through(8);
+    let refused_with = wire_a.refusal().await;
+    assert_eq!((refused_with.about, refused_with.code()), (About::Push, Code::Quota));
+    wire_b.settled().await;
+    assert_eq!(store.stats().await.unwrap().entries, 1, "what was acknowledged is gone");
+
+    // So there is room at once. While there is none nothing is tried, until something goes.
+    wire_a.send(&ToRelay::Push(vec![refused])).await;
+    wire_a.accepted(3).await;
+    let cursor = wire_b.entries(1).await[0].cursor;
+    let refused = a.seal(300);
+    store.fail_next(StoreError::Full);
+    for _ in 0..2 {
+        wire_a.send(&ToRelay::Push(vec![refused.clone()])).await;
+        assert_eq!(wire_a.refusal().await.code(), Code::Quota);
+    }
+    wire_b.acknowledge(cursor).await;
+    wire_b.settled().await;
+    wire_a.send(&ToRelay::Push(vec![refused])).await;
+    wire_a.accepted(4).await;
     relay.shutdown().await;
 }

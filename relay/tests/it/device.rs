@@ -8,15 +8,15 @@ use sync_rules::{SigningKey, attach, envelope};
 use sync_types::body::{Reached, Span};
 use sync_types::envelope::{Class, Envelope, Header};
 use sync_types::frame::{
-    self, Acknowledge, Acknowledgement, Attach, Attached, Commit, Create, Cut, Entry, FromRelay, Refused, Signature,
-    ToRelay, WelcomeFor,
+    self, Acknowledge, Acknowledgement, Attach, Attached, Commit, Content, ContentAsk, Create, Cut, Entry, FromRelay,
+    Refused, Signature, ToRelay, WelcomeFor,
 };
 use sync_types::settings::Settings;
 use sync_types::{DeviceId, EntryHash, GroupId, Opaque, Suite, VERSION};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub type Reader = Box<dyn AsyncRead + Unpin + Send>;
-pub type Writer = Box<dyn AsyncWrite + Unpin + Send>;
+pub type Reader = Box<dyn AsyncRead + Unpin + Send + Sync>;
+pub type Writer = Box<dyn AsyncWrite + Unpin + Send + Sync>;
 
 /// One stream to a relay.
 pub struct Wire {
@@ -42,6 +42,11 @@ impl Wire {
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         self.writer.write_all(bytes).await.unwrap();
         self.writer.flush().await.unwrap();
+    }
+
+    /// The stream, for what follows the frames.
+    pub fn into_halves(self) -> (Reader, Writer) {
+        (self.reader, self.writer)
     }
 
     /// The next frame; `None` at the stream's end.
@@ -162,7 +167,7 @@ impl Device {
         Self { id: key.device_id(), key, group, epoch: 0, seq: 0, previous: EntryHash::default() }
     }
 
-    fn request(&self, wire: &Wire, stored: u64) -> Attach {
+    pub fn request(&self, wire: &Wire, stored: u64) -> Attach {
         attach_request(&self.key, self.group, &wire.exporter, stored)
     }
 
@@ -179,6 +184,12 @@ impl Device {
 
     pub async fn ask_to_attach(&self, wire: &mut Wire) {
         wire.send(&ToRelay::Attach(self.request(wire, 0))).await;
+    }
+
+    /// Asks something about content, on a stream of its own; what follows the answer is for whoever has the halves then.
+    pub async fn about_content(&self, wire: &mut Wire, ask: ContentAsk) -> FromRelay {
+        wire.send(&ToRelay::Content(Content { attach: self.request(wire, 0), ask })).await;
+        wire.receive().await.expect("the relay ended the stream")
     }
 
     fn header(&self) -> Header {

@@ -32,6 +32,11 @@ impl Gated {
         self.gate.add_permits(transactions);
     }
 
+    /// Has the next transaction fail that gets through.
+    pub(crate) fn fail_next(&self, error: StoreError) {
+        self.inner.fail_next(error);
+    }
+
     /// Waits until the relay has tidied.
     pub(crate) async fn tidied(&self) {
         self.tidied.notified().await;

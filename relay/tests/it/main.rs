@@ -6,6 +6,7 @@ mod admin;
 mod batches;
 mod commits;
 mod console;
+mod content;
 mod contract;
 mod copies;
 mod deploy;

@@ -308,11 +308,7 @@ async fn when_a_transaction_fails_its_requests_are_refused_and_may_be_repeated()
     let relay = Relay::start_with_store(RelayConfig::in_memory(), store.clone()).await.unwrap();
     let ((mut a, mut wire_a), (_b, mut wire_b)) = pair(async || Wire::local(&relay), b"").await;
     let envelope = a.seal(300);
-    for (error, code) in [
-        (StoreError::Full, Code::Quota),
-        (StoreError::Busy, Code::RateLimited),
-        (StoreError::Io("broken".into()), Code::Internal),
-    ] {
+    for (error, code) in [(StoreError::Busy, Code::RateLimited), (StoreError::Io("broken".into()), Code::Internal)] {
         store.fail_next(error);
         wire_a.send(&ToRelay::Push(vec![envelope.clone()])).await;
         let refused = wire_a.refusal().await;

@@ -3,6 +3,7 @@
 mod alerts;
 mod backup;
 mod device;
+mod file;
 mod own_relay;
 mod pair;
 mod pull;
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::Push(arguments) => push::push(&context, arguments).await,
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
+        Command::File(arguments) => file::file(&context, arguments.action).await,
         Command::Devices(arguments) => device::devices(&context, arguments).await,
         Command::Backup(arguments) => backup::backup(&context, arguments).await,
         Command::Vault(arguments) => vault::vault(&context, arguments).await,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 41] = [
     "init",
     "join",
     "recover",
@@ -24,6 +24,11 @@ const COMMANDS: [&str; 36] = [
     "push",
     "pull",
     "snapshot",
+    "file",
+    "file put",
+    "file get",
+    "file list",
+    "file remove",
     "devices",
     "devices remove",
     "backup",

@@ -7,12 +7,13 @@ use std::time::Duration;
 use sync_core::Joining;
 use sync_core::pairing::GroupOffer;
 use sync_core::vault::backup::{Entry, Settings};
-use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Suite, WakeTarget};
+use sync_types::frame::Attach;
+use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Sealed, Suite, WakeTarget};
 use tokio::sync::oneshot;
 
 use super::Crypto;
 use crate::backup::Restored;
-use crate::store::OwnBlob;
+use crate::store::{FileNote, OwnBlob};
 use crate::{Mode, Receipt, ReceiptState, RecoveryWords, SnapshotReceipt, Status, SyncError, Woken};
 
 /// Where an answer goes. The asker may be gone.
@@ -31,6 +32,15 @@ pub(crate) enum Command {
     AlertsSeen { up_to: u64, reply: Reply<()> },
     /// What these devices call themselves, as far as that is known.
     Names { devices: Vec<DeviceId>, reply: Reply<Names> },
+    /// Put the record of a file into the outbox, whose content is in the content store of this generation; gives its id.
+    PutFile { record: Vec<u8>, content: Sealed, generation: u64, reply: Reply<BlobId> },
+    /// Note what is known of files, with a position up to which their records were looked at. What is of an earlier
+    /// generation is left out.
+    NoteFiles { notes: Vec<FileNote>, up_to: Option<u64>, generation: u64, reply: Reply<()> },
+    /// The group's relays that this device is attached to, in their order, with their tokens.
+    ContentRelays { reply: Reply<Vec<RelayAddress>> },
+    /// Prove membership on a stream about content, over the connection with this exporter value.
+    AttachForContent { exporter: [u8; 32], reply: Reply<Attach> },
     /// Put a snapshot in the place of what it stands for.
     Snapshot { channel: String, data: Vec<u8>, up_to: u64, reply: Reply<SnapshotReceipt> },
     /// Found a group of its own unless there is a group.
@@ -97,6 +107,7 @@ impl Command {
             Self::Push { reply, .. } => drop(reply.send(Err(error))),
             Self::Advance { reply, .. }
             | Self::AlertsSeen { reply, .. }
+            | Self::NoteFiles { reply, .. }
             | Self::Remove { reply, .. }
             | Self::SetRelays { reply, .. }
             | Self::GiveUpFirstRelay { reply }
@@ -112,6 +123,9 @@ impl Command {
             | Self::SetWakeTarget { reply, .. }
             | Self::Leave { reply }
             | Self::Close { reply } => drop(reply.send(Err(error))),
+            Self::PutFile { reply, .. } => drop(reply.send(Err(error))),
+            Self::ContentRelays { reply } => drop(reply.send(Err(error))),
+            Self::AttachForContent { reply, .. } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
             Self::BackupSettings { reply } => drop(reply.send(Err(error))),
             Self::Import { reply, .. } => drop(reply.send(Err(error))),
@@ -184,6 +198,10 @@ pub(crate) struct Snapshot {
     pub(crate) wants: usize,
     /// Rises whenever blobs of others came into the log.
     pub(crate) arrivals: u64,
+    /// Rises whenever something of files changed here; 0 as long as there is none.
+    pub(crate) files: u64,
+    /// Whether nobody else is in the group.
+    pub(crate) alone: bool,
     /// Why it is not syncing.
     pub(crate) trouble: Option<SyncError>,
     /// Where in its life the app is.

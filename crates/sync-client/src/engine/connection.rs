@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// An address of the group's as this device uses it: with the token, and running if it is this device's own.
-    async fn reachable(&mut self, relay: RelayAddress) -> Result<RelayAddress, SyncError> {
+    pub(super) async fn reachable(&mut self, relay: RelayAddress) -> Result<RelayAddress, SyncError> {
         if relay == RelayAddress::Embedded {
             return Err(SyncError::new(Code::AddressInvalid, "the group names no relay"));
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sync_core::Device;
 use sync_relay::{
-    Access, Discoverable, LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig, outward_address,
+    Access, ContentConfig, Discoverable, LocalConnection, Relay, RelayConfig, RunningRelay, ServerLimits, StoreConfig,
+    outward_address,
 };
 use sync_types::{Code, RelayAddress};
 use tokio::time::timeout;
@@ -147,6 +148,7 @@ impl Hosting {
         let config = RelayConfig {
             data: Some(self.folder.clone()),
             store: StoreConfig::Sqlite { path: self.folder.join(StoreConfig::FILE), max_bytes: Some(MOST_BYTES) },
+            content: Some(ContentConfig::within(&self.folder)),
             listen: Some(listen),
             discoverable: self.discoverable(),
             access: Access::Own,

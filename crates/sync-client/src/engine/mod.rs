@@ -10,6 +10,7 @@ mod alerts;
 mod backup;
 mod command;
 mod connection;
+mod files;
 mod group;
 #[cfg(test)]
 #[cfg(feature = "embedded-relay")]
@@ -32,6 +33,7 @@ use sync_core::{Device, Joining, RelayId};
 use sync_sqlite::Forward;
 use sync_types::{DeviceId, GroupId, RelayAddress, limits};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot};
@@ -41,6 +43,7 @@ pub(crate) use lifecycle::asleep;
 pub(crate) use setup::start;
 
 use crate::clock::{instant_of, now_ms};
+use crate::files::Depot;
 use crate::home::Home;
 use crate::store::Store;
 use crate::transport::SharedDialer;
@@ -49,6 +52,7 @@ use crate::{ClientEvent, SyncError};
 use connection::{Net, Wire};
 use hosting::Hosting;
 use lifecycle::Life;
+use turn::Work;
 use waking::Waking;
 
 /// The cryptography of real groups.
@@ -69,6 +73,7 @@ pub(crate) struct Start {
     pub(crate) home: std::path::PathBuf,
     pub(crate) vault: Vault,
     pub(crate) forward: Forward,
+    pub(crate) depot: Arc<Depot>,
 }
 
 /// What the configuration says itself.
@@ -139,6 +144,8 @@ struct Engine {
     life: Life,
     waking: Waking,
     hosting: Hosting,
+    /// Carries content to and from the relays.
+    carrier: JoinHandle<()>,
     /// The ways to the group's relays.
     wires: BTreeMap<RelayId, Wire>,
     /// The number of the newest connection.
@@ -325,7 +332,21 @@ impl Engine {
         Flushed::Finishing
     }
 
+    /// Writes what waited for another write to go along with, as the last thing before the store is closed. Without it
+    /// the relay says the same at the next attach.
+    async fn put_down(&mut self, now: u64) {
+        if let Some(device) = &mut self.device {
+            for relay in device.relays() {
+                device.handle_disconnected_at(relay.relay);
+            }
+        }
+        if let Err(error) = self.transact(&mut Work::default(), now).await {
+            tracing::warn!(code = %error.code, "the last transaction failed: {}", error.message);
+        }
+    }
+
     async fn stop(mut self) {
+        self.carrier.abort();
         self.wires.values_mut().for_each(|wire| wire.link = None);
         self.put_down(self.start.now_ms()).await;
         while let Ok(command) = self.commands.try_recv() {
@@ -335,6 +356,9 @@ impl Engine {
             s.closed = true;
             s.online = false;
         });
+        // Its way to a relay in this process ends before that does.
+        let _ = (&mut self.carrier).await;
+        self.start.depot.close().await;
         self.hosting.stop().await;
         self.store.close().await;
         self.start.dialer.close().await;

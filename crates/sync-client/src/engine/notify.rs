@@ -3,6 +3,7 @@
 use sync_core::Device;
 use sync_core::event::Event;
 use sync_core::store::IdConflict;
+use sync_types::content::RESERVED_CHANNELS;
 use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
@@ -97,6 +98,8 @@ impl Engine {
                 ClientEvent::Refused { code, retry_after_ms: retry_after_ms.into() }
             }
             Event::Halted { code } => ClientEvent::Halted { code },
+            // What other engines tell each other there is no app's.
+            Event::Presence { channel, .. } if channel.starts_with(RESERVED_CHANNELS) => return,
             Event::Presence { device, channel, data } => {
                 ClientEvent::Presence { device: self.named(device), channel, data }
             }
@@ -158,6 +161,8 @@ impl Engine {
             caught_up: status.is_some_and(|s| s.caught_up),
             wants: status.map_or(0, |s| s.wants.max(usize::from(s.away.is_some()))),
             arrivals: self.arrivals,
+            files: self.store.files(),
+            alone: self.device.as_ref().is_none_or(Device::is_alone),
             trouble: self.why_not(),
             mode: self.life.mode(),
             stopped: self.broken.is_some() || self.is_stopped() || status.is_some_and(|s| s.removed),

@@ -12,7 +12,8 @@ use super::hosting::Hosting;
 use super::{Configured, Crypto, Engine, Leaving, Life, Newcomer, Snapshot, Start, Waking};
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
-use crate::home::Home;
+use crate::files::{Depot, Porter, carry};
+use crate::home::{CONTENT, Home};
 use crate::store::{Database, Store};
 use crate::transport::Dialer;
 use crate::vault::Vault;
@@ -71,18 +72,25 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
     let dialer = Arc::new(Dialer::new(home.transport_key(vault.sealing())?, config.local.clone(), discovery.clone()));
     let waking = Waking::load(&mut store).await?;
     let hosting = Hosting::new(&home, config.embedded_listen, discovery, &mut store).await?;
-    let shared =
-        Arc::new(Start { app_id, dialer, home: home.path().to_owned(), vault, forward: config.forward.clone() });
+    let depot = Arc::new(Depot::new(home.file(CONTENT), config.files));
+    if store.files() == 0 {
+        // Of a group that is gone, or of a file that never came to the log.
+        depot.clear().await;
+    }
+    let (forward, path) = (config.forward.clone(), home.path().to_owned());
+    let shared = Arc::new(Start { app_id, dialer, home: path, vault, forward, depot });
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (net_sender, net) = mpsc::channel(FRAMES);
     let (events, _) = broadcast::channel(EVENTS);
     let (snapshot, watched) = watch::channel(Snapshot::default());
+    let porter = Porter::new(&command_sender, &watched, &events, store.reader(), &shared);
     let inner = Inner {
         commands: command_sender,
         snapshot: watched,
         events: events.clone(),
         reader: store.reader(),
         start: shared.clone(),
+        porter: porter.clone(),
         importing: Default::default(),
     };
     // The process ended between asking the others and being told: nobody knows that it has failed, so it goes on.
@@ -101,6 +109,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         life: if config.in_background { Life::Background } else { Life::Foreground },
         waking,
         hosting,
+        carrier: tokio::spawn(carry(porter)),
         wires: Default::default(),
         generation: 0,
         offering: Default::default(),

@@ -15,12 +15,13 @@ use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, limits};
 use tokio::time::Instant;
 
 use super::connection::Net;
+use super::files::FilePush;
 use super::group::{HOSTED_UNTIL, not_in_group};
 use super::lifecycle::asleep;
 use super::setup;
 use super::{Command, Engine, Input, Newcomer, Reply, alerts};
 use crate::clock::{SystemRng, random};
-use crate::store::Turn;
+use crate::store::{FileNote, Turn};
 use crate::{Alert, ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
 
 /// When a newcomer asks again whether it has been added, in milliseconds.
@@ -62,7 +63,11 @@ pub(super) struct Work {
     /// What came from the relay for the device, and was not handled yet: most of it is while the writes are applied.
     frames: VecDeque<(RelayId, FromRelay)>,
     pushes: Vec<Push>,
-    advances: Vec<(String, Option<String>, u64)>,
+    /// What is known of files.
+    pub(super) files: Vec<FileNote>,
+    /// Files that are put.
+    pub(super) puts: Vec<FilePush>,
+    pub(super) advances: Vec<(String, Option<String>, u64)>,
     snapshots: Vec<Snapshot>,
     /// What is done with blobs of a backup, in its order.
     backup: Vec<FromBackup>,
@@ -98,6 +103,8 @@ impl Work {
     fn is_empty(&self) -> bool {
         self.writes.is_empty()
             && self.pushes.is_empty()
+            && self.files.is_empty()
+            && self.puts.is_empty()
             && self.advances.is_empty()
             && self.snapshots.is_empty()
             && self.backup.is_empty()
@@ -176,6 +183,7 @@ impl Engine {
         match self.transact(&mut work, now).await {
             Ok(conflicts) => {
                 if work.forgotten.is_some() {
+                    self.start.depot.wipe().await;
                     self.scrub().await;
                 }
                 self.done(work, conflicts);
@@ -215,6 +223,10 @@ impl Engine {
                 let name = |id| Some((id, self.device.as_ref()?.name_of(id)?));
                 let _ = reply.send(Ok(devices.into_iter().filter_map(name).collect()));
             }
+            command @ (Command::PutFile { .. }
+            | Command::NoteFiles { .. }
+            | Command::ContentRelays { .. }
+            | Command::AttachForContent { .. }) => self.file_command(command, work, now).await,
             Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
                 Err(error) => drop(reply.send(Err(error))),
@@ -460,6 +472,7 @@ impl Engine {
         for (consumer, channel, position) in &work.advances {
             turn.advance(consumer, channel.as_deref(), *position).await?;
         }
+        turn.note_files(std::mem::take(&mut work.files)).await?;
         for step in std::mem::take(&mut work.backup) {
             match (step, &mut *device) {
                 (FromBackup::Stage(entries), _) => turn.stage(entries).await?,
@@ -495,6 +508,7 @@ impl Engine {
                 work.push_into(&mut turn, device.id());
                 device.handle_pushed();
             }
+            work.put_into(&mut turn, device).await?;
             while let Some(mut read) = device.next_read(now) {
                 turn.apply(device.take_writes()).await?;
                 if let Read::Outbox { max_blobs, .. } | Read::History { max_blobs, .. } = &mut read {
@@ -534,19 +548,6 @@ impl Engine {
         let conflicts = turn.commit().await?;
         point(crash::AFTER_COMMIT_BEFORE_SEND);
         Ok(conflicts)
-    }
-
-    /// Writes what waited for another write to go along with, as the last thing before the store is closed. Without it
-    /// the relay says the same at the next attach.
-    pub(super) async fn put_down(&mut self, now: u64) {
-        if let Some(device) = &mut self.device {
-            for relay in device.relays() {
-                device.handle_disconnected_at(relay.relay);
-            }
-        }
-        if let Err(error) = self.transact(&mut Work::default(), now).await {
-            tracing::warn!(code = %error.code, "the last transaction failed: {}", error.message);
-        }
     }
 
     /// The turn is durable: answers, sends and tells.
@@ -592,6 +593,6 @@ impl Engine {
     }
 }
 
-fn leaving() -> SyncError {
+pub(super) fn leaving() -> SyncError {
     SyncError::new(Code::NotInGroup, "this device is leaving its group")
 }

@@ -2,6 +2,7 @@
 
 mod driver;
 mod meeting;
+mod options;
 #[cfg(test)]
 #[cfg(feature = "embedded-relay")]
 mod tests;
@@ -17,9 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::client::Inner;
 use crate::clock::SystemRng;
 use crate::engine::{Codes, MeetingPlace};
-use crate::{InviteOptions, PairingEvent, SyncError};
+use crate::{PairingEvent, SyncError};
 use driver::{Answer, Beside, Driver};
 use meeting::Meeting;
+
+pub use options::InviteOptions;
 
 /// An attempt to pair with one other device. Dropping it gives the attempt up, unless the devices have agreed already.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use sync_core::store::{RefusedEntry, Write};
 use sync_core::vault::Cell;
 use sync_sqlite::Script;
 use sync_types::body::Blob;
+use sync_types::content::FILES_CHANNEL;
 use sync_types::{BlobId, Code, DeviceId};
 
 use super::rows::NewRow;
@@ -62,6 +63,7 @@ impl Turn<'_> {
         for blob in blobs {
             let position = self.next();
             positions.push(position);
+            self.tells_of_files |= blob.channel == FILES_CHANNEL;
             self.fresh.push_back(NewRow { position, blob, own: true, sender, seq: None });
         }
         positions

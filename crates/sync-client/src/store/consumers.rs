@@ -49,9 +49,11 @@ impl Wanted {
                 format!("position > max(?1, {had_of_all}) AND position > {}", had_of("blob.channel"))
             }
         };
-        if self.channel.is_some() {
-            sql += " AND blob.channel = ?2";
-        }
+        sql += match self.channel {
+            Some(_) => " AND blob.channel = ?2",
+            // What the engine tells other engines is no app's.
+            None => " AND substr(blob.channel, 1, 7) <> '0ksync/'",
+        };
         if !self.own {
             sql += " AND received = 1";
         }
@@ -63,13 +65,15 @@ impl Wanted {
 const EARLIER_KEY: i64 = 2;
 
 /// Every table but that of what the client keeps beside the group.
-pub(super) const OF_GROUP: [&str; 15] = [
+pub(super) const OF_GROUP: [&str; 17] = [
     "alert",
     "also",
     "blob",
     "consumer",
     "consumer_all",
+    "content",
     "covered",
+    "file",
     "gap",
     "held",
     "import",
@@ -250,7 +254,7 @@ impl Turn<'_> {
 }
 
 /// Rows as blobs, up to the bound on bytes; at least one.
-fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>, vault: &Sealing) -> Result<Vec<ReceivedBlob>, SyncError> {
+pub(super) fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>, vault: &Sealing) -> Result<Vec<ReceivedBlob>, SyncError> {
     let (mut blobs, mut bytes) = (Vec::new(), 0);
     for row in rows {
         let found = log_blob(&row, vault)?;

@@ -43,6 +43,8 @@ impl Turn<'_> {
         let next = next_position(self.settled().await?).await?;
         self.next_position = self.next_position.max(next);
         self.outbox = Outbox::Unknown;
+        // There may be some among them.
+        self.tells_of_files |= taken.rows_affected() > 0;
         self.drop_staged();
         Ok(taken.rows_affected())
     }

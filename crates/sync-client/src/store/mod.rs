@@ -10,6 +10,7 @@ mod alerts;
 mod apply;
 mod consumers;
 mod export;
+mod files;
 mod import;
 mod reads;
 mod refused;
@@ -38,6 +39,7 @@ use crate::home::touch_private;
 use crate::vault::{Sealing, Vault};
 
 pub(crate) use consumers::{Kept, LogReader, OwnBlob, Wanted};
+pub(crate) use files::{FileNote, FileRow, Load};
 use rows::NewRow;
 use schema::SCHEMA;
 
@@ -52,6 +54,8 @@ pub(crate) struct Store {
     next_position: u64,
     /// The last blob that a turn sealed as soon as it was pushed, and its envelope's number; as long as the group is the same.
     sealed: Option<(BlobId, u64)>,
+    /// Rises when the log or a turn has told of files; 0 as long as it never has.
+    files: u64,
     readers: SqlitePool,
     vault: Sealing,
 }
@@ -80,6 +84,9 @@ pub(crate) struct Turn<'a> {
     fresh: VecDeque<NewRow>,
     last_sealed: &'a mut Option<(BlobId, u64)>,
     sealed: Option<(BlobId, u64)>,
+    files: &'a mut u64,
+    /// Whether this turn has told of files.
+    tells_of_files: bool,
     vault: &'a Sealing,
     script: Script,
     /// Rows of the small state, and up to where sealed envelopes go. A turn says them again and again, and the last word
@@ -158,12 +165,14 @@ impl Database {
         let readers = PoolOptions::new().max_connections(4).min_connections(0).test_before_acquire(false);
         let readers = readers.connect_lazy_with(options.read_only(true));
         let next_position = next_position(&mut connection).await?;
+        let files = files::any(&mut connection).await?;
         Ok(Store {
             connection,
             unfinished: false,
             outbox_is_empty: false,
             next_position,
             sealed: None,
+            files: u64::from(files),
             readers,
             vault: sealing,
         })
@@ -188,6 +197,8 @@ impl Store {
             fresh: VecDeque::new(),
             sealed: self.sealed.take(),
             last_sealed: &mut self.sealed,
+            files: &mut self.files,
+            tells_of_files: false,
             vault: &self.vault,
             script,
             puts: BTreeMap::new(),
@@ -213,6 +224,11 @@ impl Store {
     /// A blob that was sealed lately, in this group, and its envelope's number.
     pub(crate) fn sealed(&self) -> Option<(BlobId, u64)> {
         self.sealed
+    }
+
+    /// Rises whenever files were told of since the store was opened; 0 if there is nothing of files.
+    pub(crate) fn files(&self) -> u64 {
+        self.files
     }
 
     /// A reader for consumers.
@@ -276,6 +292,7 @@ impl Turn<'_> {
         *self.outbox_is_empty = matches!(&self.outbox, Outbox::Fresh);
         *self.last_position = self.next_position;
         *self.last_sealed = self.sealed;
+        *self.files += u64::from(self.tells_of_files);
         Ok(self.conflicts)
     }
 
@@ -340,6 +357,8 @@ impl From<SchemaError> for SyncError {
 
 #[cfg(test)]
 mod alert_tests;
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(test)]

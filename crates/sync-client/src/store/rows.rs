@@ -9,6 +9,7 @@ use sync_core::store::IdConflict;
 use sync_core::vault::Cell;
 use sync_sqlite::Script;
 use sync_types::body::Blob;
+use sync_types::content::FILES_CHANNEL;
 use sync_types::{BlobId, DeviceId};
 
 use super::apply::{bad_row, number};
@@ -42,6 +43,7 @@ impl Turn<'_> {
     pub(super) async fn receive(&mut self, sender: DeviceId, seq: u64, blobs: Vec<Blob>) -> Result<(), SyncError> {
         for blob in blobs {
             let position = self.next();
+            self.tells_of_files |= blob.channel == FILES_CHANNEL;
             self.received.push(NewRow { position, blob, own: false, sender, seq: Some(seq) });
         }
         if self.received.len() >= MOST_ROWS { self.insert_full().await } else { Ok(()) }

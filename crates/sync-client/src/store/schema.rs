@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS, APART],
+    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS, APART, FILES],
 };
 
 const FIRST: &str = "
@@ -167,4 +167,32 @@ CREATE TABLE kit_apart (
     maker BLOB NOT NULL,
     data BLOB NOT NULL
 ) WITHOUT ROWID;
+";
+
+const FILES: &str = "
+-- Files, as the log tells of them: each one's record, with key and name, is the blob of its id. Without hash and size: it was
+-- removed before this device heard that there is one. `size` is that of what is sealed. `forged`: it is not what its sender said.
+CREATE TABLE file (
+    id BLOB PRIMARY KEY,
+    hash BLOB,
+    size INTEGER,
+    forged INTEGER NOT NULL DEFAULT 0,
+    removed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX file_content ON file (hash, size);
+
+-- Their content. `here`: all of it is in the content store. `given`: the group whose relay has it, or which this device need not
+-- give it to. `told`: as whom this device told the relays that it has it. `dropped`: 1 if it is to be forgotten, 2 if it is.
+CREATE TABLE content (
+    hash BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    here INTEGER NOT NULL,
+    given BLOB,
+    told BLOB,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (hash, size)
+) WITHOUT ROWID;
+
+-- The channel on which files are told of: what else the log holds is not looked through for them.
+CREATE INDEX blob_files ON blob (channel) WHERE channel = '0ksync/files';
 ";

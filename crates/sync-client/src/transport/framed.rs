@@ -1,11 +1,14 @@
 //! Frames on a stream of bytes.
 
 use std::any::Any;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use sync_types::Code;
 use sync_types::frame::{self, FromRelay, ToRelay};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::SyncError;
 
@@ -27,7 +30,7 @@ pub(crate) struct FrameWriter {
     _guard: Guard,
 }
 
-fn lost(error: &std::io::Error) -> SyncError {
+fn lost(error: &io::Error) -> SyncError {
     SyncError::new(Code::RelayUnreachable, format!("the connection to the relay is lost: {error}"))
 }
 
@@ -70,6 +73,28 @@ impl FrameWriter {
     }
 }
 
+/// What comes behind the last frame, where a stream goes on without frames.
+impl AsyncRead for FrameReader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.from).poll_read(cx, into)
+    }
+}
+
+/// The same the other way.
+impl AsyncWrite for FrameWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.to).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.to).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.to).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +104,7 @@ mod tests {
     async fn frames_come_whole_and_cut_ones_are_lost_connections() {
         let frame = FromRelay::Presence(Opaque(vec![7; 100_000]));
         let bytes = frame::write(&frame);
-        let read = async |bytes: Vec<u8>| FrameReader::new(std::io::Cursor::new(bytes), Arc::new(())).next().await;
+        let read = async |bytes: Vec<u8>| FrameReader::new(io::Cursor::new(bytes), Arc::new(())).next().await;
         assert_eq!(read(bytes.clone()).await.unwrap(), frame);
         for end in [0, 3, 4, bytes.len() - 1] {
             assert_eq!(read(bytes[..end].to_vec()).await.unwrap_err().code, Code::RelayUnreachable, "{end}");

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
-use sync_types::Code;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 
-use super::framed::{FrameReader, FrameWriter, Guard};
-use super::{Pending, Resolved, Stream, Transport};
-use crate::{RelayPath, SyncError};
+use super::{Pending, Resolved, Road, Transport};
 
 /// One end of a stream within the process, and the exporter value that both ends know.
 pub(crate) struct LocalStream {
@@ -47,17 +44,7 @@ impl LocalRelays {
 }
 
 impl Transport for LocalRelays {
-    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Stream> {
-        Box::pin(async move {
-            let stopped = || SyncError::new(Code::RelayUnreachable, "the relay in this process has stopped");
-            let local = self.open(&relay.endpoint).and_then(|open| open()).ok_or_else(stopped)?;
-            let guard: Guard = Arc::new(());
-            Ok(Stream {
-                path: RelayPath::Process,
-                exporter: local.exporter,
-                reader: FrameReader::new(local.reader, guard.clone()),
-                writer: FrameWriter::new(local.writer, guard),
-            })
-        })
+    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Road> {
+        Box::pin(async move { self.open(&relay.endpoint).map(Road::local).ok_or_else(super::road::stopped) })
     }
 }

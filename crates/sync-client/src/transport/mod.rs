@@ -6,6 +6,7 @@ mod local;
 mod names;
 mod quic;
 mod resolve;
+mod road;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ pub(crate) use local::LocalRelays;
 pub(crate) use local::{LocalStream, Open};
 pub(crate) use quic::Quic;
 pub(crate) use resolve::{Resolved, Resolver};
+pub(crate) use road::Road;
 
 /// The label of the TLS exporter (RFC 8446 §7.5) that attach proofs are made from. Its context is empty.
 const EXPORTER_LABEL: &[u8] = b"0ksync/1 attach exporter";
@@ -41,10 +43,10 @@ pub(crate) struct Stream {
     pub(crate) writer: FrameWriter,
 }
 
-/// A way to reach a relay. Every stream is a connection of its own, so that a pairing never shares the fate of a session.
+/// A way to reach a relay.
 pub(crate) trait Transport: Send + Sync {
-    /// Opens a stream.
-    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Stream>;
+    /// Connects.
+    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Road>;
 }
 
 /// Finds the way to each relay: within this process, or over the network.
@@ -78,8 +80,13 @@ impl Dialer {
         }
     }
 
-    /// Opens a stream to a relay.
+    /// Opens a stream to a relay, on a connection of its own, so that a pairing never shares the fate of a session.
     pub(crate) async fn dial(&self, address: &RelayAddress) -> Result<Stream, SyncError> {
+        self.road(address).await?.open().await
+    }
+
+    /// Connects to a relay, for as many streams as are wanted.
+    pub(crate) async fn road(&self, address: &RelayAddress) -> Result<Road, SyncError> {
         let relay = self.resolve(address).await?;
         if self.local.has(&relay.endpoint) { self.local.connect(&relay).await } else { self.quic.connect(&relay).await }
     }

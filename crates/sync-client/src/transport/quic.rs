@@ -20,9 +20,8 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::discovery::{Discovery, system_roots};
-use super::framed::{FrameReader, FrameWriter, Guard};
 use super::names::SystemNames;
-use super::{EXPORTER_LABEL, Pending, Resolved, Stream, Transport};
+use super::{Pending, Resolved, Road, Transport};
 use crate::{RelayPath, SyncError};
 
 /// How long connecting may take.
@@ -100,7 +99,7 @@ impl Slot {
     }
 }
 
-fn unreachable(error: impl std::fmt::Display) -> SyncError {
+pub(super) fn unreachable(error: impl std::fmt::Display) -> SyncError {
     SyncError::new(Code::RelayUnreachable, format!("the relay does not answer: {error}"))
 }
 
@@ -194,7 +193,7 @@ impl Quic {
         }
     }
 
-    async fn open(&self, relay: &Resolved, way: Way) -> Result<Stream, SyncError> {
+    async fn open(&self, relay: &Resolved, way: Way) -> Result<Road, SyncError> {
         let invalid = |what: &str| SyncError::new(Code::AddressInvalid, format!("the relay's address holds no {what}"));
         let id = PublicKey::from_bytes(&relay.endpoint).map_err(|_| invalid("valid key"))?;
         let (endpoint, used) = self.endpoint(way).await?;
@@ -209,23 +208,12 @@ impl Quic {
             Way::Found => EndpointAddr::new(id),
         };
         let connection = endpoint.connect(address, ALPN).await.map_err(unreachable)?;
-        let mut exporter = [0; 32];
-        connection
-            .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
-            .map_err(|_| SyncError::new(Code::Internal, "the connection gives no exporter value"))?;
-        let (send, receive) = connection.open_bi().await.map_err(unreachable)?;
-        let guard: Guard = Arc::new((connection, used));
         let path = match way {
             Way::Udp(_) => RelayPath::Udp,
             Way::Https => RelayPath::Https,
             Way::Found => RelayPath::Found,
         };
-        Ok(Stream {
-            path,
-            exporter,
-            reader: FrameReader::new(receive, guard.clone()),
-            writer: FrameWriter::new(send, guard),
-        })
+        Road::quic(path, connection, used)
     }
 
     pub(crate) async fn close(&self) {
@@ -233,8 +221,8 @@ impl Quic {
         join_all(slots.into_values().map(|slot| async move { slot.lock().await.close().await })).await;
     }
 
-    /// Opens a stream one way, or gives up after [`CONNECT`].
-    async fn by(&self, relay: &Resolved, way: Way) -> Result<Stream, SyncError> {
+    /// Connects one way, or gives up after [`CONNECT`].
+    async fn by(&self, relay: &Resolved, way: Way) -> Result<Road, SyncError> {
         let opened = match timeout(CONNECT, self.open(relay, way)).await {
             Ok(opened) => opened,
             Err(_) => Err(unreachable("no answer within ten seconds")),
@@ -248,7 +236,7 @@ impl Quic {
 
     /// By UDP, at whichever of the relay's places answers first: one after the other in the order of its address, each a little after the
     /// one before and beside it (RFC 8305). The one that answered last time goes first.
-    async fn by_udp(&self, relay: &Resolved) -> Result<Stream, SyncError> {
+    async fn by_udp(&self, relay: &Resolved) -> Result<Road, SyncError> {
         let mut places = relay.addresses.clone();
         if let Some(last) = self.known().places.get(&relay.endpoint)
             && let Some(at) = places.iter().position(|place| place == last)
@@ -269,11 +257,11 @@ impl Quic {
                 () = sleep(NEXT_PLACE), if more => continue,
             };
             match answer {
-                Some((place, Ok(stream))) => {
+                Some((place, Ok(road))) => {
                     if several {
                         self.known().places.insert(relay.endpoint, place);
                     }
-                    return Ok(stream);
+                    return Ok(road);
                 }
                 Some((_, Err(error))) => failed = error,
                 None => return Err(failed),
@@ -287,11 +275,11 @@ impl Quic {
 
     /// By UDP and, if that takes long or failed before, the other way beside it: whichever is there first. UDP is tried every time, so
     /// that a device that comes back into an open network uses it again.
-    async fn race(&self, relay: &Resolved, other: Way) -> Result<Stream, SyncError> {
+    async fn race(&self, relay: &Resolved, other: Way) -> Result<Road, SyncError> {
         let wait = if self.known().without_udp.contains(&relay.endpoint) { Duration::ZERO } else { HEAD_START };
         let (mut by_udp, mut by_other) = (pin!(self.by_udp(relay)), pin!(self.by(relay, other)));
         let udp_failed = match timeout(wait, &mut by_udp).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(road)) => return Ok(road),
             Ok(Err(_)) => true,
             Err(_) => false,
         };
@@ -300,17 +288,17 @@ impl Quic {
         } else {
             tokio::select! {
                 opened = &mut by_udp => match opened {
-                    Ok(stream) => Ok(stream),
+                    Ok(road) => Ok(road),
                     Err(_) => by_other.await,
                 },
                 opened = &mut by_other => match opened {
-                    Ok(stream) => Ok(stream),
+                    Ok(road) => Ok(road),
                     Err(_) => by_udp.await,
                 },
             }
         };
         match &opened {
-            Ok(stream) if stream.path != RelayPath::Udp => self.known().without_udp.insert(relay.endpoint),
+            Ok(road) if road.path != RelayPath::Udp => self.known().without_udp.insert(relay.endpoint),
             Ok(_) => self.known().without_udp.remove(&relay.endpoint),
             Err(_) => false,
         };
@@ -319,7 +307,7 @@ impl Quic {
 }
 
 impl Transport for Quic {
-    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Stream> {
+    fn connect<'a>(&'a self, relay: &'a Resolved) -> Pending<'a, Road> {
         Box::pin(async move {
             let other = match relay.websocket {
                 Some(_) => Some(Way::Https),
@@ -391,8 +379,8 @@ mod tests {
             // Having been at either, it goes to both.
             for place in [at_one, at_two] {
                 drop(quic.connect(&relay(&key, &[place])).await.unwrap());
-                let stream = quic.connect(&both).await.unwrap();
-                drop(stream);
+                let road = quic.connect(&both).await.unwrap();
+                drop(road);
             }
         }
         // And to the one that is left.
@@ -401,7 +389,7 @@ mod tests {
         let (gone, left) = if used_at(&quic, at_one) { (one, at_two) } else { (two, at_one) };
         gone.close().await;
         drop(before);
-        let _stream = quic.connect(&both).await.unwrap();
+        let _road = quic.connect(&both).await.unwrap();
         assert!(used_at(&quic, left));
         quic.close().await;
     }

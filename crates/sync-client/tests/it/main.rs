@@ -12,6 +12,7 @@ mod delivery;
 mod discovery;
 mod errors;
 mod faults;
+mod files;
 mod https;
 mod kit;
 mod lifecycle;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails with place and cause")]
 
+#[cfg(unix)]
+mod killed;
 mod vectors;
 
 use std::path::{Path, PathBuf};

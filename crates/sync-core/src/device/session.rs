@@ -181,6 +181,22 @@ impl<P: CryptoProvider + Clone> Device<P> {
         Ok(())
     }
 
+    /// Proves membership for a stream about large content, over the connection with this exporter value.
+    ///
+    /// # Errors
+    /// [`DeviceError::Removed`]; [`DeviceError::Halted`] if a copy of this device has taken its place.
+    pub fn attach_for_content(&self, exporter: &[u8; 32]) -> Result<Attach, DeviceError> {
+        self.check_in_group()?;
+        Ok(Attach {
+            version: VERSION,
+            suite: self.final_suite(),
+            group: self.group,
+            device: self.me,
+            stored: 0,
+            proof: Signature(attach::prove(&self.key, self.group, exporter)),
+        })
+    }
+
     /// The suite that the group had when it was last quiet, as far as this device knows. A relay knows that one, whatever has
     /// become of the last change meanwhile.
     fn final_suite(&self) -> u8 {
@@ -244,6 +260,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             | FromRelay::KitSnapshot(_)
             | FromRelay::SlotOpened
             | FromRelay::Nameplate(_)
+            | FromRelay::Content(_)
             | FromRelay::SlotMessage(_)
             | FromRelay::SlotClosed => self.protocol_broken(),
         }

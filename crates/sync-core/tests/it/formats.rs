@@ -11,12 +11,15 @@ use sync_types::body::{
     Blob, Body, Control, History, HistoryRequest, HistoryRun, Nack, Reached, Repair, Span, SuitePackage, SuiteWanted,
     pack, pad,
 };
+use sync_types::content::{ContentRef, FilePut, FileRecord};
 use sync_types::envelope::{Class, Header, padded_len};
 use sync_types::frame::{
-    self, Acknowledge, Acknowledgement, Attach, CopyCommits, Entry, EntryKind, ExternalProof, FromRelay, Head,
-    JoinNameplate, MOVE, Move, OpenNameplate, Reject, Signature, ToRelay, WelcomeFor,
+    self, Acknowledge, Acknowledgement, Attach, Content, ContentAnswer, ContentAsk, CopyCommits, Entry, EntryKind,
+    ExternalProof, FromRelay, Head, JoinNameplate, MOVE, Move, OpenNameplate, Reject, Signature, ToRelay, WelcomeFor,
 };
-use sync_types::{BlobId, DeviceId, EntryHash, Envelope, GroupId, Opaque, VERSION, decode, encode};
+use sync_types::{
+    BlobId, ContentHash, DeviceId, EntryHash, Envelope, GroupId, Opaque, Sealed, VERSION, decode, encode,
+};
 
 use crate::golden;
 
@@ -220,8 +223,13 @@ fn golden_statements() {
 fn golden_frames() {
     let attach =
         Attach { version: 1, suite: 1, group: GROUP, device: DeviceId([1; 16]), stored: 42, proof: Signature([2; 64]) };
+    let sealed = Sealed { hash: ContentHash([7; 32]), size: 272 };
+    let content = |ask| ToRelay::Content(Content { attach: attach.clone(), ask });
     let to: Vec<(&str, ToRelay)> = vec![
-        ("attach", ToRelay::Attach(attach)),
+        ("attach", ToRelay::Attach(attach.clone())),
+        ("give_content", content(ContentAsk::Give(sealed))),
+        ("take_content", content(ContentAsk::Take(sealed))),
+        ("have_content", content(ContentAsk::Have(vec![sealed.hash]))),
         ("push", ToRelay::Push(vec![Opaque(vec![1, 2, 3]), Opaque(vec![4])])),
         ("acknowledge", ToRelay::Acknowledge(Acknowledge { cursor: 9, statement: Opaque::default() })),
         ("welcome_stored", ToRelay::WelcomeStored),
@@ -245,6 +253,7 @@ fn golden_frames() {
         ("caught_up", FromRelay::CaughtUp(12)),
         ("nameplate", FromRelay::Nameplate(7)),
         ("group_info", FromRelay::GroupInfo(Opaque(vec![6; 3]))),
+        ("content_held", FromRelay::Content(ContentAnswer::Held)),
     ];
     let mut frames = serde_json::Map::new();
     for (name, f) in &to {
@@ -252,6 +261,11 @@ fn golden_frames() {
     }
     for (name, f) in &from {
         frames.insert((*name).into(), hex(&frame::write(f)).into());
+    }
+    let named = ContentRef { hash: sealed.hash, key: [8; 32], suite: 1, size: 5 };
+    let put = FileRecord::Put(FilePut { content: named, name: Opaque("a.txt".into()), modified_ms: 9 });
+    for (name, record) in [("file_put", put), ("file_removed", FileRecord::Removed(BlobId([3; 16])))] {
+        frames.insert(name.into(), hex(&frame::write(&record)).into());
     }
     golden::check("frames", &Value::Object(frames));
 }

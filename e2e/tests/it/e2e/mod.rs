@@ -2,6 +2,7 @@ mod alerts;
 mod consent;
 mod driver;
 mod exit;
+mod files;
 mod kit;
 mod life;
 mod notes;

@@ -11,6 +11,15 @@ use super::world::World;
 const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("push", "await ksync.push('x')", None),
     ("snapshot", "await ksync.snapshot('default', 'x')", None),
+    ("file-put", "await ksync.files.put('/nonexistent/file')", Some("INVALID_ARGUMENT")),
+    ("file-put-bytes", "await ksync.files.put({ name: 'x', bytes: new Uint8Array([1]) })", None),
+    ("file-get", "await ksync.files.get('0'.repeat(32), '/nonexistent/file')", Some("INVALID_ARGUMENT")),
+    ("file-read", "await ksync.files.read('0'.repeat(32))", Some("INVALID_ARGUMENT")),
+    ("file-list", "await ksync.files.list()", None),
+    ("file-remove", "await ksync.files.remove('0'.repeat(32))", Some("INVALID_ARGUMENT")),
+    ("file-policy", "await ksync.files.policy()", None),
+    ("file-set-policy", "await ksync.files.setPolicy({ paused: false })", None),
+    ("file-cancel", "await invoke('plugin:0ksync|file_cancel', { call: 1 })", None),
     ("status", "await ksync.status()", None),
     ("doctor", "await ksync.doctor()", None),
     ("devices", "await ksync.devices()", None),
@@ -67,6 +76,13 @@ const ADMIN: [&str; 11] = [
 
 /// Commands that only windows with `wake` may call.
 const WAKE: [&str; 2] = ["set-wake-target", "wake-key"];
+
+/// Commands that only windows with `files-paths` may call.
+const PATHS: [&str; 2] = ["file-put", "file-get"];
+
+/// Commands of `files`, which is in `default` and not in `data`.
+const FILES: [&str; 7] =
+    ["file-put-bytes", "file-read", "file-list", "file-remove", "file-policy", "file-set-policy", "file-cancel"];
 
 /// Commands that a window with `data` alone may not call.
 const PAIRING: [&str; 9] = [
@@ -131,9 +147,9 @@ async fn the_sets_allow_what_they_say() {
     let world = World::new().await;
     let app = world.testbed("one", "default,data,admin").start().await;
     for (set, refused) in [
-        ("default", [ADMIN.as_slice(), &WAKE].concat()),
-        ("data", [PAIRING.as_slice(), &ADMIN, &WAKE].concat()),
-        ("admin", WAKE.to_vec()),
+        ("default", [ADMIN.as_slice(), &WAKE, &PATHS].concat()),
+        ("data", [PAIRING.as_slice(), &ADMIN, &WAKE, &FILES, &PATHS].concat()),
+        ("admin", [WAKE.as_slice(), &PATHS].concat()),
     ] {
         app.window(set).await;
         for (name, text, _) in CALLS {

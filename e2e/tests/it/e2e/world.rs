@@ -24,6 +24,11 @@ impl World {
         Testbed(self.testbed(name, windows).0.env("TESTBED_CONSENT", to_read.as_millis().to_string()))
     }
 
+    /// One whose window `paths` may put and get files below a folder.
+    pub(super) fn testbed_with_paths(&self, name: &str, windows: &str, folder: &std::path::Path) -> Testbed {
+        Testbed(self.testbed(name, windows).0.env("TESTBED_SCOPE", folder.to_str().unwrap()))
+    }
+
     /// One that finds the programs of this folder alone.
     pub(super) fn testbed_in(&self, name: &str, path: &str) -> Testbed {
         Testbed(self.testbed(name, "default").0.env("PATH", path))

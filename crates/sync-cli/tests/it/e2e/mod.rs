@@ -12,6 +12,7 @@ mod crash_points;
 mod device;
 mod disk;
 mod faults;
+mod files;
 mod group;
 mod hazard;
 mod home;
