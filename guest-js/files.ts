@@ -13,7 +13,7 @@ const PATIENCE_MS = 30_000;
 export interface FileOptions {
   /** Hears how many bytes of how many are done, at most ten times a second. */
   onProgress?: (done: number, total: number) => void;
-  /** Ends the call when aborted: it rejects with `CANCELLED`. */
+  /** Ends the call when aborted: it rejects with `CANCELLED`. Needs `0ksync:allow-file-cancel`; without that the call goes on. */
   signal?: AbortSignal;
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn run(folder: &Path, bounds: &Bounds, report: &mut Report) -> 
     report.bound(PART, "handing it over by QUIC, verified", took / 1e6, "MB/s", words);
 
     let (began, cpu) = (Instant::now(), own_cpu()?);
-    phone.export(&content, &folder.join("exported"), quiet()).await?;
+    phone.export(&content, &folder.join("exported"), true, quiet()).await?;
     let words = format!("opened and flushed; {:.2} s of a processor for it", own_cpu()? - cpu);
     report.bound(PART, "exporting it", rate(began) / 1e6, "MB/s", words);
     let peak = process::peak_memory_of("self")? as f64 / f64::from(1 << 20);

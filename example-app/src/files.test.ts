@@ -65,6 +65,13 @@ it("shows what comes, how far it is, and what goes, with the focus beside it", a
   expect(document.activeElement?.closest<HTMLElement>("li")?.dataset["id"]).toBe("b");
 });
 
+it("asks for the list once more when it missed something", async () => {
+  there = [file("c")];
+  rust.sender("listen", "events").send({ type: "lagged", missed: 3 });
+  await settle();
+  expect(all("file").map((row) => row.dataset["id"])).toEqual(["c"]);
+});
+
 it("puts what is dropped, one after another, and gives up what nobody wants", async () => {
   const first = deferred<FileInfo>();
   rust.on("file_put", () => first.promise);

@@ -105,12 +105,18 @@ export class Files {
 
   private async listen(): Promise<void> {
     try {
-      const end = await sync.on("file", (event) => this.heard(event));
-      if (!this.open) return end();
-      this.ends.push(end);
+      this.until(await sync.on("file", (event) => this.heard(event)));
+      // What was missed may have been about any of them.
+      this.until(await sync.on("lagged", () => this.refresh()));
     } catch (error) {
       this.dialog.fail(error);
     }
+  }
+
+  /** Keeps what ends something until nobody looks any more. */
+  private until(end: () => void): void {
+    if (this.open) this.ends.push(end);
+    else end();
   }
 
   private heard({ id, change, progress }: SyncEventMap["file"]): void {

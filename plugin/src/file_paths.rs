@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf, Prefix};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -55,8 +55,8 @@ impl specta::function::FunctionArg for PathScope {
 }
 
 impl PathScope {
-    /// Where this path really leads, if the scope allows that or `given` does. `home` is this device's data, which no page reads or
-    /// writes.
+    /// Where this path really leads, if the scope allows that or `given` does, which is asked about both. `home` is this device's
+    /// data, which no page reads or writes.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`] for every other path. It is the same whether or not something is there.
@@ -65,10 +65,14 @@ impl PathScope {
         app: &impl Manager<R>,
         path: &Path,
         home: &Path,
-        given: impl FnOnce(&Path) -> bool,
+        given: impl Fn(&Path) -> bool,
     ) -> Result<PathBuf, SyncError> {
         if !path.is_absolute() {
             return Err(SyncError::new(Code::InvalidArgument, "this path is not absolute"));
+        }
+        // To look at it would be to call there.
+        if leads_elsewhere(path) && !given(path) {
+            return Err(self.refused());
         }
         let real = real(path).map_err(|_| self.refused())?;
         // A home that cannot be looked at is not there yet.
@@ -78,11 +82,22 @@ impl PathScope {
         if given(&real) {
             return Ok(real);
         }
-        let scope =
-            FsScope::Scope { allow: self.allow.clone(), deny: self.deny.clone(), require_literal_leading_dot: None };
-        let scope = tauri::scope::fs::Scope::new(app, &scope)
-            .map_err(|e| SyncError::new(Code::InvalidArgument, format!("a scope of {} is none: {e}", self.command)))?;
-        if scope.is_allowed(&real) { Ok(real) } else { Err(self.refused()) }
+        // Tauri leaves out what it cannot resolve, and then that would not be denied.
+        for entry in &self.deny {
+            app.path().parse(entry).map_err(|error| self.no_scope(&error))?;
+        }
+        let scope = |allow: &[PathBuf], dot: Option<bool>| {
+            let (allow, deny) = (allow.to_vec(), self.deny.clone());
+            let scope = FsScope::Scope { allow, deny, require_literal_leading_dot: dot };
+            tauri::scope::fs::Scope::new(app, &scope).map_err(|error| self.no_scope(&error))
+        };
+        // Where patterns allow nothing that begins with a dot, they deny it all the same.
+        let denied = scope(&[], Some(false))?.is_forbidden(&real);
+        if !denied && scope(&self.allow, None)?.is_allowed(&real) { Ok(real) } else { Err(self.refused()) }
+    }
+
+    fn no_scope(&self, error: &tauri::Error) -> SyncError {
+        SyncError::new(Code::InvalidArgument, format!("a scope of {} is none: {error}", self.command))
     }
 
     fn refused(&self) -> SyncError {
@@ -92,6 +107,14 @@ impl PathScope {
              the window"
         );
         SyncError::new(Code::InvalidArgument, message)
+    }
+}
+
+/// Whether a path may lead to another machine, by its look alone. Windows shows whom it asks there who this user is.
+fn leads_elsewhere(path: &Path) -> bool {
+    match path.components().next() {
+        Some(Component::Prefix(prefix)) => !matches!(prefix.kind(), Prefix::Disk(_) | Prefix::VerbatimDisk(_)),
+        _ => false,
     }
 }
 
@@ -108,26 +131,34 @@ fn real(path: &Path) -> io::Result<PathBuf> {
 
 /// Files that persons gave to pages, by dropping them onto a window or in a dialog of the app's.
 #[derive(Debug, Default)]
-pub(crate) struct Given(Mutex<HashMap<String, VecDeque<PathBuf>>>);
+pub(crate) struct Given(Mutex<HashMap<String, VecDeque<Gift>>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Gift {
+    /// As the person's system names it, and then the page.
+    named: PathBuf,
+    /// Where it lies.
+    real: PathBuf,
+}
 
 impl Given {
     /// A person gives a file to the page of this webview.
     pub(crate) fn give(&self, webview: &str, path: &Path) -> io::Result<()> {
-        let real = path.canonicalize()?;
+        let gift = Gift { named: path.to_owned(), real: path.canonicalize()? };
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = given.entry(webview.to_owned()).or_default();
-        of.retain(|known| *known != real);
+        of.retain(|known| *known != gift);
         if of.len() >= GIVEN {
             of.pop_front();
         }
-        of.push_back(real);
+        of.push_back(gift);
         Ok(())
     }
 
-    /// Whether this file, by where it really lies, was given to the page.
-    pub(crate) fn has(&self, webview: &str, real: &Path) -> bool {
+    /// Whether this file was given to the page: by where it really lies, or as it was named then.
+    pub(crate) fn has(&self, webview: &str, path: &Path) -> bool {
         let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        given.get(webview).is_some_and(|of| of.iter().any(|known| known == real))
+        given.get(webview).is_some_and(|of| of.iter().any(|known| known.real == path || known.named == path))
     }
 
     /// The page is gone.
@@ -167,6 +198,22 @@ mod tests {
             std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
             assert_eq!(real(&inside.join("link/secret")).unwrap(), outside.join("secret"));
             assert_eq!(real(&inside.join("link/new")).unwrap(), outside.join("new"));
+        }
+    }
+
+    #[test]
+    fn a_path_of_another_machine_is_told_by_its_look() {
+        for path in ["/srv/a", "a", ""] {
+            assert!(!leads_elsewhere(Path::new(path)), "{path}");
+        }
+        #[cfg(windows)]
+        {
+            for path in [r"\\host\share\a", "//host/share/a", r"\\?\UNC\host\share\a", r"\\.\pipe\a", r"\\?\pipe\a"] {
+                assert!(leads_elsewhere(Path::new(path)), "{path}");
+            }
+            for path in [r"C:\a", r"\\?\C:\a"] {
+                assert!(!leads_elsewhere(Path::new(path)), "{path}");
+            }
         }
     }
 

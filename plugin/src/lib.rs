@@ -240,9 +240,12 @@ impl Builder {
                 tauri::async_runtime::spawn(async move {
                     if let Err(error) = ksync.client().await {
                         tracing::error!(%error, "the sync client cannot be opened; each call tries again");
-                        return;
+                        // Another process of the app is at work, and what lies there is that one's.
+                        if error.code == Code::HomeBusy {
+                            return;
+                        }
                     }
-                    // No other process of the app is at work: this one has the home.
+                    // Also if the vault is locked, say: the home was free, and who has it is asked ahead of that.
                     if let Some(Err(error)) = cache.ok().map(|cache| scratch::tidy(&cache)) {
                         tracing::warn!(%error, "what an earlier process left in the app's cache stays there");
                     }

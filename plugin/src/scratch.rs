@@ -1,7 +1,10 @@
 //! Where content lies for a moment that a page has as bytes and the client wants as a file, or the other way round.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sync_client::{Code, SyncError};
@@ -27,7 +30,7 @@ impl Scratch {
             loop {
                 let one = all.join(format!("{}{}", own_prefix(), NEXT.fetch_add(1, Ordering::Relaxed)));
                 match private_folder().create(&one) {
-                    // Of a process that had the same number.
+                    // Of a process that drew the same number.
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                     made => return made.map(|()| Self(one)),
                 }
@@ -75,23 +78,30 @@ impl Drop for Scratch {
     }
 }
 
-/// Deletes what earlier processes of the app left there when they were killed.
+/// Deletes what earlier processes of the app left there when they were killed. What cannot be deleted stays alone; the first such
+/// failure is the error.
 pub(crate) fn tidy(cache: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(cache.join(FOLDER)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
+    let mut all = Ok(());
     for entry in entries {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(&own_prefix()) {
-            std::fs::remove_dir_all(entry.path())?;
-        }
+        let gone = entry.and_then(|entry| match entry.file_name().to_string_lossy().starts_with(own_prefix()) {
+            true => Ok(()),
+            false => std::fs::remove_dir_all(entry.path()),
+        });
+        all = all.and(gone);
     }
-    Ok(())
+    all
 }
 
-fn own_prefix() -> String {
-    format!("{}-", std::process::id())
+/// What this process's folders begin with. Random: a process's id comes again, and what a killed one left would be taken for this
+/// one's own.
+fn own_prefix() -> &'static str {
+    // A fresh state's keys are of the system's randomness.
+    static OWN: LazyLock<String> = LazyLock::new(|| format!("{:016x}-", RandomState::new().build_hasher().finish()));
+    &OWN
 }
 
 fn private_folder() -> std::fs::DirBuilder {
@@ -140,7 +150,13 @@ mod tests {
         let left = cache.path().join(FOLDER).join("0-7");
         std::fs::create_dir(&left).unwrap();
         std::fs::write(left.join("content"), "x").unwrap();
-        tidy(cache.path()).unwrap();
+        // Of what cannot be deleted, some is likely to come before it.
+        let odd = ["!", "~"].map(|name| cache.path().join(FOLDER).join(name));
+        odd.iter().for_each(|path| std::fs::write(path, "x").unwrap());
+        assert!(tidy(cache.path()).is_err());
         assert!(!left.exists() && own.0.exists());
+        odd.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        tidy(cache.path()).unwrap();
+        assert!(own.0.exists());
     }
 }

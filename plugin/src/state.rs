@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sync_client::{Code, FilesPolicy, Passphrase, RelayAddress, SyncClient, SyncConfig, SyncError, limits};
-use tokio::sync::{RwLock, broadcast, oneshot};
+use tokio::sync::{RwLock, Semaphore, SemaphorePermit, broadcast, oneshot};
 
 use crate::consent::Consent;
 use crate::file_calls::Calls;
@@ -26,6 +26,8 @@ const LISTENERS: usize = 64;
 const PAIRINGS: usize = 4;
 /// How many exports and imports all pages may have going on.
 const BACKUPS: usize = 4;
+/// How many files all pages may have going over as bytes; the others wait. Each is in memory as a whole.
+const AS_BYTES: usize = 3;
 
 /// The plugin's state, for commands of the app's own: `app.ksync()` of [`crate::KsyncExt`].
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub struct Ksync {
     pub(crate) pairings: Registry<Open>,
     pub(crate) file_calls: Calls,
     pub(crate) given: Given,
+    as_bytes: Semaphore,
 }
 
 /// A client, and which of this device's logs it has: each reset begins another one.
@@ -74,6 +77,7 @@ impl Ksync {
             pairings: Registry::of("pairings", PAIRINGS),
             file_calls: Calls::default(),
             given: Given::default(),
+            as_bytes: Semaphore::new(AS_BYTES),
         }
     }
 
@@ -189,6 +193,14 @@ impl Ksync {
         }
     }
 
+    /// Waits until there is room in memory for one more file as a whole, which is until what this gives is dropped.
+    ///
+    /// # Errors
+    /// [`Code::Closed`] while the app exits.
+    pub(crate) async fn room_for_bytes(&self) -> Result<SemaphorePermit<'_>, SyncError> {
+        self.as_bytes.acquire().await.map_err(|_| SyncError::new(Code::Closed, "the app is exiting"))
+    }
+
     /// The folder with this device's data.
     pub(crate) fn home(&self) -> Result<PathBuf, SyncError> {
         self.config()?.home_path()
@@ -267,6 +279,7 @@ impl Ksync {
     /// disk, and what is left goes at the next start. Blocks, on a thread that may belong to a runtime of the app's own.
     pub(crate) fn exit(self: Arc<Self>) {
         self.exiting.store(true, Ordering::Release);
+        self.as_bytes.close();
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         tauri::async_runtime::spawn(async move {
             if let Some(client) = self.client.lock().await.take() {

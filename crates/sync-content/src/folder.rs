@@ -107,7 +107,8 @@ impl FolderStore {
         let files: Vec<PathBuf> = ["data", "obao4"].iter().map(|end| data.join(format!("{hash}.{end}"))).collect();
         let flushed = tokio::task::spawn_blocking(move || {
             for file in files {
-                match std::fs::File::open(&file) {
+                // Windows flushes what is open for writing alone.
+                match std::fs::OpenOptions::new().write(true).open(&file) {
                     Ok(file) => file.sync_all()?,
                     // Small content is within the database.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -211,7 +212,8 @@ impl FolderStore {
         // First, so that what is here, and what has come when the other side is gone, is not swept away.
         self.tag(content.hash).await?;
         let held = match self.look(content).await? {
-            Held::All => return Ok(0),
+            // The tag has to be as durable as whoever asks takes it for.
+            Held::All => return self.flush(content.hash).await.map(|()| 0),
             Held::Part(bytes) => bytes,
             Held::Nothing => 0,
         };
@@ -252,7 +254,13 @@ impl FolderStore {
         self.store.sync_db().await.map_err(ContentError::store)
     }
 
-    async fn export_to(&self, content: &Content, file: &Path, progress: Progress) -> Result<(), ContentError> {
+    async fn export_to(
+        &self,
+        content: &Content,
+        file: &Path,
+        replace: bool,
+        progress: Progress,
+    ) -> Result<(), ContentError> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.want(folder, content.size)?;
         if self.look(content.sealed()).await? != Held::All {
@@ -270,7 +278,9 @@ impl FolderStore {
         }
         out.flush().await?;
         out.sync_all().await?;
-        draft.persist(file).map_err(|error| error.error)?;
+        // Whether something is there is seen in the same step, not before it.
+        let moved = if replace { draft.persist(file) } else { draft.persist_noclobber(file) };
+        moved.map_err(|error| error.error)?;
         Ok(())
     }
 
@@ -324,8 +334,14 @@ impl ContentStore for FolderStore {
         Box::pin(self.look(content))
     }
 
-    fn export<'a>(&'a self, content: &'a Content, file: &'a Path, progress: Progress) -> StoreFuture<'a, ()> {
-        Box::pin(self.export_to(content, file, progress))
+    fn export<'a>(
+        &'a self,
+        content: &'a Content,
+        file: &'a Path,
+        replace: bool,
+        progress: Progress,
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(self.export_to(content, file, replace, progress))
     }
 
     fn read(&self, content: &Content) -> Result<Opened, ContentError> {

@@ -81,11 +81,19 @@ pub trait ContentStore: Send + Sync {
     /// How much of this content is here.
     fn held(&self, content: Sealed) -> StoreFuture<'_, Held>;
 
-    /// Opens content that is all here into a file, which is there as a whole or not at all. One that is there is replaced.
+    /// Opens content that is all here into a file, which is there as a whole or not at all. One that is there is replaced if
+    /// `replace` says so.
     ///
     /// # Errors
-    /// [`ContentError::Incomplete`]; `Dishonest` for what its sender told wrongly; `NoRoom`, `Io`.
-    fn export<'a>(&'a self, content: &'a Content, file: &'a Path, progress: Progress) -> StoreFuture<'a, ()>;
+    /// [`ContentError::Incomplete`]; `Dishonest` for what its sender told wrongly; `NoRoom`, `Io`: of the kind
+    /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) for a file that is there and is not to be replaced.
+    fn export<'a>(
+        &'a self,
+        content: &'a Content,
+        file: &'a Path,
+        replace: bool,
+        progress: Progress,
+    ) -> StoreFuture<'a, ()>;
 
     /// A reader of content that is all here. It may be dropped in the middle.
     ///

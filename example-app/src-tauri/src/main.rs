@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use tauri::{AppHandle, Manager};
 use tauri_plugin_0ksync::KsyncExt;
-use tauri_plugin_0ksync::sync_client::{BlobId, safe_file_name};
+use tauri_plugin_0ksync::sync_client::{BlobId, Code, safe_file_name};
 
 /// For how long a file that is to be saved may not come on.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many names a file that is to be saved is given up for because something else took them meanwhile.
+const TAKEN: usize = 10;
 
 fn main() {
     let mut plugin = tauri_plugin_0ksync::Builder::new().kit_snapshots(true);
@@ -48,10 +51,17 @@ async fn save_file(app: AppHandle, id: String) -> Result<PathBuf, String> {
     let folder = downloads(&app)?;
     let files = app.ksync().client().await.map_err(|e| e.to_string())?.files();
     let name = safe_file_name(&files.info(id).await.map_err(|e| e.to_string())?.name);
-    let make = || std::fs::create_dir_all(&folder).map(|()| free(&folder, &name));
-    let path = make().map_err(|e| format!("the folder for downloads cannot be made: {e}"))?;
-    files.get(id, &path, PATIENCE, |_, _| ()).await.map_err(|e| e.to_string())?;
-    Ok(path)
+    std::fs::create_dir_all(&folder).map_err(|e| format!("the folder for downloads cannot be made: {e}"))?;
+    let mut taken = 0;
+    loop {
+        let path = free(&folder, &name);
+        match files.get_new(id, &path, PATIENCE, |_, _| ()).await {
+            Ok(()) => return Ok(path),
+            // Something is there since it was looked for: the next number.
+            Err(error) if error.code == Code::InvalidArgument && taken < TAKEN => taken += 1,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
 }
 
 /// Where the person's downloads are.

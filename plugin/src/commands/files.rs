@@ -51,10 +51,11 @@ pub(crate) async fn file_put_bytes<R: Runtime>(
 ) -> Done<FileInfo> {
     let name = decoded(&request, NAME, "the file's name")?;
     let name = name.ok_or_else(|| SyncError::new(Code::InvalidArgument, "the file has no name"))?;
-    let content = bytes(&request, IN_MEMORY)?;
     let scratch = Scratch::new(&cache(&webview)?)?;
-    scratch.write(&content).await?;
-    drop(content);
+    let room = app.room_for_bytes().await?;
+    scratch.write(&bytes(&request, IN_MEMORY)?).await?;
+    // On the disk, it is in nobody's way.
+    drop(room);
     Ok(put(&files(&app).await?, &scratch.file(), Some(&name), None).await?)
 }
 
@@ -74,10 +75,6 @@ pub(crate) async fn file_get<R: Runtime>(
 ) -> Done {
     let (page, id) = (app.pages.calling(&webview), parse::<BlobId>(&id, "file")?);
     let real = scope.allowed(&webview, Path::new(&path), &app.home()?, |_| false)?;
-    // A page that was taken over writes over nothing.
-    if real.symlink_metadata().is_ok() {
-        return Err(SyncError::new(Code::InvalidArgument, "there is a file of that name").into());
-    }
     let work = async { get(&files(&app).await?, id, &real, patience_ms, progress).await };
     Ok(app.file_calls.run(&app.pages, &page, call, work).await?)
 }
@@ -104,6 +101,8 @@ pub(crate) async fn file_read<R: Runtime>(
         }
         let scratch = Scratch::new(&cache)?;
         get(&files, id, &scratch.file(), patience_ms, progress).await?;
+        // Not while it comes: that may take long, and takes no memory.
+        let _room = app.room_for_bytes().await?;
         scratch.read().await
     };
     Ok(Response::new(app.file_calls.run(&app.pages, &page, call, work).await?))
@@ -186,6 +185,7 @@ async fn put(
     Ok(file.into())
 }
 
+/// To where nothing is: a page that was taken over writes over nothing.
 async fn get(
     files: &Files,
     id: BlobId,
@@ -195,5 +195,5 @@ async fn get(
 ) -> Result<(), SyncError> {
     let meter = Meter::new(progress);
     let patience = Duration::from_millis(patience_ms.into());
-    files.get(id, to, patience, move |done, total| meter.show(done, total)).await
+    files.get_new(id, to, patience, move |done, total| meter.show(done, total)).await
 }

@@ -6,16 +6,20 @@ CREATE TABLE content (
     size INTEGER NOT NULL,
     -- 1 once all of it is on the disk.
     whole INTEGER NOT NULL,
-    -- When it began to come, in the milliseconds that the relay had run.
+    -- When all of it had come, before that when it began to come, in the milliseconds that the relay had run.
     at_ms INTEGER NOT NULL,
     PRIMARY KEY (group_id, hash)
 ) WITHOUT ROWID;
 CREATE INDEX content_at ON content (at_ms);
 
--- Who has it, and need not find it here any more.
+-- Who has it, and need not find it here any more. Kept for a while beyond the content itself, so that what everybody has is
+-- not taken once more from whoever asks whether it was.
 CREATE TABLE had (
     group_id BLOB NOT NULL,
     hash BLOB NOT NULL,
     device BLOB NOT NULL,
+    -- Since when, in the milliseconds that the relay had run.
+    at_ms INTEGER NOT NULL,
     PRIMARY KEY (group_id, hash, device)
 ) WITHOUT ROWID;
+CREATE INDEX had_at ON had (at_ms);

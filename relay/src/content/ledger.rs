@@ -11,6 +11,8 @@ use tokio::sync::Mutex;
 
 /// The database's name in the folder.
 const FILE: &str = "content.db";
+/// How much content a group may have at once, however small.
+const MOST: i64 = 100_000;
 
 const SCHEMA: Schema = Schema {
     // `0ksc` as a big-endian number.
@@ -67,13 +69,6 @@ impl Ledger {
         .transpose()
     }
 
-    /// How many bytes a group's content has, all that is coming included.
-    pub(super) async fn bytes_of(&self, group: GroupId) -> Result<u64, sqlx::Error> {
-        let sql = "SELECT coalesce(sum(size), 0) FROM content WHERE group_id = ?";
-        let bytes: i64 = sqlx::query_scalar(sql).bind(group.as_bytes()).fetch_one(&mut *self.0.lock().await).await?;
-        Ok(bytes.unsigned_abs())
-    }
-
     /// How much content there is in all, and how many bytes it has.
     pub(super) async fn all(&self) -> Result<(u64, u64), sqlx::Error> {
         let sql = "SELECT count(*), coalesce(sum(size), 0) FROM content";
@@ -82,30 +77,50 @@ impl Ledger {
         Ok((at(0)?, at(1)?))
     }
 
-    /// Content is coming from a device, which has it. `at_ms`: when, in the relay's own time.
+    /// Content is coming from a device, which has it. `at_ms`: when, in the relay's own time. False, and nothing is noted, if
+    /// the group would have more than it may with it, in bytes or in number. What began before goes on in any case.
     pub(super) async fn begin(
         &self,
         group: GroupId,
         content: Sealed,
         device: DeviceId,
         at_ms: u64,
-    ) -> Result<(), sqlx::Error> {
+        most_bytes: u64,
+    ) -> Result<bool, sqlx::Error> {
         let mut connection = self.0.lock().await;
         let mut transaction = connection.begin().await?;
-        sqlx::query("INSERT OR IGNORE INTO content VALUES (?, ?, ?, 0, ?)")
-            .bind(group.as_bytes())
-            .bind(content.hash.as_bytes())
-            .bind(number(content.size))
-            .bind(number(at_ms))
-            .execute(&mut *transaction)
-            .await?;
-        had(&mut transaction, group, content.hash, device).await?;
-        transaction.commit().await
+        let known = "UPDATE content SET whole = 0 WHERE group_id = ? AND hash = ?";
+        let known = sqlx::query(known).bind(group.as_bytes()).bind(content.hash.as_bytes());
+        if known.execute(&mut *transaction).await?.rows_affected() == 0 {
+            let room = "SELECT count(*), coalesce(sum(size), 0) FROM content WHERE group_id = ?";
+            let row = sqlx::query(room).bind(group.as_bytes()).fetch_one(&mut *transaction).await?;
+            let (count, bytes): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            if count >= MOST || bytes.unsigned_abs().saturating_add(content.size) > most_bytes {
+                return Ok(false);
+            }
+            sqlx::query("INSERT INTO content VALUES (?, ?, ?, 0, ?)")
+                .bind(group.as_bytes())
+                .bind(content.hash.as_bytes())
+                .bind(number(content.size))
+                .bind(number(at_ms))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        had(&mut transaction, group, content.hash, device, at_ms).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
-    /// All of it is on the disk.
-    pub(super) async fn whole(&self, hash: ContentHash) -> Result<(), sqlx::Error> {
-        let sql = "UPDATE content SET whole = 1 WHERE hash = ?";
+    /// All of it is on the disk, from now on. False if it is not known any more.
+    pub(super) async fn whole(&self, hash: ContentHash, at_ms: u64) -> Result<bool, sqlx::Error> {
+        let sql = "UPDATE content SET whole = 1, at_ms = ? WHERE hash = ?";
+        let done = sqlx::query(sql).bind(number(at_ms)).bind(hash.as_bytes());
+        Ok(done.execute(&mut *self.0.lock().await).await?.rows_affected() > 0)
+    }
+
+    /// It is not on the disk, or not all of it.
+    pub(super) async fn lost(&self, hash: ContentHash) -> Result<(), sqlx::Error> {
+        let sql = "UPDATE content SET whole = 0 WHERE hash = ?";
         sqlx::query(sql).bind(hash.as_bytes()).execute(&mut *self.0.lock().await).await.map(drop)
     }
 
@@ -115,11 +130,12 @@ impl Ledger {
         group: GroupId,
         hashes: &[ContentHash],
         device: DeviceId,
+        at_ms: u64,
     ) -> Result<(), sqlx::Error> {
         let mut connection = self.0.lock().await;
         let mut transaction = connection.begin().await?;
         for hash in hashes {
-            had(&mut transaction, group, *hash, device).await?;
+            had(&mut transaction, group, *hash, device, at_ms).await?;
         }
         transaction.commit().await
     }
@@ -157,15 +173,24 @@ impl Ledger {
         rows.iter().map(|row| Ok((group_of(row.try_get(0)?)?, hash_of(row.try_get(1)?)?))).collect()
     }
 
-    /// Forgets content, and who has it.
+    /// Forgets content, and not who has it.
     pub(super) async fn forget(&self, group: GroupId, hash: ContentHash) -> Result<(), sqlx::Error> {
-        let mut connection = self.0.lock().await;
-        let mut transaction = connection.begin().await?;
-        for table in ["content", "had"] {
-            let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table} WHERE group_id = ? AND hash = ?"));
-            sqlx::query(sql).bind(group.as_bytes()).bind(hash.as_bytes()).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await
+        let sql = "DELETE FROM content WHERE group_id = ? AND hash = ?";
+        let query = sqlx::query(sql).bind(group.as_bytes()).bind(hash.as_bytes());
+        query.execute(&mut *self.0.lock().await).await.map(drop)
+    }
+
+    /// Forgets who of a group has what.
+    pub(super) async fn forget_holders(&self, group: GroupId) -> Result<(), sqlx::Error> {
+        let sql = "DELETE FROM had WHERE group_id = ?";
+        sqlx::query(sql).bind(group.as_bytes()).execute(&mut *self.0.lock().await).await.map(drop)
+    }
+
+    /// Forgets who has content that is gone, where that was said before this moment of the relay's own time.
+    pub(super) async fn forget_old_holders(&self, at_ms: u64) -> Result<(), sqlx::Error> {
+        let sql = "DELETE FROM had WHERE at_ms < ? AND NOT EXISTS (
+                       SELECT 1 FROM content c WHERE c.group_id = had.group_id AND c.hash = had.hash)";
+        sqlx::query(sql).bind(number(at_ms)).execute(&mut *self.0.lock().await).await.map(drop)
     }
 }
 
@@ -174,7 +199,9 @@ async fn had(
     group: GroupId,
     hash: ContentHash,
     device: DeviceId,
+    at_ms: u64,
 ) -> Result<(), sqlx::Error> {
-    let sql = "INSERT OR IGNORE INTO had SELECT group_id, hash, ? FROM content WHERE group_id = ? AND hash = ?";
-    sqlx::query(sql).bind(device.as_bytes()).bind(group.as_bytes()).bind(hash.as_bytes()).execute(on).await.map(drop)
+    let sql = "INSERT OR REPLACE INTO had SELECT group_id, hash, ?, ? FROM content WHERE group_id = ? AND hash = ?";
+    let query = sqlx::query(sql).bind(device.as_bytes()).bind(number(at_ms));
+    query.bind(group.as_bytes()).bind(hash.as_bytes()).execute(on).await.map(drop)
 }

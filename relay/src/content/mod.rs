@@ -2,7 +2,7 @@
 //!
 //! The relay takes content from a member, verified by its hash, and hands it to members of the same group alone. It sees the
 //! hash, the sealed length, whose group that is and who has it. Content is no part of the store: of several relays over one
-//! database each has what was given to it, and what is lost with a disk is given again by whoever has it.
+//! database each has what was given to it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -24,8 +24,10 @@ use crate::store::Store;
 
 mod ledger;
 
-/// How much content is handed over at once, in both directions together. Each takes half a mebibyte of memory or so.
+/// How much content is handed over at once, in both directions together, and how much of one group. Each takes half a mebibyte
+/// of memory or so.
 const AT_ONCE: usize = 32;
+const AT_ONCE_OF_A_GROUP: usize = 8;
 /// When to ask again while others are served, or the same content comes from somebody else, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
 /// When to ask again for content that nobody has given yet, or that does not fit, in milliseconds.
@@ -72,20 +74,59 @@ pub(crate) enum Next {
     /// The relay takes it.
     Take(Coming),
     /// The relay gives it.
-    Give(Sealed, OwnedSemaphorePermit),
+    Give(Sealed, Place),
+}
+
+/// One of the places for content that is handed over; given back when it is dropped.
+pub(crate) struct Place {
+    group: GroupId,
+    taken: Arc<Mutex<HashMap<GroupId, usize>>>,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut of_group) = taken.entry(self.group) {
+            *of_group.get_mut() -= 1;
+            if *of_group.get() == 0 {
+                of_group.remove();
+            }
+        }
+    }
 }
 
 /// Content that is being taken: by nobody else at the same time.
 pub(crate) struct Coming {
     content: Sealed,
     by: Asker,
-    coming: Arc<Mutex<HashMap<ContentHash, watch::Sender<()>>>>,
-    _place: OwnedSemaphorePermit,
+    _busy: Busy,
+    _place: Place,
 }
 
-impl Drop for Coming {
+/// With which content something is done, so that nothing else is done with it. Whoever waits for the end of that hears of it.
+type AtWork = Arc<Mutex<HashMap<ContentHash, watch::Sender<()>>>>;
+
+/// Something is done with content as long as this lives.
+struct Busy {
+    hash: ContentHash,
+    at_work: AtWork,
+}
+
+impl Busy {
+    /// `None` while something else is done with it.
+    fn with(hash: ContentHash, at_work: &AtWork) -> Option<Self> {
+        match at_work.lock().unwrap_or_else(PoisonError::into_inner).entry(hash) {
+            Entry::Vacant(free) => drop(free.insert(watch::Sender::new(()))),
+            Entry::Occupied(_) => return None,
+        }
+        Some(Self { hash, at_work: at_work.clone() })
+    }
+}
+
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.coming.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.content.hash);
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hash);
     }
 }
 
@@ -95,8 +136,8 @@ pub(crate) struct Contents {
     /// Opened when it is first asked for: most groups have none.
     kept: OnceCell<Kept>,
     places: Arc<Semaphore>,
-    /// What is being taken. Whoever waits for the end of that hears of it.
-    coming: Arc<Mutex<HashMap<ContentHash, watch::Sender<()>>>>,
+    taken: Arc<Mutex<HashMap<GroupId, usize>>>,
+    at_work: AtWork,
     /// The members of groups as they were when last seen.
     members: Mutex<HashMap<GroupId, BTreeSet<DeviceId>>>,
     metrics: Arc<Metrics>,
@@ -134,7 +175,8 @@ impl Contents {
             config,
             kept: OnceCell::new(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
-            coming: Arc::default(),
+            taken: Arc::default(),
+            at_work: Arc::default(),
             members: Mutex::default(),
             metrics,
         }
@@ -167,24 +209,32 @@ impl Contents {
             ContentAsk::Give(content) => self.may_give(kept, by, content).await,
             ContentAsk::Take(content) => self.may_take(kept, &by, content).await,
             ContentAsk::Have(hashes) => {
-                kept.ledger.note_had(by.group, &hashes, by.device).await.map_err(failed_ledger)?;
+                kept.ledger.note_had(by.group, &hashes, by.device, by.at_ms).await.map_err(failed_ledger)?;
                 for hash in hashes {
                     self.collect(kept, &by, hash).await?;
                 }
+                self.count(kept).await;
                 Ok(Next::Say(ContentAnswer::Noted))
             }
         }
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let busy = |_| refuse(Code::RateLimited, "the relay hands over much content now").retry_after(AGAIN_MS);
-        self.places.clone().try_acquire_owned().map_err(busy)
+    fn place(&self, group: GroupId) -> Result<Place, Refusal> {
+        let busy = || refuse(Code::RateLimited, "the relay hands over much content now").retry_after(AGAIN_MS);
+        let of_all = self.places.clone().try_acquire_owned().map_err(|_| busy())?;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_group = taken.entry(group).or_default();
+        if *of_group >= AT_ONCE_OF_A_GROUP {
+            return Err(busy());
+        }
+        *of_group += 1;
+        Ok(Place { group, taken: self.taken.clone(), _of_all: of_all })
     }
 
     async fn may_give(&self, kept: &Kept, by: Asker, content: Sealed) -> Result<Next, Refusal> {
         // Whoever has just given it asks whether it is held, and somebody else may have it too.
         let coming =
-            self.coming.lock().unwrap_or_else(PoisonError::into_inner).get(&content.hash).map(|c| c.subscribe());
+            self.at_work.lock().unwrap_or_else(PoisonError::into_inner).get(&content.hash).map(|c| c.subscribe());
         if let Some(mut coming) = coming {
             let _ = timeout(PATIENCE, coming.changed()).await;
         }
@@ -201,20 +251,18 @@ impl Contents {
             // Nobody is to fetch it here.
             if known.is_some() {
                 self.forget(kept, by.group, content.hash).await?;
+                self.count(kept).await;
             }
             return Ok(Next::Say(ContentAnswer::Held));
         }
-        if known.is_some_and(|known| known.whole) {
-            kept.ledger.note_had(by.group, &[content.hash], by.device).await.map_err(failed_ledger)?;
+        let held = kept.store.held(content).await.map_err(|e| failed(&e))?;
+        // The ledger alone is not taken at its word: the folder may have been lost without it.
+        if known.is_some_and(|known| known.whole) && held == Held::All {
+            kept.ledger.note_had(by.group, &[content.hash], by.device, by.at_ms).await.map_err(failed_ledger)?;
             return Ok(Next::Say(ContentAnswer::Held));
         }
-        let place = self.place()?;
-        let used = kept.ledger.bytes_of(by.group).await.map_err(failed_ledger)?;
-        let wanted = if known.is_some() { 0 } else { content.size };
-        if used.saturating_add(wanted) > self.config.group_bytes {
-            return Err(refuse(Code::Quota, "the group has as much content here as it may").retry_after(LATER_MS));
-        }
-        let missing = match kept.store.held(content).await.map_err(|e| failed(&e))? {
+        let place = self.place(by.group)?;
+        let missing = match held {
             Held::All => 0,
             Held::Part(bytes) => content.size.saturating_sub(bytes),
             Held::Nothing => content.size,
@@ -223,14 +271,14 @@ impl Contents {
         if missing.saturating_add(Options::default().spare) > free {
             return Err(full());
         }
-        match self.coming.lock().unwrap_or_else(PoisonError::into_inner).entry(content.hash) {
-            Entry::Vacant(free) => drop(free.insert(watch::Sender::new(()))),
-            Entry::Occupied(_) => {
-                return Err(refuse(Code::RateLimited, "somebody gives this now").retry_after(AGAIN_MS));
-            }
+        let busy = Busy::with(content.hash, &self.at_work)
+            .ok_or_else(|| refuse(Code::RateLimited, "somebody gives this now").retry_after(AGAIN_MS))?;
+        let coming = Coming { content, by, _busy: busy, _place: place };
+        let Asker { group, device, at_ms, .. } = coming.by;
+        let begun = kept.ledger.begin(group, content, device, at_ms, self.config.group_bytes);
+        if !begun.await.map_err(failed_ledger)? {
+            return Err(refuse(Code::Quota, "the group has as much content here as it may").retry_after(LATER_MS));
         }
-        let coming = Coming { content, by, coming: self.coming.clone(), _place: place };
-        kept.ledger.begin(coming.by.group, content, coming.by.device, coming.by.at_ms).await.map_err(failed_ledger)?;
         Ok(Next::Take(coming))
     }
 
@@ -238,7 +286,13 @@ impl Contents {
         let known = kept.ledger.find(content.hash).await.map_err(failed_ledger)?;
         let known = known.filter(|known| known.group == by.group && known.size == content.size);
         match known {
-            Some(known) if known.whole => Ok(Next::Give(content, self.place()?)),
+            Some(known) if known.whole => {
+                if kept.store.held(content).await.map_err(|e| failed(&e))? != Held::All {
+                    kept.ledger.lost(content.hash).await.map_err(failed_ledger)?;
+                    return Err(refuse(Code::ContentMissing, "the relay has lost it").retry_after(LATER_MS));
+                }
+                Ok(Next::Give(content, self.place(by.group)?))
+            }
             Some(_) => Err(refuse(Code::ContentMissing, "not all of it has come yet").retry_after(AGAIN_MS)),
             None => Err(refuse(Code::ContentMissing, "nobody has given it here").retry_after(LATER_MS)),
         }
@@ -254,10 +308,15 @@ impl Contents {
         let came = kept.store.take(coming.content, from, to, progress).await?;
         self.metrics.content_taken_bytes.add(came);
         let hash = coming.content.hash;
-        kept.ledger.whole(hash).await.map_err(std::io::Error::other)?;
-        if kept.ledger.find(hash).await.map_err(std::io::Error::other)?.is_none() {
+        if !kept.ledger.whole(hash, coming.by.at_ms).await.map_err(std::io::Error::other)? {
             // Meanwhile everybody had it, or its group went.
             kept.store.forget(hash).await?;
+        } else {
+            // Who has it may have said so meanwhile.
+            let holders = kept.ledger.holders(coming.by.group, hash).await.map_err(std::io::Error::other)?;
+            if coming.by.members.is_subset(&holders) {
+                self.forget_held(kept, coming.by.group, hash).await.map_err(|_| ContentError::Incomplete)?;
+            }
         }
         self.count(kept).await;
         Ok(())
@@ -274,37 +333,45 @@ impl Contents {
 
     /// If the group has changed: what everybody who is left has goes.
     async fn look_at_members(&self, kept: &Kept, by: &Asker) -> Result<(), Refusal> {
-        {
-            let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-            if members.get(&by.group) == Some(&by.members) {
-                return Ok(());
-            }
-            if members.len() >= GROUPS {
-                members.clear();
-            }
-            members.insert(by.group, by.members.clone());
+        let seen = || self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen().get(&by.group) == Some(&by.members) {
+            return Ok(());
         }
         for hash in kept.ledger.of(by.group).await.map_err(failed_ledger)? {
             self.collect(kept, by, hash).await?;
         }
+        self.count(kept).await;
+        let mut members = seen();
+        if members.len() >= GROUPS {
+            members.clear();
+        }
+        members.insert(by.group, by.members.clone());
         Ok(())
     }
 
     /// Deletes content that every member has.
     async fn collect(&self, kept: &Kept, by: &Asker, hash: ContentHash) -> Result<(), Refusal> {
+        let known = kept.ledger.find(hash).await.map_err(failed_ledger)?;
         let holders = kept.ledger.holders(by.group, hash).await.map_err(failed_ledger)?;
-        if holders.is_empty() || !by.members.is_subset(&holders) {
+        if known.is_none_or(|known| known.group != by.group) || !by.members.is_subset(&holders) {
             return Ok(());
         }
         self.forget(kept, by.group, hash).await
     }
 
+    /// Deletes content, unless it is just being taken: then it is looked at again at the end of that.
     async fn forget(&self, kept: &Kept, group: GroupId, hash: ContentHash) -> Result<(), Refusal> {
+        match Busy::with(hash, &self.at_work) {
+            Some(_busy) => self.forget_held(kept, group, hash).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn forget_held(&self, kept: &Kept, group: GroupId, hash: ContentHash) -> Result<(), Refusal> {
         // In this order: what the ledger does not know is nobody's, and nobody is given it.
         kept.ledger.forget(group, hash).await.map_err(failed_ledger)?;
         kept.store.forget(hash).await.map_err(|e| failed(&e))?;
         self.metrics.content_deleted.add(1);
-        self.count(kept).await;
         Ok(())
     }
 
@@ -327,6 +394,8 @@ impl Contents {
         for hash in kept.ledger.of(group).await.map_err(failed_ledger)? {
             self.forget(kept, group, hash).await?;
         }
+        kept.ledger.forget_holders(group).await.map_err(failed_ledger)?;
+        self.count(kept).await;
         Ok(())
     }
 
@@ -336,6 +405,7 @@ impl Contents {
         for (group, hash) in kept.ledger.older_than(before_ms).await.map_err(failed_ledger)? {
             self.forget(kept, group, hash).await?;
         }
+        kept.ledger.forget_old_holders(before_ms).await.map_err(failed_ledger)?;
         self.count(kept).await;
         Ok(())
     }

@@ -244,7 +244,9 @@ impl GroupState {
         let member = self.members.get(&request.device).ok_or_else(stranger)?;
         check_proof(&member.key, request, proof)?;
         self.current_member(request.device, About::Session)?;
-        let keeps = |m: &&MemberRow| m.removed.is_none() && (m.device == request.device || !self.is_lapsed(m.device));
+        // One whose removal may be undone is waited for.
+        let is_one = |m: &MemberRow| m.removed.is_none() || self.is_provisionally_removed(m);
+        let keeps = |m: &&MemberRow| is_one(m) && (m.device == request.device || !self.is_lapsed(m.device));
         Ok(self.members.values().filter(keeps).map(|m| m.device).collect())
     }
 

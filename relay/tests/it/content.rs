@@ -42,7 +42,7 @@ impl Folder {
     }
 
     async fn bytes(&self, content: &Content) -> Vec<u8> {
-        self.store.export(content, &self.path("got"), quiet()).await.unwrap();
+        self.store.export(content, &self.path("got"), true, quiet()).await.unwrap();
         std::fs::read(self.path("got")).unwrap()
     }
 }

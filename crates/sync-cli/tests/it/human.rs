@@ -96,12 +96,12 @@ fn golden_errors() {
 
 #[test]
 fn a_usage_error_is_said_to_whoever_asked() {
-    let json = run(ksync().args(["--json", "file", "list"]), b"");
+    let json = run(ksync().args(["--json", "fil", "list"]), b"");
     assert_eq!(json.status.code(), Some(2));
     let event: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((event["event"].as_str(), event["code"].as_str()), (Some("error"), Some("INVALID_ARGUMENT")));
     assert!(json.stderr.is_empty());
-    let human = run(ksync().args(["file", "list"]), b"");
+    let human = run(ksync().args(["fil", "list"]), b"");
     assert!(human.stdout.is_empty() && !human.stderr.is_empty());
     let by_environment = run(ksync().env("KSYNC_JSON", "1").args(["init"]), b"");
     assert!(by_environment.stdout.starts_with(b"{\"event\":\"error\""));

@@ -7,7 +7,7 @@ use sync_core::event::{Event, Exit, Outcome, Setting};
 use sync_types::{Code, DeviceId};
 
 use super::Crypto;
-use crate::store::Turn;
+use crate::store::{FileNote, Turn};
 use crate::{Alert, AlertDevice, AlertKind, SyncError};
 
 /// Whether there is anything in it for a person.
@@ -33,11 +33,24 @@ pub(super) async fn keep(
     for alert in alerts(device, now) {
         told.extend(turn.alert(alert).await?);
     }
+    if device.events().iter().any(changes_readers) {
+        turn.note_files(vec![FileNote::Again]).await?;
+    }
     for (sender, count) in conflicts {
         let conflict = new(AlertKind::IdConflict, Some(person(device, sender)), None, now);
         told.extend(turn.alert(Alert { count, code: Some(Code::IdConflict), ..conflict }).await?);
     }
     Ok(told)
+}
+
+/// Whether there may be a device or a relay now that lacks content which this device has given.
+fn changes_readers(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::DeviceAdded { .. }
+            | Event::DeviceRecovered { .. }
+            | Event::SettingsChanged { setting: Setting::Relays, .. }
+    )
 }
 
 /// What a device keeps that has lost its group, or left it.

@@ -20,7 +20,7 @@ use crate::store::{FileNote, Load};
 use crate::{ClientEvent, Mode, SyncError};
 
 /// How many contents go, and how many come, at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 /// The first wait behind a failure, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);

@@ -11,6 +11,7 @@ mod name;
 mod porter;
 mod transfer;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -240,6 +241,35 @@ impl Files {
         patience: Duration,
         progress: impl Fn(u64, u64) + Send + Sync + 'static,
     ) -> Result<(), SyncError> {
+        self.write_to(id, to, true, patience, progress).await
+    }
+
+    /// [`Files::get`], to a path where nothing is: a file that is there stays, also one that comes while this one is fetched.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if something is there; else as [`Files::get`].
+    pub async fn get_new(
+        &self,
+        id: BlobId,
+        to: &Path,
+        patience: Duration,
+        progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<(), SyncError> {
+        // Nothing is fetched for naught.
+        if tokio::fs::symlink_metadata(to).await.is_ok() {
+            return Err(taken());
+        }
+        self.write_to(id, to, false, patience, progress).await
+    }
+
+    async fn write_to(
+        &self,
+        id: BlobId,
+        to: &Path,
+        replace: bool,
+        patience: Duration,
+        progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<(), SyncError> {
         let progress = Arc::new(progress);
         let mut fetched = false;
         loop {
@@ -260,7 +290,7 @@ impl Files {
                     shown(bytes, total)
                 }
             });
-            match store.export(&content, to, shown).await {
+            match store.export(&content, to, replace, shown).await {
                 Ok(()) => {
                     progress(total, total);
                     return Ok(());
@@ -274,6 +304,9 @@ impl Files {
                 // The store has lost it, and it is fetched once more.
                 Err(ContentError::Incomplete) if !fetched => {
                     self.porter().note(generation, vec![FileNote::Gone(row.content)]).await?;
+                }
+                Err(ContentError::Io(error)) if !replace && error.kind() == ErrorKind::AlreadyExists => {
+                    return Err(taken());
                 }
                 Err(error) => return Err(self.why(error)),
             }
@@ -426,6 +459,10 @@ fn opened(done: u64, total: u64, size: u64) -> u64 {
 
 fn forged() -> SyncError {
     SyncError::new(Code::ContentForged, "the file is not what its sender said")
+}
+
+fn taken() -> SyncError {
+    SyncError::new(Code::InvalidArgument, "there is a file of that name")
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(crate) enum FileNote {
     Told(Sealed, DeviceId),
     /// This content was forgotten.
     Forgotten(Sealed),
+    /// The group has other devices or other relays: what is here is to be given once more, to those who lack it.
+    Again,
 }
 
 /// A file of the list.
@@ -157,6 +159,9 @@ impl Turn<'_> {
                     let script = self.script.statement("UPDATE content SET told = ? WHERE hash = ? AND size = ?");
                     script.bind(device.as_bytes()).bind(content.hash.as_bytes()).bind(number(content.size)?);
                     self.drop_row(content)?;
+                }
+                FileNote::Again => {
+                    self.script.statement("UPDATE content SET given = NULL WHERE here = 1 AND dropped = 0");
                 }
                 FileNote::Forgotten(content) => {
                     let sql = "UPDATE content SET dropped = 2, here = 0 WHERE hash = ? AND size = ? AND dropped > 0";

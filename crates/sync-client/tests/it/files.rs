@@ -24,6 +24,7 @@ async fn calls_may_go_from_thread_to_thread() {
     let path = world.folder.path();
     goes(files.put(path, None, quiet));
     goes(files.get(BlobId([0; 16]), path, Duration::ZERO, quiet));
+    goes(files.get_new(BlobId([0; 16]), path, Duration::ZERO, quiet));
     goes(files.wait_given(BlobId([0; 16]), Duration::ZERO, quiet));
     goes(files.remove(BlobId([0; 16])));
 }
@@ -79,6 +80,9 @@ async fn comes(way: Way) {
     b.files().get(file.id, &to, SOON, note).await.unwrap();
     assert!(std::fs::read(&to).unwrap() == bytes);
     assert_eq!(shown.load(Ordering::Relaxed), bytes.len() as u64);
+    let taken = b.files().get_new(file.id, &to, SOON, quiet).await.unwrap_err();
+    assert_eq!(taken.code, Code::InvalidArgument);
+    b.files().get_new(file.id, &to.with_file_name("new.jpg"), SOON, quiet).await.unwrap();
     a.close().await;
     b.close().await;
 }
@@ -91,6 +95,30 @@ async fn a_file_comes_in_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_comes_over_quic() {
     comes(Way::Quic).await;
+}
+
+/// The relay has deleted it by then: everybody had it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_later_gets_what_the_others_have() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    let (path, bytes) = written(&world, "old", MEBIBYTE);
+    let file = put(&a, &path).await;
+    becomes(&b, file.id, |file| file.state == FileState::Here).await;
+    let relay = world.relay.clone().unwrap();
+    soon("the relay's end with it", async {
+        while relay.metrics().content_deleted.value() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(relay);
+    let c = world.device("c").await;
+    pair(&b, &c).await;
+    becomes(&c, file.id, |file| file.state == FileState::Here).await;
+    let to = world.folder.path().join("got");
+    c.files().get(file.id, &to, SOON, quiet).await.unwrap();
+    assert!(std::fs::read(&to).unwrap() == bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

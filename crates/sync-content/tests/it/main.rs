@@ -55,7 +55,7 @@ impl Device {
 
     async fn exported(&self, content: &Content) -> Result<Vec<u8>, ContentError> {
         let path = self.folder.path().join("taken");
-        self.store.export(content, &path, quiet()).await?;
+        self.store.export(content, &path, true, quiet()).await?;
         Ok(std::fs::read(path).unwrap())
     }
 }
@@ -142,6 +142,23 @@ async fn content_of_every_size_arrives_bit_for_bit() {
         assert!(read == bytes, "{size}");
         assert_eq!(over(&laptop, &phone, &content, Way::Good).await.unwrap(), 0, "it is there already");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_is_replaced_only_if_that_is_said() {
+    let laptop = Device::new().await;
+    let (content, there) = (laptop.put(&bytes(1_000)).await, laptop.file("there", b"old"));
+    let outcome = laptop.store.export(&content, &there, false, quiet()).await;
+    assert!(
+        matches!(&outcome, Err(ContentError::Io(e)) if e.kind() == std::io::ErrorKind::AlreadyExists),
+        "{outcome:?}"
+    );
+    assert!(std::fs::read(&there).unwrap() == b"old");
+    laptop.store.export(&content, &there, true, quiet()).await.unwrap();
+    assert!(std::fs::read(&there).unwrap() == bytes(1_000));
+    let new = laptop.folder.path().join("new");
+    laptop.store.export(&content, &new, false, quiet()).await.unwrap();
+    assert!(std::fs::read(new).unwrap() == bytes(1_000));
 }
 
 #[tokio::test]
