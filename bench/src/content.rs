@@ -16,7 +16,7 @@ use crate::{Bounds, Outcome, own_cpu, process, quic};
 
 const PART: &str = "Large content, by the library alone";
 /// How large the content is.
-const SIZE: u64 = 1 << 30;
+pub(crate) const SIZE: u64 = 1 << 30;
 /// For how long a cipher is timed.
 const TIMED: Duration = Duration::from_secs(2);
 
@@ -65,8 +65,8 @@ fn rate(began: Instant) -> f64 {
     SIZE as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Bytes that no file system keeps as a hole.
-fn written(path: &Path) -> Outcome<()> {
+/// A file of [`SIZE`], of bytes that no file system keeps as a hole.
+pub(crate) fn written(path: &Path) -> Outcome<()> {
     let mut file = std::fs::File::create(path)?;
     let mut block = vec![0; 1 << 20];
     getrandom::fill(&mut block)?;

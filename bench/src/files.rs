@@ -1,6 +1,5 @@
 //! Files from one device to another through a relay: how fast, what it costs whom, and how much disk it takes meanwhile.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,14 +8,13 @@ use std::time::{Duration, Instant};
 use sync_client::{ClientEvent, FilesPolicy, SyncClient};
 use tokio::time::timeout;
 
+use crate::content::{SIZE, written};
 use crate::devices::{PATIENCE, config, pair, settle};
 use crate::process::RelayProcess;
 use crate::report::Report;
 use crate::{Bounds, Outcome, own_cpu, process};
 
 const PART: &str = "Files through a relay";
-/// How large the large one is.
-const SIZE: u64 = 1 << 30;
 /// How many small ones there are, and how large each is.
 const SMALL: usize = 1_000;
 const SMALL_SIZE: usize = 4 << 10;
@@ -40,18 +38,6 @@ pub(crate) async fn run(relay: &Path, folder: &Path, bounds: &Bounds, report: &m
     laptop.close().await;
     phone.close().await;
     relay.process.terminate().await
-}
-
-/// Bytes that no file system keeps as a hole.
-fn written(path: &Path) -> Outcome<()> {
-    let mut file = std::fs::File::create(path)?;
-    let mut block = vec![0; 1 << 20];
-    getrandom::fill(&mut block)?;
-    for n in 0..SIZE >> 20 {
-        block[..8].copy_from_slice(&n.to_le_bytes());
-        file.write_all(&block)?;
-    }
-    Ok(file.sync_all()?)
 }
 
 async fn large(
