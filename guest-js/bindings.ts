@@ -83,16 +83,18 @@ export const commands = {
 	filePut: (call: number, path: string, name: string | null, progress: Channel<FileProgress>) => __TAURI_INVOKE<FileInfo>("plugin:0ksync|file_put", { call, path, name, progress }),
 	/**  Writes a file of the group to a path that the window may write, where nothing is yet; fetches it first, if need be. */
 	fileGet: (call: number, id: string, path: string, patienceMs: number, progress: Channel<FileProgress>) => __TAURI_INVOKE<null>("plugin:0ksync|file_get", { call, id, path, patienceMs, progress }),
+	/**  Waits until a relay has a file that was put here, so that the others get it also when this device is off. */
+	fileWaitGiven: (call: number, id: string, patienceMs: number, progress: Channel<FileProgress>) => __TAURI_INVOKE<null>("plugin:0ksync|file_wait_given", { call, id, patienceMs, progress }),
 	/**  Gives up what this page began under that number. One that is over already is as good. */
 	fileCancel: (call: number) => __TAURI_INVOKE<null>("plugin:0ksync|file_cancel", { call }),
 	/**  The group's files, in the order in which this device heard of them. */
 	fileList: () => __TAURI_INVOKE<FileInfo[]>("plugin:0ksync|file_list"),
 	/**  Takes a file off the list, on every device. */
 	fileRemove: (id: string) => __TAURI_INVOKE<null>("plugin:0ksync|file_remove", { id }),
-	/**  Which files are carried by themselves. */
+	/**  Which files are carried by themselves, and how. */
 	filePolicy: () => __TAURI_INVOKE<FilesPolicy>("plugin:0ksync|file_policy"),
-	/**  Changes which files are carried by themselves, as long as the app runs. What is null stays as it is. Gives what holds then. */
-	fileSetPolicy: (automaticUpTo: string | null, paused: boolean | null) => __TAURI_INVOKE<FilesPolicy>("plugin:0ksync|file_set_policy", { automaticUpTo, paused }),
+	/**  Changes which files are carried by themselves, and how, as long as the app runs. What is null stays as it is. Gives what holds then. */
+	fileSetPolicy: (automaticUpTo: string | null, paused: boolean | null, direct: boolean | null) => __TAURI_INVOKE<FilesPolicy>("plugin:0ksync|file_set_policy", { automaticUpTo, paused, direct }),
 };
 
 /* Types */
@@ -247,12 +249,14 @@ export type FileState =
 /**  It is not what its sender said, and nothing of it was kept. */
 "forged";
 
-/**  Which files are carried by themselves. */
+/**  Which files are carried by themselves, and how. */
 export type FilesPolicy = {
 	/**  Up to which size, in bytes, other devices' files are fetched by themselves, as a decimal number. */
 	automaticUpTo: string,
 	/**  Whether nothing is fetched or given by itself. */
 	paused: boolean,
+	/**  Whether content goes straight from device to device where one reaches the other. */
+	direct: boolean,
 };
 
 /**  A backup that was taken in. */

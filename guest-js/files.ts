@@ -6,7 +6,7 @@ import { cancelled, explained } from "./errors.js";
 /** How large a file may be that crosses as bytes. */
 const IN_MEMORY = 64 * 1024 * 1024;
 
-/** For how long {@link FilesApi.get} and {@link FilesApi.read} wait by default while nothing comes, in milliseconds. */
+/** For how long a call waits by default while nothing comes or goes, in milliseconds. */
 const PATIENCE_MS = 30_000;
 
 /** How a call that carries a file is watched and ended. */
@@ -25,12 +25,18 @@ export interface FileBytes {
   bytes: Uint8Array | ArrayBuffer | Blob;
 }
 
-/** Which files are carried by themselves. */
+/** Which files are carried by themselves, and how. */
 export interface FilesPolicy {
   /** Up to which size, in bytes, other devices' files are fetched by themselves; larger ones when they are asked for. */
   automaticUpTo: number;
   /** Whether nothing is fetched or given by itself: for a connection that costs, say. What is asked for comes all the same. */
   paused: boolean;
+  /**
+   * Whether content goes straight from device to device where one reaches the other, by itself or not: for that the group's devices
+   * tell each other their addresses. The relays are used all the same, for those who are not there; with `false`, they alone are. By
+   * default true.
+   */
+  direct: boolean;
 }
 
 /**
@@ -40,7 +46,7 @@ export interface FilesPolicy {
 export class FilesApi {
   /**
    * Gives a file to the group. Durable on this device when it resolves, online or not; the others get it from the relay, or from
-   * this device.
+   * this device. {@link FilesApi.waitGiven} waits until they need this device no more.
    *
    * @param what bytes with a name, or a `File`: at most 64 MiB, without `onProgress`, and ended by the `signal` only before they cross. Or the absolute path of a file on this machine, of any
    * size: for that the window needs the permission `0ksync:files-paths` with a scope that allows the path, or a person has dropped the file
@@ -97,6 +103,21 @@ export class FilesApi {
   }
 
   /**
+   * Waits until a relay has a file that was put here, so that the others get it also when this device is off; at once if nobody else
+   * is in the group, and for a file of theirs. It goes there without this too, but while the policy says `paused`, and goes on when this
+   * has ended, however that was.
+   *
+   * @param options `timeoutMs`: for how long nothing may move, by default 30,000. `onProgress` hears how much has gone, counted in
+   * sealed bytes, of which a file has a few more than its own. The `signal` ends the waiting, not what goes.
+   * @throws SyncError `INVALID_ARGUMENT` for an id that no file has; `QUOTA` or `CONTENT_UNAVAILABLE` if the relay does not take it;
+   * `RELAY_UNREACHABLE` or `TIMEOUT` if it does not go; `CANCELLED`, `NOT_PERMITTED`.
+   */
+  async waitGiven(id: string, options: FileOptions & { timeoutMs?: number } = {}): Promise<void> {
+    const patience = options.timeoutMs ?? PATIENCE_MS;
+    await watched(options, (number, progress) => call("fileWaitGiven", number, id, patience, progress));
+  }
+
+  /**
    * The group's files, in the order in which this device heard of them.
    *
    * @throws SyncError `STORE_CORRUPT`, `IO`.
@@ -114,26 +135,26 @@ export class FilesApi {
     await call("fileRemove", id);
   }
 
-  /** Which files are carried by themselves. */
+  /** Which files are carried by themselves, and how. */
   async policy(): Promise<FilesPolicy> {
     return policyOf(await call("filePolicy"));
   }
 
   /**
-   * Changes that, as long as the app runs.
+   * Changes that, as long as the app runs. `plugins.0ksync.files` in `tauri.conf.json`, or `Builder::files` in Rust, says where it begins.
    *
    * @param change what is to be different.
    * @returns what holds then.
    */
   async setPolicy(change: Partial<FilesPolicy>): Promise<FilesPolicy> {
-    const { automaticUpTo, paused } = change;
+    const { automaticUpTo, paused, direct } = change;
     const text = automaticUpTo === undefined ? null : sizeOf(automaticUpTo);
-    return policyOf(await call("fileSetPolicy", text, paused ?? null));
+    return policyOf(await call("fileSetPolicy", text, paused ?? null, direct ?? null));
   }
 }
 
-function policyOf({ automaticUpTo, paused }: Policy): FilesPolicy {
-  return { automaticUpTo: Number(automaticUpTo), paused };
+function policyOf({ automaticUpTo, paused, direct }: Policy): FilesPolicy {
+  return { automaticUpTo: Number(automaticUpTo), paused, direct };
 }
 
 /** A size as it crosses; whatever is beyond what JavaScript counts is all there is. */

@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "file_read",
     "file_remove",
     "file_set_policy",
+    "file_wait_given",
     "foreground",
     "give_up_first_relay",
     "handler_failed",

@@ -25,8 +25,8 @@ const MIB: f64 = (1 << 20) as f64;
 pub(crate) async fn run(relay: &Path, folder: &Path, bounds: &Bounds, report: &mut Report) -> Outcome<()> {
     let data = folder.join("relay");
     let relay = RelayProcess::start(relay, &data).await?;
-    let everything = FilesPolicy { automatic_up_to: u64::MAX, paused: false };
-    let on_demand = FilesPolicy { automatic_up_to: 0, paused: false };
+    let everything = FilesPolicy { automatic_up_to: u64::MAX, direct: false, ..FilesPolicy::default() };
+    let on_demand = FilesPolicy { automatic_up_to: 0, direct: false, ..FilesPolicy::default() };
     let configs = [
         config(folder, "laptop", &relay.address)?.files(everything),
         config(folder, "phone", &relay.address)?.files(on_demand),

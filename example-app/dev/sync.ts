@@ -79,10 +79,11 @@ export const sync: Used & { files: Pick<FilesApi, "list" | "put" | "read" | "rem
       refuse();
       return scene === "empty" ? [] : files;
     },
-    async put(what, { onProgress } = {}) {
+    async put(what, { onProgress, signal } = {}) {
       const name = typeof what === "string" ? what : what.name;
       const total = 40_000_000;
       for (let done = 0; done < total; done += total / 8) {
+        signal?.throwIfAborted();
         onProgress?.(done, total);
         await pause();
       }

@@ -3,7 +3,7 @@ import { beforeEach, expect, it, vi } from "vitest";
 import * as Y from "yjs";
 
 import { Log } from "../../guest-js/tests/log";
-import { fails, plugin, settle, status } from "../../guest-js/tests/plugin";
+import { deferred, fails, plugin, settle, status } from "../../guest-js/tests/plugin";
 import { Notes } from "./notes";
 
 const rust = plugin();
@@ -116,4 +116,28 @@ it("says why it is empty when it was removed as lost", async () => {
   tell({ type: "left", group: "g" });
   await settle();
   expect(find("banner")?.textContent).toContain("removed as lost. Its notes are deleted");
+});
+
+it("shows a file that is being put whenever somebody looks, and says what came of it also when nobody does", async () => {
+  const putting = deferred<unknown>();
+  rust.on("file_list", () => []).on("file_put_bytes", () => putting.promise);
+  await open();
+  find("files-button")?.click();
+  await settle();
+  const picker = find("pick-files");
+  Object.defineProperty(picker, "files", { value: [new File(["x"], "a.txt")] });
+  picker?.dispatchEvent(new Event("change"));
+  await settle();
+  for (let times = 0; times < 2; times += 1) {
+    expect(find("put")?.textContent).toContain("a.txt");
+    find("close-dialog")?.click();
+    await settle();
+    expect(find("put")).toBeNull();
+    find("files-button")?.click();
+    await settle();
+  }
+  find("close-dialog")?.click();
+  putting.resolve({ id: "f", name: "a.txt" });
+  await settle();
+  expect(find("toast")?.textContent).toBe("«a.txt» is added.");
 });

@@ -14,6 +14,7 @@ import { List, type Shelf } from "./list";
 import { Banner, news, removal, Toasts } from "./messages";
 import { NotePane } from "./pane";
 import { type Person, present, user } from "./people";
+import { Puts } from "./puts";
 import { Session } from "./session";
 import { StatusLine } from "./status";
 import { out, words } from "./words";
@@ -53,6 +54,7 @@ export class App {
   private readonly banner = new Banner();
   private readonly toasts = new Toasts();
   private readonly line = new StatusLine();
+  private readonly puts = new Puts((text) => this.toasts.show(text));
   private readonly element = frame({
     here: this.here.element,
     banner: this.banner.element,
@@ -195,6 +197,7 @@ export class App {
     this.removedBy = null;
     this.banner.set("ended");
     this.banner.set("gone", { tone: "info", text, detail, closable: true });
+    this.puts.stop();
     this.files?.render();
     this.restart();
   }
@@ -312,10 +315,12 @@ export class App {
   }
 
   private showFiles(): Files {
-    this.files ??= new Files(
-      () => this.status,
-      () => (this.files = undefined),
-    );
+    this.files ??= new Files({
+      status: () => this.status,
+      puts: this.puts,
+      unseen: (text) => this.toasts.show(text),
+      closed: () => (this.files = undefined),
+    });
     return this.files;
   }
 

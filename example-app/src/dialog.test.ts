@@ -47,3 +47,16 @@ it("can be put away again once its action has failed", async () => {
   find("close-dialog").click();
   expect(document.querySelector("dialog")).toBeNull();
 });
+
+it("gives the focus back to the button whose action has failed", async () => {
+  const acting = question();
+  find("confirm").focus();
+  find("confirm").click();
+  // A browser takes the focus from a button that is disabled.
+  const other = document.body.appendChild(document.createElement("input"));
+  other.focus();
+  other.remove();
+  expect(document.activeElement).toBe(document.body);
+  acting.failed(new Error("it rains"));
+  await expect.poll(() => document.activeElement).toBe(find("confirm"));
+});

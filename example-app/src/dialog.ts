@@ -6,20 +6,21 @@ export class Dialog {
   readonly element: HTMLDialogElement;
   /** Whether something runs that closing would not stop: then neither Escape nor the cross closes it. */
   busy = false;
+  /** What closes it. */
+  readonly cross = iconButton("close", "Close", () => this.busy || this.close(), { "data-testid": "close-dialog" });
   private readonly error = el("div", { class: "error", role: "alert", hidden: true });
 
-  /** With `bare`, what is in it has a heading and a way to close of its own. */
+  /**
+   * With `bare`, what is in it has a heading and a way to close of its own. `back` puts the focus where it belongs when what had it
+   * before is gone.
+   */
   constructor(
     title: string,
     body: HTMLElement,
-    options: { testid?: string; bare?: boolean; closed?: () => void } = {},
+    options: { testid?: string; bare?: boolean; closed?: () => void; back?: (() => void) | undefined } = {},
   ) {
-    const head = el(
-      "div",
-      { class: "dialog-head" },
-      el("h2", {}, title),
-      iconButton("close", "Close", () => this.busy || this.close(), { "data-testid": "close-dialog" }),
-    );
+    const before = document.activeElement;
+    const head = el("div", { class: "dialog-head" }, el("h2", {}, title), this.cross);
     this.element = el(
       "dialog",
       { class: options.bare ? "dialog bare" : "dialog", "aria-label": title, "data-testid": options.testid },
@@ -30,6 +31,9 @@ export class Dialog {
     this.element.addEventListener("close", () => {
       this.element.remove();
       options.closed?.();
+      // The browser gives it back to what had it, if that is still there and rests no more.
+      if (isLost() && before instanceof HTMLElement) before.focus();
+      if (isLost()) options.back?.();
     });
     // The app's own Escape goes back to the list; within a dialog it closes the dialog and nothing more.
     this.element.addEventListener("keydown", (event) => {
@@ -72,6 +76,8 @@ export interface Question {
   act: () => Promise<void>;
   /** Something else that may be done first, like saving a copy. Gives what to say about it. */
   before?: { label: string; act: () => Promise<string> };
+  /** Puts the focus where it belongs afterwards, if what had it before is gone. */
+  back?: (() => void) | undefined;
   /** What else may be offered once {@link act} has failed. */
   otherwise?: { label: string; text: string; act: () => Promise<void> };
 }
@@ -82,17 +88,21 @@ export function ask(question: Question): void {
   const otherwise = el("div", { class: "otherwise" });
   const buttons: HTMLButtonElement[] = [];
   const run = async (act: () => Promise<void>): Promise<void> => {
+    const pressed = document.activeElement;
     dialog.clearError();
     rest(true);
+    let failed = false;
     try {
       await act();
-      dialog.close();
     } catch (error) {
+      failed = true;
       dialog.fail(error);
       offerOtherwise();
-    } finally {
-      rest(false);
     }
+    rest(false);
+    if (!failed) dialog.close();
+    // A button that rests has lost the focus.
+    else if (isLost() && pressed instanceof HTMLElement) pressed.focus();
   };
   const rest = (busy: boolean): void => {
     dialog.busy = busy;
@@ -131,7 +141,13 @@ export function ask(question: Question): void {
     actions,
     otherwise,
   );
-  const dialog = new Dialog(question.title, body);
+  const dialog = new Dialog(question.title, body, { back: question.back });
+}
+
+/** Whether nothing has the focus. */
+function isLost(): boolean {
+  const { activeElement } = document;
+  return !activeElement || activeElement === document.body || !activeElement.isConnected;
 }
 
 /** Does something and says how that went. */

@@ -2,18 +2,29 @@ import { invoke } from "@tauri-apps/api/core";
 import { type FileInfo, sync, type SyncEventMap, type SyncStatus } from "tauri-plugin-0ksync-api";
 
 import { ask, Dialog } from "./dialog";
-import { button, el, icon, iconButton } from "./dom";
+import { button, el } from "./dom";
 import { failure } from "./failure";
-import { sender, sized } from "./file";
+import { sender } from "./file";
 import { FileRow } from "./file-row";
+import { Pictures } from "./pictures";
+import { PutRow } from "./put-row";
+import type { Given, Put, Puts } from "./puts";
 import { out } from "./words";
 
-/** Something to put: a path that a person dropped here, or a file that a person picked. */
-export type Given = string | File;
+/** What the files need of the app. */
+export interface FilesOptions {
+  status: () => SyncStatus | undefined;
+  /** What is being put goes on when nobody looks, and is there when somebody looks again. */
+  puts: Puts;
+  /** Says what came of something when nobody looks at the files any more. */
+  unseen: (text: string) => void;
+  closed: () => void;
+}
 
 /** The files that all devices have, in a dialog. */
 export class Files {
   private readonly rows = new Map<string, FileRow>();
+  private readonly putRows = new Map<Put, PutRow>();
   private readonly list = el("ul", { class: "files", "aria-label": "Files", "data-testid": "files-list" });
   private readonly coming = el("ul", { class: "files", "aria-label": "Files that are being added" });
   private readonly nothing = el("p", { class: "hint", hidden: true }, "There are no files yet. Add some, or drop them onto this window.");
@@ -35,13 +46,9 @@ export class Files {
   /** One list is asked for at a time, and one more follows if something happened meanwhile. */
   private asking = false;
   private isOld = false;
-  /** Pictures are read one after the other, so that no more than one is in memory on its way. */
-  private reading: Promise<unknown> = Promise.resolve();
+  private readonly pictures: Pictures;
 
-  constructor(
-    private readonly status: () => SyncStatus | undefined,
-    closed: () => void,
-  ) {
+  constructor(private readonly options: FilesOptions) {
     const actions = el("div", { class: "actions start" }, this.add, this.picker);
     const intro = el("p", { class: "hint" }, "What you add here is on all your devices, encrypted from end to end.");
     const body = el("div", { class: "dialog-body" }, intro, actions, this.told, this.coming, this.nothing, this.list);
@@ -49,51 +56,54 @@ export class Files {
       testid: "files",
       closed: () => {
         this.close();
-        closed();
+        options.closed();
       },
     });
+    this.pictures = new Pictures(this.dialog.element, (file, signal) => sync.files.read(file.id, { signal }));
+    this.until(
+      options.puts.watch({
+        changed: () => this.showPuts(),
+        added: (text) => {
+          this.told.textContent = text;
+          this.refresh();
+        },
+        failed: (text) => this.dialog.fail(new Error(text)),
+      }),
+    );
+    this.showPuts();
     this.render();
     void this.listen();
   }
 
   /** Shows what follows from the status. */
   render(): void {
-    this.add.hidden = out(this.status()) !== undefined;
+    this.add.hidden = out(this.options.status()) !== undefined;
     this.refresh();
   }
 
-  /** Puts files, one after another. */
-  async put(all: readonly Given[]): Promise<void> {
+  /** Puts files, behind those that are being put. */
+  put(all: readonly Given[]): Promise<void> {
     this.dialog.clearError();
-    const waiting = all.map((given) => this.announce(given));
-    for (const { given, signal, row, moved } of waiting) {
-      try {
-        const file = await sync.files.put(given, { signal, onProgress: moved });
-        this.told.textContent = `«${file.name}» is added.`;
-      } catch (error) {
-        if (!signal.aborted) this.dialog.fail(error);
-      }
-      row.remove();
-      this.refresh();
-    }
+    return this.options.puts.add(all);
   }
 
-  /** A row for a file that is being put, with a way to give that up. */
-  private announce(given: Given) {
-    const name = typeof given === "string" ? (given.split(/[/\\]/).pop() ?? given) : given.name;
-    const abort = new AbortController();
-    const bar = el("progress", { class: "file-bar", max: "1", "aria-label": `How much of ${name} is added` });
-    const about = el("span", { class: "file-about" }, "is being added");
-    const stop = iconButton("close", `Do not add ${name}`, () => abort.abort());
-    const words = el("div", { class: "file-words" }, el("span", { class: "file-name cut", title: name }, name), about, bar);
-    const row = el("li", { class: "file" }, el("span", { class: "file-look" }, icon("file")), words, stop);
-    abort.signal.addEventListener("abort", () => row.remove());
-    this.coming.append(row);
-    const moved = (done: number, total: number): void => {
-      bar.value = total > 0 ? done / total : 1;
-      about.textContent = `${sized(done)} of ${sized(total)}`;
-    };
-    return { given, signal: abort.signal, row, moved };
+  /** Shows what is being put, and how far that is. */
+  private showPuts(): void {
+    const running = new Set(this.options.puts.running);
+    for (const [put, row] of this.putRows) {
+      if (running.has(put)) continue;
+      this.putRows.delete(put);
+      this.take(row.element);
+    }
+    for (const put of running) {
+      let row = this.putRows.get(put);
+      if (!row) {
+        row = new PutRow(put);
+        this.putRows.set(put, row);
+        this.coming.append(row.element);
+      }
+      row.show();
+    }
   }
 
   private picked(): void {
@@ -145,42 +155,41 @@ export class Files {
 
   private show(files: readonly FileInfo[]): void {
     if (!this.open) return;
-    const { devices = [] } = this.status() ?? {};
-    const writable = out(this.status()) === undefined;
+    const { devices = [] } = this.options.status() ?? {};
+    const writable = out(this.options.status()) === undefined;
     const there = new Set(files.map((file) => file.id));
     for (const [id, row] of this.rows) {
       if (there.has(id)) continue;
-      this.leaveTo(row);
-      row.destroy();
       this.rows.delete(id);
+      this.pictures.remove(row);
+      this.take(row.element);
     }
     // The newest first.
     for (const file of files) {
       let row = this.rows.get(file.id);
       if (!row) {
-        row = new FileRow(file, { save: (f) => void this.save(f), remove: (f) => this.remove(f), read: (f) => this.read(f) });
+        row = new FileRow(file, { save: (f) => void this.save(f), remove: (f) => this.remove(f) });
         this.rows.set(file.id, row);
+        this.pictures.add(row);
         this.list.prepend(row.element);
       }
       row.show(file, sender(file, devices), writable);
     }
     this.nothing.hidden = files.length > 0;
+    this.pictures.look();
   }
 
-  /** Whoever is on a row that goes, goes on at the one beside it. */
-  private leaveTo(row: FileRow): void {
-    if (!row.element.contains(document.activeElement)) return;
-    const beside = row.element.nextElementSibling ?? row.element.previousElementSibling;
-    (beside?.querySelector<HTMLElement>("button:not([hidden])") ?? this.add).focus();
+  /** Takes a row away. If the focus was in it, that goes on beside it. */
+  private take(row: HTMLElement): void {
+    const beside = row.contains(document.activeElement) ? besides(row) : undefined;
+    row.remove();
+    if (beside) this.goOn(beside);
   }
 
-  private read(file: FileInfo): Promise<Uint8Array<ArrayBuffer>> {
-    const read = this.reading.then(() => {
-      if (!this.open) throw new Error("nobody looks any more");
-      return sync.files.read(file.id);
-    });
-    this.reading = read.catch(() => undefined);
-    return read;
+  /** Puts the focus into the first of these rows that is still there. If none is, there is a way to add files, or at least one out of here. */
+  private goOn(rows: readonly Element[]): void {
+    const buttons = rows.filter((row) => row.isConnected).flatMap((row) => [...row.querySelectorAll("button")]);
+    [...buttons, this.add, this.dialog.cross].find((button) => !button.hidden)?.focus();
   }
 
   private async save(file: FileInfo): Promise<void> {
@@ -189,18 +198,27 @@ export class Files {
     this.told.textContent = `«${file.name}» is being saved.`;
     row?.saving(true);
     try {
-      this.told.textContent = `«${file.name}» is in ${await invoke<string>("save_file", { id: file.id })}`;
+      this.say(`«${file.name}» is in ${await invoke<string>("save_file", { id: file.id })}`);
     } catch (error) {
       const { message, nextStep } = failure(error);
+      const text = `«${file.name}» could not be saved. ${message} ${nextStep}`.trim();
       this.told.textContent = "";
-      this.dialog.fail(new Error(`«${file.name}» could not be saved. ${message} ${nextStep}`.trim()));
+      if (this.open) this.dialog.fail(new Error(text));
+      else this.options.unseen(text);
     } finally {
       row?.saving(false);
       this.refresh();
     }
   }
 
+  private say(text: string): void {
+    if (this.open) this.told.textContent = text;
+    else this.options.unseen(text);
+  }
+
   private remove(file: FileInfo): void {
+    const row = this.rows.get(file.id);
+    const beside = row ? besides(row.element) : [];
     ask({
       title: `Remove «${file.name}»?`,
       text: ["It is removed on all your devices. Copies that somebody has saved stay."],
@@ -208,16 +226,25 @@ export class Files {
       testid: "confirm-remove-file",
       act: async () => {
         await sync.files.remove(file.id);
-        this.told.textContent = `«${file.name}» is removed.`;
+        this.say(`«${file.name}» is removed.`);
         this.refresh();
       },
+      // The row may be gone by then.
+      back: () => this.goOn(beside),
     });
   }
 
   private close(): void {
     this.open = false;
     for (const end of this.ends) end();
-    for (const row of this.rows.values()) row.destroy();
+    this.pictures.close();
     this.rows.clear();
   }
+}
+
+/** What is beside an element: what comes after it and then what comes before it, the nearest first. */
+function besides(element: Element): Element[] {
+  const all = [...(element.parentElement?.children ?? [])];
+  const at = all.indexOf(element);
+  return [...all.slice(at + 1), ...all.slice(0, at).reverse()];
 }

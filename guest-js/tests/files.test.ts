@@ -77,6 +77,35 @@ test("what is aborted is given up under its own number, and rejects as given up"
   expect(rust.of("file_put").length + rust.of("file_put_bytes").length).toBe(0);
 });
 
+test("it is waited until a relay has a file, and that can be given up", async () => {
+  let end = (_: unknown): void => undefined;
+  rust.on("file_wait_given", () => new Promise((resolve) => (end = resolve)));
+  const heard: number[][] = [];
+  const given = sync.files.waitGiven("ab", { timeoutMs: 7, onProgress: (done, total) => heard.push([done, total]) });
+  await settle();
+  rust.sender("file_wait_given", "progress").send({ done: "5", total: "17592186044416" });
+  end(null);
+  expect(await given).toBeUndefined();
+  expect(heard).toEqual([[5, 17_592_186_044_416]]);
+
+  rust.on("file_wait_given", fails("QUOTA"));
+  expect(await code(sync.files.waitGiven("ab"))).toBe("QUOTA");
+  expect(rust.args("file_wait_given")).toMatchObject([
+    { id: "ab", patienceMs: 7 },
+    { id: "ab", patienceMs: 30_000 },
+  ]);
+
+  rust.on("file_wait_given", () => new Promise((_, reject) => (end = reject)));
+  rust.on("file_cancel", () => end({ code: "CLOSED", message: "it was given up", retryAfterMs: null }));
+  const abort = new AbortController();
+  const work = code(sync.files.waitGiven("ab", { signal: abort.signal }));
+  await settle();
+  abort.abort();
+  expect(await work).toBe("CANCELLED");
+  const begun = rust.args("file_wait_given").at(-1) as { call: number };
+  expect(rust.args("file_cancel")).toEqual([{ call: begun.call }]);
+});
+
 test("one that was through before the word came is through", async () => {
   rust.on("file_put", () => photo);
   const abort = new AbortController();
@@ -96,20 +125,22 @@ test("what is read comes as bytes, however it crossed", async () => {
 });
 
 test("files are listed and removed, and the policy is read and changed by its parts", async () => {
-  rust.on("file_list", () => [photo]).on("file_policy", () => ({ automaticUpTo: "67108864", paused: false }));
+  rust.on("file_list", () => [photo]).on("file_policy", () => ({ automaticUpTo: "67108864", paused: false, direct: true }));
   expect(await sync.files.list()).toEqual([photo]);
   expect(await sync.files.remove("ab")).toBeUndefined();
   expect(rust.args("file_remove")).toEqual([{ id: "ab" }]);
-  expect(await sync.files.policy()).toEqual({ automaticUpTo: 67_108_864, paused: false });
-  rust.on("file_set_policy", () => ({ automaticUpTo: "0", paused: true }));
-  expect(await sync.files.setPolicy({ paused: true })).toEqual({ automaticUpTo: 0, paused: true });
+  expect(await sync.files.policy()).toEqual({ automaticUpTo: 67_108_864, paused: false, direct: true });
+  rust.on("file_set_policy", () => ({ automaticUpTo: "0", paused: true, direct: false }));
+  expect(await sync.files.setPolicy({ paused: true })).toEqual({ automaticUpTo: 0, paused: true, direct: false });
   await sync.files.setPolicy({ automaticUpTo: 1_000_000_000_000 });
   await sync.files.setPolicy({ automaticUpTo: Infinity });
+  await sync.files.setPolicy({ direct: false });
   expect(await code(sync.files.setPolicy({ automaticUpTo: -1 }))).toBe("INVALID_ARGUMENT");
   expect(rust.args("file_set_policy")).toEqual([
-    { automaticUpTo: null, paused: true },
-    { automaticUpTo: "1000000000000", paused: null },
-    { automaticUpTo: "9007199254740991", paused: null },
+    { automaticUpTo: null, paused: true, direct: null },
+    { automaticUpTo: "1000000000000", paused: null, direct: null },
+    { automaticUpTo: "9007199254740991", paused: null, direct: null },
+    { automaticUpTo: null, paused: null, direct: false },
   ]);
 });
 

@@ -30,11 +30,12 @@ await sync.join("KSYNC:…", { onCheck: (digits) => alert(digits) });
 const photo = await sync.files.put({ name: "photo.jpg", bytes: new Uint8Array([1, 2, 3]) });
 const abort = new AbortController();
 await sync.files.put("/home/ada/film.mkv", { signal: abort.signal, onProgress: (done, total) => console.log(done / total) });
+await sync.files.waitGiven(photo.id, { signal: abort.signal }); // now this device may be switched off
 await sync.on("file", async ({ id, change }) => {
   if (change === "here") console.log((await sync.files.read(id)).length);
 });
 await sync.files.get(photo.id, `/home/ada/Downloads/${photo.safeName}`);
-await sync.files.setPolicy({ automaticUpTo: 10_000_000 });
+await sync.files.setPolicy({ automaticUpTo: 10_000_000, direct: false });
 
 // How things stand, now and whenever it changes.
 await sync.on("status", ({ outbox, trouble }) => {

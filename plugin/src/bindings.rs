@@ -51,6 +51,7 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
             recovery::recover,
             files::file_put::<tauri::Wry>,
             files::file_get::<tauri::Wry>,
+            files::file_wait_given::<tauri::Wry>,
             files::file_cancel::<tauri::Wry>,
             files::file_list,
             files::file_remove,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sync_client::{Code, Passphrase, RelayAddress, SyncConfig, SyncError};
+use sync_client::{Code, FilesPolicy, Passphrase, RelayAddress, SyncConfig, SyncError};
 
 /// `plugins.0ksync` of `tauri.conf.json`. All of it may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -23,6 +23,40 @@ pub struct Config {
     /// Whether this device leaves each snapshot at the relay too, sealed for the group's recovery kit, so that the 24 words bring back
     /// what is in it. By default not.
     pub kit_snapshots: Option<bool>,
+    /// Which files are carried by themselves, and how, until a page says otherwise by `sync.files.setPolicy`.
+    /// [`crate::Builder::files`] goes before all of this, not key by key.
+    pub files: Option<FilesConfig>,
+}
+
+/// `plugins.0ksync.files` of `tauri.conf.json`: where a [`FilesPolicy`] begins. What is left out is as [`FilesPolicy::default`] has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FilesConfig {
+    /// Up to which size, in bytes, files of other devices are fetched by themselves; larger ones when they are asked for. By
+    /// default 67,108,864, which is 64 MiB.
+    pub automatic_up_to: Option<u64>,
+    /// Whether nothing is fetched or given by itself. By default not.
+    pub paused: Option<bool>,
+    /// Whether content goes straight from device to device where one reaches the other: members tell each other their addresses for
+    /// that. By default it does; with `false` it goes by the relays alone.
+    pub direct: Option<bool>,
+}
+
+impl From<FilesPolicy> for FilesConfig {
+    fn from(FilesPolicy { automatic_up_to, paused, direct }: FilesPolicy) -> Self {
+        Self { automatic_up_to: Some(automatic_up_to), paused: Some(paused), direct: Some(direct) }
+    }
+}
+
+impl From<FilesConfig> for FilesPolicy {
+    fn from(FilesConfig { automatic_up_to, paused, direct }: FilesConfig) -> Self {
+        let default = Self::default();
+        Self {
+            automatic_up_to: automatic_up_to.unwrap_or(default.automatic_up_to),
+            paused: paused.unwrap_or(default.paused),
+            direct: direct.unwrap_or(default.direct),
+        }
+    }
 }
 
 /// What [`crate::Builder`] was told; it goes before the configuration file.
@@ -53,6 +87,9 @@ impl Choices {
             config = config.vault(kind.parse()?);
         }
         config.kit_snapshots = self.file.kit_snapshots.or(file.and_then(|c| c.kit_snapshots));
+        if let Some(files) = self.file.files.or(file.and_then(|c| c.files)) {
+            config = config.files(files.into());
+        }
         config.passphrase.clone_from(&self.passphrase);
         Ok(config)
     }
@@ -86,6 +123,33 @@ mod tests {
         assert_eq!(config.device_name.as_deref(), Some("from Rust"));
         assert_eq!(config.home.as_deref(), Some(Path::new("/elsewhere")));
         assert_eq!(config.relay, Some(RelayAddress::Embedded));
+    }
+
+    #[test]
+    fn where_files_begin_may_be_said_key_by_key_and_rust_says_all_of_it() {
+        let begins =
+            |choices: &Choices, text: &str| choices.client(Some(&file(text)), "a", Path::new("/data")).unwrap().files;
+        let default = FilesPolicy::default();
+        let nothing = Choices::default();
+        assert_eq!(begins(&nothing, "{}"), default);
+        assert_eq!(begins(&nothing, r#"{"files": {}}"#), default);
+        assert_eq!(begins(&nothing, r#"{"files": {"paused": true}}"#), FilesPolicy { paused: true, ..default });
+        let said = r#"{"files": {"automaticUpTo": 5000000000, "direct": false}}"#;
+        let from_file = FilesPolicy { automatic_up_to: 5_000_000_000, direct: false, ..default };
+        assert_eq!(begins(&nothing, said), from_file);
+        // Also what Rust left as it is by default.
+        let rust = FilesPolicy { paused: true, ..default };
+        let choices = Choices { file: Config { files: Some(rust.into()), ..Config::default() }, ..Choices::default() };
+        assert_eq!(begins(&choices, said), rust);
+    }
+
+    #[test]
+    fn what_is_no_policy_for_files_is_an_error() {
+        for wrong in
+            [r#"{"directly": true}"#, r#"{"automaticUpTo": -1}"#, r#"{"automaticUpTo": "1"}"#, r#"{"paused": 1}"#]
+        {
+            assert!(serde_json::from_str::<Config>(&format!(r#"{{"files": {wrong}}}"#)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

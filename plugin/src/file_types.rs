@@ -86,7 +86,7 @@ impl From<sync_client::FileState> for FileState {
     }
 }
 
-/// Which files are carried by themselves.
+/// Which files are carried by themselves, and how.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 #[serde(rename_all = "camelCase")]
@@ -95,11 +95,13 @@ pub(crate) struct FilesPolicy {
     pub(crate) automatic_up_to: String,
     /// Whether nothing is fetched or given by itself.
     pub(crate) paused: bool,
+    /// Whether content goes straight from device to device where one reaches the other.
+    pub(crate) direct: bool,
 }
 
 impl From<sync_client::FilesPolicy> for FilesPolicy {
     fn from(policy: sync_client::FilesPolicy) -> Self {
-        Self { automatic_up_to: policy.automatic_up_to.to_string(), paused: policy.paused }
+        Self { automatic_up_to: policy.automatic_up_to.to_string(), paused: policy.paused, direct: policy.direct }
     }
 }
 
@@ -193,5 +195,19 @@ mod tests {
             assert_eq!(crossed(client)["change"], change);
         }
         assert!(event(ClientEvent::CaughtUp).is_none());
+    }
+
+    #[test]
+    fn a_policy_crosses_with_each_of_its_parts() {
+        for (paused, direct) in [(true, false), (false, true)] {
+            let policy = sync_client::FilesPolicy { automatic_up_to: u64::MAX, paused, direct };
+            let crossed = serde_json::to_value(FilesPolicy::from(policy)).unwrap();
+            let expected = serde_json::json!({
+                "automaticUpTo": "18446744073709551615",
+                "paused": paused,
+                "direct": direct,
+            });
+            assert_eq!(crossed, expected);
+        }
     }
 }

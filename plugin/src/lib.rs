@@ -45,7 +45,7 @@ use tauri::plugin::TauriPlugin;
 use tauri::webview::PageLoadEvent;
 use tauri::{DragDropEvent, Manager, RunEvent, Runtime, WebviewEvent, WindowEvent};
 
-pub use config::Config;
+pub use config::{Config, FilesConfig};
 pub use consent::ConsentRequest;
 pub use error::{CommandError, ErrorDetails, ErrorFault};
 pub use state::Ksync;
@@ -123,6 +123,14 @@ impl Builder {
     #[must_use]
     pub fn kit_snapshots(mut self, leave: bool) -> Self {
         self.choices.file.kit_snapshots = Some(leave);
+        self
+    }
+
+    /// Where the policy for files begins, as [`Config::files`]: all of it goes before the file, not key by key. A page changes it by
+    /// `sync.files.setPolicy`.
+    #[must_use]
+    pub fn files(mut self, policy: sync_client::FilesPolicy) -> Self {
+        self.choices.file.files = Some(policy.into());
         self
     }
 
@@ -215,6 +223,7 @@ impl Builder {
                 files::file_put_bytes,
                 files::file_get,
                 files::file_read,
+                files::file_wait_given,
                 files::file_cancel,
                 files::file_list,
                 files::file_remove,

@@ -167,7 +167,7 @@ impl Ksync {
         }
     }
 
-    /// Keeps which files are carried by themselves, for clients that are opened again.
+    /// Keeps which files are carried by themselves, and how, for clients that are opened again.
     pub(crate) fn keep_files_policy(&self, policy: FilesPolicy) {
         if let Ok(config) = &mut *self.config.lock().unwrap_or_else(PoisonError::into_inner) {
             config.files = policy;

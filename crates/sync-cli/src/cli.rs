@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sync_client::{ReceiptState, VaultKind};
+use sync_client::{FilesPolicy, ReceiptState, VaultKind};
 
 /// A headless 0k-Sync device: what one device pushes reaches every device paired with it, encrypted end to end.
 #[derive(Parser)]
@@ -42,6 +42,17 @@ pub(crate) struct Global {
     /// either it is asked for
     #[arg(long, global = true, env = "KSYNC_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// Gives and fetches the content of files by the relays alone, not straight from device to device, for which the devices
+    /// tell each other their addresses
+    #[arg(long, global = true, env = "KSYNC_NO_DIRECT", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_direct: bool,
+}
+
+impl Global {
+    /// How files are carried while this command runs.
+    pub(crate) fn files(&self) -> FilesPolicy {
+        FilesPolicy { direct: !self.no_direct, ..FilesPolicy::default() }
+    }
 }
 
 #[derive(Subcommand)]
@@ -542,6 +553,16 @@ mod tests {
             "ksync status --passphrase secret",
         ] {
             assert!(refused(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn content_goes_by_the_relays_alone_where_that_is_said() {
+        for line in ["ksync file get x", "ksync file put x", "ksync run"] {
+            let direct = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().global.files();
+            assert_eq!(direct(line), FilesPolicy::default(), "{line}");
+            let relays = FilesPolicy { direct: false, ..FilesPolicy::default() };
+            assert_eq!(direct(&format!("{line} --no-direct")), relays, "{line}");
         }
     }
 

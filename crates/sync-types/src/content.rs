@@ -4,6 +4,7 @@
 //! order, the receipts and the history of blobs.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use zeroize::Zeroize;
@@ -17,6 +18,9 @@ pub const RESERVED_CHANNELS: &str = "0ksync/";
 
 /// The channel on which files are told of.
 pub const FILES_CHANNEL: &str = "0ksync/files";
+
+/// The channel of presence on which devices say where they hand content to each other themselves, each time a [`Door`].
+pub const DIRECT_CHANNEL: &str = "0ksync/direct";
 
 /// Content as whoever may not read it knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
@@ -126,7 +130,57 @@ impl FilePut {
     }
 }
 
+/// Where a device hands content to other members itself. Only members learn of it, and the key is of no other use.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+pub struct Door {
+    /// The public key of the QUIC endpoint there, an Ed25519 key.
+    pub endpoint: [u8; 32],
+    /// At which places of the network it may be, at most [`limits::DOOR_PLACES`].
+    #[mls_codec(with = "places")]
+    pub places: Vec<Place>,
+    /// The URL of the iroh relay that carries packets there; empty: none does.
+    pub relay: Opaque,
+    /// What whoever hears of it is to do.
+    pub hearing: Hearing,
+}
+
+/// A UDP port in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+pub struct Place {
+    /// An IPv6 address; one of IPv4 as IPv4-mapped (RFC 4291 §2.5.5.2).
+    pub address: [u8; 16],
+    /// The port.
+    pub port: u16,
+}
+
+/// What whoever hears of a [`Door`] is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum Hearing {
+    /// To remember it.
+    Note = 1u8,
+    /// To remember it, and to tell of its own.
+    Answer = 2u8,
+}
+
+impl From<SocketAddr> for Place {
+    fn from(place: SocketAddr) -> Self {
+        let address = match place.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { address: address.octets(), port: place.port() }
+    }
+}
+
+impl From<Place> for SocketAddr {
+    fn from(place: Place) -> Self {
+        Self::new(Ipv6Addr::from(place.address).to_canonical(), place.port)
+    }
+}
+
 counted!(had, ContentHash, limits::CONTENT_HAD);
+counted!(places, Place, limits::DOOR_PLACES);
 
 #[cfg(test)]
 mod tests {
@@ -148,5 +202,21 @@ mod tests {
             assert_eq!(named(bad).name(), None);
         }
         assert_eq!(file.name(), Some("naïve.txt"));
+    }
+
+    #[test]
+    fn doors_read_back_and_are_bounded() {
+        let places: Vec<SocketAddr> = ["192.0.2.7:9", "[2001:db8::1]:65535"].map(|place| place.parse().unwrap()).into();
+        let at = |count: usize| Door {
+            endpoint: [1; 32],
+            places: places.iter().copied().cycle().take(count).map(Place::from).collect(),
+            relay: Opaque(b"https://relay.example/".to_vec()),
+            hearing: Hearing::Answer,
+        };
+        let door = decode::<Door>(&encode(&at(2))).unwrap();
+        assert_eq!(door, at(2));
+        assert_eq!(door.places.into_iter().map(SocketAddr::from).collect::<Vec<_>>(), places);
+        assert!(encode(&at(limits::DOOR_PLACES)).len() <= limits::PRESENCE_BYTES);
+        assert!(decode::<Door>(&encode(&at(limits::DOOR_PLACES + 1))).is_err());
     }
 }

@@ -64,6 +64,8 @@ pub const WAKE_TOKEN_BYTES: usize = 4 * KIB;
 pub const CONTENT_BYTES: u64 = 1 << 45;
 /// How much content a device says at once that it has.
 pub const CONTENT_HAD: usize = 256;
+/// How many places in the network a device says it is at, to hand content to others itself.
+pub const DOOR_PLACES: usize = 16;
 /// The longest name of a file, in bytes of UTF-8.
 pub const FILE_NAME_BYTES: usize = 1_024;
 

@@ -108,6 +108,23 @@ pub(crate) async fn file_read<R: Runtime>(
     Ok(Response::new(app.file_calls.run(&app.pages, &page, call, work).await?))
 }
 
+/// Waits until a relay has a file that was put here, so that the others get it also when this device is off.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn file_wait_given<R: Runtime>(
+    webview: Webview<R>,
+    app: App<'_>,
+    call: u32,
+    id: String,
+    patience_ms: u32,
+    progress: Channel<FileProgress>,
+) -> Done {
+    let (page, id) = (app.pages.calling(&webview), parse::<BlobId>(&id, "file")?);
+    let (meter, patience) = (Meter::new(progress), Duration::from_millis(patience_ms.into()));
+    let work = async { files(&app).await?.wait_given(id, patience, |done, total| meter.show(done, total)).await };
+    Ok(app.file_calls.run(&app.pages, &page, call, work).await?)
+}
+
 /// Gives up what this page began under that number. One that is over already is as good.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
@@ -130,26 +147,28 @@ pub(crate) async fn file_remove(app: App<'_>, id: String) -> Done {
     Ok(files(&app).await?.remove(parse::<BlobId>(&id, "file")?).await?)
 }
 
-/// Which files are carried by themselves.
+/// Which files are carried by themselves, and how.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn file_policy(app: App<'_>) -> Done<FilesPolicy> {
     Ok(files(&app).await?.policy().into())
 }
 
-/// Changes which files are carried by themselves, as long as the app runs. What is null stays as it is. Gives what holds then.
+/// Changes which files are carried by themselves, and how, as long as the app runs. What is null stays as it is. Gives what holds then.
 #[tauri::command]
 #[cfg_attr(feature = "specta", specta::specta)]
 pub(crate) async fn file_set_policy(
     app: App<'_>,
     automatic_up_to: Option<String>,
     paused: Option<bool>,
+    direct: Option<bool>,
 ) -> Done<FilesPolicy> {
     let automatic_up_to = automatic_up_to.map(|text| parse::<u64>(&text, "size")).transpose()?;
     let files = files(&app).await?;
     let mut policy = files.policy();
     policy.automatic_up_to = automatic_up_to.unwrap_or(policy.automatic_up_to);
     policy.paused = paused.unwrap_or(policy.paused);
+    policy.direct = direct.unwrap_or(policy.direct);
     files.set_policy(policy);
     // For a client that is opened again.
     app.keep_files_policy(policy);

@@ -79,6 +79,7 @@ impl Context {
         config.home = self.global.home.clone();
         config.embedded_listen = self.global.listen;
         config.discovery.clone_from(&self.global.discovery);
+        config.files = self.global.files();
         config.passphrase = self.passphrase().given()?;
         Ok(config)
     }

@@ -314,11 +314,12 @@ impl Ran {
 }
 
 /// What may set the command up from outside a test.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "KSYNC_HOME",
     "KSYNC_JSON",
     "KSYNC_TIMEOUT",
     "KSYNC_LISTEN",
+    "KSYNC_NO_DIRECT",
     "KSYNC_RELAY",
     "KSYNC_NAME",
     "KSYNC_APP_ID",

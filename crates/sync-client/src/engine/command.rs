@@ -41,6 +41,8 @@ pub(crate) enum Command {
     ContentRelays { reply: Reply<Vec<RelayAddress>> },
     /// Prove membership on a stream about content, over the connection with this exporter value.
     AttachForContent { exporter: [u8; 32], reply: Reply<Attach> },
+    /// Is another member at the other end of the connection with this exporter value?
+    IsMemberAt { attach: Box<Attach>, exporter: [u8; 32], reply: Reply<bool> },
     /// Put a snapshot in the place of what it stands for.
     Snapshot { channel: String, data: Vec<u8>, up_to: u64, reply: Reply<SnapshotReceipt> },
     /// Found a group of its own unless there is a group.
@@ -126,6 +128,7 @@ impl Command {
             Self::PutFile { reply, .. } => drop(reply.send(Err(error))),
             Self::ContentRelays { reply } => drop(reply.send(Err(error))),
             Self::AttachForContent { reply, .. } => drop(reply.send(Err(error))),
+            Self::IsMemberAt { reply, .. } => drop(reply.send(Err(error))),
             Self::Snapshot { reply, .. } => drop(reply.send(Err(error))),
             Self::BackupSettings { reply } => drop(reply.send(Err(error))),
             Self::Import { reply, .. } => drop(reply.send(Err(error))),

@@ -66,6 +66,10 @@ impl Engine {
             }
             Command::ContentRelays { reply } => drop(reply.send(self.content_relays().await)),
             Command::AttachForContent { exporter, reply } => drop(reply.send(self.attach_for_content(&exporter))),
+            Command::IsMemberAt { attach, exporter, reply } => {
+                let is_member = self.device.as_ref().is_some_and(|device| device.is_member_at(&attach, &exporter));
+                let _ = reply.send(Ok(is_member));
+            }
             // Of nothing else.
             other => other.refuse(SyncError::new(Code::Internal, "this is no command about files")),
         }

@@ -43,7 +43,7 @@ pub(crate) use lifecycle::asleep;
 pub(crate) use setup::start;
 
 use crate::clock::{instant_of, now_ms};
-use crate::files::Depot;
+use crate::files::{Depot, Doors};
 use crate::home::Home;
 use crate::store::Store;
 use crate::transport::SharedDialer;
@@ -74,6 +74,7 @@ pub(crate) struct Start {
     pub(crate) vault: Vault,
     pub(crate) forward: Forward,
     pub(crate) depot: Arc<Depot>,
+    pub(crate) doors: Doors,
 }
 
 /// What the configuration says itself.
@@ -358,6 +359,7 @@ impl Engine {
         });
         // Its way to a relay in this process ends before that does.
         let _ = (&mut self.carrier).await;
+        self.start.doors.close().await;
         self.start.depot.close().await;
         self.hosting.stop().await;
         self.store.close().await;

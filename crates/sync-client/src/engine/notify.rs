@@ -3,7 +3,7 @@
 use sync_core::Device;
 use sync_core::event::Event;
 use sync_core::store::IdConflict;
-use sync_types::content::RESERVED_CHANNELS;
+use sync_types::content::{DIRECT_CHANNEL, RESERVED_CHANNELS};
 use sync_types::{Code, DeviceId, RelayAddress, limits};
 
 use super::{Engine, Snapshot};
@@ -98,6 +98,9 @@ impl Engine {
                 ClientEvent::Refused { code, retry_after_ms: retry_after_ms.into() }
             }
             Event::Halted { code } => ClientEvent::Halted { code },
+            Event::Presence { device, channel, data } if channel == DIRECT_CHANNEL => {
+                return self.start.doors.heard(device, &data);
+            }
             // What other engines tell each other there is no app's.
             Event::Presence { channel, .. } if channel.starts_with(RESERVED_CHANNELS) => return,
             Event::Presence { device, channel, data } => {

@@ -12,7 +12,7 @@ use super::hosting::Hosting;
 use super::{Configured, Crypto, Engine, Leaving, Life, Newcomer, Snapshot, Start, Waking};
 use crate::client::Inner;
 use crate::config::DEFAULT_APP_ID;
-use crate::files::{Depot, Porter, carry};
+use crate::files::{Depot, Doors, Porter, carry};
 use crate::home::{CONTENT, Home};
 use crate::store::{Database, Store};
 use crate::transport::Dialer;
@@ -78,7 +78,7 @@ pub(crate) async fn start(home: Home, config: SyncConfig) -> Result<Inner, SyncE
         depot.clear().await;
     }
     let (forward, path) = (config.forward.clone(), home.path().to_owned());
-    let shared = Arc::new(Start { app_id, dialer, home: path, vault, forward, depot });
+    let shared = Arc::new(Start { app_id, dialer, home: path, vault, forward, depot, doors: Doors::default() });
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (net_sender, net) = mpsc::channel(FRAMES);
     let (events, _) = broadcast::channel(EVENTS);

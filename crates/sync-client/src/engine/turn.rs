@@ -153,6 +153,7 @@ impl Engine {
         let now = self.start.now_ms();
         self.mend().await;
         let mut work = Work::default();
+        self.wipe_if_lost(&mut work);
         for input in batch {
             match input {
                 Input::Command(command) => {
@@ -226,6 +227,7 @@ impl Engine {
             command @ (Command::PutFile { .. }
             | Command::NoteFiles { .. }
             | Command::ContentRelays { .. }
+            | Command::IsMemberAt { .. }
             | Command::AttachForContent { .. }) => self.file_command(command, work, now).await,
             Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
                 Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
@@ -421,7 +423,6 @@ impl Engine {
             self.give_up_joining(SyncError::new(Code::Timeout, "the other device did not add this one"), work);
         }
         self.go_on_leaving(work, now);
-        self.wipe_if_lost(work);
     }
 
     /// Writes everything in one transaction.

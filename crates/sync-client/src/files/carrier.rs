@@ -1,4 +1,4 @@
-//! Carries content to and from the relays while the device is connected in the foreground: a task beside the engine, which never
+//! Carries content to and from the relays and other devices while the device is connected in the foreground: a task beside the engine, which never
 //! waits for it. What is to be done stands in the database; what is in memory here is only when to try again.
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +12,7 @@ use rand_core::Rng;
 use sync_types::{BlobId, Code, ContentHash, DeviceId, Fault, GroupId, Sealed, limits};
 use tokio::time::{Instant, sleep_until};
 
+use super::direct;
 use super::porter::Porter;
 use super::transfer::{Roads, Transfer};
 use crate::clock::SystemRng;
@@ -82,7 +83,7 @@ struct Carrier {
 /// Carries content until the client is closed.
 pub(crate) async fn carry(porter: Porter) {
     let carrier = Carrier {
-        porter,
+        porter: porter.clone(),
         roads: Arc::default(),
         under_way: FuturesUnordered::new(),
         busy: HashMap::new(),
@@ -96,13 +97,17 @@ pub(crate) async fn carry(porter: Porter) {
         generation: 0,
         works: false,
     };
-    carrier.run().await;
+    tokio::select! {
+        () = carrier.run() => {}
+        () = direct::keep(&porter) => {}
+    }
 }
 
 impl Carrier {
     async fn run(mut self) {
         let mut snapshot = self.porter.snapshot.clone();
         let depot = self.porter.depot().clone();
+        let mut doors = self.porter.start.doors.watch();
         loop {
             let now = snapshot.borrow_and_update().clone();
             if now.closed {
@@ -118,6 +123,8 @@ impl Carrier {
             tokio::select! {
                 changed = snapshot.changed() => if changed.is_err() { return },
                 () = depot.nudge.notified() => {}
+                // It may have what nobody had before.
+                _ = doors.changed() => self.waits.clear(),
                 Some(ended) = self.under_way.next() => self.ended(ended),
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
             }
@@ -354,11 +361,7 @@ impl Carrier {
         tracing::debug!(code = %error.code, "content is not carried: {}", error.message);
         let entry = self.waits.entry(content).or_insert_with(|| Wait { failures: 0, until: Instant::now() });
         entry.failures = entry.failures.saturating_add(1);
-        let pause = match error.code {
-            // Its record comes a moment before it does, mostly, and a relay that has nothing of it cannot know how long that is.
-            Code::ContentMissing => wait(entry.failures, &SyncError { retry_after_ms: None, ..error.clone() }),
-            _ => wait(entry.failures, &error),
-        };
+        let pause = wait(entry.failures, &error);
         entry.until = Instant::now() + pause;
         let long_missing = error.code == Code::ContentMissing && entry.failures == LONG_MISSING;
         let before = self.porter.depot().known(content).failed.map(|before| before.code);

@@ -6,6 +6,7 @@
 
 mod carrier;
 mod depot;
+mod direct;
 mod error;
 mod name;
 mod porter;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use carrier::carry;
 pub(crate) use depot::Depot;
+pub(crate) use direct::Doors;
 pub use name::safe_file_name;
 pub(crate) use porter::Porter;
 
@@ -39,11 +41,14 @@ pub struct FilesPolicy {
     pub automatic_up_to: u64,
     /// Whether nothing is fetched or given by itself: for a connection that costs, say. [`Files::get`] works all the same.
     pub paused: bool,
+    /// Whether content goes straight from device to device where one reaches the other, by itself or not: members tell each other
+    /// their addresses for that. The relays are used all the same, for those who are not there. By default true.
+    pub direct: bool,
 }
 
 impl Default for FilesPolicy {
     fn default() -> Self {
-        Self { automatic_up_to: 64 << 20, paused: false }
+        Self { automatic_up_to: 64 << 20, paused: false, direct: true }
     }
 }
 
@@ -473,10 +478,10 @@ mod tests {
     #[test]
     fn small_files_are_fetched_by_themselves_and_large_ones_are_not() {
         let content = |size: u64| Sealed { hash: ContentHash([1; 32]), size: sealed_size(size) };
-        let policy = FilesPolicy { automatic_up_to: 1000, paused: false };
+        let policy = FilesPolicy { automatic_up_to: 1000, ..FilesPolicy::default() };
         assert!(policy.fetches(content(0)) && policy.fetches(content(1000)) && !policy.fetches(content(2000)));
         assert!(!FilesPolicy { paused: true, ..policy }.fetches(content(1)));
-        assert!(FilesPolicy { automatic_up_to: u64::MAX, paused: false }.fetches(content(SIZE_MAX)));
+        assert!(FilesPolicy { automatic_up_to: u64::MAX, ..FilesPolicy::default() }.fetches(content(SIZE_MAX)));
         assert!(FilesPolicy::default().fetches(content(64 << 20)));
     }
 

@@ -1,4 +1,4 @@
-//! Content over a relay's streams: each is asked one thing about one content, or told of many.
+//! Content over the streams of other devices and of relays: each is asked one thing about one content, or told of many.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sync_content::{ContentStore, Held, Progress};
+use sync_content::{ContentError, ContentStore, Held, Progress};
 use sync_types::frame::{Content as Request, ContentAnswer, ContentAsk, FromRelay, ToRelay};
 use sync_types::{BlobId, Code, ContentHash, RelayAddress, Sealed};
 use tokio::io::AsyncWrite;
@@ -21,6 +21,8 @@ use crate::{ClientEvent, SyncError};
 
 /// How long a relay may take to answer: it may have to put on its disk what it was given before.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long another device may take.
+const ANSWER_OF_DEVICE: Duration = Duration::from_secs(5);
 /// How often content is given again that the relay wants more of.
 const ROUNDS: usize = 4;
 /// How often progress is told.
@@ -96,8 +98,7 @@ async fn ask_on(road: &Road, porter: &Porter, ask: ContentAsk) -> Result<Answere
         FromRelay::Content(answer) => Ok((reader, writer, answer)),
         FromRelay::Refused(refused) => {
             let code = refused.code();
-            Err(SyncError::new(code, format!("about content the relay says {code}"))
-                .retry_after(refused.retry_after_ms))
+            Err(SyncError::new(code, format!("about content it says {code}")).retry_after(refused.retry_after_ms))
         }
         FromRelay::GoingAway(_) => Err(SyncError::new(Code::Draining, "the relay is stopping")),
         _ => Err(something_else()),
@@ -139,17 +140,20 @@ impl Transfer {
         Err(SyncError::new(Code::RelayUnreachable, "the relay has not taken all of the content"))
     }
 
-    /// Takes what is missing of the content from whichever of the group's relays has it.
+    /// Takes what is missing of the content from whoever has it: from another device if one is there, or else from a relay.
     pub(super) async fn take(&self, store: &dyn ContentStore) -> Result<(), SyncError> {
+        if self.take_from_devices(store).await? {
+            return Ok(());
+        }
         let mut failed: Option<SyncError> = None;
         let mut missing: Option<SyncError> = None;
         for relay in self.porter.ask(|reply| Command::ContentRelays { reply }).await? {
             match self.take_from(&relay, store).await {
                 Ok(()) => return Ok(()),
                 Err(error) if is_own(&error) || error.code == Code::RateLimited => return Err(error),
-                // One that is just being given it says when to ask again.
-                Err(error) if error.code == Code::ContentMissing => {
-                    missing = Some(missing.filter(|known| known.retry_after_ms.is_some()).unwrap_or(error));
+                // One that keeps no content at all has none of this either.
+                Err(error) if matches!(error.code, Code::ContentMissing | Code::ContentUnavailable) => {
+                    missing = Some(SyncError::new(Code::ContentMissing, "none of those who are there has it"));
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -157,12 +161,49 @@ impl Transfer {
         Err(failed.or(missing).unwrap_or_else(nobody))
     }
 
+    /// Whether all of it came from other devices. That one of them does not hand it over is no failure.
+    async fn take_from_devices(&self, store: &dyn ContentStore) -> Result<bool, SyncError> {
+        let doors = &self.porter.start.doors;
+        doors.settled().await;
+        for device in doors.others() {
+            let Ok(road) = doors.road(device).await else { continue };
+            let asked = timeout(ANSWER_OF_DEVICE, ask_on(&road, &self.porter, ContentAsk::Take(self.content))).await;
+            let (reader, writer) = match asked {
+                Ok(Ok((reader, writer, ContentAnswer::Given))) => (reader, writer),
+                Ok(Err(error)) if passes(&error) => continue,
+                Ok(Err(error)) if error.code == Code::Closed => return Err(error),
+                _ => {
+                    doors.failed(device);
+                    continue;
+                }
+            };
+            let held = self.held(store).await?.unwrap_or(self.content.size);
+            match store.take(self.content, Box::new(reader), Box::new(writer), self.shown(held)).await {
+                Ok(_) => {
+                    doors.served(device);
+                    return Ok(true);
+                }
+                Err(error @ ContentError::Source(_)) => {
+                    tracing::debug!(%device, %error, "the other device did not hand it over");
+                    doors.failed(device);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many bytes of it are here; `None`: all.
+    async fn held(&self, store: &dyn ContentStore) -> Result<Option<u64>, SyncError> {
+        Ok(match store.held(self.content).await? {
+            Held::All => None,
+            Held::Part(bytes) => Some(bytes),
+            Held::Nothing => Some(0),
+        })
+    }
+
     async fn take_from(&self, relay: &RelayAddress, store: &dyn ContentStore) -> Result<(), SyncError> {
-        let held = match store.held(self.content).await? {
-            Held::All => return Ok(()),
-            Held::Part(bytes) => bytes,
-            Held::Nothing => 0,
-        };
+        let Some(held) = self.held(store).await? else { return Ok(()) };
         let (reader, writer, answer) = self.roads.ask(&self.porter, relay, ContentAsk::Take(self.content)).await?;
         let ContentAnswer::Given = answer else { return Err(something_else()) };
         store.take(self.content, Box::new(reader), Box::new(writer), self.shown(held)).await?;
@@ -186,6 +227,11 @@ impl Transfer {
             }
         })
     }
+}
+
+/// Whether another device says that it does not hand something over now, and may another time.
+fn passes(error: &SyncError) -> bool {
+    matches!(error.code, Code::ContentMissing | Code::ContentUnavailable | Code::RateLimited)
 }
 
 /// Whether another relay would not help.

@@ -106,6 +106,13 @@ impl LogReader {
         row.map(|row| file(&row, &self.vault)).transpose()
     }
 
+    /// Whether all of this content is here, and some file has it.
+    pub(crate) async fn has_content(&self, content: Sealed) -> Result<bool, SyncError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM content WHERE hash = ? AND size = ? AND here = 1 AND dropped = 0)";
+        let query = sqlx::query_scalar(sql).bind(content.hash.as_bytes()).bind(number(content.size)?);
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+
     /// Content with which something is to be done by this device of this group, the smallest first.
     pub(crate) async fn loads(&self, group: GroupId, device: DeviceId) -> Result<Vec<Load>, SyncError> {
         let sql = "SELECT c.hash, c.size, c.here, c.given IS ?1, c.told IS ?2, c.dropped,

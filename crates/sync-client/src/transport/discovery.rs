@@ -157,7 +157,7 @@ impl Discovery {
     }
 
     /// Uses the servers, but for the lookup.
-    fn network(&self, builder: Builder) -> Builder {
+    pub(super) fn network(&self, builder: Builder) -> Builder {
         let Some((relays, _)) = self.servers() else { return builder };
         builder
             .relay_mode(relays)

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use sync_types::Code;
 use sync_types::frame::{self, FromRelay, ToRelay};
+use sync_types::{Code, DecodeError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::SyncError;
@@ -34,6 +34,10 @@ fn lost(error: &io::Error) -> SyncError {
     SyncError::new(Code::RelayUnreachable, format!("the connection to the relay is lost: {error}"))
 }
 
+fn bad(error: DecodeError) -> SyncError {
+    SyncError::new(Code::Protocol, format!("the other side sent a bad frame: {error}"))
+}
+
 impl FrameReader {
     pub(super) fn new(from: impl AsyncRead + Send + Sync + Unpin + 'static, guard: Guard) -> Self {
         Self { from: Box::new(from), _guard: guard }
@@ -41,17 +45,24 @@ impl FrameReader {
 
     /// The next frame. Not safe to cancel: what was read of a frame would be lost.
     pub(crate) async fn next(&mut self) -> Result<FromRelay, SyncError> {
+        frame::read(&self.bytes().await?).map_err(bad)
+    }
+
+    /// The same of what another device asks.
+    pub(crate) async fn asked(&mut self) -> Result<ToRelay, SyncError> {
+        frame::read(&self.bytes().await?).map_err(bad)
+    }
+
+    async fn bytes(&mut self) -> Result<Vec<u8>, SyncError> {
         let mut prefix = [0; 4];
         self.from.read_exact(&mut prefix).await.map_err(|e| lost(&e))?;
-        let bad =
-            |e: sync_types::DecodeError| SyncError::new(Code::Protocol, format!("the relay sent a bad frame: {e}"));
         let length = frame::length(prefix).map_err(bad)?;
         let mut bytes = Vec::with_capacity(length.min(TRUST_BYTES));
         let read = (&mut self.from).take(length as u64).read_to_end(&mut bytes).await.map_err(|e| lost(&e))?;
         if read < length {
-            return Err(SyncError::new(Code::RelayUnreachable, "the connection to the relay ended within a frame"));
+            return Err(SyncError::new(Code::RelayUnreachable, "the connection ended within a frame"));
         }
-        frame::read(&bytes).map_err(bad)
+        Ok(bytes)
     }
 }
 
@@ -62,7 +73,16 @@ impl FrameWriter {
 
     /// Writes a frame.
     pub(crate) async fn send(&mut self, frame: &ToRelay) -> Result<(), SyncError> {
-        self.to.write_all(&frame::write(frame)).await.map_err(|e| lost(&e))?;
+        self.write(&frame::write(frame)).await
+    }
+
+    /// Answers another device.
+    pub(crate) async fn answer(&mut self, frame: &FromRelay) -> Result<(), SyncError> {
+        self.write(&frame::write(frame)).await
+    }
+
+    async fn write(&mut self, frame: &[u8]) -> Result<(), SyncError> {
+        self.to.write_all(frame).await.map_err(|e| lost(&e))?;
         self.to.flush().await.map_err(|e| lost(&e))
     }
 

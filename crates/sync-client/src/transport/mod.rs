@@ -1,5 +1,6 @@
 //! The way to a relay: a stream of frames, and a value that only the two ends of the connection can derive.
 
+mod direct;
 mod discovery;
 mod framed;
 mod local;
@@ -16,6 +17,7 @@ use sync_types::RelayAddress;
 
 use crate::{RelayPath, SyncError};
 
+pub(crate) use direct::{Doorway, Visitor};
 pub use discovery::Discovery;
 pub(crate) use framed::{FrameReader, FrameWriter};
 pub(crate) use local::LocalRelays;
@@ -89,6 +91,11 @@ impl Dialer {
     pub(crate) async fn road(&self, address: &RelayAddress) -> Result<Road, SyncError> {
         let relay = self.resolve(address).await?;
         if self.local.has(&relay.endpoint) { self.local.connect(&relay).await } else { self.quic.connect(&relay).await }
+    }
+
+    /// Opens a door for other devices. `by_servers`: they may find the way to it by those that [`Discovery`] names, too.
+    pub(crate) async fn doorway(&self, by_servers: bool) -> Result<Doorway, SyncError> {
+        Doorway::open(Some(self.quic.discovery()).filter(|_| by_servers)).await
     }
 
     /// Relays of this process, for one to be added.

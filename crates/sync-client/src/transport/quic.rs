@@ -108,6 +108,10 @@ impl Quic {
         Self { key, discovery, slots: std::sync::Mutex::default(), known: std::sync::Mutex::default() }
     }
 
+    pub(super) fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
     async fn bind(&self, way: Way) -> Result<Endpoint, SyncError> {
         let failed = |e: String| SyncError::new(Code::Io, format!("no socket for the way to the relay: {e}"));
         let transport = QuicTransportConfig::builder()

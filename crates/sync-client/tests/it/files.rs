@@ -13,7 +13,7 @@ use crate::support::*;
 
 const MEBIBYTE: usize = 1 << 20;
 
-fn quiet(_: u64, _: u64) {}
+pub(crate) fn quiet(_: u64, _: u64) {}
 
 /// Calls run on any thread: a Tauri command has to be able to.
 #[tokio::test]
@@ -29,19 +29,19 @@ async fn calls_may_go_from_thread_to_thread() {
     goes(files.remove(BlobId([0; 16])));
 }
 
-fn written(world: &World, name: &str, size: usize) -> (PathBuf, Vec<u8>) {
+pub(crate) fn written(world: &World, name: &str, size: usize) -> (PathBuf, Vec<u8>) {
     let bytes: Vec<u8> = (0..size).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect();
     let path = world.folder.path().join(name);
     std::fs::write(&path, &bytes).unwrap();
     (path, bytes)
 }
 
-async fn put(client: &SyncClient, path: &Path) -> FileInfo {
+pub(crate) async fn put(client: &SyncClient, path: &Path) -> FileInfo {
     soon("sealing", client.files().put(path, None, quiet)).await.unwrap()
 }
 
 /// Waits until a file is as it should be, which the device's events tell.
-async fn becomes(client: &SyncClient, id: BlobId, wanted: impl Fn(&FileInfo) -> bool) -> FileInfo {
+pub(crate) async fn becomes(client: &SyncClient, id: BlobId, wanted: impl Fn(&FileInfo) -> bool) -> FileInfo {
     let mut events = client.events();
     soon("a file's state", async {
         loop {
@@ -141,7 +141,7 @@ async fn many_small_files_come_on_one_connection() {
 async fn large_files_come_when_they_are_asked_for() {
     let world = World::memory().await;
     let a = world.device("a").await;
-    let policy = FilesPolicy { automatic_up_to: 1_000, paused: false };
+    let policy = FilesPolicy { automatic_up_to: 1_000, ..BY_RELAY };
     let b = SyncClient::new(world.config("b").files(policy)).await.unwrap();
     pair(&a, &b).await;
     let ((small, _), (large, bytes)) = (written(&world, "small", 900), written(&world, "large", MEBIBYTE));
@@ -157,7 +157,7 @@ async fn large_files_come_when_they_are_asked_for() {
     let (other, _) = written(&world, "other", MEBIBYTE);
     let other = put(&a, &other).await;
     becomes(&b, other.id, |file| file.state == FileState::OnDemand).await;
-    b.files().set_policy(FilesPolicy::default());
+    b.files().set_policy(BY_RELAY);
     becomes(&b, other.id, |file| file.state == FileState::Here).await;
 }
 
@@ -165,7 +165,7 @@ async fn large_files_come_when_they_are_asked_for() {
 async fn what_nobody_has_is_said_to_be_missing_and_comes_when_somebody_has_it() {
     let world = World::memory().await;
     let (a, b) = world.pair().await;
-    a.files().set_policy(FilesPolicy { paused: true, ..FilesPolicy::default() });
+    a.files().set_policy(FilesPolicy { paused: true, ..BY_RELAY });
     let (path, bytes) = written(&world, "x", 5_000);
     let file = put(&a, &path).await;
     becomes(&b, file.id, |_| true).await;
@@ -173,7 +173,7 @@ async fn what_nobody_has_is_said_to_be_missing_and_comes_when_somebody_has_it() 
     let error = b.files().get(file.id, &to, Duration::from_secs(3), quiet).await.unwrap_err();
     assert_eq!(error.code, Code::ContentMissing);
     assert!(!to.exists());
-    a.files().set_policy(FilesPolicy::default());
+    a.files().set_policy(BY_RELAY);
     a.files().wait_given(file.id, SOON, quiet).await.unwrap();
     b.files().get(file.id, &to, SOON, quiet).await.unwrap();
     assert!(std::fs::read(&to).unwrap() == bytes);

@@ -9,6 +9,7 @@ mod alerts;
 #[cfg(not(feature = "fips"))]
 mod codes;
 mod delivery;
+mod direct;
 mod discovery;
 mod errors;
 mod faults;

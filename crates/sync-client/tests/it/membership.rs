@@ -204,12 +204,15 @@ async fn a_lost_device_deletes_what_it_holds_when_it_next_connects() {
 
     let b = world.device("b").await;
     let mut events = b.events();
-    let mut told = vec![];
-    while b.status().await.unwrap().group.is_some() {
-        told.extend(soon("what happens", events.next()).await);
-    }
-    let removed = |e: &ClientEvent| matches!(e, ClientEvent::Removed { lost: true, .. });
-    assert!(told.iter().any(removed), "{told:?}");
+    // First why, then that it is done.
+    let removed = |e: &ClientEvent| match e {
+        ClientEvent::Removed { lost, .. } => Some(Some(*lost)),
+        ClientEvent::Left { .. } => Some(None),
+        _ => None,
+    };
+    assert_eq!(event("what happened to it", &mut events, removed).await, Some(true), "nobody was told why");
+    assert_eq!(event("that it is done", &mut events, removed).await, None);
+    assert!(b.status().await.unwrap().group.is_none());
     assert!(b.read("fresh", None, 10).await.unwrap().is_empty());
     // While the app runs as well as later.
     for bytes in [&b"a channel of many words"[..], b"what the lost device", lost.as_bytes()] {

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_client::{
-    ClientEvent, DEFAULT_CONSUMER, Events, Forward, InviteOptions, Pairing, PairingEvent, ReceivedBlob, RelayAddress,
-    StartAt, SyncClient, SyncConfig,
+    ClientEvent, DEFAULT_CONSUMER, Events, FilesPolicy, Forward, InviteOptions, Pairing, PairingEvent, ReceivedBlob,
+    RelayAddress, StartAt, SyncClient, SyncConfig,
 };
 use sync_relay::{Relay, RelayConfig, RunningRelay};
 
 /// How long anything may take before the test says that it never came.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// Content goes by the relays alone.
+pub(crate) const BY_RELAY: FilesPolicy = FilesPolicy { automatic_up_to: 64 << 20, paused: false, direct: false };
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.unwrap_or_else(|_| panic!("{what} did not come"))
@@ -64,7 +67,7 @@ impl World {
             Way::Memory => SyncConfig::default().local_relay(&relay),
             Way::Quic => SyncConfig::default().relay(relay.address().parse().unwrap()),
         };
-        let config = config.forward(&forward);
+        let config = config.forward(&forward).files(BY_RELAY);
         Self { folder, relay: Some(relay), config, forward, way, relay_config }
     }
 

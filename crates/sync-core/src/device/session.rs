@@ -197,6 +197,15 @@ impl<P: CryptoProvider + Clone> Device<P> {
         })
     }
 
+    /// Whether another member of the group is at the other end of the connection with this exporter value, by its proof. Of one whose
+    /// removal is provisional it is false.
+    pub fn is_member_at(&self, attach: &Attach, exporter: &[u8; 32]) -> bool {
+        let peer = self.peers.get(&attach.device).filter(|peer| peer.member && attach.device != self.me);
+        attach.group == self.group
+            && self.check_in_group().is_ok()
+            && peer.is_some_and(|peer| attach::check(&peer.key, self.group, exporter, &attach.proof.0).is_ok())
+    }
+
     /// The suite that the group had when it was last quiet, as far as this device knows. A relay knows that one, whatever has
     /// become of the last change meanwhile.
     fn final_suite(&self) -> u8 {

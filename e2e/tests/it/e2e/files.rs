@@ -36,8 +36,15 @@ async fn bytes_go_in_and_out_and_paths_only_where_the_scope_allows() {
                const [listed] = await files.list();
                const text = new TextDecoder().decode(await files.read(id));
                window.id = id;
+               // Nobody else is in the group.
+               await files.waitGiven(id);
                return [safeName, size, listed.id === id, text];";
     assert_eq!(call(&app, put, vec![]).await, json!(["né_1.txt", "11", true, "from a page"]));
+    let policy = "return await files.setPolicy({ direct: false });";
+    assert_eq!(
+        call(&app, policy, vec![]).await,
+        json!({"automaticUpTo": 67_108_864, "paused": false, "direct": false})
+    );
     // Nothing of it stays in the clear.
     let kept = walk(&root.join("one/cache"));
     assert!(!kept.iter().any(|path| path.to_string_lossy().contains("0ksync-files")), "{kept:?}");

@@ -19,6 +19,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("file-remove", "await ksync.files.remove('0'.repeat(32))", Some("INVALID_ARGUMENT")),
     ("file-policy", "await ksync.files.policy()", None),
     ("file-set-policy", "await ksync.files.setPolicy({ paused: false })", None),
+    ("file-wait-given", "await ksync.files.waitGiven('0'.repeat(32))", Some("INVALID_ARGUMENT")),
     ("file-cancel", "await invoke('plugin:0ksync|file_cancel', { call: 1 })", None),
     ("status", "await ksync.status()", None),
     ("doctor", "await ksync.doctor()", None),
@@ -81,8 +82,16 @@ const WAKE: [&str; 2] = ["set-wake-target", "wake-key"];
 const PATHS: [&str; 2] = ["file-put", "file-get"];
 
 /// Commands of `files`, which is in `default` and not in `data`.
-const FILES: [&str; 7] =
-    ["file-put-bytes", "file-read", "file-list", "file-remove", "file-policy", "file-set-policy", "file-cancel"];
+const FILES: [&str; 8] = [
+    "file-put-bytes",
+    "file-read",
+    "file-list",
+    "file-remove",
+    "file-policy",
+    "file-set-policy",
+    "file-wait-given",
+    "file-cancel",
+];
 
 /// Commands that a window with `data` alone may not call.
 const PAIRING: [&str; 9] = [

@@ -131,6 +131,31 @@ fn a_file_put_before_there_was_anybody_else_comes_to_the_newcomer() {
 }
 
 #[test]
+fn where_no_relay_takes_content_it_comes_from_the_other_device_unless_nobody_wants_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Relay::start_with(folder.path().join("relay"), |serve| {
+        serve.args(["--content", "off"]);
+    });
+    let (a, b) = two(folder.path(), &relay);
+    let content = bytes(300_000, 5);
+    let path = write(folder.path(), "x.bin", &content);
+    let id = a.run(&["file", "put", "--no-wait", &path]).ok().one("file")["id"].as_str().unwrap().to_owned();
+    let mut giving = a.start(&["run"]);
+    // It is connected, and has asked the relay.
+    says(&mut giving, "file_failed", &id);
+    let to = folder.path().join("fetched");
+    let fetch = ["file", "get", &id, "--to", to.to_str().unwrap()];
+    let ran = b.run(&[&fetch[..], &["--timeout", "3", "--no-direct"]].concat());
+    let code = ran.one("error")["code"].as_str().unwrap().to_owned();
+    assert!(["CONTENT_MISSING", "CONTENT_UNAVAILABLE"].contains(&&*code), "{code}");
+    assert!(!to.exists());
+    // The other device has just come, and may not have told yet where it is.
+    until("the content", || (b.run(&fetch).code == Some(0)).then_some(()));
+    assert!(std::fs::read(&to).unwrap() == content);
+    ends(giving);
+}
+
+#[test]
 fn names_are_told_as_they_are_and_lead_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let relay = Relay::start(folder.path().join("relay"));
