@@ -15,7 +15,7 @@ export interface SyncBlob {
    * handled here before perhaps among it.
    */
   readonly snapshot: boolean;
-  /** The bytes, at most 1 MiB. They are the handler's own. */
+  /** The bytes, at most 64 MiB. They are the handler's own. */
   readonly data: Uint8Array<ArrayBuffer>;
   /**
    * The bytes as UTF-8 text.

@@ -97,9 +97,10 @@ export class Sync {
 
   /**
    * Gives bytes to every other device of the group. Resolves once they are durable on this device, online or not. The first
-   * push makes a group of this device alone.
+   * push makes a group of this device alone. More than 1 MiB goes through the relay's buffer, as files do, with the same receipt
+   * and in the same order.
    *
-   * @param data 1 byte to 1 MiB; a string is UTF-8.
+   * @param data 1 byte to 64 MiB; a string is UTF-8. What is larger is a file: `sync.files.put`.
    * @param options `channel`: a name of at most 256 bytes; there is a default channel.
    * @throws SyncError `TOO_LARGE`, `EMPTY`, `DISK_FULL`, `REMOVED`.
    */
@@ -120,7 +121,8 @@ export class Sync {
    * theirs as they are.
    *
    * @param channel the channel; pushes without a name go to `default`.
-   * @param data all that the app has of the channel, its own pushes too: 1 byte to 1 MiB; a string is UTF-8.
+   * @param data all that the app has of the channel, its own pushes too: 1 byte to 64 MiB; a string is UTF-8. One of
+   * more than 1 MiB is not left for the recovery kit.
    * @param options `upTo`: the position of the last blob that is in `data`. By default that of the last one which a handler of
    * this page took, so make `data` and call this without waiting in between.
    * @returns how many blobs it took the place of. What not every device has yet stays beside it. With 0 the log is as it was, and the

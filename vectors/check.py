@@ -255,6 +255,8 @@ def frames():
     named = content + b"\x08" * 32 + b"\x01" + (5).to_bytes(8, "big")
     assert bare["file_put"] == b"\x01" + named + vector(b"a.txt") + (9).to_bytes(8, "big")
     assert bare["file_removed"] == b"\x02" + b"\x03" * 16
+    named = content + b"\x08" * 32 + b"\x01" + (1_048_577).to_bytes(8, "big")
+    assert bare["large_blob"] == vector(b"notes") + named
 
 
 @check

@@ -56,7 +56,7 @@ pub(crate) async fn run(folder: &Path, bounds: &Bounds, report: &mut Report) -> 
     Ok(())
 }
 
-fn quiet() -> Progress {
+pub(crate) fn quiet() -> Progress {
     Arc::new(|_| ())
 }
 
@@ -67,10 +67,15 @@ fn rate(began: Instant) -> f64 {
 
 /// A file of [`SIZE`], of bytes that no file system keeps as a hole.
 pub(crate) fn written(path: &Path) -> Outcome<()> {
+    written_of(path, SIZE)
+}
+
+/// Such a file of so many mebibytes, given in bytes.
+pub(crate) fn written_of(path: &Path, size: u64) -> Outcome<()> {
     let mut file = std::fs::File::create(path)?;
     let mut block = vec![0; 1 << 20];
     getrandom::fill(&mut block)?;
-    for n in 0..SIZE >> 20 {
+    for n in 0..size >> 20 {
         block[..8].copy_from_slice(&n.to_le_bytes());
         file.write_all(&block)?;
     }
@@ -78,7 +83,7 @@ pub(crate) fn written(path: &Path) -> Outcome<()> {
 }
 
 /// Bytes a second of the cipher.
-fn cipher() -> Outcome<f64> {
+pub(crate) fn cipher() -> Outcome<f64> {
     let cipher = XChaCha20Poly1305::new(&[7; 32].into());
     let mut block = Vec::with_capacity(PLAIN_CHUNK + 16);
     let (began, mut sealed) = (Instant::now(), 0_u64);
@@ -94,7 +99,7 @@ fn cipher() -> Outcome<f64> {
 }
 
 /// Bytes a second of sealing chunks.
-fn sealing() -> Outcome<f64> {
+pub(crate) fn sealing() -> Outcome<f64> {
     let chunks = Chunks::new(&ContentKey::generate()?, Suite::XWing, SIZE)?;
     let mut block = Vec::with_capacity(PLAIN_CHUNK + 16);
     let (began, mut sealed) = (Instant::now(), 0_u64);

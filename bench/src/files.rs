@@ -1,6 +1,6 @@
 //! Files from one device to another through a relay: how fast, what it costs whom, and how much disk it takes meanwhile.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -144,7 +144,8 @@ async fn listed(phone: &SyncClient, id: sync_client::BlobId) -> Outcome<()> {
     Ok(())
 }
 
-fn same(a: &Path, b: &Path) -> Outcome<bool> {
+/// Whether two files hold the same, read side by side.
+pub(crate) fn same(a: &Path, b: &Path) -> Outcome<bool> {
     let read = |path: &Path| std::fs::File::open(path).map(|file| std::io::BufReader::with_capacity(1 << 20, file));
     let (mut a, mut b) = (read(a)?, read(b)?);
     loop {
@@ -199,20 +200,21 @@ fn drafts(folder: &Path) -> u64 {
     entries
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
-        .map(|entry| size(&entry.path()))
+        .map(|entry| on_disk_of(&entry.path()))
         .sum()
 }
 
-fn on_disk(folder: &Path) -> u64 {
+/// How many bytes of the disk a folder takes.
+pub(crate) fn on_disk(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries
         .flatten()
-        .map(|entry| if entry.path().is_dir() { on_disk(&entry.path()) } else { size(&entry.path()) })
+        .map(|entry| if entry.path().is_dir() { on_disk(&entry.path()) } else { on_disk_of(&entry.path()) })
         .sum()
 }
 
 /// How many bytes of the disk a file takes.
-fn size(path: &PathBuf) -> u64 {
+pub(crate) fn on_disk_of(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or(0, |found| found.blocks() * 512)
 }

@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(target_os = "linux")]
+mod beside;
 mod bootstrap;
 mod catch_up;
+mod check;
 mod content;
 mod devices;
 mod disk;
 mod files;
 mod groups;
 mod herd;
+mod ksync;
 mod memory;
 mod process;
 mod pushes;
@@ -86,6 +90,22 @@ enum Role {
         #[arg(long, value_name = "URL")]
         store: String,
     },
+    /// Check files of every size, number and name by the real programs instead, also while they change and are killed
+    FilesCheck(check::Plan),
+    /// Measure files beside what others send them with instead, on loopback and over a bad line; takes root
+    #[cfg(target_os = "linux")]
+    FilesBeside(beside::Plan),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Impairer { first: String, second: String, delay_micros: u64, loss_per_mille: u64 },
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    LineAnswer { at: String },
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    LineAsk { at: String },
+    #[command(hide = true)]
+    Writer { path: PathBuf, way: String, number: u64, wait_micros: u64 },
     #[command(hide = true)]
     Pushers { first: String, second: String, pairs: usize, seconds: u64 },
     #[command(hide = true)]
@@ -142,7 +162,19 @@ async fn run(cli: Cli) -> Outcome<()> {
         Some(Role::Pushers { first, second, pairs, seconds }) => {
             return herd::pushers([&first, &second], pairs, seconds).await;
         }
-        Some(Role::Herd { .. } | Role::Nodes { .. } | Role::Hostile { .. }) | None => {}
+        Some(Role::Writer { path, way, number, wait_micros }) => {
+            return check::writer(path, &way, number, wait_micros).await;
+        }
+        #[cfg(target_os = "linux")]
+        Some(Role::Impairer { first, second, delay_micros, loss_per_mille }) => {
+            return beside::impair([&first, &second], Duration::from_micros(delay_micros), loss_per_mille).await;
+        }
+        #[cfg(target_os = "linux")]
+        Some(Role::LineAnswer { at }) => return beside::line_answer(&at).await,
+        #[cfg(target_os = "linux")]
+        Some(Role::LineAsk { at }) => return beside::line_ask(&at).await,
+        // What wants a relay and a folder.
+        _ => {}
     }
     let own = std::env::current_exe()?;
     let beside = own.parent().ok_or("this program lies in no folder")?;
@@ -157,6 +189,18 @@ async fn run(cli: Cli) -> Outcome<()> {
             return herd::nodes(&programs, folder.path(), &store, devices, seconds).await;
         }
         Some(Role::Hostile { store }) => return herd::hostile(&relay, folder.path(), &store).await,
+        Some(Role::FilesCheck(plan)) => {
+            let bench = check::Bench { relay, ksync: beside.join("ksync"), folder: folder.path().to_owned() };
+            return or_interrupted(check::run(&bench, &plan)).await;
+        }
+        #[cfg(target_os = "linux")]
+        Some(Role::FilesBeside(plan)) => {
+            let bench = beside::Bench { relay, ksync: beside.join("ksync"), folder: folder.path().to_owned() };
+            let mut report = Report::new(cli.json);
+            let measured = or_interrupted(beside::run(&bench, &plan, &mut report)).await;
+            report.print();
+            return measured;
+        }
         _ => {}
     }
     let wanted = |part: u8| cli.only.is_empty() || cli.only.contains(&part);
@@ -197,6 +241,14 @@ async fn run(cli: Cli) -> Outcome<()> {
     }
     report.print();
     Ok(())
+}
+
+/// Ended by hand it takes its processes, folders and networks away as well.
+async fn or_interrupted(work: impl Future<Output = Outcome<()>>) -> Outcome<()> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
 }
 
 async fn baselines(folder: &Path, report: &mut Report) -> Outcome<Bounds> {

@@ -1,5 +1,6 @@
 //! Processes that are measured: the relay, and whatever holds many devices.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -16,12 +17,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Outcome<Self> {
-        Self::start_as(program, arguments, &[])
-    }
-
-    fn start_as(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome<Self> {
-        let mut child = Command::new(program)
+    /// One behind what leads into its network, with variables of its own.
+    pub(crate) fn start_through(
+        through: &[String],
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Outcome<Self> {
+        let mut child = command(through, program)
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -35,7 +38,12 @@ impl Process {
 
     /// Another of this program, in another role.
     pub(crate) fn helper(arguments: &[&str]) -> Outcome<Self> {
-        Self::start(&std::env::current_exe()?, arguments)
+        Self::helper_through(&[], arguments)
+    }
+
+    /// The same in another network.
+    pub(crate) fn helper_through(through: &[String], arguments: &[&str]) -> Outcome<Self> {
+        Self::start_through(through, &std::env::current_exe()?, arguments, &[])
     }
 
     /// The next line that it prints.
@@ -80,6 +88,18 @@ impl Process {
     pub(crate) async fn stop(mut self) -> Outcome<()> {
         self.child.kill().await?;
         Ok(())
+    }
+}
+
+/// A program to run, behind what leads into its network.
+pub(crate) fn command(through: &[String], program: impl AsRef<OsStr>) -> Command {
+    match through {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
     }
 }
 
@@ -130,9 +150,20 @@ impl RelayProcess {
         more: &[&str],
         variables: &[(&str, &str)],
     ) -> Outcome<Self> {
+        Self::start_through(&[], program, data, (listen, more), variables).await
+    }
+
+    /// The same behind what leads into its network.
+    pub(crate) async fn start_through(
+        through: &[String],
+        program: &Path,
+        data: &Path,
+        (listen, more): (&str, &[&str]),
+        variables: &[(&str, &str)],
+    ) -> Outcome<Self> {
         let data = data.to_str().ok_or("the folder's name is not UTF-8")?;
         let arguments = ["serve", "--data", data, "--listen", listen, "--http", "127.0.0.1:0"];
-        let mut process = Process::start_as(program, &[&arguments, more].concat(), variables)?;
+        let mut process = Process::start_through(through, program, &[&arguments, more].concat(), variables)?;
         let ready: serde_json::Value = serde_json::from_str(&process.line().await?)?;
         let address = ready["address"].as_str().ok_or("the relay said no address")?.to_owned();
         let http = ready["http"].as_str().and_then(|url| url.strip_prefix("http://")).ok_or("the relay has no HTTP")?;

@@ -7,17 +7,19 @@ use crate::database::Database;
 use crate::process::{build_release, cargo, program, root, run as run_program};
 use crate::{Failure, bench_app, fresh_folder, setup};
 
-/// `cargo xtask bench …`; `app` is for windows, `nodes` and `hostile` get a database (and `nodes --earlier COMMIT` the relay of that commit), other arguments go to the benchmarks as they are, `groups` and
+/// `cargo xtask bench …`; `app` is for windows, `files` gets what files are measured beside, `nodes` and `hostile` get a database (and `nodes --earlier COMMIT` the relay of that commit), other arguments go to the benchmarks as they are, `groups` and
 /// `herd` among them.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if args == ["app"] {
         return bench_app::run();
     }
+    let beside = args.first().is_some_and(|arg| arg == "files");
     let with_database = args.first().is_some_and(|arg| arg == "nodes" || arg == "hostile");
     if with_database { setup::for_disturbances() } else { setup::to_build() }?;
+    let tools = if beside { Some(setup::for_files()?.display().to_string()) } else { None };
     let began = Instant::now();
     eprintln!("Building for release; the first time that takes some minutes.");
-    let programs = build_release(&["sync-relay", "ksync-bench"])?;
+    let programs = build_release(&["sync-relay", "ksync-bench", "ksync"])?;
     eprintln!("Built in {:.0} s. Whatever else this machine does now, it takes from the figures.", seconds(began));
     // The build has written gigabytes; whatever of that is not on the disk yet would go there while it is measured.
     run_program(&mut program("sync", &[]))?;
@@ -29,6 +31,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     }
     let mut args: Vec<_> = args.iter().map(String::as_str).collect();
     let database = if with_database { Some(Database::start(&fresh_folder("bench-database")?)?) } else { None };
+    if let Some(tools) = &tools {
+        args[0] = "files-beside";
+        args.extend(["--tools", tools]);
+    }
     if let Some(database) = &database {
         args.extend(["--store", &database.url]);
     }

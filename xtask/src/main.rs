@@ -14,6 +14,7 @@ mod dependencies;
 mod device;
 mod dist;
 mod documents;
+mod files_check;
 mod fuzz;
 mod generate;
 mod lint;
@@ -59,6 +60,11 @@ const COMMANDS: &[Command] = &[
         run: relay_check::run,
     },
     Command {
+        name: "files-check",
+        about: "files of every size, number and name by real processes, also while they change and are killed: --kills N, --large SIZE, --small N, --only PARTS",
+        run: files_check::run,
+    },
+    Command {
         name: "dist",
         about: "the relay as one static program, and the folder that its image is built from",
         run: dist::run,
@@ -87,7 +93,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "gen", about: "write the generated files anew; --check only compares them", run: generate::run },
     Command {
         name: "bench",
-        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `groups`; `herd`; `nodes`; `hostile`; `app`",
+        about: "measure a release build, each figure beside its bound: --only 1,2 for some, --json; `groups`; `herd`; `files`; `nodes`; `hostile`; `app`",
         run: bench::run,
     },
     Command { name: "sim", about: "run simulated groups: --seeds N for many, --seed N to replay one", run: sim::run },

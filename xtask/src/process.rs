@@ -72,8 +72,13 @@ fn build_as(
     }
     add(&mut command);
     run(&mut command)?;
+    Ok(target().join(folder))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(root().join(target).join(folder))
+    root().join(target)
 }
 
 /// A program that runs. It is killed when this is dropped, so that none is left behind by a command that fails half-way.

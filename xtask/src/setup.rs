@@ -1,8 +1,10 @@
 //! Installs what the checks and tests need and the machine lacks.
 
-use crate::Failure;
-use crate::process::{cargo, on_path, program, run, succeeds};
+use std::path::PathBuf;
+
+use crate::process::{cargo, on_path, program, run, succeeds, target};
 use crate::web;
+use crate::{Failure, failed};
 
 /// How to see whether a package is there.
 enum Sign {
@@ -67,6 +69,19 @@ const PACKAGES: &[Package] = &[
 const FOR_FIPS: &[Package] = &[
     Package { name: "golang-go", sign: Program("go"), reason: "builds aws-lc's FIPS module" },
     Package { name: "python3-pip", sign: Program("pip3"), reason: "installs a cmake that is new enough for it" },
+];
+
+/// What Magic Wormhole is installed with.
+const FOR_FILES: &[Package] =
+    &[Package { name: "python3-venv", sign: Module("ensurepip"), reason: "a folder for Magic Wormhole alone" }];
+
+/// What files are measured beside, each in the version whose options this knows; and what each of the packages of Magic Wormhole
+/// brings.
+const SENDME: &str = "0.37.1";
+const WORMHOLE: [(&str, &str); 3] = [
+    ("magic-wormhole==0.24.0", "wormhole"),
+    ("magic-wormhole-mailbox-server==0.8.0", "twist"),
+    ("magic-wormhole-transit-relay==0.5.0", "twist"),
 ];
 
 /// What shows a relay another time.
@@ -150,6 +165,36 @@ pub(crate) fn for_relays() -> Result<(), Failure> {
 pub(crate) fn for_disturbances() -> Result<(), Failure> {
     for_relays()?;
     packages(FOR_DISTURBANCES)
+}
+
+/// What files are measured beside, and what makes the networks in which that is done. Says in which folder it is.
+pub(crate) fn for_files() -> Result<PathBuf, Failure> {
+    if !is_root() {
+        return Err("this makes networks of its own on this machine, which takes root: run `sudo -E env \"PATH=$PATH\" cargo xtask bench files`".to_owned());
+    }
+    packages(PACKAGES.iter().filter(|package| ["iproute2", "python3"].contains(&package.name)))?;
+    packages(FOR_FILES)?;
+    let folder = target().join("tools");
+    let text = folder.display().to_string();
+    if !folder.join("bin").join("sendme").exists() {
+        println!("missing: sendme {SENDME} (what files are measured beside); building it takes ten minutes, once");
+        let mut install = program("nice", &["-n", "10"]);
+        install.arg(cargo(&[]).get_program());
+        install.args(["install", "--locked", "--quiet", "--version", SENDME, "--root", &text, "sendme"]);
+        // As its authors build it: in a folder of its own, and without what watches the code of this workspace.
+        install.arg("--target-dir").arg(folder.join("build"));
+        install.env_remove("RUSTC_WORKSPACE_WRAPPER").env_remove("CLIPPY_ARGS");
+        run(&mut install)?;
+        std::fs::remove_dir_all(folder.join("build")).map_err(|e| failed("delete what sendme was built in", e))?;
+    }
+    let wormhole = folder.join("wormhole");
+    if !WORMHOLE.iter().all(|(_, program)| wormhole.join("bin").join(program).exists()) {
+        println!("missing: Magic Wormhole (the same)");
+        run(&mut program(PYTHON, &["-m", "venv", &wormhole.display().to_string()]))?;
+        let pip = wormhole.join("bin").join("pip");
+        run(program(pip, &["install", "--quiet"]).args(WORMHOLE.map(|(package, _)| package)))?;
+    }
+    Ok(folder)
 }
 
 /// What the relay is built with that is given out, and laid out for its image.
@@ -256,7 +301,7 @@ fn is_there(package: &Package) -> bool {
     }
 }
 
-fn versions_of_postgresql() -> impl Iterator<Item = std::path::PathBuf> {
+fn versions_of_postgresql() -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path())
 }
 

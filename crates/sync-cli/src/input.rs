@@ -45,25 +45,25 @@ pub(crate) fn lines(input: Box<dyn Read + Send>) -> mpsc::Receiver<Line> {
     receive
 }
 
-/// A whole input of at most [`limits::BLOB_BYTES`].
-pub(crate) async fn whole(input: Box<dyn Read + Send>) -> Result<Vec<u8>, SyncError> {
+/// A whole input of at most so many bytes.
+pub(crate) async fn whole(input: Box<dyn Read + Send>, most: usize) -> Result<Vec<u8>, SyncError> {
     let read = move || {
         let mut bytes = Vec::new();
         // One byte more than fits is enough to know.
-        input.take(limits::BLOB_BYTES as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
+        input.take(most as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
     };
     let failed = |error: &dyn std::fmt::Display| SyncError::new(Code::Io, format!("cannot read the input: {error}"));
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(bytes)) if bytes.len() > limits::BLOB_BYTES => Err(too_large()),
+        Ok(Ok(bytes)) if bytes.len() > most => Err(too_large(most)),
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(failed(&error)),
         Err(error) => Err(failed(&error)),
     }
 }
 
-/// The error for more than one blob can hold.
-pub(crate) fn too_large() -> SyncError {
-    SyncError::new(Code::TooLarge, format!("the input has more than the {} bytes of one blob", limits::BLOB_BYTES))
+/// The error for more than fits.
+pub(crate) fn too_large(most: usize) -> SyncError {
+    SyncError::new(Code::TooLarge, format!("the input has more than the {most} bytes that fit"))
 }
 
 fn next_line(input: &mut dyn BufRead) -> Option<Line> {

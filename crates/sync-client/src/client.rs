@@ -1,6 +1,7 @@
 //! The handle that an app holds.
 
 mod lifecycle;
+mod push;
 mod relays;
 mod suite;
 
@@ -24,9 +25,8 @@ use crate::store::{LogReader, OwnBlob, Wanted};
 use crate::subscribe::{self, Subscription, SubscriptionTask};
 use crate::transport::Pending;
 use crate::{
-    Alert, ClientEvent, DEFAULT_CHANNEL, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState,
-    ReceivedBlob, Recovered, RecoveryWords, SnapshotReceipt, StartAt, Status, SyncConfig, SyncError, VaultKind,
-    vault::Passphrase,
+    Alert, ClientEvent, DeviceInfo, Finding, InviteOptions, Pairing, Receipt, ReceiptState, ReceivedBlob, Recovered,
+    RecoveryWords, StartAt, Status, SyncConfig, SyncError, VaultKind, vault::Passphrase,
 };
 
 /// A device of a group. Cheap to clone; the last clone that is dropped stops the engine, and [`SyncClient::close`] lets
@@ -87,41 +87,6 @@ impl SyncClient {
         home.clear()
     }
 
-    /// Puts a blob into the outbox, on [`DEFAULT_CHANNEL`]. See [`SyncClient::push_to`].
-    ///
-    /// # Errors
-    /// As [`SyncClient::push_to`].
-    pub async fn push(&self, blob: impl Into<Vec<u8>>) -> Result<Receipt, SyncError> {
-        self.push_to(DEFAULT_CHANNEL, blob).await
-    }
-
-    /// Puts a blob into the outbox. Returns once it is durable on this device, offline too; it goes to the others as soon
-    /// as they can be reached. The first push founds a group of its own.
-    ///
-    /// # Errors
-    /// Nothing is stored on an error. [`Code::Empty`]; [`Code::TooLarge`] beyond [`limits::BLOB_BYTES`];
-    /// [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`], or one that begins with `0ksync/`: those are the
-    /// engine's own, here and wherever a channel is named; [`Code::DiskFull`] and [`Code::Io`]; [`Code::Removed`] if this device
-    /// was removed from its group.
-    pub async fn push_to(&self, channel: &str, blob: impl Into<Vec<u8>>) -> Result<Receipt, SyncError> {
-        let mut receipts = self.push_many(channel, vec![blob.into()]).await?;
-        receipts.pop().ok_or_else(|| SyncError::new(Code::Internal, "a push gave no receipt"))
-    }
-
-    /// Puts blobs into the outbox, all of them or none, in their order.
-    ///
-    /// # Errors
-    /// As [`SyncClient::push_to`].
-    pub async fn push_many(&self, channel: &str, blobs: Vec<Vec<u8>>) -> Result<Vec<Receipt>, SyncError> {
-        check_channel(channel)?;
-        blobs.iter().try_for_each(|blob| check_blob(blob))?;
-        if blobs.is_empty() {
-            return Ok(vec![]);
-        }
-        let channel = channel.to_owned();
-        self.ask(|reply| Command::Push { channel, blobs, reply }).await
-    }
-
     /// How far a blob that was pushed here has come.
     ///
     /// # Errors
@@ -144,7 +109,7 @@ impl SyncClient {
         loop {
             let now = snapshot.borrow_and_update().clone();
             let is = (now.group, now.device);
-            if blob == OwnBlob::Waits || was != Some(is) {
+            if matches!(blob, OwnBlob::Waits | OwnBlob::Carried(_)) || was != Some(is) {
                 let known = now.sealed.filter(|(id, _)| *id == receipt.id);
                 blob = match known {
                     Some((_, seq)) => OwnBlob::Sealed(seq),
@@ -165,7 +130,8 @@ impl SyncClient {
         }
     }
 
-    /// What others pushed and this consumer has not had, in the order of positions, at most `limit` blobs and 8 MiB.
+    /// What others pushed and this consumer has not had, in the order of positions: at most `limit` blobs, and 8 MiB or one blob.
+    /// What is behind a blob of more than [`limits::BLOB_BYTES`] waits until its bytes are here.
     /// Reading moves nothing: [`SyncClient::advance`] does.
     ///
     /// # Errors
@@ -178,7 +144,7 @@ impl SyncClient {
     ) -> Result<Vec<ReceivedBlob>, SyncError> {
         channel.map_or(Ok(()), check_channel)?;
         let (unread_by, channel) = (Some(consumer.to_owned()), channel.map(str::to_owned));
-        self.inner.reader.read(&Wanted { channel, unread_by, own: false }, 0, limit).await
+        self.inner.read(&Wanted { channel, unread_by, own: false }, 0, limit).await
     }
 
     /// Notes durably that a consumer has had all blobs of the channel, or of every channel, up to this position.
@@ -190,25 +156,6 @@ impl SyncClient {
         channel.map_or(Ok(()), check_channel)?;
         let (consumer, channel) = (consumer.to_owned(), channel.map(str::to_owned));
         self.ask(|reply| Command::Advance { consumer, channel, position, reply }).await
-    }
-
-    /// Puts a snapshot in the place of all blobs that this device's log holds of a channel up to a position: whoever comes to
-    /// the group later gets it instead of them, and so does a consumer that has not had them, as a blob that says so. `data`
-    /// has to hold all that the app has of the channel there, its own pushes too. What not every device has yet stays beside
-    /// it. Other devices keep their logs as they are. Where the log has nothing that it could stand for, as in a group of one
-    /// device, it is kept for the recovery kit alone, if this device leaves its snapshots for one.
-    ///
-    /// Answers when it is durable.
-    ///
-    /// # Errors
-    /// [`Code::Empty`] and [`Code::TooLarge`] for `data` without a byte, of more than [`limits::BLOB_BYTES`], or for blobs of
-    /// more than [`limits::COVERS`] devices; [`Code::InvalidArgument`] for a channel beyond [`limits::CHANNEL_BYTES`];
-    /// [`Code::DiskFull`], [`Code::Io`], [`Code::Closed`].
-    pub async fn snapshot(&self, channel: &str, data: Vec<u8>, up_to: u64) -> Result<SnapshotReceipt, SyncError> {
-        check_channel(channel)?;
-        check_blob(&data)?;
-        let channel = channel.to_owned();
-        self.ask(|reply| Command::Snapshot { channel, data, up_to, reply }).await
     }
 
     /// Up to which position of the log a consumer has had a channel; 0 if it has had nothing.
@@ -553,17 +500,6 @@ impl Events {
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
-}
-
-fn check_blob(blob: &[u8]) -> Result<(), SyncError> {
-    if blob.is_empty() {
-        return Err(SyncError::new(Code::Empty, "a blob is empty"));
-    }
-    if blob.len() > limits::BLOB_BYTES {
-        let message = format!("a blob has {} bytes, and at most {} fit", blob.len(), limits::BLOB_BYTES);
-        return Err(SyncError::new(Code::TooLarge, message));
-    }
-    Ok(())
 }
 
 /// Channels of the engine's own are no app's.

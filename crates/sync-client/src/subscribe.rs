@@ -85,7 +85,7 @@ impl Subscription {
                 return Ok(blob);
             }
             let closed = snapshot.borrow_and_update().closed;
-            let blobs = self.client.inner.reader.read(&self.wanted, self.after, BATCH).await?;
+            let blobs = self.client.inner.read(&self.wanted, self.after, BATCH).await?;
             if blobs.is_empty() && (closed || snapshot.changed().await.is_err()) {
                 return Err(SyncError::closed());
             }

@@ -398,7 +398,8 @@ pub enum ClientEvent {
         /// Which.
         id: BlobId,
     },
-    /// A file did not come, or did not go. It is tried again.
+    /// A file, or a blob of more than [`limits::BLOB_BYTES`](crate::limits::BLOB_BYTES), did not come, or did not go. It is tried
+    /// again, but for a forged one ([`Code::ContentForged`]), which readers pass over.
     FileFailed {
         /// Which.
         id: BlobId,

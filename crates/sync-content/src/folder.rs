@@ -5,19 +5,20 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bao_tree::BaoTree;
 use bao_tree::io::{BaoContentItem, Parent};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use iroh_blobs::api::TempTag;
 use iroh_blobs::api::blobs::{AddProgressItem, BlobStatus};
 use iroh_blobs::store::GcConfig;
 use iroh_blobs::store::IROH_BLOCK_SIZE;
 use iroh_blobs::store::fs::{FsStore, options};
 use iroh_blobs::{Hash, HashAndFormat};
 use sync_types::{ContentHash, Sealed, Suite};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::sync::RwLock;
 use tokio::time::sleep;
 use tokio_util::io::StreamReader;
@@ -29,6 +30,10 @@ use crate::{ContentError, ContentKey, exchange, stream as sealing};
 /// Where iroh-blobs keeps what is whole or coming, and what is being put.
 const DATA: &str = "data";
 const TEMP: &str = "temp";
+/// iroh-blobs' database.
+const DATABASE: &str = "blobs.db";
+/// Says that the database was made to its end.
+const MADE: &str = "made";
 /// Longer than a sweep takes that began before.
 const SWEEPS: Duration = Duration::from_secs(10);
 /// More than from one of a file system's times to the next.
@@ -72,7 +77,15 @@ impl FolderStore {
     pub async fn open(folder: &Path, options: Options) -> Result<Self, ContentError> {
         let mut chosen = options::Options::new(folder);
         chosen.gc = Some(GcConfig { interval: options.sweep, add_protected: None });
-        let store = FsStore::load_with_opts(folder.join("blobs.db"), chosen).await.map_err(ContentError::store)?;
+        let (made, database) = (folder.join(MADE), folder.join(DATABASE));
+        let mut opened = FsStore::load_with_opts(database.clone(), chosen.clone()).await;
+        if opened.is_err() && !tokio::fs::try_exists(&made).await? {
+            // Whoever died while the database was being made has left what opens for nobody, and nothing that was kept.
+            remove_if_there(&database).await?;
+            opened = FsStore::load_with_opts(database, chosen).await;
+        }
+        let store = opened.map_err(ContentError::store)?;
+        tokio::fs::write(&made, b"").await?;
         let this = Self { store, folder: folder.to_owned(), options, puts: RwLock::new(()) };
         this.clear_drafts().await;
         Ok(this)
@@ -89,10 +102,13 @@ impl FolderStore {
         }
     }
 
-    async fn put_whole(&self, path: &Path, suite: Suite, progress: Progress) -> Result<Content, ContentError> {
+    async fn put_whole(
+        &self,
+        put: impl Future<Output = Result<Content, ContentError>>,
+    ) -> Result<Content, ContentError> {
         let put = {
             let _under_way = self.puts.read().await;
-            self.put_file(path, suite, progress).await
+            put.await
         };
         if put.is_err() {
             self.clear_drafts().await;
@@ -127,10 +143,51 @@ impl FolderStore {
         let file = tokio::fs::File::open(path).await?;
         let before = settled(&file).await?;
         let size = before.len();
-        self.want(&self.folder, sealed_size(size))?;
-        let key = ContentKey::generate()?;
-        let chunks = Arc::new(Chunks::new(&key, suite, size)?);
         let source = tokio::io::BufReader::with_capacity(1 << 20, file);
+        let (content, tag) = self.add(source, size, ContentKey::generate()?, suite, progress).await?;
+        // Bytes that were exchanged behind the reader's back leave the length as it was, and the times not.
+        let after = tokio::fs::metadata(path).await?;
+        if after.len() != size || times(&after)? != times(&before)? {
+            return Err(ContentError::Changed);
+        }
+        self.keep(&content, tag).await?;
+        Ok(content)
+    }
+
+    async fn put_memory(&self, bytes: Vec<u8>, suite: Suite) -> Result<Content, ContentError> {
+        let size = bytes.len() as u64;
+        let (source, key) = (io::Cursor::new(bytes), ContentKey::generate()?);
+        let (content, tag) = self.add(source, size, key, suite, Arc::new(|_| {})).await?;
+        self.keep(&content, tag).await?;
+        Ok(content)
+    }
+
+    /// The same key seals the same bytes alike.
+    async fn put_same(&self, bytes: Vec<u8>, content: &Content) -> Result<Content, ContentError> {
+        let (source, key) = (io::Cursor::new(bytes), ContentKey::from_bytes(*content.key.as_bytes()));
+        let (sealed, tag) = self.add(source, content.size, key, content.suite, Arc::new(|_| {})).await?;
+        if sealed.hash != content.hash {
+            // It has no tag, and is swept away.
+            return Err(ContentError::Dishonest("these are other bytes"));
+        }
+        self.keep(&sealed, tag).await?;
+        Ok(sealed)
+    }
+
+    /// Seals what the source gives into the store, where it stays for as long as the tag lives.
+    async fn add<R>(
+        &self,
+        source: R,
+        size: u64,
+        key: ContentKey,
+        suite: Suite,
+        progress: Progress,
+    ) -> Result<(Content, TempTag), ContentError>
+    where
+        R: AsyncRead + Unpin + Send + Sync + 'static,
+    {
+        self.want(&self.folder, sealed_size(size))?;
+        let chunks = Arc::new(Chunks::new(&key, suite, size)?);
         // A source that fails ends here: iroh-blobs panics where one fails at the moment at which it tells how far it is.
         let failed = Arc::new(Mutex::new(None));
         let noted = failed.clone();
@@ -158,21 +215,20 @@ impl FolderStore {
             // What was taken of it has no tag, and is swept away.
             return Err(carried(error));
         }
-        // Bytes that were exchanged behind the reader's back leave the length as it was, and the time not.
-        let after = tokio::fs::metadata(path).await?;
-        if after.len() != size || after.modified()? != before.modified()? {
-            return Err(ContentError::Changed);
-        }
-        let hash = ContentHash(*tag.hash().as_bytes());
-        self.tag(hash).await?;
-        self.flush(hash).await?;
+        Ok((Content { hash: ContentHash(*tag.hash().as_bytes()), key, suite, size }, tag))
+    }
+
+    /// Has content stay that was added.
+    async fn keep(&self, content: &Content, tag: TempTag) -> Result<(), ContentError> {
+        self.tag(content.hash).await?;
+        self.flush(content.hash).await?;
         // A sweep that began before the tag was there looks at this one at its end.
         let sweep = self.options.sweep.min(SWEEPS);
         tokio::spawn(async move {
             sleep(sweep).await;
             drop(tag);
         });
-        Ok(Content { hash, key, suite, size })
+        Ok(())
     }
 
     /// Whether there is room for so many bytes in a folder.
@@ -267,7 +323,11 @@ impl FolderStore {
             return Err(ContentError::Incomplete);
         }
         // In the same folder, so that it is moved there as a whole; and gone again if it does not come to that.
-        let draft = tempfile::Builder::new().prefix(".ksync-").tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // As any file that a person makes here.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let draft = builder.prefix(".ksync-").tempfile_in(folder)?;
         let mut out = tokio::fs::File::from_std(draft.reopen()?);
         let mut opened = Box::pin(self.opened(content)?);
         let mut written = 0;
@@ -282,6 +342,18 @@ impl FolderStore {
         let moved = if replace { draft.persist(file) } else { draft.persist_noclobber(file) };
         moved.map_err(|error| error.error)?;
         Ok(())
+    }
+
+    async fn all_bytes(&self, content: &Content) -> Result<Vec<u8>, ContentError> {
+        if self.look(content.sealed()).await? != Held::All {
+            return Err(ContentError::Incomplete);
+        }
+        let mut all = Vec::with_capacity(usize::try_from(content.size).map_err(|_| ContentError::TooLarge)?);
+        let mut opened = Box::pin(self.opened(content)?);
+        while let Some(bytes) = opened.try_next().await.map_err(carried)? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
     }
 
     /// The content, chunk by chunk.
@@ -312,22 +384,53 @@ async fn settled(file: &tokio::fs::File) -> Result<Metadata, ContentError> {
     for _ in 0..SETTLES {
         let found = file.metadata().await?;
         // What lies in the future is nobody's clock.
-        match found.modified()?.elapsed() {
-            Ok(age) if age < TICK => sleep(TICK - age).await,
+        match times(&found)?.iter().filter_map(|time| time.elapsed().ok()).min() {
+            Some(age) if age < TICK => sleep(TICK - age).await,
             _ => return Ok(found),
         }
     }
     Err(ContentError::Changed)
 }
 
+/// When a file was last written to. Programs that copy and unpack set that back to what they were told; when they did so, the
+/// system notes for itself where it is a Unix.
+fn times(found: &Metadata) -> io::Result<[SystemTime; 2]> {
+    let modified = found.modified()?;
+    #[cfg(unix)]
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        let (seconds, nanos) = (u64::try_from(found.ctime()), u32::try_from(found.ctime_nsec()));
+        let since = Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default());
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+    };
+    #[cfg(not(unix))]
+    let changed = modified;
+    Ok([modified, changed])
+}
+
 /// Why content was not sealed or did not open, behind the error of the stream that carried it: this crate's own, or the disk's.
+async fn remove_if_there(path: &Path) -> io::Result<()> {
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn carried(error: io::Error) -> ContentError {
     error.downcast().unwrap_or_else(ContentError::Io)
 }
 
 impl ContentStore for FolderStore {
     fn put<'a>(&'a self, file: &'a Path, suite: Suite, progress: Progress) -> StoreFuture<'a, Content> {
-        Box::pin(self.put_whole(file, suite, progress))
+        Box::pin(self.put_whole(self.put_file(file, suite, progress)))
+    }
+
+    fn put_bytes(&self, bytes: Vec<u8>, suite: Suite) -> StoreFuture<'_, Content> {
+        Box::pin(self.put_whole(self.put_memory(bytes, suite)))
+    }
+
+    fn put_again<'a>(&'a self, bytes: Vec<u8>, content: &'a Content) -> StoreFuture<'a, ()> {
+        Box::pin(async move { self.put_whole(self.put_same(bytes, content)).await.map(drop) })
     }
 
     fn held(&self, content: Sealed) -> StoreFuture<'_, Held> {
@@ -346,6 +449,10 @@ impl ContentStore for FolderStore {
 
     fn read(&self, content: &Content) -> Result<Opened, ContentError> {
         Ok(Box::new(StreamReader::new(Box::pin(self.opened(content)?))))
+    }
+
+    fn bytes<'a>(&'a self, content: &'a Content) -> StoreFuture<'a, Vec<u8>> {
+        Box::pin(self.all_bytes(content))
     }
 
     fn take(&self, content: Sealed, from: Incoming, to: Outgoing, progress: Progress) -> StoreFuture<'_, u64> {

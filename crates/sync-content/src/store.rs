@@ -78,6 +78,18 @@ pub trait ContentStore: Send + Sync {
     /// [`ContentError::Changed`] for a file that changes meanwhile, `TooLarge`, `NoRoom`, `Io`.
     fn put<'a>(&'a self, file: &'a Path, suite: Suite, progress: Progress) -> StoreFuture<'a, Content>;
 
+    /// As [`ContentStore::put`], of bytes that are in memory.
+    ///
+    /// # Errors
+    /// [`ContentError::TooLarge`], `NoRoom`, `Io`.
+    fn put_bytes(&self, bytes: Vec<u8>, suite: Suite) -> StoreFuture<'_, Content>;
+
+    /// Seals bytes once more that were sealed as this content, and keeps it.
+    ///
+    /// # Errors
+    /// [`ContentError::Dishonest`] for other bytes; `NoRoom`, `Io`.
+    fn put_again<'a>(&'a self, bytes: Vec<u8>, content: &'a Content) -> StoreFuture<'a, ()>;
+
     /// How much of this content is here.
     fn held(&self, content: Sealed) -> StoreFuture<'_, Held>;
 
@@ -100,6 +112,12 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// [`ContentError::TooLarge`]; what else is wrong shows when it is read.
     fn read(&self, content: &Content) -> Result<Opened, ContentError>;
+
+    /// All that the content holds, in memory.
+    ///
+    /// # Errors
+    /// [`ContentError::Incomplete`]; `Dishonest` for what its sender told wrongly; `Io`.
+    fn bytes<'a>(&'a self, content: &'a Content) -> StoreFuture<'a, Vec<u8>>;
 
     /// Takes what is missing of this content from the other side, which does [`ContentStore::give`], and keeps what was
     /// verified of it also if that ends early. Says how many bytes came.

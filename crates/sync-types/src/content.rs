@@ -2,6 +2,9 @@
 //!
 //! Files are told of on a channel of the engine's own, [`FILES_CHANNEL`]: each blob there is one [`FileRecord`]. So they have the
 //! order, the receipts and the history of blobs.
+//!
+//! A blob that is too large for an envelope is told of on [`LARGE_CHANNEL`]: a blob there is one [`LargeBlob`], which stands for a
+//! blob of the same id.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -11,7 +14,7 @@ use zeroize::Zeroize;
 
 use crate::codec::counted;
 use crate::frame::Attach;
-use crate::{BlobId, ContentHash, Opaque, limits};
+use crate::{BlobId, ContentHash, Opaque, Suite, limits};
 
 /// How the names of channels begin that an app cannot use.
 pub const RESERVED_CHANNELS: &str = "0ksync/";
@@ -21,6 +24,9 @@ pub const FILES_CHANNEL: &str = "0ksync/files";
 
 /// The channel of presence on which devices say where they hand content to each other themselves, each time a [`Door`].
 pub const DIRECT_CHANNEL: &str = "0ksync/direct";
+
+/// The channel on which blobs travel that are too large for an envelope.
+pub const LARGE_CHANNEL: &str = "0ksync/large";
 
 /// Content as whoever may not read it knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, MlsSize, MlsEncode, MlsDecode)]
@@ -179,6 +185,40 @@ impl From<Place> for SocketAddr {
     }
 }
 
+/// "This blob stands for a blob of that channel with these bytes."
+#[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct LargeBlob {
+    /// The channel that the app pushed to: UTF-8, at most [`limits::CHANNEL_BYTES`], and none of the engine's own.
+    pub channel: Opaque,
+    /// The app's bytes: more than [`limits::BLOB_BYTES`], and at most [`limits::LARGE_BLOB_BYTES`].
+    pub content: ContentRef,
+}
+
+/// Redacts the channel.
+impl fmt::Debug for LargeBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LargeBlob({:?})", self.content)
+    }
+}
+
+impl LargeBlob {
+    /// The app's channel, if a device of ours could have said this.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn channel(&self) -> Result<&str, &'static str> {
+        let channel = std::str::from_utf8(&self.channel).map_err(|_| "its channel is no text")?;
+        if channel.len() > limits::CHANNEL_BYTES || channel.starts_with(RESERVED_CHANNELS) {
+            return Err("its channel is no app's");
+        }
+        if Suite::from_wire(self.content.suite).is_err() {
+            return Err("its cipher is unknown");
+        }
+        let large = limits::BLOB_BYTES as u64 + 1..=limits::LARGE_BLOB_BYTES as u64;
+        if large.contains(&self.content.size) { Ok(channel) } else { Err("its size is not that of a large blob") }
+    }
+}
+
 counted!(had, ContentHash, limits::CONTENT_HAD);
 counted!(places, Place, limits::DOOR_PLACES);
 
@@ -218,5 +258,31 @@ mod tests {
         assert_eq!(door.places.into_iter().map(SocketAddr::from).collect::<Vec<_>>(), places);
         assert!(encode(&at(limits::DOOR_PLACES)).len() <= limits::PRESENCE_BYTES);
         assert!(decode::<Door>(&encode(&at(limits::DOOR_PLACES + 1))).is_err());
+    }
+
+    #[test]
+    fn a_large_blob_is_of_an_apps_channel_and_of_a_large_blobs_size() {
+        let large = |channel: &str, suite: u8, size: usize| {
+            let content = ContentRef { hash: ContentHash([1; 32]), key: [2; 32], suite, size: size as u64 };
+            LargeBlob { channel: Opaque(channel.into()), content }
+        };
+        let (least, most) = (limits::BLOB_BYTES + 1, limits::LARGE_BLOB_BYTES);
+        for size in [least, most] {
+            let said = large("notes", 1, size);
+            assert_eq!(decode::<LargeBlob>(&encode(&said)).unwrap().channel(), Ok("notes"));
+            assert!(!format!("{said:?}").contains("notes"));
+        }
+        assert_eq!(large("", 2, least).channel(), Ok(""));
+        assert_eq!(large(&"c".repeat(256), 1, least).channel().map(str::len), Ok(256));
+        for bad in [
+            large("0ksync/files", 1, least),
+            large(&"c".repeat(257), 1, least),
+            large("notes", 9, least),
+            large("notes", 1, least - 1),
+            large("notes", 1, most + 1),
+            LargeBlob { channel: Opaque(vec![0xff]), ..large("", 1, least) },
+        ] {
+            bad.channel().unwrap_err();
+        }
     }
 }

@@ -80,7 +80,7 @@ codes! {
     TokenSpent = 16, "TOKEN_SPENT", Person, "Ask the relay's host for another access token, or to let this one make more groups.";
 
     /// More than a limit allows in one piece.
-    TooLarge = 20, "TOO_LARGE", Caller, "Push less than the limit in one blob.";
+    TooLarge = 20, "TOO_LARGE", Caller, "Push less than the limit in one blob, or give it as a file.";
     /// An empty blob.
     Empty = 21, "EMPTY", Caller, "Push at least one byte.";
     /// No room: the quota of the group or of its access token is used up, or the relay's disk.

@@ -7,6 +7,8 @@ const MIB: usize = 1024 * KIB;
 
 /// The largest blob that travels in an envelope, in bytes.
 pub const BLOB_BYTES: usize = MIB;
+/// The largest blob that an app may push, in bytes: beyond [`BLOB_BYTES`] it goes as large content.
+pub const LARGE_BLOB_BYTES: usize = 64 * MIB;
 /// The largest envelope, in bytes, header and signature included.
 pub const ENVELOPE_BYTES: usize = MIB + 256 * KIB;
 /// How many senders' envelopes one snapshot may stand for.

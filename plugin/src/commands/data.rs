@@ -24,7 +24,7 @@ const UP_TO: &str = "ksync-up-to";
 /// Puts the request's body into the outbox. Resolves once it is durable on this device.
 #[tauri::command]
 pub(crate) async fn push(app: App<'_>, request: Request<'_>) -> Done<ReceiptInfo> {
-    let (channel, blob) = (channel(&request)?, bytes(&request, limits::BLOB_BYTES)?);
+    let (channel, blob) = (channel(&request)?, bytes(&request, limits::LARGE_BLOB_BYTES)?);
     Ok(app.client().await?.push_to(&channel, blob).await?.into())
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn snapshot<R: Runtime>(
     app: App<'_>,
     request: Request<'_>,
 ) -> Done<SnapshotInfo> {
-    let (channel, blob) = (channel(&request)?, bytes(&request, limits::BLOB_BYTES)?);
+    let (channel, blob) = (channel(&request)?, bytes(&request, limits::LARGE_BLOB_BYTES)?);
     let client = app.client().await?;
     let up_to = match request.headers().get(UP_TO) {
         Some(value) => parse::<u64>(value.to_str().unwrap_or_default(), "position")?,

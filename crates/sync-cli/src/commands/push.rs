@@ -30,7 +30,7 @@ pub(super) async fn push(context: &Context, arguments: Push) -> Done {
                 Pusher::new(context, client, &arguments.channel, state).run(lines).await
             } else {
                 let blob = tokio::select! {
-                    blob = input::whole(input) => blob?,
+                    blob = input::whole(input, limits::LARGE_BLOB_BYTES) => blob?,
                     () = context.stop.wait() => return Err(Failure::Interrupted),
                 };
                 let mut pusher = Pusher::new(context, client, &arguments.channel, state);
@@ -119,10 +119,8 @@ impl<'a> Pusher<'a> {
                 }
                 Line::TooLong => {
                     let at = self.pushed + blobs.len() as u64 + self.empty + 1;
-                    let error = SyncError {
-                        message: format!("line {at}: {}", input::too_large().message),
-                        ..input::too_large()
-                    };
+                    let large = input::too_large(limits::BLOB_BYTES);
+                    let error = SyncError { message: format!("line {at}: {}", large.message), ..large };
                     self.context.out.error(&error);
                     self.refused = Some(error.code);
                 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use sync_client::{Code, RecoveryWords, RelayAddress, SyncClient, SyncConfig};
+use sync_client::{Code, RecoveryWords, RelayAddress, SyncClient, SyncConfig, limits};
 use zeroize::Zeroizing;
 
 use super::{Context, LOOK};
@@ -154,7 +154,7 @@ async fn read(context: &Context, file: Option<&Path>) -> Done<Zeroizing<String>>
                 words.push_str(&Zeroizing::new(String::from_utf8_lossy(&text).into_owned()));
                 words.push('\n');
             }
-            Some(Line::TooLong) => return Err(input::too_large().into()),
+            Some(Line::TooLong) => return Err(input::too_large(limits::BLOB_BYTES).into()),
             Some(Line::Failed(error)) => return Err(Failure::new(Code::Io, format!("cannot read the words: {error}"))),
             None => return Ok(words),
         }

@@ -1,6 +1,6 @@
 //! `snapshot`: one blob in the place of what `pull` has printed of a channel.
 
-use sync_client::{ClientEvent, Code, Events};
+use sync_client::{ClientEvent, Code, Events, limits};
 
 use super::pull::CONSUMER;
 use super::{Context, watch};
@@ -15,7 +15,7 @@ pub(super) async fn snapshot(context: &Context, arguments: Snapshot) -> Done {
         .with(async |client| {
             let input = input::open(&arguments.file)?;
             let data = tokio::select! {
-                data = input::whole(input) => data?,
+                data = input::whole(input, limits::LARGE_BLOB_BYTES) => data?,
                 () = context.stop.wait() => return Err(Failure::Interrupted),
             };
             let mut events = client.events();

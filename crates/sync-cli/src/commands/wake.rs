@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use sync_client::wake::{Apns, Fcm, WebPush, WebPushKeys};
-use sync_client::{Code, SyncClient, WakeState, WakeTarget};
+use sync_client::{Code, SyncClient, WakeState, WakeTarget, limits};
 
 use super::Context;
 use crate::cli::{WakeTargetAction, WakeTargetOf};
@@ -80,7 +80,7 @@ async fn read(action: WakeTargetAction) -> Done<Option<WakeTarget>> {
         if text != "-" {
             return Ok(text.into_bytes().into());
         }
-        let bytes = input::whole(input::open("-".as_ref())?).await?;
+        let bytes = input::whole(input::open("-".as_ref())?, limits::BLOB_BYTES).await?;
         Ok(bytes.trim_ascii().to_vec().into())
     };
     let invalid = |message: &'static str| Failure::new(Code::InvalidArgument, message);

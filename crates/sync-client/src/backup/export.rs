@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sync_core::vault::backup::{Record, Settings, Writer};
+use sync_core::vault::backup::{Part, Record, Settings, Writer};
 use sync_core::vault::{Kind, Lock, LockedKey, Passphrase, Unlock, VaultKey};
+use sync_types::{Opaque, limits};
 use tokio::io::AsyncWriteExt;
 
 use super::{BackupReceipt, PIECE, Progress, failed};
@@ -29,6 +30,7 @@ impl Drop for Draft {
 
 impl SyncClient {
     /// Writes what this device has to one file: every blob with its id and channel, and the settings, sealed under a passphrase.
+    /// Of files it has the word and not the bytes.
     /// Keys are not in it: who has the file and the passphrase reads what was, and is no device of the group. A file that has
     /// the name is replaced once the new one is whole. `progress` hears how many blobs of how many are written.
     ///
@@ -75,13 +77,17 @@ impl SyncClient {
             let over = entries.is_empty();
             done += entries.len() as u64;
             for entry in entries {
+                let large = self.inner.porter.bytes_for_backup(&entry).await?;
                 waiting.extend(writer.put(&Record::Blob(entry)));
-            }
-            if waiting.len() >= PIECE {
-                bytes += waiting.len() as u64;
-                out.write_all(&waiting).await.map_err(|e| failed("written", &e))?;
-                waiting.clear();
-                progress(done, blobs);
+                for part in large.iter().flat_map(|bytes| bytes.chunks(limits::BLOB_BYTES)) {
+                    waiting.extend(writer.put(&Record::Part(Part(Opaque(part.to_vec())))));
+                }
+                if waiting.len() >= PIECE {
+                    bytes += waiting.len() as u64;
+                    out.write_all(&waiting).await.map_err(|e| failed("written", &e))?;
+                    waiting.clear();
+                    progress(done, blobs);
+                }
             }
             if over {
                 break;

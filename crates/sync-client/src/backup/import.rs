@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sync_core::vault::backup::{Entry, HEAD_BYTES, PREFIX_BYTES, Reader, Record, parse_head};
+use sync_core::vault::backup::{Entry, HEAD_BYTES, PREFIX_BYTES, Reader, Record, Settings, parse_head};
 use sync_core::vault::{Passphrase, Unlock, VaultError};
 use sync_types::{Code, RelayAddress};
 use tokio::io::AsyncReadExt;
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{ImportReceipt, PIECE, Progress, Restored, failed, text};
 use crate::engine::Command;
+use crate::files::Unpacked;
 use crate::vault::apart;
 use crate::{SyncClient, SyncError};
 
@@ -63,10 +64,24 @@ impl SyncClient {
         let prefix = first(&mut input, PREFIX_BYTES).await?;
         let prefix: &[u8; PREFIX_BYTES] = prefix.as_slice().try_into().map_err(|_| VaultError::Truncated)?;
 
-        let mut reader = Reader::new(&key, prefix);
+        let mut unpacked = Unpacked::default();
+        let reader = Reader::new(&key, prefix);
+        let taken = self.take_in(&mut input, reader, total, progress, &mut unpacked).await;
+        unpacked.clear_up(&self.inner.porter).await;
+        taken
+    }
+
+    async fn take_in(
+        &self,
+        input: &mut tokio::fs::File,
+        mut reader: Reader,
+        total: u64,
+        progress: Progress<'_>,
+        unpacked: &mut Unpacked,
+    ) -> Result<ImportReceipt, SyncError> {
         self.inner.ask(|reply| Command::DropStaged { reply }).await?;
         let staged = Staged(self);
-        let (mut restored, mut blobs) = (None, 0);
+        let (mut settings, mut blobs) = (None, 0);
         let mut done = (HEAD_BYTES + PREFIX_BYTES) as u64;
         let mut piece = vec![0; PIECE];
         loop {
@@ -75,25 +90,38 @@ impl SyncClient {
                 break;
             }
             let records = reader.feed(&piece[..length])?;
-            blobs += self.stage(records, &mut restored).await?;
+            blobs += self.stage(records, &mut settings, unpacked).await?;
             done += length as u64;
             progress(done, total);
         }
-        blobs += self.stage(reader.finish()?, &mut restored).await?;
-        let restored: Restored =
-            restored.ok_or_else(|| SyncError::new(Code::BackupDamaged, "the backup holds no settings"))?;
-        let made_at = restored.settings.made_at;
-        let added = self.inner.ask(|reply| Command::Import { restored: Box::new(restored), reply }).await?;
+        blobs += self.stage(reader.finish()?, &mut settings, unpacked).await?;
+        let entries = unpacked.next(&self.inner.porter, None).await?;
+        self.stage_all(entries).await?;
+        let settings: Settings =
+            settings.ok_or_else(|| SyncError::new(Code::BackupDamaged, "the backup holds no settings"))?;
+        let made_at = settings.made_at;
+        let restored = Box::new(Restored { settings, large: std::mem::take(&mut unpacked.large) });
+        let added = self.inner.ask(|reply| Command::Import { restored, reply }).await?;
         drop(staged);
         Ok(ImportReceipt { blobs, added, made_at })
     }
 
     /// Puts records beside the log; gives how many blobs they were.
-    async fn stage(&self, records: Vec<Record>, restored: &mut Option<Restored>) -> Result<u64, SyncError> {
+    async fn stage(
+        &self,
+        records: Vec<Record>,
+        found: &mut Option<Settings>,
+        unpacked: &mut Unpacked,
+    ) -> Result<u64, SyncError> {
+        let mut count = 0;
         let mut entries: Vec<Entry> = Vec::with_capacity(records.len());
         for record in records {
             match record {
-                Record::Blob(entry) => entries.push(entry),
+                Record::Blob(entry) => {
+                    count += 1;
+                    entries.extend(unpacked.next(&self.inner.porter, Some(entry)).await?);
+                }
+                Record::Part(part) => unpacked.part(&part.0)?,
                 Record::Settings(settings) => {
                     if text(&settings.app_id) != self.inner.start.app_id {
                         return Err(SyncError::new(Code::WrongApp, "the backup is another app's"));
@@ -101,15 +129,19 @@ impl SyncClient {
                     if text(&settings.relay).parse::<RelayAddress>().is_err() {
                         return Err(SyncError::new(Code::BackupDamaged, "the backup's relay address cannot be read"));
                     }
-                    *restored = Some(Restored { settings });
+                    *found = Some(settings);
                 }
             }
         }
-        let count = entries.len() as u64;
-        if count > 0 {
-            self.inner.ask(|reply| Command::Stage { entries, reply }).await?;
-        }
+        self.stage_all(entries).await?;
         Ok(count)
+    }
+
+    async fn stage_all(&self, entries: Vec<Entry>) -> Result<(), SyncError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.inner.ask(|reply| Command::Stage { entries, reply }).await
     }
 }
 

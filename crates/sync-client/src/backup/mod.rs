@@ -8,7 +8,7 @@ mod export;
 mod import;
 
 use sync_core::vault::backup::Settings;
-use sync_types::{Code, limits};
+use sync_types::{BlobId, Code, Sealed, limits};
 
 use crate::SyncError;
 
@@ -55,6 +55,8 @@ fn text(bytes: &[u8]) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Restored {
     pub(crate) settings: Settings,
+    /// Its large blobs, whose bytes are in the content store.
+    pub(crate) large: Vec<(BlobId, Sealed)>,
 }
 
 impl Restored {

@@ -14,7 +14,8 @@ const WIND_DOWN: Duration = Duration::from_secs(2);
 
 impl SyncClient {
     /// Waits until everything that waited at the relay is in the log, and what this device still wants of the others'
-    /// history too. Tries to connect at once.
+    /// history too; and so are the bytes of large blobs, unless [`FilesPolicy::paused`](crate::FilesPolicy) keeps them away. Tries
+    /// to connect at once.
     ///
     /// # Errors
     /// [`Code::NotInGroup`](crate::Code::NotInGroup); [`Code::Asleep`](crate::Code::Asleep) in the background;
@@ -26,7 +27,8 @@ impl SyncClient {
         self.ask(|reply| Command::ConnectNow { reply }).await?;
         loop {
             let now = snapshot.borrow_and_update().clone();
-            if now.online && now.caught_up && now.wants == 0 {
+            let awaits = now.awaits && !self.files().policy().paused;
+            if now.online && now.caught_up && now.wants == 0 && !awaits {
                 return Ok(());
             }
             if now.mode == Mode::Background {
@@ -43,6 +45,9 @@ impl SyncClient {
             let Ok(changed) = timeout_at(until, snapshot.changed()).await else {
                 return Err(match now.trouble {
                     Some(error) if !now.online => error,
+                    _ if awaits && now.caught_up && now.wants == 0 => {
+                        SyncError::timeout("large blobs are on their way from the other devices, and carrying them")
+                    }
                     _ if now.caught_up => SyncError::timeout("history is on its way from the other devices, and it"),
                     _ => SyncError::timeout("fetching what waits at the relay"),
                 });

@@ -11,7 +11,7 @@ use sync_types::frame::Attach;
 use sync_types::{BlobId, DeviceId, GroupId, RelayAddress, Sealed, Suite, WakeTarget};
 use tokio::sync::oneshot;
 
-use super::Crypto;
+use super::{Crypto, Pushed};
 use crate::backup::Restored;
 use crate::store::{FileNote, OwnBlob};
 use crate::{Mode, Receipt, ReceiptState, RecoveryWords, SnapshotReceipt, Status, SyncError, Woken};
@@ -24,8 +24,8 @@ pub(crate) type Names = BTreeMap<DeviceId, String>;
 
 /// A call on the engine.
 pub(crate) enum Command {
-    /// Put blobs into the outbox.
-    Push { channel: String, blobs: Vec<Vec<u8>>, reply: Reply<Vec<Receipt>> },
+    /// Put blobs into the outbox. The content of large ones is in the content store of this generation.
+    Push { channel: String, blobs: Vec<Pushed>, generation: Option<u64>, reply: Reply<Vec<Receipt>> },
     /// Move a consumer's position.
     Advance { consumer: String, channel: Option<String>, position: u64, reply: Reply<()> },
     /// Alerts up to this number were seen.
@@ -44,7 +44,8 @@ pub(crate) enum Command {
     /// Is another member at the other end of the connection with this exporter value?
     IsMemberAt { attach: Box<Attach>, exporter: [u8; 32], reply: Reply<bool> },
     /// Put a snapshot in the place of what it stands for.
-    Snapshot { channel: String, data: Vec<u8>, up_to: u64, reply: Reply<SnapshotReceipt> },
+    /// As [`Command::Push`] for large ones.
+    Snapshot { channel: String, data: Pushed, up_to: u64, generation: Option<u64>, reply: Reply<SnapshotReceipt> },
     /// Found a group of its own unless there is a group.
     Found { reply: Reply<(GroupId, DeviceId)> },
     /// Put a device out of the group.
@@ -199,6 +200,8 @@ pub(crate) struct Snapshot {
     pub(crate) caught_up: bool,
     /// How many spans of history are still to come; one at least after a long absence, until it is known what was missed.
     pub(crate) wants: usize,
+    /// Whether the bytes of large blobs in the log are still to come.
+    pub(crate) awaits: bool,
     /// Rises whenever blobs of others came into the log.
     pub(crate) arrivals: u64,
     /// Rises whenever something of files changed here; 0 as long as there is none.
@@ -220,9 +223,11 @@ impl Snapshot {
     pub(crate) fn state_of(&self, blob: OwnBlob) -> ReceiptState {
         match blob {
             OwnBlob::Delivered => ReceiptState::Delivered,
-            OwnBlob::Sealed(seq) if seq <= self.delivered => ReceiptState::Delivered,
-            OwnBlob::Sealed(seq) if seq <= self.accepted => ReceiptState::Accepted,
-            OwnBlob::Sealed(_) | OwnBlob::Waits => ReceiptState::Queued,
+            OwnBlob::Sealed(seq) | OwnBlob::Carried(seq) if seq <= self.delivered => ReceiptState::Delivered,
+            // While this device is alone its bytes go nowhere.
+            OwnBlob::Carried(_) if !self.alone => ReceiptState::Queued,
+            OwnBlob::Sealed(seq) | OwnBlob::Carried(seq) if seq <= self.accepted => ReceiptState::Accepted,
+            OwnBlob::Sealed(_) | OwnBlob::Carried(_) | OwnBlob::Waits => ReceiptState::Queued,
         }
     }
 }

@@ -21,6 +21,7 @@ mod kit;
 mod leaving;
 mod lifecycle;
 mod notify;
+mod push;
 mod reconnect;
 mod setup;
 mod turn;
@@ -40,6 +41,7 @@ pub(crate) use command::{Codes, Command, MeetingPlace, Offering, Reply, Snapshot
 #[cfg(feature = "embedded-relay")]
 pub(crate) use hosting::opener;
 pub(crate) use lifecycle::asleep;
+pub(crate) use push::Pushed;
 pub(crate) use setup::start;
 
 use crate::clock::{instant_of, now_ms};
@@ -225,7 +227,7 @@ impl Engine {
     /// Takes what else waits.
     fn gather(&mut self, first: Input) -> Vec<Input> {
         let weigh = |input: &Input| match input {
-            Input::Command(Command::Push { blobs, .. }) => blobs.iter().map(Vec::len).sum(),
+            Input::Command(Command::Push { blobs, .. }) => blobs.iter().map(Pushed::weight).sum(),
             Input::Net(_, Net::Frame(_)) => TURN_BYTES / TURN_FRAMES,
             _ => 0,
         };

@@ -35,6 +35,14 @@ impl Engine {
         }
     }
 
+    /// Tells that there is more to be read, if a large blob has become readable.
+    pub(super) fn tell_readable(&mut self) {
+        if self.store.take_readable() {
+            self.arrivals += 1;
+            self.tell(ClientEvent::Arrived);
+        }
+    }
+
     /// Acts on an event of the core, and tells it.
     pub(super) fn core_event(&mut self, event: Event) {
         self.session_event(&event);
@@ -163,6 +171,7 @@ impl Engine {
             online: status.is_some_and(|s| s.online),
             caught_up: status.is_some_and(|s| s.caught_up),
             wants: status.map_or(0, |s| s.wants.max(usize::from(s.away.is_some()))),
+            awaits: self.device.as_ref().is_some_and(Device::awaits),
             arrivals: self.arrivals,
             files: self.store.files(),
             alone: self.device.as_ref().is_none_or(Device::is_alone),

@@ -180,7 +180,10 @@ pub(super) async fn load(store: &mut Store) -> Result<Loaded, SyncError> {
     let crypto = sync_rules::mls::crypto();
     let joining = rows.iter().find(|(key, _)| *key == Key::Joining);
     let joining = joining.map(|(_, bytes)| Joining::from_bytes(bytes, crypto)).transpose().map_err(failed)?;
-    let device = Device::load(rows, crypto).map_err(failed)?;
+    let mut device = Device::load(rows, crypto).map_err(failed)?;
+    if let Some(device) = &mut device {
+        device.set_awaited(store.awaited().await?);
+    }
     Ok(Loaded { device, joining })
 }
 

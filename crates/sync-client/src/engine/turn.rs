@@ -9,20 +9,20 @@ use sync_core::store::{IdConflict, Key, Read, Write};
 use sync_core::vault::backup::Entry;
 use sync_core::{Device, RelayId};
 use sync_sqlite::crash::point;
-use sync_types::body::Blob;
 use sync_types::frame::FromRelay;
-use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, limits};
+use sync_types::{BlobId, Code, DeviceId, GroupId, RelayAddress, Sealed, limits};
 use tokio::time::Instant;
 
 use super::connection::Net;
 use super::files::FilePush;
 use super::group::{HOSTED_UNTIL, not_in_group};
 use super::lifecycle::asleep;
+use super::push::{Push, Snapshot};
 use super::setup;
 use super::{Command, Engine, Input, Newcomer, Reply, alerts};
-use crate::clock::{SystemRng, random};
-use crate::store::{FileNote, Turn};
-use crate::{Alert, ClientEvent, Receipt, SnapshotReceipt, SyncError, crash};
+use crate::clock::SystemRng;
+use crate::store::FileNote;
+use crate::{Alert, ClientEvent, SyncError, crash};
 
 /// When a newcomer asks again whether it has been added, in milliseconds.
 const NOT_ADDED_YET_MS: u64 = 200;
@@ -33,27 +33,11 @@ const PART: usize = 1_024;
 /// Something to do once the turn is durable, or has failed.
 type After = Box<dyn FnOnce(Result<(), &SyncError>) + Send>;
 
-/// A push on its way.
-struct Push {
-    channel: String,
-    blobs: Vec<Vec<u8>>,
-    receipts: Vec<Receipt>,
-    reply: Reply<Vec<Receipt>>,
-}
-
-/// A snapshot of a channel up to a position.
-struct Snapshot {
-    channel: String,
-    data: Vec<u8>,
-    up_to: u64,
-    reply: Reply<SnapshotReceipt>,
-}
-
 /// A step of taking in a backup.
 pub(super) enum FromBackup {
     Stage(Vec<Entry>),
     Drop,
-    Take(Reply<u64>),
+    Take(Vec<(BlobId, Sealed)>, Reply<u64>),
 }
 
 /// What a turn has to write besides what the core says.
@@ -62,13 +46,13 @@ pub(super) struct Work {
     writes: Vec<Write>,
     /// What came from the relay for the device, and was not handled yet: most of it is while the writes are applied.
     frames: VecDeque<(RelayId, FromRelay)>,
-    pushes: Vec<Push>,
+    pub(super) pushes: Vec<Push>,
     /// What is known of files.
     pub(super) files: Vec<FileNote>,
     /// Files that are put.
     pub(super) puts: Vec<FilePush>,
     pub(super) advances: Vec<(String, Option<String>, u64)>,
-    snapshots: Vec<Snapshot>,
+    pub(super) snapshots: Vec<Snapshot>,
     /// What is done with blobs of a backup, in its order.
     backup: Vec<FromBackup>,
     /// Settings that go along with an import.
@@ -122,24 +106,6 @@ impl Work {
             self.frames.push_back((relay, FromRelay::Deliver(std::mem::replace(&mut entries, rest))));
         }
         self.frames.push_back((relay, FromRelay::Deliver(entries)));
-    }
-
-    /// Stores the pushed blobs. Their ids follow one another from one random draw, so that an envelope names them with a
-    /// bit each.
-    fn push_into(&mut self, turn: &mut Turn<'_>, sender: DeviceId) {
-        let mut id = BlobId(random());
-        let mut blobs = Vec::new();
-        for push in &mut self.pushes {
-            for data in push.blobs.drain(..) {
-                push.receipts.push(Receipt { id, position: 0 });
-                blobs.push(Blob { id, channel: push.channel.clone(), data, snapshot: false });
-                id = id.next();
-            }
-        }
-        let positions = turn.push(sender, blobs);
-        for (receipt, position) in self.pushes.iter_mut().flat_map(|p| &mut p.receipts).zip(positions) {
-            receipt.position = position;
-        }
     }
 
     /// Answers once the turn is durable.
@@ -208,8 +174,8 @@ impl Engine {
             Command::Push { reply, .. } if self.leaving.is_some() => drop(reply.send(Err(leaving()))),
             Command::Meet { reply } if self.leaving.is_some() => drop(reply.send(Err(leaving()))),
             Command::Meet { reply } | Command::MayJoin { reply } if self.is_asleep() => drop(reply.send(Err(asleep()))),
-            Command::Push { channel, blobs, reply } => match self.ensure_device(now).await {
-                Ok(()) => work.pushes.push(Push { channel, blobs, receipts: vec![], reply }),
+            Command::Push { channel, blobs, generation, reply } => match self.may_push(generation, now).await {
+                Ok(()) => work.pushes.push(Push::new(channel, blobs, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Advance { consumer, channel, position, reply } => {
@@ -229,7 +195,8 @@ impl Engine {
             | Command::ContentRelays { .. }
             | Command::IsMemberAt { .. }
             | Command::AttachForContent { .. }) => self.file_command(command, work, now).await,
-            Command::Snapshot { channel, data, up_to, reply } => match self.ensure_device(now).await {
+            Command::Snapshot { channel, data, up_to, generation, reply } => match self.may_push(generation, now).await
+            {
                 Ok(()) => work.snapshots.push(Snapshot { channel, data, up_to, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -244,7 +211,7 @@ impl Engine {
                 work.answer(reply, ());
             }
             Command::Import { restored, reply } => match self.begin_import(&restored, work, now).await {
-                Ok(()) => work.backup.push(FromBackup::Take(reply)),
+                Ok(()) => work.backup.push(FromBackup::Take(restored.large, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Found { reply } => match self.ensure_device(now).await {
@@ -447,6 +414,7 @@ impl Engine {
             return Ok(vec![]);
         }
         let mut turn = store.begin().await;
+        turn.of_group(device.as_ref().map(Device::group));
         if work.forget {
             turn.forget_all();
             let lost = device.as_ref().is_some_and(Device::is_lost);
@@ -477,12 +445,12 @@ impl Engine {
         for step in std::mem::take(&mut work.backup) {
             match (step, &mut *device) {
                 (FromBackup::Stage(entries), _) => turn.stage(entries).await?,
-                (FromBackup::Drop, _) | (FromBackup::Take(_), None) => turn.drop_staged(),
-                (FromBackup::Take(reply), Some(device)) => {
+                (FromBackup::Drop, _) | (FromBackup::Take(..), None) => turn.drop_staged(),
+                (FromBackup::Take(large, reply), Some(device)) => {
                     for (name, value) in std::mem::take(&mut work.settings) {
                         turn.set_meta(name, &value);
                     }
-                    let taken = turn.take_staged(device.id()).await?;
+                    let taken = turn.take_staged(device.id(), &large).await?;
                     device.handle_pushed();
                     work.answer(reply, taken);
                 }
@@ -492,19 +460,7 @@ impl Engine {
             turn.alerts_seen(up_to);
         }
         if let Some(device) = device {
-            for Snapshot { channel, data, up_to, reply } in std::mem::take(&mut work.snapshots) {
-                let blob = Blob { id: BlobId(random()), channel, data, snapshot: true };
-                match turn.snapshot(&blob, device.id(), up_to, device.delivered_seq()).await {
-                    Ok(replaced) => {
-                        turn.keep_apart(&blob, device.id(), replaced == 0 && device.leaves_snapshots());
-                        device.handle_snapshot();
-                        work.answer(reply, SnapshotReceipt { id: blob.id, replaced });
-                    }
-                    // Nothing was written for it.
-                    Err(error) if error.code == Code::TooLarge => drop(reply.send(Err(error))),
-                    Err(error) => return Err(error),
-                }
-            }
+            work.snapshots_into(&mut turn, device).await?;
             if !work.pushes.is_empty() {
                 work.push_into(&mut turn, device.id());
                 device.handle_pushed();
@@ -533,6 +489,9 @@ impl Engine {
                 device.handle_read(answer, now, &mut SystemRng);
             }
             turn.apply(device.take_writes()).await?;
+            if let Some(awaited) = turn.awaited_anew().await? {
+                device.set_awaited(awaited);
+            }
             let conflicts = turn.conflicts().await?;
             if !conflicts.is_empty() || alerts::any(device) {
                 work.alerts = alerts::keep(device, conflicts, &mut turn, now).await?;
@@ -558,7 +517,7 @@ impl Engine {
         let left = work.forget.then(|| SyncError::new(Code::NotInGroup, "this device has just left its group"));
         let outcome = left.as_ref().map_or(Ok(()), Err);
         for push in work.pushes {
-            let _ = push.reply.send(outcome.map(|()| push.receipts).map_err(Clone::clone));
+            push.answer(outcome);
         }
         for after in work.after {
             after(outcome);
@@ -566,6 +525,7 @@ impl Engine {
         for reply in work.left {
             let _ = reply.send(Ok(()));
         }
+        self.tell_readable();
         if let Some((group, device)) = work.forgotten {
             self.tell(ClientEvent::Left { group, device });
         }

@@ -27,6 +27,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// After so many tries it is told that nobody has a file.
 const LONG_MISSING: u32 = 5;
+/// With so many on the list it is read anew only so often: each reading takes longer the more there are.
+const MANY: usize = 64;
+const LOOK: Duration = Duration::from_millis(500);
 /// How long what has come waits for more before the relays are told of it.
 const GATHER: Duration = Duration::from_secs(1);
 
@@ -40,8 +43,15 @@ enum Kind {
 
 /// What has come to its end.
 enum Ended {
-    Content { kind: Kind, content: Sealed, file: Option<BlobId>, result: Result<(), SyncError> },
+    Content { kind: Kind, content: Sealed, of: Of, result: Result<(), SyncError> },
     Told(Result<(), SyncError>),
+}
+
+/// What has some content: a file, and a blob that is too large for an envelope.
+#[derive(Clone, Copy)]
+struct Of {
+    file: Option<BlobId>,
+    blob: Option<BlobId>,
 }
 
 type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -76,6 +86,10 @@ struct Carrier {
     tell_failures: u32,
     loads: Vec<Load>,
     seen: Option<Seen>,
+    /// When the list was read, whether something has come to its end since, and whether it is to be read later for that.
+    looked: Instant,
+    dirty: bool,
+    stale: bool,
     generation: u64,
     works: bool,
 }
@@ -94,6 +108,9 @@ pub(crate) async fn carry(porter: Porter) {
         tell_failures: 0,
         loads: Vec::new(),
         seen: None,
+        looked: Instant::now(),
+        dirty: false,
+        stale: false,
         generation: 0,
         works: false,
     };
@@ -170,9 +187,16 @@ impl Carrier {
             return;
         };
         let seen = Seen { files: now.files, group, device, generation: self.generation };
-        if now.files == 0 || self.seen == Some(seen) || self.is_paused() {
+        if now.files == 0 || self.seen == Some(seen) && !self.dirty || self.is_paused() {
             return;
         }
+        // What is at its end was taken off the list.
+        let same = self.seen.is_some_and(|before| Seen { files: 0, ..before } == Seen { files: 0, ..seen });
+        self.stale = same && self.loads.len() >= MANY && self.looked.elapsed() < LOOK;
+        if self.stale {
+            return;
+        }
+        self.looked = Instant::now();
         let looked = async {
             self.porter.take_in().await?;
             self.porter.reader.loads(group, device).await
@@ -180,7 +204,7 @@ impl Carrier {
         match looked.await {
             Ok(loads) => {
                 self.loads = loads;
-                self.seen = Some(seen);
+                (self.seen, self.dirty) = (Some(seen), false);
                 let known: HashSet<Sealed> = self.loads.iter().map(|load| load.content).collect();
                 self.waits.retain(|content, _| known.contains(content));
             }
@@ -209,7 +233,9 @@ impl Carrier {
             Load { here: true, given: false, .. } => {
                 (self.works && !now.alone && !depot.policy().paused).then_some(Kind::Give)
             }
-            Load { here: false, .. } => (self.works && depot.wants(load.content)).then_some(Kind::Take),
+            Load { here: false, .. } => {
+                (self.works && depot.wants(load.content, load.blob.is_some())).then_some(Kind::Take)
+            }
             _ => None,
         }
     }
@@ -254,6 +280,7 @@ impl Carrier {
                 roads: self.roads.clone(),
                 content: load.content,
                 file: load.file,
+                blob: load.blob,
             };
             self.under_way.push(Box::pin(work(transfer, kind, seen)));
         }
@@ -297,9 +324,10 @@ impl Carrier {
         let now = Instant::now();
         let waits = self.waits.values().map(|wait| wait.until).filter(|until| self.works && *until > now);
         let tell = (self.works && !self.telling && self.tell_at > now).then_some(self.tell_at);
+        let look = self.stale.then_some(self.looked + LOOK);
         let pause = self.pause.filter(|until| *until > now);
         // Nothing is begun before the pause is over.
-        pause.or_else(|| waits.chain(tell).min())
+        pause.or_else(|| waits.chain(tell).chain(look).min())
     }
 
     /// Whether no connection to a relay is of use for now.
@@ -311,8 +339,8 @@ impl Carrier {
         match ended {
             Ended::Told(result) => {
                 self.telling = false;
-                // What was told is on the list until the engine has shown that it was noted.
-                self.seen = None;
+                // What was told is on the list until that is read anew.
+                self.dirty = true;
                 self.tell_at = Instant::now() + GATHER;
                 match result {
                     Ok(()) => self.tell_failures = 0,
@@ -324,9 +352,9 @@ impl Carrier {
                     }
                 }
             }
-            Ended::Content { kind, content, file, result } => {
+            Ended::Content { kind, content, of, result } => {
                 self.busy.remove(&content);
-                self.seen = None;
+                self.dirty = true;
                 match result {
                     Ok(()) => {
                         self.waits.remove(&content);
@@ -334,13 +362,13 @@ impl Carrier {
                         self.tell_at = self.tell_at.max(Instant::now() + GATHER);
                         self.loads.retain(|load| load.content != content);
                         let done = match kind {
-                            Kind::Give => file.map(|id| ClientEvent::FileGiven { id }),
-                            Kind::Take => file.map(|id| ClientEvent::FileHere { id }),
+                            Kind::Give => of.file.map(|id| ClientEvent::FileGiven { id }),
+                            Kind::Take => of.file.map(|id| ClientEvent::FileHere { id }),
                             Kind::Forget => None,
                         };
                         done.into_iter().for_each(|event| self.porter.tell(event));
                     }
-                    Err(error) => self.failed(content, file, error),
+                    Err(error) => self.failed(content, of, error),
                 }
             }
         }
@@ -353,7 +381,7 @@ impl Carrier {
         }
     }
 
-    fn failed(&mut self, content: Sealed, file: Option<BlobId>, error: SyncError) {
+    fn failed(&mut self, content: Sealed, of: Of, error: SyncError) {
         self.heed(&error);
         if error.code == Code::RateLimited || error.code == Code::Closed {
             return self.porter.depot().rests(content, None);
@@ -366,8 +394,8 @@ impl Carrier {
         let long_missing = error.code == Code::ContentMissing && entry.failures == LONG_MISSING;
         let before = self.porter.depot().known(content).failed.map(|before| before.code);
         let is_new = error.code.fault() != Fault::Relay && before != Some(error.code);
-        if let Some(id) = file.filter(|_| is_new || long_missing) {
-            let retry_after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let retry_after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        for id in of.file.into_iter().chain(of.blob).filter(|_| is_new || long_missing) {
             self.porter.tell(ClientEvent::FileFailed { id, code: error.code, retry_after_ms });
         }
         self.porter.depot().rests(content, Some(error));
@@ -376,7 +404,7 @@ impl Carrier {
 
 /// Does one thing with content, and notes it.
 async fn work(transfer: Transfer, kind: Kind, seen: Seen) -> Ended {
-    let (content, file) = (transfer.content, transfer.file);
+    let (content, of) = (transfer.content, Of { file: transfer.file, blob: transfer.blob });
     let run = async {
         let porter = &transfer.porter;
         let (store, generation) = porter.depot().open().await?;
@@ -393,15 +421,16 @@ async fn work(transfer: Transfer, kind: Kind, seen: Seen) -> Ended {
                 given => given.map(|()| FileNote::Given(content, seen.group, seen.device))?,
             },
             Kind::Take => tokio::select! {
-                taken = transfer.take(&*store) => match (taken, file) {
+                taken = transfer.take(&*store) => match taken {
                     // It is here under another length: whoever named this one lied.
-                    (Err(error), Some(id)) if error.code == Code::ContentForged => {
-                        porter.note(generation, vec![FileNote::Forged(id)]).await?;
+                    Err(error) if error.code == Code::ContentForged => {
+                        let liars = of.file.into_iter().chain(of.blob).map(FileNote::Forged).collect();
+                        porter.note(generation, liars).await?;
                         return Err(error);
                     }
-                    (taken, _) => taken.map(|()| FileNote::Here(content))?,
+                    taken => taken.map(|()| FileNote::Here(content))?,
                 },
-                () = porter.depot().unwanted(content) => {
+                () = porter.depot().unwanted(content, of.blob.is_some()) => {
                     // As good as one that was never begun.
                     return Err(SyncError::closed());
                 }
@@ -414,7 +443,7 @@ async fn work(transfer: Transfer, kind: Kind, seen: Seen) -> Ended {
         porter.note(generation, vec![note]).await
     };
     let result = run.await;
-    Ended::Content { kind, content, file, result }
+    Ended::Content { kind, content, of, result }
 }
 
 /// How long to wait behind so many failures: a draw from the upper half of a window that doubles, and never less than the relay said.

@@ -169,16 +169,17 @@ impl Depot {
         self.desk().demands.contains_key(&content)
     }
 
-    /// Whether it is to be fetched: somebody waits for it, or it is as small as what is fetched by itself.
-    pub(super) fn wants(&self, content: Sealed) -> bool {
+    /// Whether it is to be fetched: somebody waits for it, or it is as small as what is fetched by itself, or a blob's, which all
+    /// behind it wait for.
+    pub(super) fn wants(&self, content: Sealed, is_blobs: bool) -> bool {
         let desk = self.desk();
-        desk.demands.contains_key(&content) || desk.policy.fetches(content)
+        desk.demands.contains_key(&content) || desk.policy.fetches(content) || is_blobs && !desk.policy.paused
     }
 
     /// Waits until it is not to be fetched any more.
-    pub(super) async fn unwanted(&self, content: Sealed) {
+    pub(super) async fn unwanted(&self, content: Sealed, is_blobs: bool) {
         // The sender is this value's own.
-        let _ = self.watch().wait_for(|_| !self.wants(content)).await;
+        let _ = self.watch().wait_for(|_| !self.wants(content, is_blobs)).await;
     }
 
     /// So many bytes have come or gone.
@@ -211,7 +212,7 @@ impl Depot {
         std::mem::take(&mut self.desk().urgent)
     }
 
-    /// Waits for content, which counts as wanted as long as the value lives.
+    /// Waits until content is here or given, which counts as wanted as long as the value lives.
     pub(super) fn demand(self: &Arc<Self>, content: Sealed) -> Demand {
         {
             let mut desk = self.desk();
@@ -221,16 +222,6 @@ impl Depot {
         }
         self.nudge.notify_one();
         Demand { depot: self.clone(), content }
-    }
-
-    /// As [`Depot::demand`] for content that is to be given: only that it is tried at once.
-    pub(super) fn hurry(&self, content: Sealed) {
-        {
-            let mut desk = self.desk();
-            desk.urgent.push(content);
-            desk.failed.remove(&content);
-        }
-        self.nudge.notify_one();
     }
 }
 

@@ -8,6 +8,7 @@ mod carrier;
 mod depot;
 mod direct;
 mod error;
+mod large;
 mod name;
 mod porter;
 mod transfer;
@@ -26,10 +27,11 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) use carrier::carry;
 pub(crate) use depot::Depot;
 pub(crate) use direct::Doors;
+pub(crate) use large::Unpacked;
 pub use name::safe_file_name;
 pub(crate) use porter::Porter;
 
-use crate::engine::Command;
+use crate::engine::{Command, Pushed};
 use crate::store::{FileNote, FileRow};
 use crate::{SyncClient, SyncError};
 
@@ -76,7 +78,8 @@ pub struct FileInfo {
     pub modified_ms: u64,
     /// How far it is.
     pub state: FileState,
-    /// For a file that was put here: whether a relay has it, or nobody else is in the group. Of others' files it is true.
+    /// For a file that was put here: whether a relay has it, or nobody else is in the group. Of others' files it is true, but for the time in which this
+    /// device gives them once more, to those who came later or to another relay.
     pub given: bool,
 }
 
@@ -326,8 +329,8 @@ impl Files {
     /// [`Code::Closed`].
     pub async fn remove(&self, id: BlobId) -> Result<(), SyncError> {
         self.row(id).await?;
-        let (channel, blobs) = (FILES_CHANNEL.to_owned(), vec![encode(&FileRecord::Removed(id))]);
-        self.porter().ask(|reply| Command::Push { channel, blobs, reply }).await?;
+        let (channel, blobs) = (FILES_CHANNEL.to_owned(), vec![Pushed::Inline(encode(&FileRecord::Removed(id)))]);
+        self.porter().ask(|reply| Command::Push { channel, blobs, generation: None, reply }).await?;
         self.porter().take_in().await?;
         self.depot().nudge.notify_one();
         Ok(())
@@ -349,7 +352,8 @@ impl Files {
     ) -> Result<(), SyncError> {
         let mut watch = self.depot().watch();
         let row = self.row(id).await?;
-        self.depot().hurry(row.content);
+        // Before what nobody waits for: of very many files the larger ones would else go last, and be given up meanwhile.
+        let _demand = self.depot().demand(row.content);
         let given = |row: &FileRow| row.given || self.porter().snapshot.borrow().alone;
         self.until(&row, patience, &mut watch, &progress, &given).await
     }
@@ -435,7 +439,7 @@ impl Files {
             _ if row.here => FileState::Here,
             Some(bytes) => FileState::Coming { bytes: opened(bytes, row.content.size, size) },
             None if missing => FileState::Missing,
-            None if self.depot().wants(row.content) => FileState::Wanted,
+            None if self.depot().wants(row.content, false) => FileState::Wanted,
             None => FileState::OnDemand,
         };
         FileInfo {

@@ -39,6 +39,8 @@ pub(super) struct Transfer {
     pub(super) content: Sealed,
     /// A file that has the content.
     pub(super) file: Option<BlobId>,
+    /// A large blob that has it.
+    pub(super) blob: Option<BlobId>,
 }
 
 type Answered = (FrameReader, FrameWriter, ContentAnswer);
@@ -97,7 +99,11 @@ async fn ask_on(road: &Road, porter: &Porter, ask: ContentAsk) -> Result<Answere
     match reader.next().await? {
         FromRelay::Content(answer) => Ok((reader, writer, answer)),
         FromRelay::Refused(refused) => {
-            let code = refused.code();
+            // What only this device knows of itself, nobody else says.
+            let code = match refused.code() {
+                Code::Closed | Code::ContentForged | Code::DiskFull | Code::Io => Code::Protocol,
+                code => code,
+            };
             Err(SyncError::new(code, format!("about content it says {code}")).retry_after(refused.retry_after_ms))
         }
         FromRelay::GoingAway(_) => Err(SyncError::new(Code::Draining, "the relay is stopping")),

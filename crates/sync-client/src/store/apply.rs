@@ -5,7 +5,6 @@ use sync_core::store::{RefusedEntry, Write};
 use sync_core::vault::Cell;
 use sync_sqlite::Script;
 use sync_types::body::Blob;
-use sync_types::content::FILES_CHANNEL;
 use sync_types::{BlobId, Code, DeviceId};
 
 use super::rows::NewRow;
@@ -63,8 +62,9 @@ impl Turn<'_> {
         for blob in blobs {
             let position = self.next();
             positions.push(position);
-            self.tells_of_files |= blob.channel == FILES_CHANNEL;
-            self.fresh.push_back(NewRow { position, blob, own: true, sender, seq: None });
+            let row = NewRow::new(position, blob, true, sender, None);
+            self.tells_of_files |= row.tells_of_files();
+            self.fresh.push_back(row);
         }
         positions
     }
@@ -87,6 +87,7 @@ impl Turn<'_> {
             }
             Write::Reoffer { sender } => {
                 self.put_fresh().await?;
+                self.drop_what_never_came().await?;
                 self.outbox = Outbox::Unknown;
                 self.sealed = None;
                 let script = self.script.statement(
@@ -122,7 +123,7 @@ impl Turn<'_> {
                     self.sealed = None;
                     for row in self.fresh.iter_mut().take_while(|row| row.position <= position) {
                         row.seq = row.seq.or(Some(seq));
-                        self.sealed = row.seq.map(|seq| (row.blob.id, seq));
+                        self.sealed = row.seq.filter(|_| row.large.is_none()).map(|seq| (row.blob.id, seq));
                     }
                     if !matches!(self.outbox, Outbox::Fresh) {
                         script.statement("UPDATE blob SET seq = ? WHERE own = 1 AND seq IS NULL AND position <= ?");

@@ -3,23 +3,32 @@
 
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Row};
+use sync_types::content::ContentRef;
 use sync_types::{BlobId, DeviceId};
 
 use super::apply::{bad_row, number};
 use super::reads::log_blob;
-use super::{Outbox, Turn};
+use super::{Outbox, Turn, large};
 use crate::vault::Sealing;
 use crate::{ReceivedBlob, SyncError};
 
 /// How many blobs and bytes one read hands out at the most.
 const READ_BLOBS: usize = 4_096;
-const READ_BYTES: usize = 8 * 1024 * 1024;
+const READ_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A reader of the log.
 #[derive(Clone)]
 pub(crate) struct LogReader {
     pub(super) pool: SqlitePool,
     pub(super) vault: Sealing,
+}
+
+/// What a reader has found.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) blobs: Vec<ReceivedBlob>,
+    /// The bytes of the last of them, if they are in the content store: here it has none.
+    pub(crate) large: Option<ContentRef>,
 }
 
 /// Which blobs of the log a reader wants.
@@ -34,28 +43,40 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The rows, for a query that binds the position that they are beyond, the channel and the consumer.
+    /// The rows, for a query that binds the position that they are beyond, the channel and the consumer: none beyond the first of
+    /// them that is awaited, so that the order is the log's, and none that was forged.
     fn rows(&self) -> String {
+        let (wanted, awaited) = (self.matching("blob"), self.matching("awaited"));
+        format!(
+            "blob WHERE {wanted} AND blob.large <> 3 AND blob.position < coalesce(
+                 (SELECT min(awaited.position) FROM blob AS awaited INDEXED BY blob_large
+                  WHERE awaited.large > 0 AND awaited.large = 2 AND {awaited}),
+                 9223372036854775807)"
+        )
+    }
+
+    /// What is true of a row of `blob`, by this name, that is wanted.
+    fn matching(&self, of: &str) -> String {
         let had_of = |channel: &str| {
             format!("coalesce((SELECT c.position FROM consumer c WHERE c.name = ?3 AND c.channel = {channel}), 0)")
         };
         let had_of_all = "coalesce((SELECT position FROM consumer_all WHERE name = ?3), 0)";
         // One lower bound, where there is one for all rows: SQLite begins there instead of at the log's beginning.
-        let mut sql = String::from("blob WHERE ");
-        sql += &match (&self.unread_by, &self.channel) {
-            (None, _) => "position > ?1".to_owned(),
-            (Some(_), Some(_)) => format!("position > max(?1, {had_of_all}, {})", had_of("?2")),
+        let mut sql = match (&self.unread_by, &self.channel) {
+            (None, _) => format!("{of}.position > ?1"),
+            (Some(_), Some(_)) => format!("{of}.position > max(?1, {had_of_all}, {})", had_of("?2")),
             (Some(_), None) => {
-                format!("position > max(?1, {had_of_all}) AND position > {}", had_of("blob.channel"))
+                let had = had_of(&format!("{of}.channel"));
+                format!("{of}.position > max(?1, {had_of_all}) AND {of}.position > {had}")
             }
         };
-        sql += match self.channel {
-            Some(_) => " AND blob.channel = ?2",
+        sql += &match self.channel {
+            Some(_) => format!(" AND {of}.channel = ?2"),
             // What the engine tells other engines is no app's.
-            None => " AND substr(blob.channel, 1, 7) <> '0ksync/'",
+            None => format!(" AND substr({of}.channel, 1, 7) <> '0ksync/'"),
         };
         if !self.own {
-            sql += " AND received = 1";
+            sql += &format!(" AND {of}.received = 1");
         }
         sql
     }
@@ -92,6 +113,8 @@ pub(crate) enum OwnBlob {
     Waits,
     /// It is in the envelope of this number.
     Sealed(u64),
+    /// So it is, and no relay has its bytes yet, which are too many for an envelope.
+    Carried(u64),
     /// Everybody had it, before this device took its present key.
     Delivered,
 }
@@ -132,13 +155,17 @@ impl LogReader {
     }
 
     /// What is wanted beyond `after`, in the order of positions.
-    pub(crate) async fn read(&self, wanted: &Wanted, after: u64, limit: usize) -> Result<Vec<ReceivedBlob>, SyncError> {
-        let columns =
-            "position, blob.id, coalesce(origin, sender), coalesce(seq, 0), blob.channel, data, snapshot, received";
+    pub(crate) async fn page(&self, wanted: &Wanted, after: u64, limit: usize) -> Result<Page, SyncError> {
+        let columns = "position, blob.id, coalesce(origin, sender), coalesce(seq, 0), blob.channel, data, snapshot, large, received";
         let sql = format!("SELECT {columns} FROM {} ORDER BY position LIMIT ?4", wanted.rows());
         let limit = i64::try_from(limit.min(READ_BLOBS)).unwrap_or(i64::MAX);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(number(after)?).bind(&wanted.channel).bind(&wanted.unread_by);
         hand_out(query.bind(limit).fetch_all(&self.pool).await?, &self.vault)
+    }
+
+    #[cfg(test)]
+    pub(super) async fn read(&self, wanted: &Wanted, after: u64, limit: usize) -> Result<Vec<ReceivedBlob>, SyncError> {
+        Ok(self.page(wanted, after, limit).await?.blobs)
     }
 
     /// The position of the last blob that is wanted; 0 if there is none.
@@ -151,14 +178,17 @@ impl LogReader {
 
     /// How far an own blob is on its way; `None` if there is no such own blob.
     pub(crate) async fn own(&self, id: BlobId) -> Result<Option<OwnBlob>, SyncError> {
-        let row: Option<(i64, Option<i64>)> = sqlx::query_as("SELECT own, seq FROM blob WHERE id = ? AND received = 0")
-            .bind(id.as_bytes())
-            .fetch_optional(&self.pool)
-            .await?;
+        let sql = "SELECT own, seq, large > 0 AND EXISTS (
+                       SELECT 1 FROM file JOIN content ON content.hash = file.hash AND content.size = file.size
+                       WHERE file.id = blob.id AND given IS NULL)
+                   FROM blob WHERE id = ? AND received = 0";
+        let row: Option<(i64, Option<i64>, bool)> =
+            sqlx::query_as(sql).bind(id.as_bytes()).fetch_optional(&self.pool).await?;
         Ok(row.map(|row| match row {
-            (EARLIER_KEY, _) => OwnBlob::Delivered,
-            (_, Some(seq)) => OwnBlob::Sealed(seq.unsigned_abs()),
-            (_, None) => OwnBlob::Waits,
+            (EARLIER_KEY, ..) => OwnBlob::Delivered,
+            (_, Some(seq), true) => OwnBlob::Carried(seq.unsigned_abs()),
+            (_, Some(seq), false) => OwnBlob::Sealed(seq.unsigned_abs()),
+            (_, None, _) => OwnBlob::Waits,
         }))
     }
 
@@ -253,24 +283,29 @@ impl Turn<'_> {
     }
 }
 
-/// Rows as blobs, up to the bound on bytes; at least one.
-pub(super) fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>, vault: &Sealing) -> Result<Vec<ReceivedBlob>, SyncError> {
-    let (mut blobs, mut bytes) = (Vec::new(), 0);
+/// Rows as blobs, up to the bound on bytes; at least one. They end with the first large one.
+pub(super) fn hand_out(rows: Vec<sqlx::sqlite::SqliteRow>, vault: &Sealing) -> Result<Page, SyncError> {
+    let (mut page, mut bytes) = (Page::default(), 0);
     for row in rows {
-        let found = log_blob(&row, vault)?;
-        bytes += found.blob.data.len();
-        if !blobs.is_empty() && bytes > READ_BYTES {
+        let mut found = log_blob(&row, vault)?;
+        let large = if row.try_get(7)? { Some(large::named(&std::mem::take(&mut found.blob.data))?) } else { None };
+        bytes += large.as_ref().map_or(found.blob.data.len() as u64, |content| content.size);
+        if !page.blobs.is_empty() && bytes > READ_BYTES {
             break;
         }
-        blobs.push(ReceivedBlob {
+        page.blobs.push(ReceivedBlob {
             id: found.blob.id,
             device: found.sender,
             channel: found.blob.channel,
             position: found.position,
-            own: !row.try_get::<bool, _>(7)?,
+            own: !row.try_get::<bool, _>(8)?,
             data: found.blob.data,
             snapshot: found.blob.snapshot,
         });
+        if large.is_some() {
+            page.large = large;
+            break;
+        }
     }
-    Ok(blobs)
+    Ok(page)
 }

@@ -4,6 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 use sync_core::vault::Cell;
 use sync_core::vault::backup::Entry;
+use sync_types::content::LARGE_CHANNEL;
 use sync_types::{BlobId, DeviceId, Opaque};
 
 use super::apply::bad_row;
@@ -37,9 +38,10 @@ impl LogReader {
 impl Export {
     /// The next ones; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Vec<Entry>, SyncError> {
-        let log = "SELECT position, id, coalesce(origin, sender), sender, coalesce(seq, 0), snapshot, channel, data
+        let log =
+            "SELECT position, id, coalesce(origin, sender), sender, coalesce(seq, 0), snapshot, channel, data, large
                    FROM blob WHERE position > ? ORDER BY position LIMIT ?";
-        let held = "SELECT arrival, id, sender, sender, seq, snapshot, channel, data
+        let held = "SELECT arrival, id, sender, sender, seq, snapshot, channel, data, 0
                     FROM held WHERE arrival > ? ORDER BY arrival LIMIT ?";
         loop {
             let query = sqlx::query(if self.in_log { log } else { held }).bind(self.after).bind(ROWS);
@@ -66,6 +68,8 @@ impl Export {
         };
         let data = Opaque(self.vault.open(place, row.try_get(7)?)?);
         let origin = DeviceId::from_slice(row.try_get(2)?).ok_or_else(bad_row)?;
+        // As it travels.
+        let channel = if row.try_get(8)? { LARGE_CHANNEL.to_owned() } else { channel };
         Ok(Entry { id, origin, sender, seq, snapshot, channel: Opaque(channel.into()), data })
     }
 }

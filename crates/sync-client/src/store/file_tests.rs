@@ -81,6 +81,7 @@ async fn what_comes_is_fetched_and_told_and_what_is_put_is_given() {
     let coming = Load {
         content: content(1),
         file: Some(id),
+        blob: None,
         here: false,
         given: true,
         told: false,

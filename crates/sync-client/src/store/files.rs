@@ -57,6 +57,8 @@ pub(crate) struct Load {
     pub(crate) content: Sealed,
     /// A file that has it.
     pub(crate) file: Option<BlobId>,
+    /// A large blob that has it.
+    pub(crate) blob: Option<BlobId>,
     pub(crate) here: bool,
     /// Whether the group has it, as far as that is this device's concern.
     pub(crate) given: bool,
@@ -77,18 +79,19 @@ pub(super) async fn any(connection: &mut SqliteConnection) -> Result<bool, SyncE
 const COLUMNS: &str = "f.id, b.position, coalesce(b.origin, b.sender), b.snapshot, b.data, f.hash, f.size, f.forged,
                        coalesce(c.here, 0), c.hash IS NULL OR c.given IS ?1";
 const FROM: &str = "file f CROSS JOIN blob b ON b.id = f.id LEFT JOIN content c ON c.hash = f.hash AND c.size = f.size
-                    WHERE f.removed = 0 AND f.hash IS NOT NULL";
+                    WHERE f.removed = 0 AND f.hash IS NOT NULL AND b.large = 0";
 
 impl LogReader {
     /// Records of files that were not looked at yet, in the order of positions, at most so many.
     pub(crate) async fn file_records(&self, limit: i64) -> Result<Vec<ReceivedBlob>, SyncError> {
         // The channel stands there as the index has it. Its consumer is named as the channel is.
-        let sql = "SELECT position, id, coalesce(origin, sender), coalesce(seq, 0), channel, data, snapshot, received
+        let sql =
+            "SELECT position, id, coalesce(origin, sender), coalesce(seq, 0), channel, data, snapshot, 0, received
                    FROM blob WHERE channel = '0ksync/files' AND position > coalesce(
                        (SELECT c.position FROM consumer c WHERE c.name = ?1 AND c.channel = ?1), 0)
                    ORDER BY position LIMIT ?2";
         let query = sqlx::query(sql).bind(FILES_CHANNEL).bind(limit);
-        hand_out(query.fetch_all(self.pool()).await?, &self.vault)
+        Ok(hand_out(query.fetch_all(self.pool()).await?, &self.vault)?.blobs)
     }
 
     /// The files, in the order of positions.
@@ -116,16 +119,24 @@ impl LogReader {
     /// Content with which something is to be done by this device of this group, the smallest first.
     pub(crate) async fn loads(&self, group: GroupId, device: DeviceId) -> Result<Vec<Load>, SyncError> {
         let sql = "SELECT c.hash, c.size, c.here, c.given IS ?1, c.told IS ?2, c.dropped,
-                       (SELECT f.id FROM file f
-                        WHERE f.hash = c.hash AND f.size = c.size AND f.removed = 0 AND f.forged = 0 LIMIT 1)
+                       (SELECT f.id FROM file f WHERE f.hash = c.hash AND f.size = c.size AND f.removed = 0
+                            AND f.forged = 0 AND NOT EXISTS (SELECT 1 FROM blob b WHERE b.id = f.id AND b.large > 0)
+                        LIMIT 1),
+                       (SELECT f.id FROM file f CROSS JOIN blob b ON b.id = f.id WHERE f.hash = c.hash
+                            AND f.size = c.size AND f.removed = 0 AND f.forged = 0 AND b.large > 0 LIMIT 1)
                    FROM content c WHERE c.here = 0 OR c.given IS NOT ?1 OR c.told IS NOT ?2 OR c.dropped = 1
                    ORDER BY c.size, c.hash";
         let rows = sqlx::query(sql).bind(group.as_bytes()).bind(device.as_bytes()).fetch_all(self.pool()).await?;
         let load = |row: &SqliteRow| {
-            let (id, dropped): (Option<Vec<u8>>, i64) = (row.try_get(6)?, row.try_get(5)?);
+            let dropped: i64 = row.try_get(5)?;
+            let id = |at: usize| {
+                let id: Option<Vec<u8>> = row.try_get(at)?;
+                id.map(|id| BlobId::from_slice(&id).ok_or_else(bad_row)).transpose()
+            };
             Ok(Load {
                 content: sealed(row, 0)?,
-                file: id.map(|id| BlobId::from_slice(&id).ok_or_else(bad_row)).transpose()?,
+                file: id(6)?,
+                blob: id(7)?,
                 here: row.try_get(2)?,
                 given: row.try_get(3)?,
                 told: row.try_get(4)?,
@@ -146,16 +157,26 @@ impl Turn<'_> {
                 FileNote::Listed(id, content, group) => self.list(id, content, false, Some(group))?,
                 FileNote::Put(id, content) => self.list(id, content, true, None)?,
                 FileNote::Removed(id) => {
-                    let sql = "INSERT INTO file (id, removed) VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET removed = 1";
-                    self.script.statement(sql).bind(id.as_bytes());
+                    // A large blob is no file: it goes when its row does.
+                    let sql = "INSERT INTO file (id, removed)
+                               SELECT ?, 1 WHERE NOT EXISTS (SELECT 1 FROM blob WHERE id = ? AND large > 0)
+                               ON CONFLICT (id) DO UPDATE SET removed = 1";
+                    self.script.statement(sql).bind(id.as_bytes()).bind(id.as_bytes());
                     self.drop_content_of(id);
                 }
                 FileNote::Forged(id) => {
                     self.script.statement("UPDATE file SET forged = 1 WHERE id = ?").bind(id.as_bytes());
                     self.drop_content_of(id);
+                    self.forge_large(id).await?;
                 }
-                FileNote::Here(content) => self.set("here = 1", content)?,
-                FileNote::Gone(content) => self.set("here = 0", content)?,
+                FileNote::Here(content) => {
+                    self.set("here = 1", content)?;
+                    self.set_large(content, true).await?;
+                }
+                FileNote::Gone(content) => {
+                    self.set("here = 0", content)?;
+                    self.set_large(content, false).await?;
+                }
                 FileNote::Given(content, group, device) => {
                     let script =
                         self.script.statement("UPDATE content SET given = ?, told = ? WHERE hash = ? AND size = ?");
@@ -202,7 +223,7 @@ impl Turn<'_> {
     }
 
     /// What this file alone had of content is to be forgotten.
-    fn drop_content_of(&mut self, id: BlobId) {
+    pub(super) fn drop_content_of(&mut self, id: BlobId) {
         let sql = "UPDATE content SET dropped = max(dropped, 1)
                    WHERE (hash, size) = (SELECT hash, size FROM file WHERE id = ?) AND NOT EXISTS (
                        SELECT 1 FROM file f WHERE f.hash = content.hash AND f.size = content.size

@@ -12,6 +12,7 @@ mod consumers;
 mod export;
 mod files;
 mod import;
+mod large;
 mod reads;
 mod refused;
 mod rows;
@@ -31,14 +32,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use sync_core::store::{IdConflict, Key};
 use sync_core::vault::Cell;
 use sync_sqlite::{SchemaError, Script};
-use sync_types::{BlobId, Code, DeviceId};
+use sync_types::{BlobId, Code, DeviceId, GroupId};
 use zeroize::Zeroizing;
 
 use crate::SyncError;
 use crate::home::touch_private;
 use crate::vault::{Sealing, Vault};
 
-pub(crate) use consumers::{Kept, LogReader, OwnBlob, Wanted};
+pub(crate) use consumers::{Kept, LogReader, OwnBlob, Page, Wanted};
 pub(crate) use files::{FileNote, FileRow, Load};
 use rows::NewRow;
 use schema::SCHEMA;
@@ -56,6 +57,8 @@ pub(crate) struct Store {
     sealed: Option<(BlobId, u64)>,
     /// Rises when the log or a turn has told of files; 0 as long as it never has.
     files: u64,
+    /// Whether a turn has made a large blob readable, and nobody was told.
+    readable: bool,
     readers: SqlitePool,
     vault: Sealing,
 }
@@ -87,6 +90,10 @@ pub(crate) struct Turn<'a> {
     files: &'a mut u64,
     /// Whether this turn has told of files.
     tells_of_files: bool,
+    readable: &'a mut bool,
+    makes_readable: bool,
+    /// The group that this device is in.
+    group: Option<GroupId>,
     vault: &'a Sealing,
     script: Script,
     /// Rows of the small state, and up to where sealed envelopes go. A turn says them again and again, and the last word
@@ -173,6 +180,7 @@ impl Database {
             next_position,
             sealed: None,
             files: u64::from(files),
+            readable: false,
             readers,
             vault: sealing,
         })
@@ -199,6 +207,9 @@ impl Store {
             last_sealed: &mut self.sealed,
             files: &mut self.files,
             tells_of_files: false,
+            readable: &mut self.readable,
+            makes_readable: false,
+            group: None,
             vault: &self.vault,
             script,
             puts: BTreeMap::new(),
@@ -283,6 +294,11 @@ impl Store {
 }
 
 impl Turn<'_> {
+    /// Says of which group the turn is.
+    pub(crate) fn of_group(&mut self, group: Option<GroupId>) {
+        self.group = group;
+    }
+
     /// Makes the turn durable, and tells which blobs were left out because of their ids.
     pub(crate) async fn commit(mut self) -> Result<Vec<IdConflict>, SyncError> {
         self.put_all().await?;
@@ -293,6 +309,7 @@ impl Turn<'_> {
         *self.last_position = self.next_position;
         *self.last_sealed = self.sealed;
         *self.files += u64::from(self.tells_of_files);
+        *self.readable |= self.makes_readable;
         Ok(self.conflicts)
     }
 
@@ -359,6 +376,8 @@ impl From<SchemaError> for SyncError {
 mod alert_tests;
 #[cfg(test)]
 mod file_tests;
+#[cfg(test)]
+mod large_tests;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use sync_core::store::{Answer, LogBlob, LogPlace, Read};
 use sync_core::vault::Cell;
 use sync_types::body::{Blob, Span};
+use sync_types::content::LARGE_CHANNEL;
 use sync_types::{BlobId, DeviceId, Opaque};
 
 use super::apply::{bad_row, number};
@@ -13,7 +14,7 @@ use super::{Outbox, Turn};
 use crate::SyncError;
 use crate::vault::Sealing;
 
-const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data, snapshot";
+const COLUMNS: &str = "position, id, sender, coalesce(seq, 0), channel, data, snapshot, large";
 
 /// What a blob takes up in an envelope besides its bytes and its channel, at the most: its id, lengths, and in history the
 /// number of the envelope that it came in.
@@ -127,16 +128,16 @@ impl Turn<'_> {
         };
         let covered = (0..spans.len()).map(covered).collect::<Vec<_>>().join(" UNION ALL ");
         let sql = format!(
-            "SELECT position, id, sender, seq, channel, data, snapshot, 0 FROM blob
+            "SELECT position, id, sender, seq, channel, data, snapshot, large, 0 FROM blob
              WHERE (position, sender, seq) > (?1, ?2, ?3) AND ({})
                  AND (snapshot = 0 OR own = 1 OR position NOT IN (SELECT position FROM covered))
              UNION ALL
-             SELECT also.position, id, also.sender, also.seq, channel, data, snapshot, 0
+             SELECT also.position, id, also.sender, also.seq, channel, data, snapshot, large, 0
              FROM also CROSS JOIN blob USING (position)
              WHERE (also.position, also.sender, also.seq) > (?1, ?2, ?3) AND ({})
                  AND (snapshot = 0 OR position NOT IN (SELECT position FROM covered))
              UNION ALL
-             SELECT first.position, id, first.sender, first.seq, channel, data, snapshot, 1
+             SELECT first.position, id, first.sender, first.seq, channel, data, snapshot, large, 1
              FROM (SELECT position, min(sender) AS sender, seq FROM ({covered}) GROUP BY position) AS first
              CROSS JOIN blob USING (position)
              WHERE (first.position, first.sender, first.seq) > (?1, ?2, ?3)
@@ -159,12 +160,12 @@ impl Turn<'_> {
         let mut rows = query.fetch(self.settled().await?);
         let (mut found, mut bytes, mut snapshots) = (Vec::new(), 0, Vec::new());
         while let Some(row) = rows.try_next().await? {
-            let blob = log_blob(&row, vault)?;
+            let blob = wire_blob(&row, vault)?;
             bytes += weight(&blob);
             if !found.is_empty() && bytes > max_bytes {
                 break;
             }
-            if row.try_get::<bool, _>(7)? {
+            if row.try_get::<bool, _>(8)? {
                 snapshots.push(found.len());
             }
             found.push(blob);
@@ -186,7 +187,7 @@ impl Turn<'_> {
         let mut rows = query.fetch(self.settled().await?);
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await? {
-            let blob = log_blob(&row, vault)?;
+            let blob = wire_blob(&row, vault)?;
             bytes += weight(&blob);
             if !found.is_empty() && bytes > max_bytes {
                 return Ok((found, false));
@@ -202,7 +203,16 @@ fn weight(found: &LogBlob) -> usize {
     found.blob.data.len() + found.blob.channel.len() + BLOB_OVERHEAD
 }
 
-/// A row of position, id, sender, seq, channel, data, snapshot.
+/// A row of position, id, sender, seq, channel, data, snapshot, large, as it travels.
+pub(super) fn wire_blob(row: &SqliteRow, vault: &Sealing) -> Result<LogBlob, SyncError> {
+    let mut found = log_blob(row, vault)?;
+    if row.try_get(7)? {
+        found.blob.channel = LARGE_CHANNEL.to_owned();
+    }
+    Ok(found)
+}
+
+/// The first seven of these, as the log has them.
 pub(super) fn log_blob(row: &SqliteRow, vault: &Sealing) -> Result<LogBlob, SyncError> {
     let id = BlobId::from_slice(row.try_get(1)?).ok_or_else(bad_row)?;
     let (channel, snapshot): (String, bool) = (row.try_get(4)?, row.try_get(6)?);

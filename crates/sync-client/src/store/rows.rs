@@ -9,10 +9,11 @@ use sync_core::store::IdConflict;
 use sync_core::vault::Cell;
 use sync_sqlite::Script;
 use sync_types::body::Blob;
-use sync_types::content::FILES_CHANNEL;
+use sync_types::content::{FILES_CHANNEL, LARGE_CHANNEL};
 use sync_types::{BlobId, DeviceId};
 
 use super::apply::{bad_row, number};
+use super::large::Large;
 use super::{Outbox, Turn};
 use crate::SyncError;
 use crate::vault::Sealing;
@@ -29,13 +30,27 @@ const MOST_ROWS: usize = STATEMENTS[0] * ROWS;
 const LOG: &str = "blob (position, id, own, sender, seq, channel, data, snapshot)";
 const LOG_ROW: &str = "(?,?,?,?,?,?,?,?)";
 
-/// A row that waits for its statement.
+/// A row that waits for its statement, with the blob as it travels.
 pub(super) struct NewRow {
     pub(super) position: u64,
     pub(super) blob: Blob,
     pub(super) own: bool,
     pub(super) sender: DeviceId,
     pub(super) seq: Option<u64>,
+    /// What it stands for, if that is too large for an envelope.
+    pub(super) large: Option<Large>,
+}
+
+impl NewRow {
+    pub(super) fn new(position: u64, blob: Blob, own: bool, sender: DeviceId, seq: Option<u64>) -> Self {
+        let large = Large::of(&blob);
+        Self { position, blob, own, sender, seq, large }
+    }
+
+    /// Whether there is content for somebody to look after.
+    pub(super) fn tells_of_files(&self) -> bool {
+        self.large.is_some() || self.blob.channel == FILES_CHANNEL
+    }
 }
 
 impl Turn<'_> {
@@ -43,8 +58,9 @@ impl Turn<'_> {
     pub(super) async fn receive(&mut self, sender: DeviceId, seq: u64, blobs: Vec<Blob>) -> Result<(), SyncError> {
         for blob in blobs {
             let position = self.next();
-            self.tells_of_files |= blob.channel == FILES_CHANNEL;
-            self.received.push(NewRow { position, blob, own: false, sender, seq: Some(seq) });
+            let row = NewRow::new(position, blob, false, sender, Some(seq));
+            self.tells_of_files |= row.tells_of_files();
+            self.received.push(row);
         }
         if self.received.len() >= MOST_ROWS { self.insert_full().await } else { Ok(()) }
     }
@@ -73,6 +89,12 @@ impl Turn<'_> {
 
     /// Adds rows to the log; a row whose id is there is left out.
     async fn insert(&mut self, rows: Vec<NewRow>) -> Result<(), SyncError> {
+        let large: Vec<_> = rows.iter().filter_map(NewRow::listing).collect();
+        self.insert_rows(rows).await?;
+        self.list_large(&large).await
+    }
+
+    async fn insert_rows(&mut self, rows: Vec<NewRow>) -> Result<(), SyncError> {
         let (full, rest) = rows.split_at(rows.len() - rows.len() % ROWS);
         let vault = self.vault;
         let mut calls = in_calls(full).into_iter().map(|rows| log_script(rows, vault).map(|script| (rows, script)));
@@ -168,7 +190,8 @@ impl Turn<'_> {
         let marks = vec!["?"; offered.len()].join(",");
         let from = if held.is_some() { "held" } else { "blob" };
         let of_one = if held.is_some() { " AND sender = ? AND seq = ?" } else { "" };
-        let sql = format!("SELECT id, channel, data, snapshot FROM {from} WHERE id IN ({marks}){of_one}");
+        let large = if held.is_some() { "0" } else { "large" };
+        let sql = format!("SELECT id, channel, data, snapshot, {large} FROM {from} WHERE id IN ({marks}){of_one}");
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
         for (_, blob) in &offered {
             query = query.bind(blob.id.as_bytes());
@@ -187,6 +210,8 @@ impl Turn<'_> {
                 None => Cell::Blob(blob, &channel, snapshot),
             };
             let data = self.vault.open(place, row.try_get(2)?)?;
+            // Compared as it travels.
+            let channel = if row.try_get(4)? { LARGE_CHANNEL.to_owned() } else { channel };
             stored.insert(id.to_vec(), (channel, data));
         }
         for (sender, blob) in offered {
@@ -238,8 +263,8 @@ fn bind_rows(script: &mut Script, rows: &[NewRow], vault: &Sealing) -> Result<()
     // Most rows have the channel of the row before. Of an `Arc<str>`, binding makes no copy.
     let mut channel: Arc<str> = Arc::default();
     for row in rows {
-        if *channel != *row.blob.channel {
-            channel = row.blob.channel.as_str().into();
+        if *channel != *row.channel() {
+            channel = row.channel().into();
         }
         script
             .bind(number(row.position)?)

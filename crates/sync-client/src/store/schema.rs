@@ -6,7 +6,7 @@ use sync_sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     // "0kS1" as a big-endian number.
     application_id: 0x306b_5331,
-    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS, APART, FILES],
+    migrations: &[FIRST, SECOND, THIRD, FOURTH, ALERTS, KITS, APART, FILES, LARGE],
 };
 
 const FIRST: &str = "
@@ -195,4 +195,12 @@ CREATE TABLE content (
 
 -- The channel on which files are told of: what else the log holds is not looked through for them.
 CREATE INDEX blob_files ON blob (channel) WHERE channel = '0ksync/files';
+";
+
+const LARGE: &str = "
+-- Blobs too large for an envelope: `data` is what travels of one (store/large.rs), and its bytes are content that a row of `file`
+-- with its id names. `large`: 0 for all others, 1 if its content is here, 2 if it is awaited, 3 if it is not what its sender said.
+ALTER TABLE blob ADD COLUMN large INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX blob_large ON blob (large, channel) WHERE large > 0;
+ALTER TABLE import ADD COLUMN large INTEGER NOT NULL DEFAULT 0;
 ";

@@ -8,6 +8,7 @@ use sync_types::body::{Blob, Span};
 use sync_types::{Code, DeviceId, limits};
 
 use super::apply::{bad_row, number};
+use super::large::Large;
 use super::reads::log_blob;
 use super::{Outbox, Turn, next_position};
 use crate::SyncError;
@@ -17,7 +18,7 @@ use crate::SyncError;
 const REPLACED: &str = "blob WHERE channel = ?1 AND position <= ?2 AND (own <> 1 OR seq <= ?3)";
 
 impl Turn<'_> {
-    /// Puts a snapshot in the place of all blobs of its channel up to a position, own ones up to the delivered number. Gives
+    /// Puts a snapshot, as it travels, in the place of all blobs of its channel up to a position, own ones up to the delivered number. Gives
     /// how many there were; if there were none, nothing is changed.
     ///
     /// Fails with [`Code::TooLarge`] if these are of more than [`limits::COVERS`] devices.
@@ -30,13 +31,16 @@ impl Turn<'_> {
     ) -> Result<u64, SyncError> {
         self.put_received().await?;
         self.put_fresh().await?;
+        let large = Large::of(snapshot);
+        let channel = large.as_ref().map_or(snapshot.channel.as_str(), |large| &large.channel);
         let (up_to, delivered) = (number(up_to)?, number(delivered)?);
-        let sql = format!("SELECT count(*), max(position) FROM {REPLACED}");
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&snapshot.channel).bind(up_to).bind(delivered);
+        let sql = format!("SELECT count(*), max(position), coalesce(sum(large > 0), 0) FROM {REPLACED}");
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(channel).bind(up_to).bind(delivered);
         let row = query.fetch_one(self.settled().await?).await?;
         let (count, Some(position)) = (row.try_get::<i64, _>(0)?, row.try_get::<Option<i64>, _>(1)?) else {
             return Ok(0);
         };
+        let replaces_large = row.try_get::<i64, _>(2)? > 0;
         let sql = format!(
             "WITH gone AS MATERIALIZED (SELECT position, sender, seq FROM {REPLACED})
              SELECT sender, min(a), max(b) FROM (
@@ -45,24 +49,34 @@ impl Turn<'_> {
                  UNION ALL SELECT covered.sender, from_seq, to_seq FROM covered JOIN gone USING (position)
              ) GROUP BY sender"
         );
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&snapshot.channel).bind(up_to).bind(delivered);
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(channel).bind(up_to).bind(delivered);
         let covers: Vec<Span> =
             query.fetch_all(self.settled().await?).await?.iter().map(span).collect::<Result<_, _>>()?;
         if covers.len() > limits::COVERS {
             return Err(SyncError::new(Code::TooLarge, "a snapshot stands for what at most 1,024 devices pushed"));
         }
+        if replaces_large {
+            let sql = format!("SELECT id FROM {REPLACED} AND large > 0");
+            let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(channel).bind(up_to).bind(delivered);
+            let ids: Vec<Vec<u8>> = query.fetch_all(self.settled().await?).await?;
+            self.drop_large(ids).await?;
+        }
         for table in ["also", "covered"] {
             let sql = format!("DELETE FROM {table} WHERE position IN (SELECT position FROM {REPLACED})");
-            self.run(&sql, snapshot, up_to, delivered).await?;
+            self.run(&sql, channel, up_to, delivered).await?;
         }
-        self.run(&format!("DELETE FROM {REPLACED}"), snapshot, up_to, delivered).await?;
+        self.run(&format!("DELETE FROM {REPLACED}"), channel, up_to, delivered).await?;
         let insert = "INSERT INTO blob (position, id, own, sender, seq, channel, data, snapshot)
                       VALUES (?, ?, 0, ?, NULL, ?, ?, 1)";
-        let place = Cell::Blob(snapshot.id, &snapshot.channel, true);
-        let data = self.vault.seal(place, &snapshot.data);
+        let data = self.vault.seal(Cell::Blob(snapshot.id, channel, true), &snapshot.data);
         let script = self.script.statement(insert);
         script.bind(position).bind(snapshot.id.as_bytes()).bind(maker.as_bytes());
-        script.bind(snapshot.channel.as_str()).bind(data);
+        script.bind(channel).bind(data);
+        if let Some(large) = &large {
+            // Nobody is given it before somebody comes who is handed it.
+            self.list_large_at(position, true, false, large.content)?;
+            self.tells_of_files = true;
+        }
         self.put_covers(position, &covers).await?;
         self.outbox = Outbox::Unknown;
         Ok(count.unsigned_abs())
@@ -70,12 +84,12 @@ impl Turn<'_> {
 
     /// Keeps a snapshot that took nobody's place in the log, for the recovery kit alone; or only forgets the one before it, which
     /// it is newer than.
-    pub(crate) fn keep_apart(&mut self, snapshot: &Blob, maker: DeviceId, keep: bool) {
-        self.script.statement("DELETE FROM kit_apart WHERE channel = ?").bind(snapshot.channel.as_str());
+    pub(crate) fn keep_apart(&mut self, channel: &str, snapshot: &Blob, maker: DeviceId, keep: bool) {
+        self.script.statement("DELETE FROM kit_apart WHERE channel = ?").bind(channel);
         if keep {
-            let data = self.vault.seal(Cell::Blob(snapshot.id, &snapshot.channel, true), &snapshot.data);
+            let data = self.vault.seal(Cell::Blob(snapshot.id, channel, true), &snapshot.data);
             let script = self.script.statement("INSERT INTO kit_apart VALUES (?, ?, ?, ?)");
-            script.bind(snapshot.channel.as_str()).bind(snapshot.id.as_bytes()).bind(maker.as_bytes()).bind(data);
+            script.bind(channel).bind(snapshot.id.as_bytes()).bind(maker.as_bytes()).bind(data);
         }
     }
 
@@ -142,11 +156,11 @@ impl Turn<'_> {
                  WHERE snapshot = 1 AND (own = 1 OR sender NOT IN ({marks})) GROUP BY channel
              )
              SELECT * FROM (
-                 SELECT 0 AS position, id, maker, 0, channel, data, 1 FROM kit_apart
+                 SELECT 0 AS position, id, maker, 0, channel, data, 1, 0 FROM kit_apart
                  UNION ALL
-                 SELECT position, id, coalesce(origin, sender), 0, channel, data, snapshot
+                 SELECT position, id, coalesce(origin, sender), 0, channel, data, snapshot, large
                  FROM newest CROSS JOIN blob USING (position)
-                 WHERE channel NOT IN (SELECT channel FROM kit_apart)
+                 WHERE large = 0 AND channel NOT IN (SELECT channel FROM kit_apart)
              )
              WHERE id NOT IN (SELECT id FROM kit_kept WHERE kit = ? AND relay = ?)
              ORDER BY position LIMIT 1"
@@ -181,9 +195,8 @@ impl Turn<'_> {
         rows.iter().map(span).collect()
     }
 
-    async fn run(&mut self, sql: &str, snapshot: &Blob, up_to: i64, delivered: i64) -> Result<(), SyncError> {
-        let query =
-            sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).bind(&snapshot.channel).bind(up_to).bind(delivered);
+    async fn run(&mut self, sql: &str, channel: &str, up_to: i64, delivered: i64) -> Result<(), SyncError> {
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).bind(channel).bind(up_to).bind(delivered);
         query.execute(self.settled().await?).await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ async fn blobs_and_channels_beyond_their_bounds_are_refused_before_anything_is_w
     let a = world.device("a").await;
     let code = async |channel: &str, blob: Vec<u8>| a.push_to(channel, blob).await.unwrap_err().code;
     assert_eq!(code("c", vec![]).await, Code::Empty);
-    assert_eq!(code("c", vec![0; limits::BLOB_BYTES + 1]).await, Code::TooLarge);
+    assert_eq!(code("c", vec![0; limits::LARGE_BLOB_BYTES + 1]).await, Code::TooLarge);
     assert_eq!(code(&"c".repeat(257), vec![1]).await, Code::InvalidArgument);
     let mixed = a.push_many("c", vec![vec![1], vec![]]).await.unwrap_err();
     assert_eq!(mixed.code, Code::Empty);

@@ -16,6 +16,7 @@ mod faults;
 mod files;
 mod https;
 mod kit;
+mod large;
 mod lifecycle;
 mod lost_relay;
 mod mailboxes;

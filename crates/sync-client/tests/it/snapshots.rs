@@ -117,7 +117,7 @@ async fn a_snapshot_that_cannot_be_one_changes_nothing() {
     let before = all(&a, "notes").await;
     let refused = async |channel: &str, data: Vec<u8>| a.snapshot(channel, data, position).await.unwrap_err().code;
     assert_eq!(refused("notes", vec![]).await, Code::Empty);
-    assert_eq!(refused("notes", vec![1; sync_types::limits::BLOB_BYTES + 1]).await, Code::TooLarge);
+    assert_eq!(refused("notes", vec![1; sync_types::limits::LARGE_BLOB_BYTES + 1]).await, Code::TooLarge);
     assert_eq!(refused(&"c".repeat(257), vec![1]).await, Code::InvalidArgument);
     assert_eq!(all(&a, "notes").await, before);
 }

@@ -55,6 +55,18 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.look_for_kit();
     }
 
+    /// The app has made a snapshot that is too large to be left: whoever comes with the kit finds none of its channel.
+    pub fn handle_large_snapshot(&mut self, channel: &str) {
+        self.look_for_kit();
+        if !self.leaves_snapshots || self.membership.settings().recovery().is_none() {
+            return;
+        }
+        if let Some(session) = &mut self.session {
+            session.leaving_for_kit.refused = Some(Code::TooLarge);
+        }
+        self.events.push(Event::LeftForKit { channel: channel.to_owned(), refused: Some(Code::TooLarge) });
+    }
+
     /// There may be something to leave.
     pub(super) fn look_for_kit(&mut self) {
         if let Some(session) = &mut self.session {

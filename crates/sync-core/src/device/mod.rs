@@ -220,6 +220,8 @@ pub struct Device<P: CryptoProvider + Clone> {
     outbox_waits: bool,
     /// Senders that the next acknowledgement has to speak of.
     unstated: BTreeSet<DeviceId>,
+    /// Of each sender a span over its envelopes that stand for what is not here.
+    awaited: BTreeMap<DeviceId, Span>,
     /// Senders whose chains have moved since the last own envelope.
     unseen: BTreeSet<DeviceId>,
     /// Senders with a buffered envelope of an epoch that is still unknown.
@@ -346,6 +348,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             stale: BTreeSet::new(),
             outbox_waits: true,
             unstated: BTreeSet::new(),
+            awaited: BTreeMap::new(),
             unseen: BTreeSet::new(),
             renewed_at: None,
             clock: 0,

@@ -71,10 +71,29 @@ impl<P: CryptoProvider + Clone> Device<P> {
         self.unstated_elsewhere(sender);
     }
 
+    /// Says of which envelopes of others in the log the content is not here: of each sender one span over all of them. This
+    /// device does not sign for having them until it is, and asks nobody for them. To be said after loading, and with every
+    /// change before what was sent is taken.
+    pub fn set_awaited(&mut self, awaited: BTreeMap<DeviceId, Span>) {
+        let before = std::mem::replace(&mut self.awaited, awaited);
+        let both: BTreeSet<DeviceId> = before.keys().chain(self.awaited.keys()).copied().collect();
+        for sender in both {
+            if before.get(&sender) != self.awaited.get(&sender) {
+                self.now_unstated(sender);
+            }
+        }
+    }
+
+    /// Whether there are such envelopes.
+    pub fn awaits(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
     /// One span for each sender, over all that is missing of it: so a statement stays small, and claims too little at most.
     fn holes(&self, senders: &BTreeSet<DeviceId>) -> Vec<Span> {
         let mut holes: BTreeMap<DeviceId, Span> = BTreeMap::new();
-        for span in self.wants.list.iter().map(|w| w.span).filter(|s| senders.contains(&s.sender)) {
+        let missing = self.wants.list.iter().map(|w| w.span).chain(self.awaited.values().copied());
+        for span in missing.filter(|s| senders.contains(&s.sender)) {
             let hole = holes.entry(span.sender).or_insert(span);
             (hole.from, hole.to) = (hole.from.min(span.from), hole.to.max(span.to));
         }

@@ -30,14 +30,28 @@ const RECORD_BYTES: usize = limits::BLOB_BYTES + limits::CHANNEL_BYTES + 128;
 /// The longest relay address, token and all.
 pub const RELAY_BYTES: usize = 2 * limits::ADDRESS_BYTES;
 
-/// What a backup holds, in order: settings, then blobs. Kinds: 1 settings, 2 a blob.
+/// What a backup holds, in order: settings, then blobs, each large one with its bytes behind it. Kinds: 1 settings, 2 a blob, 3 a
+/// part of a large blob's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 #[repr(u8)]
 pub enum Record {
     /// The first record, and no other.
     Settings(Settings) = 1u8,
-    /// A blob of the log.
+    /// A blob of the log. A large one is the record by which it travels.
     Blob(Entry) = 2u8,
+    /// More of the bytes that the large blob before it stands for: 1 to [`limits::BLOB_BYTES`].
+    Part(Part) = 3u8,
+}
+
+/// A part of a large blob's bytes.
+#[derive(Clone, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Part(pub Opaque);
+
+/// Shows no content.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({} bytes)", self.0.len())
+    }
 }
 
 /// What a device that starts anew takes over, and what a person is told.
@@ -104,6 +118,7 @@ impl Record {
                     && (1..=limits::BLOB_BYTES).contains(&entry.data.len())
                     && entry.seq < limits::NUMBER
             }
+            Self::Part(part) => (1..=limits::BLOB_BYTES).contains(&part.0.len()),
         }
     }
 }
@@ -274,6 +289,7 @@ impl Records {
                     *came += 1;
                     came <= said
                 }
+                (Record::Part(_), Some((_, 1..))) => true,
                 _ => false,
             };
             if !in_order || !record.is_bounded() {
@@ -389,6 +405,18 @@ mod tests {
                 assert_eq!(read(&file, piece), Ok(records.clone()), "{} blobs, {piece}", blobs.len());
             }
         }
+    }
+
+    #[test]
+    fn parts_follow_a_blob_and_are_no_blobs() {
+        let part = |length: usize| Record::Part(Part(Opaque(vec![7; length])));
+        let records = [settings(2), entry(1, 9), part(1), part(limits::BLOB_BYTES), entry(2, 9)];
+        assert_eq!(read(&written(&records), 7_000), Ok(records.to_vec()));
+        for bad in [vec![settings(0), part(1)], vec![part(1), settings(0)], vec![settings(1), entry(1, 9), part(0)]] {
+            assert_eq!(read(&written(&bad), 7_000), Err(DAMAGED));
+        }
+        let too_much = [settings(1), entry(1, 9), part(limits::BLOB_BYTES + 1)];
+        assert_eq!(read(&written(&too_much), 7_000), Err(DAMAGED));
     }
 
     #[test]

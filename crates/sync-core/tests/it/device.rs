@@ -1,5 +1,6 @@
 //! A device against a relay that this test plays by hand.
 
+mod awaited;
 mod copies;
 mod history;
 mod removal;

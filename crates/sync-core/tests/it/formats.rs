@@ -11,7 +11,7 @@ use sync_types::body::{
     Blob, Body, Control, History, HistoryRequest, HistoryRun, Nack, Reached, Repair, Span, SuitePackage, SuiteWanted,
     pack, pad,
 };
-use sync_types::content::{ContentRef, FilePut, FileRecord};
+use sync_types::content::{ContentRef, FilePut, FileRecord, LargeBlob};
 use sync_types::envelope::{Class, Header, padded_len};
 use sync_types::frame::{
     self, Acknowledge, Acknowledgement, Attach, Content, ContentAnswer, ContentAsk, CopyCommits, Entry, EntryKind,
@@ -267,5 +267,8 @@ fn golden_frames() {
     for (name, record) in [("file_put", put), ("file_removed", FileRecord::Removed(BlobId([3; 16])))] {
         frames.insert(name.into(), hex(&frame::write(&record)).into());
     }
+    let content = ContentRef { hash: sealed.hash, key: [8; 32], suite: 1, size: 1_048_577 };
+    let large = LargeBlob { channel: Opaque("notes".into()), content };
+    frames.insert("large_blob".into(), hex(&frame::write(&large)).into());
     golden::check("frames", &Value::Object(frames));
 }

@@ -127,7 +127,7 @@ fn read(file: &[u8]) -> Option<Vec<u64>> {
     records.extend(reader.finish().ok()?);
     let numbers = records.iter().filter_map(|record| match record {
         Record::Blob(entry) => Some(entry.seq - 1),
-        Record::Settings(_) => None,
+        Record::Settings(_) | Record::Part(_) => None,
     });
     Some(numbers.collect())
 }

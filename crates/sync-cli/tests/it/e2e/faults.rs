@@ -29,9 +29,9 @@ fn blobs_that_are_none() {
     let world = world();
     let World { folder, laptop, phone, .. } = &world;
     laptop.run_with(&["push"], b"").fails("EMPTY", 5);
-    laptop.run_with(&["push"], &vec![b'x'; MIB + 1]).fails("TOO_LARGE", 5);
+    laptop.run_with(&["push"], &vec![b'x'; 64 * MIB + 1]).fails("TOO_LARGE", 5);
     let file = folder.path().join("large");
-    std::fs::write(&file, vec![b'x'; 3 * MIB]).unwrap();
+    std::fs::write(&file, vec![b'x'; 65 * MIB]).unwrap();
     laptop.run(&["push", file.to_str().unwrap()]).fails("TOO_LARGE", 5);
     laptop.run(&["push", "/no/such/file"]).fails("IO", 1);
     laptop.run_with(&["push", "--channel", &"c".repeat(257)], b"x").fails("INVALID_ARGUMENT", 2);
@@ -42,11 +42,12 @@ fn blobs_that_are_none() {
     assert_eq!(ran.all("pushed").len(), 2);
     assert!(ran.one("error")["message"].as_str().unwrap().contains("line 2"));
     assert!(ran.stderr.contains("1 empty line"));
-    // The largest that fits does.
+    // The largest that travels in an envelope does, and what is larger.
     laptop.run_with(&["push", "--wait", "accepted"], &vec![b'y'; MIB]).ok();
+    laptop.run_with(&["push", "--wait", "accepted"], &vec![b'z'; 3 * MIB]).ok();
     let pulled = phone.run(&["pull"]).ok();
     assert_eq!(pulled.texts()[..2], ["before", "after"]);
-    assert_eq!(pulled.texts()[2].len(), MIB);
+    assert_eq!((pulled.texts()[2].len(), pulled.texts()[3].len()), (MIB, 3 * MIB));
 }
 
 #[test]

@@ -69,6 +69,7 @@ pub(super) fn without_vault(device: &Device) {
         }
         let rest = "DELETE FROM meta WHERE name = 'vault'; DROP TABLE import; DROP TABLE alert; DROP TABLE kit_kept;
             DROP TABLE kit_apart; DROP INDEX blob_snapshot; DROP TABLE file; DROP TABLE content; DROP INDEX blob_files;
+            DROP INDEX blob_large; ALTER TABLE blob DROP COLUMN large;
             PRAGMA user_version = 3; VACUUM";
         sqlx::raw_sql(rest).execute(&mut database).await.unwrap();
         SqliteConnection::close(database).await.unwrap();

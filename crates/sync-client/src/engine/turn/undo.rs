@@ -19,7 +19,7 @@ impl Engine {
     pub(super) async fn undo(&mut self, work: Work, error: SyncError) {
         tracing::warn!(code = %error.code, "a transaction failed: {}", error.message);
         for push in work.pushes {
-            let _ = push.reply.send(Err(error.clone()));
+            push.answer(Err(&error));
         }
         for after in work.after {
             after(Err(&error));
