@@ -73,6 +73,9 @@ pub(crate) async fn answer(at: &str) -> Outcome<()> {
             }
             let took = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
             connection.write_all(&((came as f64 / took.max(1e-9)) as u64).to_le_bytes()).await?;
+            // A connection that ends with something unread is reset, and what was just said is lost with it.
+            let rest = async { while let Ok(1..) = connection.read(&mut piece).await {} };
+            let _ = timeout(FILLED, rest).await;
         }
     };
     tokio::select! {
@@ -116,7 +119,7 @@ pub(crate) async fn ask(at: &str) -> Outcome<()> {
     let mut rate = [0; 8];
     let told = async { from.read_exact(&mut rate).await };
     tokio::select! {
-        () = filling => {}
+        () = filling => return Err("the connection over the line has broken".into()),
         told = timeout(FILLED * 3, told) => { told??; }
     }
     let ms = |percent| sorted.percentile(percent).as_secs_f64() * 1e3;
