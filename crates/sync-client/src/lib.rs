@@ -41,6 +41,8 @@ mod recovery;
 mod relay_state;
 mod store;
 mod subscribe;
+#[cfg(all(test, feature = "embedded-relay"))]
+mod testing;
 mod transport;
 mod types;
 mod vault;

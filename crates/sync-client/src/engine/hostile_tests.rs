@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use sync_core::Outcome;
 use sync_relay::{LocalConnection, Relay, RelayConfig, RunningRelay};
@@ -14,10 +13,9 @@ use sync_types::frame::{self, EntryKind, FromRelay};
 use sync_types::{BlobId, Code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::testing::{SOON, pair};
 use crate::transport::{LocalRelays, LocalStream, Open};
 use crate::{AlertKind, ClientEvent, PairingEvent, ReceiptState, StartAt, SyncClient, SyncConfig};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// What takes the place of a frame; with a `Break` the connection is over behind it.
 type Instead = ControlFlow<Vec<FromRelay>, Vec<FromRelay>>;
@@ -68,14 +66,7 @@ async fn honest_and_deceived(
     let at = |name: &str| config.clone().home(folder.join(name)).device_name(name);
     let a = SyncClient::new(at("a")).await.unwrap();
     let b = SyncClient::new(at("b")).await.unwrap();
-    let mut invite = a.invite(Default::default()).await.unwrap();
-    let Some(PairingEvent::Uri { uri, .. }) = invite.next().await else { panic!("a link was to come") };
-    let mut join = b.join(&uri, None).await.unwrap();
-    while !matches!(invite.next().await.unwrap(), PairingEvent::Request { .. }) {}
-    invite.consent_without_check().await.unwrap();
-    assert!(matches!(invite.next().await, Some(PairingEvent::Added { .. })));
-    while !matches!(join.next().await.unwrap(), PairingEvent::Joined { .. }) {}
-    b.catch_up(SOON).await.unwrap();
+    pair(&a, &b).await;
     b.close().await;
     let local = LocalRelays::default();
     local.add(relay.endpoint_id(), changed(&relay, change));

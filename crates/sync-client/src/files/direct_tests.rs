@@ -11,9 +11,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::files::{FileInfo, FilesPolicy};
-use crate::{ClientEvent, Discovery, PairingEvent, SyncClient, SyncConfig};
-
-const SOON: Duration = Duration::from_secs(30);
+use crate::testing::{SOON, pair};
+use crate::{ClientEvent, Discovery, SyncClient, SyncConfig};
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(SOON, future).await.unwrap()
@@ -27,16 +26,6 @@ async fn relay(content: Option<&Path>) -> Arc<RunningRelay> {
 async fn device(relay: &Arc<RunningRelay>, folder: &Path, name: &str, files: FilesPolicy) -> SyncClient {
     let config = SyncConfig::default().local_relay(relay).home(folder.join(name)).device_name(name);
     SyncClient::new(config.files(files)).await.unwrap()
-}
-
-async fn pair(a: &SyncClient, b: &SyncClient) {
-    let mut invite = a.invite(Default::default()).await.unwrap();
-    let Some(PairingEvent::Uri { uri, .. }) = invite.next().await else { panic!("a link was to come") };
-    let mut join = b.join(&uri, None).await.unwrap();
-    while !matches!(invite.next().await.unwrap(), PairingEvent::Request { .. }) {}
-    invite.consent_without_check().await.unwrap();
-    while !matches!(join.next().await.unwrap(), PairingEvent::Joined { .. }) {}
-    b.catch_up(SOON).await.unwrap();
 }
 
 async fn put(client: &SyncClient, folder: &Path, bytes: &[u8]) -> FileInfo {

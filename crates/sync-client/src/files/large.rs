@@ -274,16 +274,14 @@ mod tests {
     #![allow(clippy::unwrap_used)] // what helps a test may fail as a test does
 
     use std::sync::Arc;
-    use std::time::Duration;
 
     use sync_relay::{Relay, RelayConfig};
     use sync_types::decode;
     use tokio::time::timeout;
 
     use super::*;
-    use crate::{PairingEvent, Receipt, StartAt, SyncClient, SyncConfig};
-
-    const SOON: Duration = Duration::from_secs(30);
+    use crate::testing::{SOON, pair};
+    use crate::{Receipt, StartAt, SyncClient, SyncConfig};
 
     /// The push of a device that names another key than its content has.
     async fn lie(client: &SyncClient, change: impl Fn(&mut LargeBlob)) -> Receipt {
@@ -313,12 +311,7 @@ mod tests {
         let at =
             |name: &str| SyncConfig::default().local_relay(&relay).home(folder.path().join(name)).device_name(name);
         let (a, b) = (SyncClient::new(at("a")).await.unwrap(), SyncClient::new(at("b")).await.unwrap());
-        let mut invite = a.invite(Default::default()).await.unwrap();
-        let Some(PairingEvent::Uri { uri, .. }) = invite.next().await else { panic!("a link was to come") };
-        let mut join = b.join(&uri, None).await.unwrap();
-        while !matches!(invite.next().await.unwrap(), PairingEvent::Request { .. }) {}
-        invite.consent_without_check().await.unwrap();
-        while !matches!(join.next().await.unwrap(), PairingEvent::Joined { .. }) {}
+        pair(&a, &b).await;
         let mut events = b.events();
         let mut subscription = b.subscribe("app", None, StartAt::Position).unwrap();
         let lies = [

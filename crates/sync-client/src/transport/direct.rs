@@ -1,21 +1,19 @@
 //! From device to device: an endpoint under a key that only this opening has, where the group's members hand each other content.
 //! Who it is and where, they tell each other in presence, which only members read; so it is found by nobody else.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use iroh::endpoint::{
-    Builder, Incoming, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets,
-};
+use iroh::endpoint::{Incoming, VarInt};
 use iroh::{Endpoint, EndpointAddr, PublicKey, RelayUrl, SecretKey, TransportAddr, Watcher};
 use sync_types::content::{Door, Hearing, Place};
-use sync_types::{Code, Opaque, limits};
+use sync_types::{Opaque, limits};
 use tokio::time::timeout;
 
 use super::discovery::Discovery;
-use super::quic::{crypto_provider, unreachable};
+use super::quic::{bare, bind_everywhere, lasting, unreachable};
 use super::{Pending, Road};
 use crate::clock::random;
 use crate::{RelayPath, SyncError};
@@ -27,9 +25,6 @@ const ALPN: &[u8] = b"0ksync/direct/1";
 const EXPORTER_LABEL: &[u8] = b"0ksync/1 direct exporter";
 /// How long reaching another device may take: where it can be reached at all, it is near or a relay leads there.
 const CONNECT: Duration = Duration::from_secs(3);
-/// A device that says nothing for so long is gone.
-const IDLE: Duration = Duration::from_secs(8);
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// How many streams another device may have open at once.
 const STREAMS: u32 = 8;
 /// How long closing may wait for the others to hear of it.
@@ -53,41 +48,22 @@ impl Doorway {
     /// Opens it. `servers`: those through which others reach a device that no network leads to, if they are to be used.
     ///
     /// # Errors
-    /// [`Code::Io`] if there is no socket.
+    /// [`Code::Io`](sync_types::Code) if there is no socket.
     pub(crate) async fn open(servers: Option<&Discovery>) -> Result<Self, SyncError> {
-        let failed = |e: String| SyncError::new(Code::Io, format!("no socket for other devices: {e}"));
-        let idle = IDLE.try_into().map_err(|_| failed("the idle time is out of range".into()))?;
-        let transport = QuicTransportConfig::builder()
-            .max_idle_timeout(Some(idle))
-            .keep_alive_interval(KEEP_ALIVE)
+        let transport = lasting()?
             .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None)
             .build();
         let key = SecretKey::from_bytes(&random());
         let builder = || {
-            let builder = Endpoint::builder(presets::Empty)
-                .crypto_provider(crypto_provider())
-                .secret_key(key.clone())
-                .alpns(vec![ALPN.to_vec()])
-                .relay_mode(RelayMode::Disabled)
-                .clear_address_lookup()
-                .clear_ip_transports()
-                .portmapper_config(PortmapperConfig::Disabled)
-                .net_report_config(NetReportConfig::minimal())
-                .transport_config(transport.clone());
+            let builder = bare(&key, &transport).alpns(vec![ALPN.to_vec()]);
             match servers {
                 Some(discovery) => discovery.network(builder),
                 None => builder,
             }
         };
-        let at = |builder: Builder, place: SocketAddr| builder.bind_addr(place).map_err(|e| failed(e.to_string()));
-        let v4 = || at(builder(), (Ipv4Addr::UNSPECIFIED, 0).into());
-        // A host without IPv6 has no such socket.
-        let endpoint = match at(v4()?, (Ipv6Addr::UNSPECIFIED, 0).into())?.bind().await {
-            Ok(endpoint) => endpoint,
-            Err(_) => v4()?.bind().await.map_err(|e| failed(e.to_string()))?,
-        };
+        let endpoint = bind_everywhere(builder).await?;
         Ok(Self { endpoint, used: Arc::default() })
     }
 
@@ -108,7 +84,7 @@ impl Doorway {
     /// Connects to another device.
     ///
     /// # Errors
-    /// [`Code::RelayUnreachable`].
+    /// [`Code::RelayUnreachable`](sync_types::Code).
     pub(crate) fn reach<'a>(&'a self, door: &'a Door) -> Pending<'a, Road> {
         Box::pin(async move {
             let id = PublicKey::from_bytes(&door.endpoint).map_err(unreachable)?;
@@ -141,7 +117,7 @@ impl Visitor {
     /// Lets it in.
     ///
     /// # Errors
-    /// [`Code::RelayUnreachable`] if it goes, or takes long.
+    /// [`Code::RelayUnreachable`](sync_types::Code) if it goes, or takes long.
     pub(crate) async fn let_in(self) -> Result<Road, SyncError> {
         let came = timeout(CONNECT, self.incoming).await.map_err(|_| unreachable("it takes too long to come"))?;
         Road::labelled(RelayPath::Udp, EXPORTER_LABEL, came.map_err(unreachable)?, self.used)

@@ -11,7 +11,9 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use iroh::dns::DnsResolver;
-use iroh::endpoint::{Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, presets};
+use iroh::endpoint::{
+    Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, QuicTransportConfigBuilder, RelayMode, presets,
+};
 use iroh::{Endpoint, EndpointAddr, PublicKey, RelayConfig, RelayMap, RelayUrl, SecretKey};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
@@ -103,6 +105,40 @@ pub(super) fn unreachable(error: impl std::fmt::Display) -> SyncError {
     SyncError::new(Code::RelayUnreachable, format!("the relay does not answer: {error}"))
 }
 
+/// How long a connection lives on which nothing comes: as that of a relay, and of another device.
+pub(super) fn lasting() -> Result<QuicTransportConfigBuilder, SyncError> {
+    let idle = IDLE.try_into().map_err(|_| SyncError::new(Code::Internal, "the idle time is out of range"))?;
+    Ok(QuicTransportConfig::builder().max_idle_timeout(Some(idle)).keep_alive_interval(KEEP_ALIVE))
+}
+
+/// An endpoint that has no socket yet, and whose packets go nowhere of themselves.
+pub(super) fn bare(key: &SecretKey, transport: &QuicTransportConfig) -> Builder {
+    Endpoint::builder(presets::Empty)
+        .crypto_provider(crypto_provider())
+        .secret_key(key.clone())
+        .relay_mode(RelayMode::Disabled)
+        .clear_address_lookup()
+        .clear_ip_transports()
+        .portmapper_config(PortmapperConfig::Disabled)
+        .net_report_config(NetReportConfig::minimal())
+        .transport_config(transport.clone())
+}
+
+/// Binds it to all addresses of this host.
+pub(super) async fn bind_everywhere(builder: impl Fn() -> Builder) -> Result<Endpoint, SyncError> {
+    let at = |builder: Builder, ip: IpAddr| builder.bind_addr(SocketAddr::new(ip, 0)).map_err(no_socket);
+    let v4 = || at(builder(), Ipv4Addr::UNSPECIFIED.into());
+    // A host without IPv6 has no such socket.
+    match at(v4()?, Ipv6Addr::UNSPECIFIED.into())?.bind().await {
+        Ok(endpoint) => Ok(endpoint),
+        Err(_) => v4()?.bind().await.map_err(no_socket),
+    }
+}
+
+fn no_socket(error: impl std::fmt::Display) -> SyncError {
+    SyncError::new(Code::Io, format!("no socket for the way to others: {error}"))
+}
+
 impl Quic {
     pub(crate) fn new(key: SecretKey, discovery: Discovery) -> Self {
         Self { key, discovery, slots: std::sync::Mutex::default(), known: std::sync::Mutex::default() }
@@ -113,24 +149,8 @@ impl Quic {
     }
 
     async fn bind(&self, way: Way) -> Result<Endpoint, SyncError> {
-        let failed = |e: String| SyncError::new(Code::Io, format!("no socket for the way to the relay: {e}"));
-        let transport = QuicTransportConfig::builder()
-            .max_idle_timeout(Some(IDLE.try_into().map_err(|_| failed("the idle time is out of range".into()))?))
-            .keep_alive_interval(KEEP_ALIVE)
-            .build();
-        let builder = || {
-            Endpoint::builder(presets::Empty)
-                .crypto_provider(crypto_provider())
-                .secret_key(self.key.clone())
-                .relay_mode(RelayMode::Disabled)
-                .clear_address_lookup()
-                .clear_ip_transports()
-                .portmapper_config(PortmapperConfig::Disabled)
-                .net_report_config(NetReportConfig::minimal())
-                .transport_config(transport.clone())
-        };
-        let at =
-            |builder: Builder, ip: IpAddr| builder.bind_addr(SocketAddr::new(ip, 0)).map_err(|e| failed(e.to_string()));
+        let transport = lasting()?.build();
+        let builder = || bare(&self.key, &transport);
         let builder = match way {
             Way::Udp(place) => {
                 let any: IpAddr = match place.ip() {
@@ -139,22 +159,15 @@ impl Quic {
                     IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                     IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
                 };
-                at(builder(), any)?
+                builder().bind_addr(SocketAddr::new(any, 0)).map_err(no_socket)?
             }
             Way::Https => builder()
                 .relay_mode(RelayMode::Custom(RelayMap::empty()))
                 .dns_resolver(DnsResolver::custom(SystemNames))
                 .ca_tls_config(system_roots()),
-            Way::Found => {
-                let v4 = || at(self.discovery.looking(builder()), Ipv4Addr::UNSPECIFIED.into());
-                // A host without IPv6 has no such socket.
-                match at(v4()?, Ipv6Addr::UNSPECIFIED.into())?.bind().await {
-                    Ok(endpoint) => return Ok(endpoint),
-                    Err(_) => v4()?,
-                }
-            }
+            Way::Found => return bind_everywhere(|| self.discovery.looking(builder())).await,
         };
-        builder.bind().await.map_err(|e| failed(e.to_string()))
+        builder.bind().await.map_err(no_socket)
     }
 
     /// The endpoint, made anew if it is dead or suspected to be, and what says that it is used.
