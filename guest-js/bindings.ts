@@ -8,6 +8,8 @@ import { invoke as __TAURI_INVOKE, Channel } from "@tauri-apps/api/core";
 export const commands = {
 	/**  Waits until a pushed blob is in this state or further. */
 	wait: (id: string, state: ReceiptState, timeoutMs: number) => __TAURI_INVOKE<null>("plugin:0ksync|wait", { id, state, timeoutMs }),
+	/**  Waits no more for a large blob whose bytes do not come. */
+	skip: (id: string) => __TAURI_INVOKE<null>("plugin:0ksync|skip", { id }),
 	/**  Everything of this batch up to this position was taken. */
 	ack: (subscription: number, batch: number, position: string) => __TAURI_INVOKE<null>("plugin:0ksync|ack", { subscription, batch, position }),
 	/**  A handler did not take a blob. Every listener is told. */

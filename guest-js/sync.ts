@@ -116,6 +116,18 @@ export class Sync {
   }
 
   /**
+   * Waits no more for a blob of more than 1 MiB whose bytes do not come, as where the one device that had them is lost: handlers
+   * get what is behind it, and never this one, on this device alone. Which it is, the event
+   * `file` says, with the change `failed` and the code `CONTENT_MISSING`. To its sender it counts as delivered, as one that the app
+   * has deleted.
+   *
+   * @throws SyncError `INVALID_ARGUMENT` for an id that no blob has whose bytes are waited for.
+   */
+  async skip(id: string): Promise<void> {
+    await call("skip", id);
+  }
+
+  /**
    * Puts a snapshot in the place of what this device's log holds of a channel: devices that join later, and handlers that begin
    * later or from the start, get it instead, as a blob with `snapshot` set. So a log does not grow for ever. Other devices keep
    * theirs as they are.

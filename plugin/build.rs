@@ -42,6 +42,7 @@ const COMMANDS: &[&str] = &[
     "set_relays",
     "set_vault",
     "set_wake_target",
+    "skip",
     "snapshot",
     "status",
     "subscribe",

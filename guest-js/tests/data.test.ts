@@ -36,6 +36,12 @@ test("a snapshot goes up to what was handled here, or to where it is said", asyn
   ]);
 });
 
+test("a blob whose bytes do not come is skipped by its id", async () => {
+  rust.on("skip", ({ id }: { id: string }) => (id === "ab" ? null : fails("INVALID_ARGUMENT")()));
+  expect(await sync.skip("ab")).toBeUndefined();
+  expect(await code(sync.skip("cd"))).toBe("INVALID_ARGUMENT");
+});
+
 test("a receipt waits for its own blob, as long as it was told", async () => {
   rust.on("push", () => ({ id: "ab", position: "1" })).on("wait", ({ state }: { state: string }) =>
     state === "delivered" ? fails("TIMEOUT")() : null,

@@ -15,6 +15,7 @@ pub fn builder() -> tauri_specta::Builder<tauri::Wry> {
         .disable_serde_phases()
         .commands(collect_commands![
             data::wait,
+            data::skip,
             data::ack::<tauri::Wry>,
             data::handler_failed::<tauri::Wry>,
             data::unsubscribe::<tauri::Wry>,

@@ -184,6 +184,7 @@ impl Builder {
                 data::snapshot,
                 data::presence,
                 data::wait,
+                data::skip,
                 data::subscribe,
                 data::ack,
                 data::handler_failed,

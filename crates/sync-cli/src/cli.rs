@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sync_client::{FilesPolicy, ReceiptState, VaultKind};
+use sync_client::{BlobId, FilesPolicy, ReceiptState, VaultKind};
 
 /// A headless 0k-Sync device: what one device pushes reaches every device paired with it, encrypted end to end.
 #[derive(Parser)]
@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Puts one blob in the place of all that was pulled of a channel: devices that come later get it instead
     Snapshot(Snapshot),
+    /// Waits no more for a blob of more than 1 MiB whose bytes do not come: `pull` prints what is behind it
+    Skip(Skip),
     /// Gives files of any size to the other devices, fetches theirs, lists and removes them
     File(File),
     /// Lists the devices of the group, or removes one
@@ -290,6 +292,13 @@ pub(crate) struct Snapshot {
     /// The channel
     #[arg(long, value_name = "C", default_value = sync_client::DEFAULT_CHANNEL)]
     pub(crate) channel: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Skip {
+    /// Its id, as `ksync run` says it
+    #[arg(value_name = "ID")]
+    pub(crate) id: BlobId,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -91,6 +91,9 @@ pub(crate) enum Event<'a> {
         id: String,
         replaced: u64,
     },
+    Skipped {
+        id: String,
+    },
     Blob(Box<Blob<'a>>),
     File(file::File<'a>),
     FileWritten {

@@ -405,7 +405,7 @@ pub(crate) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::FileGiven { id } => format!("The relay has the file {id}."),
         ClientEvent::FileRemoved { id } => format!("The file {id} was removed."),
         ClientEvent::FileFailed { id, code, .. } => {
-            format!("The file {id} is not carried now. {} [{code}]", code.next_step())
+            format!("The file or large blob {id} is not carried now. {} [{code}]", code.next_step())
         }
         _ => return None,
     })

@@ -1,14 +1,15 @@
 //! A store in a folder, over iroh-blobs' own.
 
+use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bao_tree::BaoTree;
 use bao_tree::io::{BaoContentItem, Parent};
+use bao_tree::{BaoTree, blake3};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use iroh_blobs::api::TempTag;
@@ -20,7 +21,7 @@ use iroh_blobs::{Hash, HashAndFormat};
 use sync_types::{ContentHash, Sealed, Suite};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::sync::RwLock;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::io::StreamReader;
 
 use crate::seal::{Chunks, SEALED_CHUNK, sealed_size};
@@ -40,6 +41,8 @@ const SWEEPS: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(50);
 /// How often a file is waited for that is written to all the time.
 const SETTLES: usize = 40;
+/// How much is read at once where nothing is opened.
+const READ: u64 = 1 << 20;
 
 /// How a folder is kept.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +69,8 @@ pub struct FolderStore {
     options: Options,
     /// Held by each put that is under way: what others have left may be cleared when none is.
     puts: RwLock<()>,
+    /// What the disk has altered, until the sweep has taken it.
+    damaged: Mutex<HashSet<ContentHash>>,
 }
 
 impl FolderStore {
@@ -86,7 +91,7 @@ impl FolderStore {
         }
         let store = opened.map_err(ContentError::store)?;
         tokio::fs::write(&made, b"").await?;
-        let this = Self { store, folder: folder.to_owned(), options, puts: RwLock::new(()) };
+        let this = Self { store, folder: folder.to_owned(), options, puts: RwLock::new(()), damaged: Mutex::default() };
         this.clear_drafts().await;
         Ok(this)
     }
@@ -122,17 +127,21 @@ impl FolderStore {
         let data = self.folder.join(DATA);
         let files: Vec<PathBuf> = ["data", "obao4"].iter().map(|end| data.join(format!("{hash}.{end}"))).collect();
         let flushed = tokio::task::spawn_blocking(move || {
+            let mut any = false;
             for file in files {
                 // Windows flushes what is open for writing alone.
                 match std::fs::OpenOptions::new().write(true).open(&file) {
                     Ok(file) => file.sync_all()?,
                     // Small content is within the database.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
+                any = true;
             }
             #[cfg(unix)]
-            std::fs::File::open(&data)?.sync_all()?;
+            if any {
+                std::fs::File::open(&data)?.sync_all()?;
+            }
             Ok(())
         });
         flushed.await.map_err(ContentError::store)??;
@@ -248,7 +257,11 @@ impl FolderStore {
     async fn look(&self, content: Sealed) -> Result<Held, ContentError> {
         let hash = Hash::from_bytes(content.hash.0);
         match self.store.blobs().status(hash).await.map_err(ContentError::store)? {
-            BlobStatus::NotFound => Ok(Held::Nothing),
+            BlobStatus::NotFound => {
+                self.damaged().remove(&content.hash);
+                Ok(Held::Nothing)
+            }
+            BlobStatus::Complete { .. } if self.damaged().contains(&content.hash) => Ok(Held::Nothing),
             BlobStatus::Complete { size } if size == content.size => Ok(Held::All),
             BlobStatus::Complete { .. } => Err(ContentError::Dishonest("it is not as long as was said")),
             BlobStatus::Partial { .. } => {
@@ -265,6 +278,7 @@ impl FolderStore {
         to: Outgoing,
         progress: Progress,
     ) -> Result<u64, ContentError> {
+        self.cleared(content).await?;
         // First, so that what is here, and what has come when the other side is gone, is not swept away.
         self.tag(content.hash).await?;
         let held = match self.look(content).await? {
@@ -331,7 +345,7 @@ impl FolderStore {
         let mut out = tokio::fs::File::from_std(draft.reopen()?);
         let mut opened = Box::pin(self.opened(content)?);
         let mut written = 0;
-        while let Some(bytes) = opened.try_next().await.map_err(carried)? {
+        while let Some(bytes) = self.next_of(content, &mut opened).await? {
             out.write_all(&bytes).await?;
             written += bytes.len() as u64;
             progress(written);
@@ -350,10 +364,60 @@ impl FolderStore {
         }
         let mut all = Vec::with_capacity(usize::try_from(content.size).map_err(|_| ContentError::TooLarge)?);
         let mut opened = Box::pin(self.opened(content)?);
-        while let Some(bytes) = opened.try_next().await.map_err(carried)? {
+        while let Some(bytes) = self.next_of(content, &mut opened).await? {
             all.extend_from_slice(&bytes);
         }
         Ok(all)
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, HashSet<ContentHash>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What comes next of content that is all here. Where that does not open it is not what its sender said, unless the disk has
+    /// altered it: then it counts as not here any more, and goes, so that it can come once more.
+    async fn next_of(
+        &self,
+        content: &Content,
+        opened: &mut (impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Unpin),
+    ) -> Result<Option<Bytes>, ContentError> {
+        let error = match opened.try_next().await.map_err(carried) {
+            Err(error @ (ContentError::Dishonest(_) | ContentError::Io(_))) => error,
+            next => return next,
+        };
+        if self.is_as_written(content.sealed()).await {
+            return Err(error);
+        }
+        tracing::warn!(hash = %content.hash, %error, "the disk has altered content, which has to come once more");
+        self.damaged().insert(content.hash);
+        self.store.tags().delete(content.hash.0).await.map_err(ContentError::store)?;
+        Err(ContentError::Incomplete)
+    }
+
+    /// Whether the disk has the bytes that the hash is of.
+    async fn is_as_written(&self, content: Sealed) -> bool {
+        let (hash, mut hasher) = (Hash::from_bytes(content.hash.0), blake3::Hasher::new());
+        for start in (0..content.size).step_by(READ as usize) {
+            let range = start..content.size.min(start + READ);
+            match self.store.blobs().export_ranges(hash, range).concatenate().await {
+                Ok(bytes) => drop(hasher.update(&bytes)),
+                Err(_) => return false,
+            }
+        }
+        hasher.finalize().as_bytes() == &content.hash.0
+    }
+
+    /// Waits until what the disk has altered of this content is gone.
+    async fn cleared(&self, content: Sealed) -> Result<(), ContentError> {
+        let patience = Instant::now() + self.options.sweep + SWEEPS;
+        while self.damaged().contains(&content.hash) {
+            self.look(content).await?;
+            if Instant::now() > patience {
+                return Err(ContentError::store("what the disk has altered is not gone yet"));
+            }
+            sleep(TICK).await;
+        }
+        Ok(())
     }
 
     /// The content, chunk by chunk.
@@ -470,6 +534,14 @@ impl ContentStore for FolderStore {
 
     fn forget(&self, hash: ContentHash) -> StoreFuture<'_, ()> {
         Box::pin(async move { self.store.tags().delete(hash.0).await.map(drop).map_err(ContentError::store) })
+    }
+
+    fn hashes(&self) -> StoreFuture<'_, Vec<ContentHash>> {
+        Box::pin(async {
+            let tags = self.store.tags().list().await.map_err(ContentError::store)?;
+            let hashes = tags.map_ok(|tag| ContentHash(*tag.hash.as_bytes()));
+            hashes.try_collect().await.map_err(ContentError::store)
+        })
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -97,7 +97,8 @@ pub trait ContentStore: Send + Sync {
     /// `replace` says so.
     ///
     /// # Errors
-    /// [`ContentError::Incomplete`]; `Dishonest` for what its sender told wrongly; `NoRoom`, `Io`: of the kind
+    /// [`ContentError::Incomplete`], also for what the disk has altered since it came; `Dishonest` for what its sender told wrongly;
+    /// `NoRoom`, `Io`: of the kind
     /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) for a file that is there and is not to be replaced.
     fn export<'a>(
         &'a self,
@@ -116,7 +117,7 @@ pub trait ContentStore: Send + Sync {
     /// All that the content holds, in memory.
     ///
     /// # Errors
-    /// [`ContentError::Incomplete`]; `Dishonest` for what its sender told wrongly; `Io`.
+    /// As [`ContentStore::export`], but for `NoRoom`.
     fn bytes<'a>(&'a self, content: &'a Content) -> StoreFuture<'a, Vec<u8>>;
 
     /// Takes what is missing of this content from the other side, which does [`ContentStore::give`], and keeps what was
@@ -134,6 +135,9 @@ pub trait ContentStore: Send + Sync {
 
     /// Gives the space of this content back, at once or within a few minutes.
     fn forget(&self, hash: ContentHash) -> StoreFuture<'_, ()>;
+
+    /// All that is kept, whole or not.
+    fn hashes(&self) -> StoreFuture<'_, Vec<ContentHash>>;
 
     /// Ends what goes on in the store. Later calls fail.
     fn close(&self) -> StoreFuture<'_, ()>;

@@ -63,6 +63,14 @@ pub(crate) async fn wait(app: App<'_>, id: String, state: ReceiptState, timeout_
     Ok(app.client().await?.wait(&receipt, state.into(), timeout).await?)
 }
 
+/// Waits no more for a large blob whose bytes do not come.
+#[tauri::command]
+#[cfg_attr(feature = "specta", specta::specta)]
+pub(crate) async fn skip(app: App<'_>, id: String) -> Done {
+    let id = parse::<BlobId>(&id, "blob")?;
+    Ok(app.client().await?.skip(id).await?)
+}
+
 /// Hands out blobs, a batch at a time, until the page is gone or `unsubscribe` is called.
 #[tauri::command]
 pub(crate) async fn subscribe<R: Runtime>(

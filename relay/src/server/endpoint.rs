@@ -8,6 +8,7 @@ use iroh::Endpoint;
 use iroh::endpoint::{
     BindError, Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets,
 };
+use noq_proto::congestion::Bbr3Config;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use sync_types::{ALPN, Code};
@@ -90,6 +91,7 @@ fn builder(identity: &Identity, limits: &ServerLimits) -> Builder {
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams_per_connection))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(Bbr3Config::default()))
         .build();
     Endpoint::builder(presets::Empty)
         .crypto_provider(crypto_provider())

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use sync_client::{BlobId, Code, FileInfo, SyncClient, safe_file_name};
 
 use super::Context;
@@ -18,6 +19,9 @@ const SHOW: Duration = Duration::from_millis(100);
 /// How much of the beginning of an id is taken for one.
 const SHORTEST: usize = 4;
 
+/// How many small files are put at once, so that the disk flushes several together; and what is small, in bytes.
+const TOGETHER: usize = 8;
+const SMALL: u64 = 1 << 20;
 /// How many marks a whole bar has.
 const BAR: usize = 20;
 
@@ -39,14 +43,19 @@ async fn put(context: &Context, client: &SyncClient, paths: &[PathBuf], name: Op
     let (out, files) = (context.out, client.files());
     let mut put: Vec<FileInfo> = Vec::new();
     let mut stopped: Option<Failure> = None;
-    for path in paths {
-        let sealing = files.put(path, name, bar(out, "Sealing", &path.display().to_string()));
-        match or_stopped(context, sealing).await {
-            Ok(file) => put.push(file),
-            Err(failure) => {
-                stopped = Some(failure);
-                break;
+    for together in paths.chunk_by(|one, next| is_small(one) && is_small(next)).flat_map(|few| few.chunks(TOGETHER)) {
+        let sealing = together.iter().map(|path| {
+            let sealing = files.put(path, name, bar(out, "Sealing", &path.display().to_string()));
+            or_stopped(context, sealing)
+        });
+        for sealed in join_all(sealing).await {
+            match sealed {
+                Ok(file) => put.push(file),
+                Err(failure) => stopped = stopped.or(Some(failure)),
             }
+        }
+        if stopped.is_some() {
+            break;
         }
     }
     // Of what is put, programs have to know the ids, however it ends.
@@ -65,6 +74,11 @@ async fn put(context: &Context, client: &SyncClient, paths: &[PathBuf], name: Op
         out.tell(&Event::from(&file), format_args!("{}{end}", words::file(&file)))?;
     }
     stopped.map_or(Ok(()), Err)
+}
+
+/// Whether putting it is mostly waiting for the disk.
+fn is_small(path: &PathBuf) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.len() <= SMALL)
 }
 
 async fn get(context: &Context, client: &SyncClient, text: &str, to: Option<PathBuf>, force: bool) -> Done {
@@ -147,7 +161,7 @@ fn destination(file: &FileInfo, to: Option<PathBuf>) -> PathBuf {
 }
 
 /// Shows how far it is.
-fn bar(out: Out, what: &'static str, name: &str) -> impl Fn(u64, u64) + Send + Sync + 'static {
+fn bar(out: Out, what: &'static str, name: &str) -> impl Fn(u64, u64) + Send + Sync + use<> {
     let (name, shown) = (plain(name).replace('\n', " "), Mutex::new(None::<Instant>));
     move |done, total| {
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ mod pull;
 mod push;
 mod recovery;
 mod relay;
+mod skip;
 mod snapshot;
 mod suite;
 mod vault;
@@ -48,6 +49,7 @@ pub(crate) async fn run(cli: Cli, out: Out, stop: Stop) -> Done {
         Command::WakeTarget(arguments) => wake::target(&context, arguments).await,
         Command::Invite(arguments) => pair::invite(&context, arguments).await,
         Command::Push(arguments) => push::push(&context, arguments).await,
+        Command::Skip(arguments) => skip::skip(&context, arguments).await,
         Command::Snapshot(arguments) => snapshot::snapshot(&context, arguments).await,
         Command::Pull(arguments) => pull::pull(&context, arguments).await,
         Command::File(arguments) => file::file(&context, arguments.action).await,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{ksync, run};
 
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 42] = [
     "init",
     "join",
     "recover",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 41] = [
     "push",
     "pull",
     "snapshot",
+    "skip",
     "file",
     "file put",
     "file get",

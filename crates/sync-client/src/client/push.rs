@@ -1,6 +1,6 @@
 //! What an app gives to the others: blobs and snapshots.
 
-use sync_types::{Code, limits};
+use sync_types::{BlobId, Code, limits};
 
 use super::{SyncClient, check_channel};
 use crate::{DEFAULT_CHANNEL, Receipt, SnapshotReceipt, SyncError};
@@ -44,6 +44,18 @@ impl SyncClient {
             return Ok(vec![]);
         }
         self.inner.push(channel, blobs).await
+    }
+
+    /// Waits no more for a large blob whose bytes do not come, as where the one device that had them is lost: readers get what is
+    /// behind it, and never this one, on this device alone. Which it is, [`ClientEvent::FileFailed`](crate::ClientEvent) says, with
+    /// [`Code::ContentMissing`]. Receipts of what is behind it wait for it no more either: to its sender it counts as delivered, as one
+    /// that the app has deleted. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for an id that no blob has whose bytes are waited for; [`Code::DiskFull`], [`Code::Io`],
+    /// [`Code::Closed`].
+    pub async fn skip(&self, id: BlobId) -> Result<(), SyncError> {
+        self.inner.skip(id).await
     }
 
     /// Puts a snapshot in the place of all blobs that this device's log holds of a channel up to a position: whoever comes to

@@ -20,8 +20,11 @@ use crate::engine::Snapshot;
 use crate::store::{FileNote, Load};
 use crate::{ClientEvent, Mode, SyncError};
 
-/// How many contents go, and how many come, at once.
+/// How many contents go, and how many come, at once; and how many small ones beside them, which are waited for more than carried.
 const AT_ONCE: usize = 3;
+const SMALL_AT_ONCE: usize = 8;
+/// Up to which size content is small, in bytes.
+const SMALL: u64 = 256 << 10;
 /// The first wait behind a failure, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -250,10 +253,13 @@ impl Carrier {
             return;
         }
         let (Some(seen), depot) = (self.seen, self.porter.depot().clone()) else { return };
-        let mut room: HashMap<Kind, usize> =
-            [Kind::Give, Kind::Take, Kind::Forget].into_iter().map(|kind| (kind, AT_ONCE)).collect();
-        for kind in self.busy.values() {
-            room.entry(*kind).and_modify(|left| *left = left.saturating_sub(1));
+        let place = |kind: Kind, content: Sealed| (kind, content.size <= SMALL);
+        let mut room: HashMap<(Kind, bool), usize> = [Kind::Give, Kind::Take, Kind::Forget]
+            .into_iter()
+            .flat_map(|kind| [((kind, true), SMALL_AT_ONCE), ((kind, false), AT_ONCE)])
+            .collect();
+        for (content, kind) in &self.busy {
+            room.entry(place(*kind, *content)).and_modify(|left| *left = left.saturating_sub(1));
         }
         let mut chosen: Vec<(Kind, Load)> = Vec::new();
         for demanded in [true, false] {
@@ -268,7 +274,7 @@ impl Carrier {
                     continue;
                 }
                 let Some(kind) = self.wanted(load, now) else { continue };
-                let Some(left) = room.get_mut(&kind).filter(|left| **left > 0) else { continue };
+                let Some(left) = room.get_mut(&place(kind, load.content)).filter(|left| **left > 0) else { continue };
                 *left -= 1;
                 chosen.push((kind, *load));
             }
@@ -407,7 +413,7 @@ async fn work(transfer: Transfer, kind: Kind, seen: Seen) -> Ended {
     let (content, of) = (transfer.content, Of { file: transfer.file, blob: transfer.blob });
     let run = async {
         let porter = &transfer.porter;
-        let (store, generation) = porter.depot().open().await?;
+        let (store, generation) = porter.content().await?;
         if generation != seen.generation {
             return Err(SyncError::new(Code::NotInGroup, "this device has left the group that has the content"));
         }

@@ -1,13 +1,13 @@
 //! Where sealed content lies in a home, and what is known of it in memory: opened when the first file asks for it, closed with the
 //! client, emptied when the group goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sync_content::{ContentStore, FolderStore, Options};
-use sync_types::Sealed;
+use sync_types::{ContentHash, Sealed};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -88,11 +88,15 @@ impl Depot {
         self.desk().generation
     }
 
-    /// The store, and the generation that it is of.
+    /// The store, and the generation that it is of. `named` tells which content files and blobs have: whatever else lies there when it
+    /// is opened, was sealed by a put that was cancelled or killed, and goes.
     ///
     /// # Errors
     /// [`sync_types::Code::Closed`]; [`sync_types::Code::Io`], [`sync_types::Code::DiskFull`].
-    pub(super) async fn open(&self) -> Result<(Arc<dyn ContentStore>, u64), SyncError> {
+    pub(super) async fn open(
+        &self,
+        named: impl Future<Output = Result<HashSet<ContentHash>, SyncError>>,
+    ) -> Result<(Arc<dyn ContentStore>, u64), SyncError> {
         let mut slot = self.slot.lock().await;
         if slot.closed {
             return Err(SyncError::closed());
@@ -103,6 +107,10 @@ impl Depot {
         }
         create_private_dir(&self.folder)?;
         let store: Arc<dyn ContentStore> = Arc::new(FolderStore::open(&self.folder, Options::default()).await?);
+        let named = named.await?;
+        for left in store.hashes().await?.into_iter().filter(|hash| !named.contains(hash)) {
+            store.forget(left).await?;
+        }
         slot.store = Some(store.clone());
         Ok((store, generation))
     }

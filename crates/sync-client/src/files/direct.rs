@@ -35,8 +35,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// How many visitors there may be at once.
 const VISITORS: usize = 32;
 /// How many streams of one visitor are answered at once, and how many of all visitors are served content.
-const STREAMS: usize = 8;
-const SERVED: usize = 8;
+const STREAMS: usize = 16;
+const SERVED: usize = 16;
 /// How long a visitor may take to ask, and to prove who it is.
 const ASK: Duration = Duration::from_secs(10);
 /// How often it is looked whether who is served is a member still.
@@ -55,6 +55,8 @@ pub(crate) struct Doors {
 #[derive(Default)]
 struct State {
     own: Option<Own>,
+    /// The last try to open it has failed.
+    failed: bool,
     others: HashMap<DeviceId, Other>,
     /// Who handed something over last: it is asked first.
     last: Option<DeviceId>,
@@ -112,7 +114,10 @@ impl Doors {
     }
 
     fn opened(&self, doorway: Arc<Doorway>) {
-        self.state().own = Some(Own { doorway, settled: Instant::now() + SETTLE });
+        let mut state = self.state();
+        (state.own, state.failed) = (Some(Own { doorway, settled: Instant::now() + SETTLE }), false);
+        drop(state);
+        self.known.send_replace(());
     }
 
     /// Nobody is reached any more, nor reaches this device.
@@ -136,13 +141,26 @@ impl Doors {
         state.last = None;
     }
 
-    /// Waits until somebody has told where it is, or that takes long.
-    pub(super) async fn settled(&self) {
+    /// It could not be opened.
+    fn failed_to_open(&self) {
+        if !std::mem::replace(&mut self.state().failed, true) {
+            self.known.send_replace(());
+        }
+    }
+
+    /// Waits until somebody has told where it is, or that takes long. A door that is about to be opened is waited for too.
+    pub(super) async fn settled(&self, porter: &Porter) {
         let mut known = self.known.subscribe();
+        let began = Instant::now();
         loop {
             let settled = {
+                let wanted = is_wanted(porter, &porter.snapshot.borrow(), porter.depot().generation());
                 let state = self.state();
-                state.own.as_ref().filter(|_| state.others.is_empty()).map(|own| own.settled)
+                let own = match &state.own {
+                    Some(own) => Some(own.settled),
+                    None => (wanted && !state.failed).then_some(began + SETTLE),
+                };
+                own.filter(|_| state.others.is_empty())
             };
             let Some(settled) = settled.filter(|at| *at > Instant::now()) else { return };
             tokio::select! {
@@ -223,7 +241,10 @@ pub(super) async fn keep(porter: &Porter) {
                     doorway.close().await;
                     continue;
                 }
-                Err(error) => tracing::debug!(code = %error.code, "no door for other devices: {}", error.message),
+                Err(error) => {
+                    tracing::debug!(code = %error.code, "no door for other devices: {}", error.message);
+                    porter.start.doors.failed_to_open();
+                }
             }
             Some(AGAIN)
         } else {
@@ -392,7 +413,7 @@ async fn find(porter: &Porter, ask: &ContentAsk) -> Result<(Sealed, Arc<dyn Cont
     if !porter.reader.has_content(*content).await? {
         return Err(SyncError::new(Code::ContentMissing, "it is not here"));
     }
-    Ok((*content, porter.depot().open().await?.0))
+    Ok((*content, porter.content().await?.0))
 }
 
 #[cfg(all(test, feature = "embedded-relay"))]

@@ -43,7 +43,7 @@ impl Porter {
         self.ask(|reply| Command::Found { reply }).await?;
         let suite = self.ask(|reply| Command::Status { reply }).await?.suite;
         let suite = suite.ok_or_else(|| SyncError::new(Code::NotInGroup, "this device has just left its group"))?;
-        let (store, generation) = self.depot().open().await?;
+        let (store, generation) = self.content().await?;
         let mut draft = Draft { store, generation, suite, sealed: vec![] };
         let put = async {
             let mut pushed = Vec::with_capacity(blobs.len());
@@ -73,7 +73,7 @@ impl Porter {
 
     /// What a large blob holds.
     async fn bytes_of(&self, blob: &ReceivedBlob, named: &ContentRef) -> Result<Bytes, SyncError> {
-        let (store, generation) = self.depot().open().await?;
+        let (store, generation) = self.content().await?;
         let content = Content::of(named)?;
         let (note, bytes) = match store.bytes(&content).await {
             Ok(bytes) => return Ok(Bytes::Here(bytes)),
@@ -116,7 +116,7 @@ impl Unpacked {
             }
             let sealed = content.sealed();
             if !porter.reader.has_content(sealed).await? {
-                let (store, _) = porter.depot().open().await?;
+                let (store, _) = porter.content().await?;
                 match store.put_again(bytes, &content).await {
                     Err(ContentError::Dishonest(_)) => return Err(damaged()),
                     put => put?,
@@ -154,7 +154,7 @@ impl Unpacked {
         let cleared = async {
             for sealed in self.new {
                 if !porter.reader.has_content(sealed).await? {
-                    porter.depot().open().await?.0.forget(sealed.hash).await?;
+                    porter.content().await?.0.forget(sealed.hash).await?;
                 }
             }
             porter.depot().nudge.notify_one();
@@ -184,7 +184,7 @@ impl Porter {
             return Ok(None);
         }
         let Some(content) = large_of(entry) else { return Ok(None) };
-        match self.depot().open().await?.0.bytes(&content).await {
+        match self.content().await?.0.bytes(&content).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(ContentError::Incomplete | ContentError::Dishonest(_)) => {
                 tracing::warn!(id = %entry.id, "the bytes of a large blob are not here, and not in the backup");
@@ -233,6 +233,17 @@ impl Inner {
             }
             return Ok(blobs);
         }
+    }
+
+    /// Waits for a large blob no more.
+    pub(crate) async fn skip(&self, id: BlobId) -> Result<(), SyncError> {
+        let generation = self.porter.depot().generation();
+        if !self.reader.is_awaited(id).await? {
+            return Err(SyncError::new(Code::InvalidArgument, "no blob that is waited for has this id"));
+        }
+        self.porter.note(generation, vec![FileNote::Skipped(id)]).await?;
+        self.porter.depot().nudge.notify_one();
+        Ok(())
     }
 
     /// Puts blobs into the outbox, all of them or none.

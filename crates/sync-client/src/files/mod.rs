@@ -192,7 +192,7 @@ impl Files {
         porter.ask(|reply| Command::Found { reply }).await?;
         let suite = porter.ask(|reply| Command::Status { reply }).await?.suite;
         let suite = suite.ok_or_else(|| SyncError::new(Code::NotInGroup, "this device has just left its group"))?;
-        let (store, generation) = self.depot().open().await?;
+        let (store, generation) = self.porter().content().await?;
         let total = found.len();
         let shown: Progress = Arc::new(move |bytes| progress(bytes.min(total), total));
         let content = store.put(path, suite, shown).await.map_err(|error| self.why(error))?;
@@ -289,7 +289,7 @@ impl Files {
                 self.fetch(&row, patience, &*progress).await?;
                 fetched = true;
             }
-            let (store, generation) = self.depot().open().await?;
+            let (store, generation) = self.porter().content().await?;
             let content = Content::of(&row.record.content)?;
             let (total, shown) = (content.size, progress.clone());
             // What was shown while it came is not shown once more.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sync_content::Content;
+use sync_content::{Content, ContentStore};
 use sync_types::content::FileRecord;
 use sync_types::{GroupId, decode};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -59,6 +59,14 @@ impl Porter {
 
     pub(super) fn depot(&self) -> &Arc<Depot> {
         &self.start.depot
+    }
+
+    /// The content of this home's files, and the generation that it is of.
+    ///
+    /// # Errors
+    /// As [`Depot::open`].
+    pub(super) async fn content(&self) -> Result<(Arc<dyn ContentStore>, u64), SyncError> {
+        self.depot().open(self.reader.contents()).await
     }
 
     pub(super) fn group(&self) -> Option<GroupId> {

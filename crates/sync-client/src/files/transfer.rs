@@ -170,7 +170,7 @@ impl Transfer {
     /// Whether all of it came from other devices. That one of them does not hand it over is no failure.
     async fn take_from_devices(&self, store: &dyn ContentStore) -> Result<bool, SyncError> {
         let doors = &self.porter.start.doors;
-        doors.settled().await;
+        doors.settled(&self.porter).await;
         for device in doors.others() {
             let Ok(road) = doors.road(device).await else { continue };
             let asked = timeout(ANSWER_OF_DEVICE, ask_on(&road, &self.porter, ContentAsk::Take(self.content))).await;

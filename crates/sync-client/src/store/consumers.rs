@@ -44,11 +44,11 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// The rows, for a query that binds the position that they are beyond, the channel and the consumer: none beyond the first of
-    /// them that is awaited, so that the order is the log's, and none that was forged.
+    /// them that is awaited, so that the order is the log's, and none that was forged or skipped.
     fn rows(&self) -> String {
         let (wanted, awaited) = (self.matching("blob"), self.matching("awaited"));
         format!(
-            "blob WHERE {wanted} AND blob.large <> 3 AND blob.position < coalesce(
+            "blob WHERE {wanted} AND blob.large < 3 AND blob.position < coalesce(
                  (SELECT min(awaited.position) FROM blob AS awaited INDEXED BY blob_large
                   WHERE awaited.large > 0 AND awaited.large = 2 AND {awaited}),
                  9223372036854775807)"
@@ -174,6 +174,12 @@ impl LogReader {
         let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(0).bind(&wanted.channel).bind(&wanted.unread_by);
         let newest: Option<i64> = query.fetch_one(&self.pool).await?;
         Ok(newest.unwrap_or(0).unsigned_abs())
+    }
+
+    /// Whether this is a large blob whose bytes are awaited.
+    pub(crate) async fn is_awaited(&self, id: BlobId) -> Result<bool, SyncError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM blob WHERE id = ? AND large > 0 AND large = 2)";
+        Ok(sqlx::query_scalar(sql).bind(id.as_bytes()).fetch_one(&self.pool).await?)
     }
 
     /// How far an own blob is on its way; `None` if there is no such own blob.

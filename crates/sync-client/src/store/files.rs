@@ -1,6 +1,8 @@
 //! Files: which there are, and what becomes of their content. The list follows from the log; what is secret of a file is read
 //! from there, where it is sealed.
 
+use std::collections::HashSet;
+
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
 use sync_core::vault::Cell;
@@ -24,6 +26,8 @@ pub(crate) enum FileNote {
     Removed(BlobId),
     /// A file's content is not what its sender said.
     Forged(BlobId),
+    /// A person or the app waits no more for a large blob whose bytes do not come.
+    Skipped(BlobId),
     /// All of this content is here.
     Here(Sealed),
     /// This content was taken to be here, and is not.
@@ -116,6 +120,12 @@ impl LogReader {
         Ok(query.fetch_one(self.pool()).await?)
     }
 
+    /// All content that is known of.
+    pub(crate) async fn contents(&self) -> Result<HashSet<ContentHash>, SyncError> {
+        let hashes: Vec<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM content").fetch_all(self.pool()).await?;
+        hashes.iter().map(|hash| ContentHash::from_slice(hash).ok_or_else(bad_row)).collect()
+    }
+
     /// Content with which something is to be done by this device of this group, the smallest first.
     pub(crate) async fn loads(&self, group: GroupId, device: DeviceId) -> Result<Vec<Load>, SyncError> {
         let sql = "SELECT c.hash, c.size, c.here, c.given IS ?1, c.told IS ?2, c.dropped,
@@ -169,6 +179,7 @@ impl Turn<'_> {
                     self.drop_content_of(id);
                     self.forge_large(id).await?;
                 }
+                FileNote::Skipped(id) => self.skip_large(id).await?,
                 FileNote::Here(content) => {
                     self.set("here = 1", content)?;
                     self.set_large(content, true).await?;

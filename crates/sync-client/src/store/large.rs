@@ -16,10 +16,12 @@ use super::rows::NewRow;
 use super::{FileNote, Store, Turn};
 use crate::SyncError;
 
-/// What the column `large` says: the bytes are here, they are awaited, or they are not what their sender said.
+/// What the column `large` says: the bytes are here, they are awaited, they are not what their sender said, or nobody waits for them
+/// any more.
 const HERE: i64 = 1;
 const AWAITED: i64 = 2;
 const FORGED: i64 = 3;
+const SKIPPED: i64 = 4;
 
 /// Of each sender a span over the envelopes whose blobs are awaited, under each number that they came under. Of what this device
 /// gives itself it owes nobody its word.
@@ -162,6 +164,18 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Notes that nobody waits for a large blob any more, if its bytes are not here. Consumers pass over it.
+    pub(super) async fn skip_large(&mut self, id: BlobId) -> Result<(), SyncError> {
+        let update = sqlx::query("UPDATE blob SET large = ? WHERE id = ? AND large > 0 AND large = ?");
+        let update = update.bind(SKIPPED).bind(id.as_bytes()).bind(AWAITED);
+        if update.execute(self.settled().await?).await?.rows_affected() > 0 {
+            self.makes_readable = true;
+            self.script.statement("UPDATE file SET forged = 1 WHERE id = ?").bind(id.as_bytes());
+            self.drop_content_of(id);
+        }
+        Ok(())
+    }
+
     /// These large blobs are about to go: their content goes with them.
     pub(super) async fn drop_large(&mut self, ids: Vec<Vec<u8>>) -> Result<(), SyncError> {
         for id in ids {
@@ -177,17 +191,17 @@ impl Turn<'_> {
 
     /// What never came here cannot be given to another group, whose readers would wait for it for ever.
     pub(super) async fn drop_what_never_came(&mut self) -> Result<(), SyncError> {
-        let sql = "SELECT id FROM blob WHERE large > 0 AND large IN (2, 3)";
+        let sql = "SELECT id FROM blob WHERE large > 0 AND large IN (2, 3, 4)";
         let ids: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(self.settled().await?).await?;
         if ids.is_empty() {
             return Ok(());
         }
         self.drop_large(ids).await?;
-        let gone = "SELECT position FROM blob WHERE large > 0 AND large IN (2, 3)";
+        let gone = "SELECT position FROM blob WHERE large > 0 AND large IN (2, 3, 4)";
         for table in ["also", "covered"] {
             self.script.statement(&format!("DELETE FROM {table} WHERE position IN ({gone})"));
         }
-        self.script.statement("DELETE FROM blob WHERE large > 0 AND large IN (2, 3)");
+        self.script.statement("DELETE FROM blob WHERE large > 0 AND large IN (2, 3, 4)");
         self.make_room().await
     }
 }

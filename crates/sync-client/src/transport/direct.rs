@@ -26,7 +26,7 @@ const EXPORTER_LABEL: &[u8] = b"0ksync/1 direct exporter";
 /// How long reaching another device may take: where it can be reached at all, it is near or a relay leads there.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How many streams another device may have open at once.
-const STREAMS: u32 = 8;
+const STREAMS: u32 = 16;
 /// How long closing may wait for the others to hear of it.
 const CLOSE: Duration = Duration::from_millis(50);
 /// The longest URL of an iroh relay that others are told of.

@@ -15,6 +15,7 @@ use iroh::endpoint::{
     Builder, NetReportConfig, PortmapperConfig, QuicTransportConfig, QuicTransportConfigBuilder, RelayMode, presets,
 };
 use iroh::{Endpoint, EndpointAddr, PublicKey, RelayConfig, RelayMap, RelayUrl, SecretKey};
+use noq_proto::congestion::Bbr3Config;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use sync_types::{ALPN, Code};
@@ -108,7 +109,10 @@ pub(super) fn unreachable(error: impl std::fmt::Display) -> SyncError {
 /// How long a connection lives on which nothing comes: as that of a relay, and of another device.
 pub(super) fn lasting() -> Result<QuicTransportConfigBuilder, SyncError> {
     let idle = IDLE.try_into().map_err(|_| SyncError::new(Code::Internal, "the idle time is out of range"))?;
-    Ok(QuicTransportConfig::builder().max_idle_timeout(Some(idle)).keep_alive_interval(KEEP_ALIVE))
+    Ok(QuicTransportConfig::builder()
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(KEEP_ALIVE)
+        .congestion_controller_factory(Arc::new(Bbr3Config::default())))
 }
 
 /// An endpoint that has no socket yet, and whose packets go nowhere of themselves.

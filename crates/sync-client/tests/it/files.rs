@@ -9,6 +9,9 @@ use sync_client::{
     BlobId, ClientEvent, Code, FileInfo, FileState, FilesPolicy, ReceiptState, StartAt, SyncClient, SyncConfig,
 };
 
+use sync_content::{ContentStore, FolderStore, Options};
+use sync_types::Suite;
+
 use crate::support::*;
 
 const MEBIBYTE: usize = 1 << 20;
@@ -54,6 +57,28 @@ pub(crate) async fn becomes(client: &SyncClient, id: BlobId, wanted: impl Fn(&Fi
         }
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_put_has_sealed_is_gone_when_files_are_next_used() {
+    let world = World::memory().await;
+    let a = world.device("a").await;
+    let (path, bytes) = written(&world, "kept", 100_000);
+    let file = put(&a, &path).await;
+    a.close().await;
+    // As a put that was killed before the log told of it leaves it.
+    let open = async || FolderStore::open(&world.home("a").join("content"), Options::default()).await.unwrap();
+    let store = open().await;
+    let left = store.put_bytes(vec![7; 50_000], Suite::XWing).await.unwrap();
+    assert_eq!(store.hashes().await.unwrap().len(), 2);
+    store.close().await.unwrap();
+    let a = world.device("a").await;
+    let to = world.folder.path().join("got");
+    a.files().get(file.id, &to, SOON, quiet).await.unwrap();
+    assert!(std::fs::read(&to).unwrap() == bytes);
+    a.close().await;
+    let hashes = open().await.hashes().await.unwrap();
+    assert!(hashes.len() == 1 && !hashes.contains(&left.hash), "{hashes:?}");
 }
 
 async fn comes(way: Way) {

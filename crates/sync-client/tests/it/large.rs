@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sync_client::{Code, FilesPolicy, Passphrase, ReceiptState, ReceivedBlob, StartAt, SyncClient, limits};
+use sync_client::{
+    ClientEvent, Code, FilesPolicy, Passphrase, ReceiptState, ReceivedBlob, StartAt, SyncClient, limits,
+};
 
 use crate::support::*;
 
@@ -126,6 +128,38 @@ async fn delivered_is_a_blob_whose_bytes_the_others_have() {
     same(&[woken.unwrap(), soon("the next", waits.next()).await.unwrap()], &[&large, &last]);
     a.wait(&receipt, ReceiptState::Delivered, SOON).await.unwrap();
     a.wait(&behind, ReceiptState::Delivered, SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_bytes_nobody_has_is_skipped_when_the_app_says_so() {
+    let world = World::new(Way::Quic).await;
+    let (a, b) = world.pair().await;
+    // Nothing of the bytes goes anywhere.
+    paused(&a, true).await;
+    let mut events = b.events();
+    let receipts = a.push_many("notes", vec![bytes(5, 1), bytes(SMALLEST, 2), bytes(6, 3)]).await.unwrap();
+    let missing = async {
+        loop {
+            if let Some(ClientEvent::FileFailed { id, code: Code::ContentMissing, .. }) = events.next().await {
+                break id;
+            }
+        }
+    };
+    assert_eq!(soon("word of it", missing).await, receipts[1].id);
+    same(&b.read("app", Some("notes"), 9).await.unwrap(), &[&bytes(5, 1)]);
+    for other in [receipts[0].id, receipts[2].id, sync_client::BlobId([7; 16])] {
+        assert_eq!(b.skip(other).await.unwrap_err().code, Code::InvalidArgument);
+    }
+    b.skip(receipts[1].id).await.unwrap();
+    assert_eq!(b.skip(receipts[1].id).await.unwrap_err().code, Code::InvalidArgument, "it is not waited for");
+    same(&b.read("app", Some("notes"), 9).await.unwrap(), &[&bytes(5, 1), &bytes(6, 3)]);
+    a.wait(&receipts[2], ReceiptState::Delivered, SOON).await.unwrap();
+    // Bytes that can be had later change nothing, nor do a restart and another group member's word.
+    paused(&a, false).await;
+    b.close().await;
+    let b = world.device("b").await;
+    is_level(&a, &b).await;
+    same(&b.read("app", Some("notes"), 9).await.unwrap(), &[&bytes(5, 1), &bytes(6, 3)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -351,6 +351,23 @@ async fn what_is_forgotten_gives_its_space_back_and_what_is_kept_outlives_a_rest
     assert!(held < kept.sealed().size + 20_000, "{held} bytes are on disk");
 }
 
+#[tokio::test]
+async fn what_the_disk_has_altered_comes_once_more_and_its_sender_is_no_liar() {
+    let (laptop, phone) = (Device::new().await, Device::new().await);
+    let bytes = bytes(300_000);
+    let content = laptop.put(&bytes).await;
+    over(&laptop, &phone, &content, Way::Good).await.unwrap();
+    let path = phone.folder.path().join(format!("content/data/{}.data", content.hash));
+    let mut on_disk = std::fs::read(&path).unwrap();
+    on_disk[123_456] ^= 1;
+    std::fs::write(&path, on_disk).unwrap();
+    assert!(matches!(phone.exported(&content).await, Err(ContentError::Incomplete)));
+    assert_eq!(phone.store.held(content.sealed()).await.unwrap(), Held::Nothing);
+    over(&laptop, &phone, &content, Way::Good).await.unwrap();
+    assert!(phone.exported(&content).await.unwrap() == bytes);
+    assert!(phone.store.bytes(&content).await.unwrap() == bytes);
+}
+
 #[test]
 fn each_chunk_opens_in_its_place_alone() {
     for suite in [Suite::XWing, Suite::Fips] {
