@@ -12,12 +12,12 @@ use bytes::Bytes;
 use iroh_blobs::api::Store;
 use iroh_blobs::api::blobs::ImportBaoHandle;
 use iroh_blobs::get::fsm::{AtConnected, BlobContentNext, ConnectedNext};
-use iroh_blobs::protocol::Request;
+use iroh_blobs::protocol::{GetRequest, Request};
 use iroh_blobs::provider::events::EventSender;
 use iroh_blobs::util::{RecvStream, SendStream};
 use iroh_blobs::{Hash, HashAndFormat, provider};
 use sync_types::Sealed;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use crate::ContentError;
@@ -165,6 +165,36 @@ pub(crate) async fn take(
     let came = writing.end().await?;
     progress(came);
     failed.map_or(Ok(came), Err)
+}
+
+/// Asks for all of it, whatever is here, and writes it as it is verified. Returns how many bytes came.
+pub(crate) async fn take_all(
+    content: Sealed,
+    (stream, asked): (Incoming, Outgoing),
+    patience: Duration,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<u64, ContentError> {
+    let all = GetRequest::blob(Hash::from_bytes(content.hash.0));
+    let from = From { stream, patience, expected: Some(content.size) };
+    let asking = AtConnected::new(Instant::now(), from, To { stream: asked, patience }, all, Default::default());
+    let ConnectedNext::StartRoot(start) = asking.next().await.map_err(|e| source(&e))? else {
+        return Err(ContentError::Source("it ended".into()));
+    };
+    let (mut coming, _) = start.next().next().await.map_err(|e| source(&e))?;
+    let mut came = 0;
+    loop {
+        match coming.next().await {
+            BlobContentNext::More((next, Ok(item))) => {
+                coming = next;
+                if let BaoContentItem::Leaf(leaf) = item {
+                    to.write_all(&leaf.data).await?;
+                    came += leaf.data.len() as u64;
+                }
+            }
+            BlobContentNext::More((_, Err(error))) => return Err(source(&error)),
+            BlobContentNext::Done(_) => return Ok(came),
+        }
+    }
 }
 
 /// Hands what was verified to the store, a group at a time.

@@ -28,6 +28,8 @@ use crate::seal::{Chunks, SEALED_CHUNK, sealed_size};
 use crate::store::{Content, ContentStore, Held, Incoming, Opened, Outgoing, Progress, StoreFuture};
 use crate::{ContentError, ContentKey, exchange, stream as sealing};
 
+mod sealed_bytes;
+
 /// Where iroh-blobs keeps what is whole or coming, and what is being put.
 const DATA: &str = "data";
 const TEMP: &str = "temp";
