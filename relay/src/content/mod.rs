@@ -1,33 +1,37 @@
 //! Large content: what a member has given lies in a folder of this relay until every member has it, or its time is over.
 //!
 //! The relay takes content from a member, verified by its hash, and hands it to members of the same group alone. It sees the
-//! hash, the sealed length, whose group that is and who has it. Content is no part of the store: of several relays over one
-//! database each has what was given to it.
+//! hash, the sealed length, whose group that is and who has it. A relay that has its store for itself keeps a [`ledger`] beside
+//! the content. Where several share one, the store has both, so that what is given at one is taken at any: the folder is where
+//! content comes in and is verified, and what it has of it is a copy ([`shared`]).
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sync_content::{ContentError, ContentStore, FolderStore, Held, Incoming, Options, Outgoing, Progress, sealed_size};
 use sync_types::frame::{About, ContentAnswer, ContentAsk};
 use sync_types::{Code, ContentHash, DeviceId, GroupId, Sealed, limits};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::ledger::Ledger;
+pub(crate) use self::places::Place;
+use self::places::{AtWork, Busy, Places};
 use crate::mailbox::Refusal;
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
-use crate::store::Store;
+use crate::store::{Begun, ContentBook, NewContent, SharedContent, Store, StoreError};
 
+mod copies;
+mod going;
 mod ledger;
+mod places;
+mod shared;
 
-/// How much content is handed over at once, in both directions together, and how much of one group. Each takes half a mebibyte
-/// of memory or so.
-const AT_ONCE: usize = 32;
-const AT_ONCE_OF_A_GROUP: usize = 8;
 /// When to ask again while others are served, or the same content comes from somebody else, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
 /// When to ask again for content that nobody has given yet, or that does not fit, in milliseconds.
@@ -42,7 +46,7 @@ const GROUPS: usize = 10_000;
 pub struct ContentConfig {
     /// The folder, which is made when the first content comes. One process at a time uses it.
     pub folder: PathBuf,
-    /// How many bytes of content a group may have here.
+    /// How many bytes of content a group may have, at all relays that share a store together.
     pub group_bytes: u64,
 }
 
@@ -77,74 +81,33 @@ pub(crate) enum Next {
     Give(Sealed, Place),
 }
 
-/// One of the places for content that is handed over; given back when it is dropped.
-pub(crate) struct Place {
-    group: GroupId,
-    taken: Arc<Mutex<HashMap<GroupId, usize>>>,
-    _of_all: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut of_group) = taken.entry(self.group) {
-            *of_group.get_mut() -= 1;
-            if *of_group.get() == 0 {
-                of_group.remove();
-            }
-        }
-    }
-}
-
 /// Content that is being taken: by nobody else at the same time.
 pub(crate) struct Coming {
     content: Sealed,
     by: Asker,
+    /// Whether all of it has to come, whatever is here.
+    anew: bool,
     _busy: Busy,
     _place: Place,
-}
-
-/// With which content something is done, so that nothing else is done with it. Whoever waits for the end of that hears of it.
-type AtWork = Arc<Mutex<HashMap<ContentHash, watch::Sender<()>>>>;
-
-/// Something is done with content as long as this lives.
-struct Busy {
-    hash: ContentHash,
-    at_work: AtWork,
-}
-
-impl Busy {
-    /// `None` while something else is done with it.
-    fn with(hash: ContentHash, at_work: &AtWork) -> Option<Self> {
-        match at_work.lock().unwrap_or_else(PoisonError::into_inner).entry(hash) {
-            Entry::Vacant(free) => drop(free.insert(watch::Sender::new(()))),
-            Entry::Occupied(_) => return None,
-        }
-        Some(Self { hash, at_work: at_work.clone() })
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hash);
-    }
 }
 
 /// The content that a relay holds.
 pub(crate) struct Contents {
     config: ContentConfig,
+    store: Arc<dyn Store>,
     /// Opened when it is first asked for: most groups have none.
     kept: OnceCell<Kept>,
-    places: Arc<Semaphore>,
-    taken: Arc<Mutex<HashMap<GroupId, usize>>>,
+    places: Places,
     at_work: AtWork,
+    /// What goes on between the folder and a shared store; `None` once the relay stops.
+    jobs: Mutex<Option<JoinSet<()>>>,
     /// The members of groups as they were when last seen.
     members: Mutex<HashMap<GroupId, BTreeSet<DeviceId>>>,
     metrics: Arc<Metrics>,
 }
 
 struct Kept {
-    store: FolderStore,
+    folder: FolderStore,
     ledger: Ledger,
 }
 
@@ -161,22 +124,30 @@ fn failed(error: &dyn std::fmt::Display) -> Refusal {
     refuse(Code::Internal, "the relay's content store failed").retry_after(LATER_MS)
 }
 
-fn failed_ledger(error: sqlx::Error) -> Refusal {
-    failed(&error)
+fn failed_book(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Io(_) | StoreError::Corrupt(_) => failed(&error),
+        error => Refusal::of_store(About::Session, &error),
+    }
 }
 
 fn full() -> Refusal {
     refuse(Code::Quota, "the relay's disk is full").retry_after(LATER_MS)
 }
 
+fn not_all() -> Refusal {
+    refuse(Code::ContentMissing, "not all of it has come yet").retry_after(AGAIN_MS)
+}
+
 impl Contents {
-    pub(crate) fn new(config: ContentConfig, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(config: ContentConfig, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
         Self {
             config,
+            store,
             kept: OnceCell::new(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-            taken: Arc::default(),
-            at_work: Arc::default(),
+            places: Places::new(),
+            at_work: AtWork::default(),
+            jobs: Mutex::new(Some(JoinSet::new())),
             members: Mutex::default(),
             metrics,
         }
@@ -186,8 +157,8 @@ impl Contents {
         let open = async || {
             tokio::fs::create_dir_all(&self.config.folder).await.map_err(|e| failed(&e))?;
             let ledger = Ledger::open(&self.config.folder).await.map_err(|e| failed(&e))?;
-            let store = FolderStore::open(&self.config.folder, Options::default()).await.map_err(|e| failed(&e))?;
-            Ok(Kept { store, ledger })
+            let folder = FolderStore::open(&self.config.folder, Options::default()).await.map_err(|e| failed(&e))?;
+            Ok(Kept { folder, ledger })
         };
         self.kept.get_or_try_init(open).await
     }
@@ -201,18 +172,30 @@ impl Contents {
         }
     }
 
+    /// Where the bytes lie, if that is no folder of this relay's own.
+    fn shared(&self) -> Option<&dyn SharedContent> {
+        self.store.shared().map(|shared| shared.content())
+    }
+
+    /// On whose word content is there.
+    fn book<'a>(&'a self, kept: &'a Kept) -> &'a dyn ContentBook {
+        match self.shared() {
+            Some(shared) => shared,
+            None => &kept.ledger,
+        }
+    }
+
     /// What to do about what a member asks. Nothing is told of content that another group has given.
-    pub(crate) async fn ask(&self, by: Asker, ask: ContentAsk) -> Result<Next, Refusal> {
+    pub(crate) async fn ask(self: &Arc<Self>, by: Asker, ask: ContentAsk) -> Result<Next, Refusal> {
         let kept = self.kept().await?;
         self.look_at_members(kept, &by).await?;
         match ask {
             ContentAsk::Give(content) => self.may_give(kept, by, content).await,
             ContentAsk::Take(content) => self.may_take(kept, &by, content).await,
             ContentAsk::Have(hashes) => {
-                kept.ledger.note_had(by.group, &hashes, by.device, by.at_ms).await.map_err(failed_ledger)?;
-                for hash in hashes {
-                    self.collect(kept, &by, hash).await?;
-                }
+                let book = self.book(kept);
+                book.note_had(by.group, hashes.clone(), by.device, by.at_ms).await.map_err(failed_book)?;
+                self.collect(kept, by.group, &by.members, Some(hashes)).await?;
                 self.count(kept).await;
                 Ok(Next::Say(ContentAnswer::Noted))
             }
@@ -221,31 +204,29 @@ impl Contents {
 
     fn place(&self, group: GroupId) -> Result<Place, Refusal> {
         let busy = || refuse(Code::RateLimited, "the relay hands over much content now").retry_after(AGAIN_MS);
-        let of_all = self.places.clone().try_acquire_owned().map_err(|_| busy())?;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_group = taken.entry(group).or_default();
-        if *of_group >= AT_ONCE_OF_A_GROUP {
-            return Err(busy());
-        }
-        *of_group += 1;
-        Ok(Place { group, taken: self.taken.clone(), _of_all: of_all })
+        self.places.take(group).ok_or_else(busy)
     }
 
-    async fn may_give(&self, kept: &Kept, by: Asker, content: Sealed) -> Result<Next, Refusal> {
-        // Whoever has just given it asks whether it is held, and somebody else may have it too.
-        let coming =
-            self.at_work.lock().unwrap_or_else(PoisonError::into_inner).get(&content.hash).map(|c| c.subscribe());
-        if let Some(mut coming) = coming {
-            let _ = timeout(PATIENCE, coming.changed()).await;
+    /// Waits, though not for long, until nothing is done with content any more.
+    async fn rest(&self, hash: ContentHash) {
+        if let Some(mut end) = self.at_work.end_of(hash) {
+            let _ = timeout(PATIENCE, end.changed()).await;
         }
+    }
+
+    async fn may_give(self: &Arc<Self>, kept: &Kept, by: Asker, content: Sealed) -> Result<Next, Refusal> {
+        // Whoever has just given it asks whether it is held, and somebody else may have it too.
+        self.rest(content.hash).await;
         if !(sealed_size(0)..=limits::CONTENT_BYTES).contains(&content.size) {
             return Err(refuse(Code::Protocol, "no sealed content has that length"));
         }
-        let known = kept.ledger.find(content.hash).await.map_err(failed_ledger)?;
-        if known.is_some_and(|known| known.group != by.group || known.size != content.size) {
-            return Err(refuse(Code::Protocol, "this hash names other content"));
+        let other = || refuse(Code::Protocol, "this hash names other content");
+        let book = self.book(kept);
+        let known = book.find(by.group, content.hash).await.map_err(failed_book)?;
+        if known.is_some_and(|known| known.size != content.size) {
+            return Err(other());
         }
-        let mut holders = kept.ledger.holders(by.group, content.hash).await.map_err(failed_ledger)?;
+        let mut holders = book.holders(by.group, content.hash).await.map_err(failed_book)?;
         holders.insert(by.device);
         if by.members.is_subset(&holders) {
             // Nobody is to fetch it here.
@@ -255,159 +236,160 @@ impl Contents {
             }
             return Ok(Next::Say(ContentAnswer::Held));
         }
-        let held = kept.store.held(content).await.map_err(|e| failed(&e))?;
-        // The ledger alone is not taken at its word: the folder may have been lost without it.
-        if known.is_some_and(|known| known.whole) && held == Held::All {
-            kept.ledger.note_had(by.group, &[content.hash], by.device, by.at_ms).await.map_err(failed_ledger)?;
+        let held = match kept.folder.held(content).await {
+            Err(ContentError::Dishonest(_)) => return Err(other()),
+            held => held.map_err(|e| failed(&e))?,
+        };
+        // A ledger of this relay's own is not taken at its word: the folder may have been lost without it.
+        if known.is_some_and(|known| known.whole) && (held == Held::All || self.shared().is_some()) {
+            book.note_had(by.group, vec![content.hash], by.device, by.at_ms).await.map_err(failed_book)?;
             return Ok(Next::Say(ContentAnswer::Held));
         }
         let place = self.place(by.group)?;
-        let missing = match held {
-            Held::All => 0,
-            Held::Part(bytes) => content.size.saturating_sub(bytes),
-            Held::Nothing => content.size,
-        };
-        let free = fs4::available_space(&self.config.folder).map_err(|e| failed(&e))?;
-        if missing.saturating_add(Options::default().spare) > free {
-            return Err(full());
-        }
-        let busy = Busy::with(content.hash, &self.at_work)
+        let busy = self
+            .at_work
+            .begin(content.hash)
             .ok_or_else(|| refuse(Code::RateLimited, "somebody gives this now").retry_after(AGAIN_MS))?;
-        let coming = Coming { content, by, _busy: busy, _place: place };
-        let Asker { group, device, at_ms, .. } = coming.by;
-        let begun = kept.ledger.begin(group, content, device, at_ms, self.config.group_bytes);
-        if !begun.await.map_err(failed_ledger)? {
-            return Err(refuse(Code::Quota, "the group has as much content here as it may").retry_after(LATER_MS));
+        let anew = self.begin(kept, &by, content, held).await?;
+        let coming = Coming { content, by, anew, _busy: busy, _place: place };
+        if held == Held::All && !anew && self.shared().is_some() {
+            return self.goes_on(kept, coming).await.map(Next::Say);
         }
         Ok(Next::Take(coming))
     }
 
-    async fn may_take(&self, kept: &Kept, by: &Asker, content: Sealed) -> Result<Next, Refusal> {
-        let known = kept.ledger.find(content.hash).await.map_err(failed_ledger)?;
-        let known = known.filter(|known| known.group == by.group && known.size == content.size);
+    /// Notes that content comes. Says whether all of it has to.
+    async fn begin(&self, kept: &Kept, by: &Asker, content: Sealed, held: Held) -> Result<bool, Refusal> {
+        let nothing_here = held == Held::Nothing;
+        let before = kept.ledger.entry(by.group, content.hash).await.map_err(failed_book)?;
+        let goes_on = before.map_or(nothing_here, |entry| entry.own);
+        let missing = match held {
+            Held::All if goes_on => 0,
+            Held::Part(bytes) if goes_on => content.size.saturating_sub(bytes),
+            _ => content.size,
+        };
+        self.room_for(missing)?;
+        let (group, device, at_ms) = (by.group, by.device, by.at_ms);
+        let new = NewContent { group, content, device, at_ms, most_bytes: self.config.group_bytes, nothing_here };
+        match self.book(kept).begin(new).await.map_err(failed_book)? {
+            Begun::Yes => {}
+            Begun::Full => {
+                let message = "the group has as much content here as it may";
+                return Err(refuse(Code::Quota, message).retry_after(LATER_MS));
+            }
+            Begun::Going => {
+                self.bury(group, content.hash).await?;
+                return Err(refuse(Code::RateLimited, "it is being deleted").retry_after(AGAIN_MS));
+            }
+            Begun::NoGroup => return Err(refuse(Code::UnknownGroup, "the relay knows no such group")),
+        }
+        if self.shared().is_some() {
+            kept.ledger.expect(group, content, at_ms, nothing_here).await.map_err(failed_book)?;
+        }
+        let entry = kept.ledger.entry(group, content.hash).await.map_err(failed_book)?;
+        Ok(entry.is_none_or(|entry| !entry.own))
+    }
+
+    fn room_for(&self, bytes: u64) -> Result<(), Refusal> {
+        let free = fs4::available_space(&self.config.folder).map_err(|e| failed(&e))?;
+        if bytes.saturating_add(Options::default().spare) > free { Err(full()) } else { Ok(()) }
+    }
+
+    async fn may_take(self: &Arc<Self>, kept: &Kept, by: &Asker, content: Sealed) -> Result<Next, Refusal> {
+        let known = self.book(kept).find(by.group, content.hash).await.map_err(failed_book)?;
+        let known = known.filter(|known| known.size == content.size);
+        if known.is_none() && self.shared().is_some() {
+            // A copy of what is gone.
+            self.drop_copy(kept, by.group, content.hash).await?;
+            self.count(kept).await;
+        }
         match known {
             Some(known) if known.whole => {
-                if kept.store.held(content).await.map_err(|e| failed(&e))? != Held::All {
-                    kept.ledger.lost(content.hash).await.map_err(failed_ledger)?;
-                    return Err(refuse(Code::ContentMissing, "the relay has lost it").retry_after(LATER_MS));
+                if !self.is_here(kept, by.group, content).await? {
+                    if self.shared().is_none() {
+                        kept.ledger.lost(content.hash).await.map_err(failed_book)?;
+                        return Err(refuse(Code::ContentMissing, "the relay has lost it").retry_after(LATER_MS));
+                    }
+                    self.fetch(by, content)?;
+                    self.rest(content.hash).await;
+                    if !self.is_here(kept, by.group, content).await? {
+                        return Err(not_all());
+                    }
                 }
                 Ok(Next::Give(content, self.place(by.group)?))
             }
-            Some(_) => Err(refuse(Code::ContentMissing, "not all of it has come yet").retry_after(AGAIN_MS)),
+            Some(_) => Err(not_all()),
             None => Err(refuse(Code::ContentMissing, "nobody has given it here").retry_after(LATER_MS)),
         }
+    }
+
+    /// Whether the folder has all of a group's content.
+    async fn is_here(&self, kept: &Kept, group: GroupId, content: Sealed) -> Result<bool, Refusal> {
+        let entry = kept.ledger.entry(group, content.hash).await.map_err(failed_book)?;
+        let whole = entry.is_some_and(|entry| entry.whole);
+        Ok(whole && kept.folder.held(content).await.map_err(|e| failed(&e))? == Held::All)
     }
 
     /// Takes content from a member. What was verified is kept also if that ends early.
     ///
     /// # Errors
     /// As [`ContentStore::take`].
-    pub(crate) async fn take(&self, coming: Coming, from: Incoming, to: Outgoing) -> Result<(), ContentError> {
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        coming: Coming,
+        from: Incoming,
+        to: Outgoing,
+    ) -> Result<(), ContentError> {
         let kept = self.kept().await.map_err(|_| ContentError::Incomplete)?;
-        let progress: Progress = Arc::new(|_| {});
-        let came = kept.store.take(coming.content, from, to, progress).await?;
-        self.metrics.content_taken_bytes.add(came);
-        let hash = coming.content.hash;
-        if !kept.ledger.whole(hash, coming.by.at_ms).await.map_err(std::io::Error::other)? {
-            // Meanwhile everybody had it, or its group went.
-            kept.store.forget(hash).await?;
+        let (group, content, at_ms) = (coming.by.group, coming.content, coming.by.at_ms);
+        let came = if coming.anew {
+            kept.folder.take_anew(content, from, to).await?
         } else {
-            // Who has it may have said so meanwhile.
-            let holders = kept.ledger.holders(coming.by.group, hash).await.map_err(std::io::Error::other)?;
-            if coming.by.members.is_subset(&holders) {
-                self.forget_held(kept, coming.by.group, hash).await.map_err(|_| ContentError::Incomplete)?;
-            }
-        }
+            let progress: Progress = Arc::new(|_| {});
+            kept.folder.take(content, from, to, progress).await?
+        };
+        self.metrics.content_taken_bytes.add(came);
+        let known = kept.ledger.whole(group, content, at_ms).await.map_err(std::io::Error::other)?;
+        let done = if !known {
+            // Meanwhile everybody had it, or its group went.
+            self.drop_copy_now(kept, group, content.hash).await
+        } else if self.shared().is_some() {
+            self.upload(coming);
+            Ok(())
+        } else {
+            self.collect_now(kept, &coming).await
+        };
         self.count(kept).await;
-        Ok(())
+        done.map_err(|_| ContentError::Incomplete)
     }
 
     /// Gives content to a member.
     ///
     /// # Errors
     /// As [`ContentStore::give`].
-    pub(crate) async fn give(&self, content: Sealed, from: Incoming, to: Outgoing) -> Result<(), ContentError> {
+    pub(crate) async fn give(
+        self: &Arc<Self>,
+        content: Sealed,
+        from: Incoming,
+        to: Outgoing,
+    ) -> Result<(), ContentError> {
         let kept = self.kept().await.map_err(|_| ContentError::Incomplete)?;
-        kept.store.give(content, from, to).await
+        let (from, to, theirs) = shared::watched(from, to);
+        let given = kept.folder.give(content, from, to).await;
+        if given.is_err() && self.shared().is_some() && !theirs.load(Ordering::Relaxed) {
+            // It may be the copy's: then it is fetched anew when somebody asks next.
+            let this = self.clone();
+            self.spawn(async move { this.looked_at(content).await });
+        }
+        given
     }
 
-    /// If the group has changed: what everybody who is left has goes.
-    async fn look_at_members(&self, kept: &Kept, by: &Asker) -> Result<(), Refusal> {
-        let seen = || self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen().get(&by.group) == Some(&by.members) {
-            return Ok(());
+    /// Does something until it is done or the relay stops, whoever asked for it.
+    fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
+        if let Some(jobs) = &mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+            while jobs.try_join_next().is_some() {}
+            jobs.spawn(job);
         }
-        for hash in kept.ledger.of(by.group).await.map_err(failed_ledger)? {
-            self.collect(kept, by, hash).await?;
-        }
-        self.count(kept).await;
-        let mut members = seen();
-        if members.len() >= GROUPS {
-            members.clear();
-        }
-        members.insert(by.group, by.members.clone());
-        Ok(())
-    }
-
-    /// Deletes content that every member has.
-    async fn collect(&self, kept: &Kept, by: &Asker, hash: ContentHash) -> Result<(), Refusal> {
-        let known = kept.ledger.find(hash).await.map_err(failed_ledger)?;
-        let holders = kept.ledger.holders(by.group, hash).await.map_err(failed_ledger)?;
-        if known.is_none_or(|known| known.group != by.group) || !by.members.is_subset(&holders) {
-            return Ok(());
-        }
-        self.forget(kept, by.group, hash).await
-    }
-
-    /// Deletes content, unless it is just being taken: then it is looked at again at the end of that.
-    async fn forget(&self, kept: &Kept, group: GroupId, hash: ContentHash) -> Result<(), Refusal> {
-        match Busy::with(hash, &self.at_work) {
-            Some(_busy) => self.forget_held(kept, group, hash).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn forget_held(&self, kept: &Kept, group: GroupId, hash: ContentHash) -> Result<(), Refusal> {
-        // In this order: what the ledger does not know is nobody's, and nobody is given it.
-        kept.ledger.forget(group, hash).await.map_err(failed_ledger)?;
-        kept.store.forget(hash).await.map_err(|e| failed(&e))?;
-        self.metrics.content_deleted.add(1);
-        Ok(())
-    }
-
-    /// Deletes what is of groups that the store does not know any more: they were deleted while no relay ran.
-    pub(crate) async fn forget_unknown(&self, known: &dyn Store) -> Result<(), Refusal> {
-        let Some(kept) = self.kept_before().await else { return Ok(()) };
-        for group in kept.ledger.groups().await.map_err(failed_ledger)? {
-            let found = known.load(group).await.map_err(|e| Refusal::of_store(About::Session, &e))?;
-            if found.is_none() {
-                self.forget_group(group).await?;
-            }
-        }
-        self.count(kept).await;
-        Ok(())
-    }
-
-    /// Deletes all content of a group.
-    pub(crate) async fn forget_group(&self, group: GroupId) -> Result<(), Refusal> {
-        let Some(kept) = self.kept_before().await else { return Ok(()) };
-        for hash in kept.ledger.of(group).await.map_err(failed_ledger)? {
-            self.forget(kept, group, hash).await?;
-        }
-        kept.ledger.forget_holders(group).await.map_err(failed_ledger)?;
-        self.count(kept).await;
-        Ok(())
-    }
-
-    /// Deletes what came before this moment of the relay's own time, whoever lacks it still.
-    pub(crate) async fn expire(&self, before_ms: u64) -> Result<(), Refusal> {
-        let Some(kept) = self.kept_before().await else { return Ok(()) };
-        for (group, hash) in kept.ledger.older_than(before_ms).await.map_err(failed_ledger)? {
-            self.forget(kept, group, hash).await?;
-        }
-        kept.ledger.forget_old_holders(before_ms).await.map_err(failed_ledger)?;
-        self.count(kept).await;
-        Ok(())
     }
 
     async fn count(&self, kept: &Kept) {
@@ -417,10 +399,19 @@ impl Contents {
         }
     }
 
+    /// Ends what goes on between the folder and a shared store, without waiting for it.
+    pub(crate) fn stop(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Ends what goes on in the folder.
     pub(crate) async fn close(&self) {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut jobs) = jobs {
+            jobs.shutdown().await;
+        }
         if let Some(kept) = self.kept.get()
-            && let Err(error) = kept.store.close().await
+            && let Err(error) = kept.folder.close().await
         {
             tracing::warn!(%error, "the content's folder did not close");
         }
@@ -441,9 +432,14 @@ mod tests {
         Sealed { hash: ContentHash([n; 32]), size: 1_000 }
     }
 
-    async fn contents() -> (tempfile::TempDir, Contents) {
+    fn opened(folder: &Path) -> Arc<Contents> {
+        let store = Arc::new(MemoryStore::default());
+        Arc::new(Contents::new(ContentConfig::within(folder), store, Arc::default()))
+    }
+
+    async fn contents() -> (tempfile::TempDir, Arc<Contents>) {
         let folder = tempfile::tempdir().unwrap();
-        let contents = Contents::new(ContentConfig::within(folder.path()), Arc::default());
+        let contents = opened(folder.path());
         for (n, at_ms) in [(1, 10), (2, 20)] {
             let Next::Take(_) = contents.ask(asker(n, at_ms), ContentAsk::Give(content(n))).await.unwrap() else {
                 panic!("it lacks it")
@@ -457,13 +453,13 @@ mod tests {
         let (folder, contents) = contents().await;
         contents.expire(20).await.unwrap();
         let kept = contents.kept().await.unwrap();
-        assert_eq!(kept.ledger.find(content(1).hash).await.unwrap(), None);
-        let left = kept.ledger.find(content(2).hash).await.unwrap().unwrap();
-        assert_eq!((left.group, left.size, left.whole), (GroupId([2; 32]), 1_000, false));
+        assert_eq!(kept.ledger.entry(GroupId([1; 32]), content(1).hash).await.unwrap(), None);
+        let left = kept.ledger.entry(GroupId([2; 32]), content(2).hash).await.unwrap().unwrap();
+        assert_eq!((left.size, left.whole, left.own), (1_000, false, true));
         assert_eq!((contents.metrics.content.value(), contents.metrics.content_bytes.value()), (1, 1_000));
         contents.close().await;
         // Another start finds the same.
-        let again = Contents::new(ContentConfig::within(folder.path()), Arc::default());
+        let again = opened(folder.path());
         again.expire(0).await.unwrap();
         assert_eq!(again.metrics.content.value(), 1);
         again.close().await;
@@ -480,7 +476,7 @@ mod tests {
     #[tokio::test]
     async fn a_relay_without_content_makes_no_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let contents = Contents::new(ContentConfig::within(folder.path()), Arc::default());
+        let contents = opened(folder.path());
         contents.expire(u64::MAX).await.unwrap();
         contents.forget_unknown(&MemoryStore::default()).await.unwrap();
         contents.close().await;

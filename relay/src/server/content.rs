@@ -1,6 +1,7 @@
 //! A stream that carries content: one question of a member, its answer, and the content itself.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sync_content::{ContentError, Incoming, Outgoing};
@@ -75,11 +76,11 @@ async fn until_out(shared: &Shared, attach: &frame::Attach, proof: &Proof) {
     }
 }
 
-async fn begin(shared: &Shared, request: Content, proof: Proof) -> Result<(&Contents, Next), Refusal> {
+async fn begin(shared: &Shared, request: Content, proof: Proof) -> Result<(&Arc<Contents>, Next), Refusal> {
     let none = || Refusal::new(About::Session, Code::ContentUnavailable, "this relay keeps no large content");
     let (group, device): (GroupId, DeviceId) = (request.attach.group, request.attach.device);
     let members = shared.hub.readers(request.attach, proof).await?;
-    let contents = shared.contents.as_deref().ok_or_else(none)?;
+    let contents = shared.contents.as_ref().ok_or_else(none)?;
     let at_ms = shared.store.served().await.map_err(|e| Refusal::of_store(About::Session, &e))?;
     let next = contents.ask(Asker { group, device, members, at_ms }, request.ask).await?;
     Ok((contents, next))

@@ -215,7 +215,8 @@ impl Relay {
             forward: config.forward.clone(),
             waker: waker.clone(),
         });
-        let contents = config.content.clone().map(|content| Arc::new(Contents::new(content, metrics.clone())));
+        let contents = config.content.clone();
+        let contents = contents.map(|content| Arc::new(Contents::new(content, store.clone(), metrics.clone())));
         let shared = Arc::new(Shared {
             hub,
             pairings: Pairings::new(config.limits.pairings, store.clone()),
@@ -416,6 +417,9 @@ impl Drop for RunningRelay {
     fn drop(&mut self) {
         self.pairings.abort();
         self.accepting.iter().for_each(JoinHandle::abort);
+        if let Some(contents) = &self.shared.contents {
+            contents.stop();
+        }
         #[cfg(feature = "http")]
         if let Some(web) = &self.web {
             web.abort();

@@ -14,6 +14,7 @@ use sync_types::{DeviceId, EntryHash, GroupId, Suite};
 use crate::tokens::TokenHash;
 
 mod columns;
+mod content;
 mod look;
 mod memory;
 mod plan;
@@ -23,6 +24,8 @@ mod shared;
 pub mod sqlite;
 mod tail;
 
+pub use content::{Begun, CONTENTS_OF_A_GROUP, ContentBook, KnownContent, NewContent, OLD_CONTENTS, SharedContent};
+pub(crate) use content::{PART_BYTES, parts_of};
 pub use look::Look;
 pub use memory::MemoryStore;
 pub use shared::{Elsewhere, Heard, Meeting, News, Node, Shared};

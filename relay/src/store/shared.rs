@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sync_types::{DeviceId, GroupId, Opaque};
 use tokio::sync::mpsc;
 
-use super::StoreFuture;
+use super::{SharedContent, StoreFuture};
 
 /// A store over which several relays work at once, each with its own sessions.
 pub trait Shared: Send + Sync {
@@ -29,6 +29,9 @@ pub trait Shared: Send + Sync {
 
     /// Where pairings meet whose two devices have come to different relays.
     fn meeting(&self) -> &dyn Meeting;
+
+    /// Where large content lies that was given to any of the relays.
+    fn content(&self) -> &dyn SharedContent;
 }
 
 /// A relay among those that share a store: a number that it draws when it starts.

@@ -15,18 +15,18 @@ use crate::device::{Device, Wire, add, attached, founded_as, pair, remove};
 /// A group of content within the tree by which it is verified, in bytes.
 const GROUP: u64 = 16 << 10;
 
-fn quiet() -> Progress {
+pub(crate) fn quiet() -> Progress {
     Arc::new(|_| ())
 }
 
 /// Where a device keeps content.
-struct Folder {
-    store: FolderStore,
+pub(crate) struct Folder {
+    pub(crate) store: FolderStore,
     folder: tempfile::TempDir,
 }
 
 impl Folder {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = FolderStore::open(&folder.path().join("content"), Options::default()).await.unwrap();
         Self { store, folder }
@@ -36,22 +36,22 @@ impl Folder {
         self.folder.path().join(name)
     }
 
-    async fn put(&self, bytes: &[u8]) -> Content {
+    pub(crate) async fn put(&self, bytes: &[u8]) -> Content {
         std::fs::write(self.path("put"), bytes).unwrap();
         self.store.put(&self.path("put"), Suite::XWing, quiet()).await.unwrap()
     }
 
-    async fn bytes(&self, content: &Content) -> Vec<u8> {
+    pub(crate) async fn bytes(&self, content: &Content) -> Vec<u8> {
         self.store.export(content, &self.path("got"), true, quiet()).await.unwrap();
         std::fs::read(self.path("got")).unwrap()
     }
 }
 
-fn bytes(size: usize) -> Vec<u8> {
+pub(crate) fn bytes(size: usize) -> Vec<u8> {
     (0..size as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
-async fn said(relay: &RunningRelay, by: &Device, ask: ContentAsk) -> Result<(ContentAnswer, Wire), Code> {
+pub(crate) async fn said(relay: &RunningRelay, by: &Device, ask: ContentAsk) -> Result<(ContentAnswer, Wire), Code> {
     let mut wire = Wire::local(relay);
     match by.about_content(&mut wire, ask).await {
         FromRelay::Content(answer) => Ok((answer, wire)),
@@ -60,12 +60,12 @@ async fn said(relay: &RunningRelay, by: &Device, ask: ContentAsk) -> Result<(Con
     }
 }
 
-async fn answer(relay: &RunningRelay, by: &Device, ask: ContentAsk) -> Result<ContentAnswer, Code> {
+pub(crate) async fn answer(relay: &RunningRelay, by: &Device, ask: ContentAsk) -> Result<ContentAnswer, Code> {
     said(relay, by, ask).await.map(|(answer, _)| answer)
 }
 
 /// Gives, and asks whether it is held.
-async fn give(relay: &RunningRelay, by: &Device, from: &Folder, content: Sealed) {
+pub(crate) async fn give(relay: &RunningRelay, by: &Device, from: &Folder, content: Sealed) {
     let (wanted, wire) = said(relay, by, ContentAsk::Give(content)).await.unwrap();
     assert_eq!(wanted, ContentAnswer::Wanted);
     let (reader, writer) = wire.into_halves();
@@ -73,11 +73,23 @@ async fn give(relay: &RunningRelay, by: &Device, from: &Folder, content: Sealed)
     assert_eq!(answer(relay, by, ContentAsk::Give(content)).await, Ok(ContentAnswer::Held));
 }
 
-async fn take(relay: &RunningRelay, by: &Device, to: &Folder, content: Sealed) -> Result<u64, ContentError> {
+pub(crate) async fn take(relay: &RunningRelay, by: &Device, to: &Folder, content: Sealed) -> Result<u64, ContentError> {
     let (answer, wire) = said(relay, by, ContentAsk::Take(content)).await.unwrap();
     assert_eq!(answer, ContentAnswer::Given);
     let (reader, writer) = wire.into_halves();
     to.store.take(content, reader, writer, quiet()).await
+}
+
+/// Says that it gives content of which it has only heard, and gives nothing of it.
+pub(crate) async fn gives_nothing_of(relay: &RunningRelay, by: &Device, content: Sealed) {
+    for _ in 0..2 {
+        let (wanted, wire) = said(relay, by, ContentAsk::Give(content)).await.unwrap();
+        assert_eq!(wanted, ContentAnswer::Wanted);
+        let (mut reader, mut writer) = wire.into_halves();
+        writer.shutdown().await.unwrap();
+        reader.read_to_end(&mut Vec::new()).await.unwrap();
+    }
+    assert_eq!(answer(relay, by, ContentAsk::Take(content)).await, Err(Code::ContentMissing));
 }
 
 async fn relay_with(change: impl FnOnce(&mut RelayConfig)) -> (tempfile::TempDir, RunningRelay) {
@@ -135,9 +147,18 @@ async fn whoever_is_no_member_gets_nothing_whatever_it_knows() {
     elsewhere.create(&mut there, &elsewhere.found(), b"").await;
     attached(&mut there).await;
     assert_eq!(answer(&relay, &elsewhere, ContentAsk::Take(sealed)).await, Err(Code::ContentMissing));
-    assert_eq!(answer(&relay, &elsewhere, ContentAsk::Give(sealed)).await, Err(Code::Protocol));
+    assert_eq!(
+        answer(&relay, &elsewhere, ContentAsk::Give(sealed)).await,
+        Ok(ContentAnswer::Held),
+        "nobody is to fetch it"
+    );
     answer(&relay, &elsewhere, ContentAsk::Have(vec![sealed.hash])).await.unwrap();
-    assert_eq!(relay.metrics().content.value(), 1, "its word counts for its own group");
+    assert_eq!(answer(&relay, &elsewhere, ContentAsk::Take(sealed)).await, Err(Code::ContentMissing));
+    assert_eq!(
+        answer(&relay, &phone, ContentAsk::Take(sealed)).await,
+        Ok(ContentAnswer::Given),
+        "its word counts for its own group"
+    );
 
     // A removed one, who was told of it while it was one.
     let gone = remove(&mut mls, &phone);
@@ -302,5 +323,38 @@ async fn of_a_group_of_one_nothing_is_kept_and_of_one_that_is_deleted_nothing_st
     assert_eq!(relay.metrics().content.value(), 0);
     assert_eq!(answer(&relay, &laptop, ContentAsk::Take(sealed)).await, Err(Code::UnknownGroup));
     assert!(folder.path().join(ContentConfig::FOLDER).is_dir());
+    relay.shutdown().await;
+}
+
+/// Who has only heard of a hash, and begins to give what it names, keeps nobody from giving it, and gets nothing by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_is_a_groups_own() {
+    let (_folder, relay) = relay_with(|_| ()).await;
+    let ((laptop, _wire), (phone, _other)) = pair(async || Wire::local(&relay), b"").await;
+    let (laptops, phones, fences) = (Folder::new().await, Folder::new().await, Folder::new().await);
+    let ((thief, _thiefs), (fence, _fences), mls) =
+        founded_as(GroupId([8; 32]), async || Wire::local(&relay), b"").await;
+    drop(mls);
+    for wrong in [0, 1] {
+        let content = laptops.put(&bytes(300_000)).await;
+        let sealed = content.sealed();
+        let heard_of = Sealed { size: sealed.size - wrong, ..sealed };
+        gives_nothing_of(&relay, &thief, heard_of).await;
+        give(&relay, &laptop, &laptops, sealed).await;
+        assert_eq!(take(&relay, &phone, &phones, sealed).await.unwrap(), sealed.size);
+        assert!(phones.bytes(&content).await == bytes(300_000));
+        if wrong == 0 {
+            gives_nothing_of(&relay, &thief, sealed).await;
+            // Who has all of it may give it to a group of its own as well, which has it for itself.
+            give(&relay, &thief, &phones, sealed).await;
+            answer(&relay, &phone, ContentAsk::Have(vec![sealed.hash])).await.unwrap();
+            assert_eq!(take(&relay, &fence, &fences, sealed).await.unwrap(), sealed.size);
+        } else {
+            assert_eq!(answer(&relay, &fence, ContentAsk::Take(sealed)).await, Err(Code::ContentMissing));
+            answer(&relay, &phone, ContentAsk::Have(vec![sealed.hash])).await.unwrap();
+        }
+        answer(&relay, &fence, ContentAsk::Have(vec![sealed.hash])).await.unwrap();
+        assert_eq!(relay.metrics().content.value(), 0);
+    }
     relay.shutdown().await;
 }

@@ -25,6 +25,8 @@ mod pg_server;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
+mod postgres_content;
+#[cfg(feature = "postgres")]
 mod postgres_nodes;
 #[cfg(feature = "postgres")]
 mod postgres_pairings;

@@ -207,6 +207,9 @@ async fn each_statement_touches_one_partition_of_each_table() {
                 assert!(!scans || inserts, "{name} does not go by an index:\n{plan}");
             }
             Scope::Small => assert!(touched.is_empty(), "{name}:\n{plan}"),
+            Scope::Everything if BY_TIME.contains(&statement.name) => {
+                assert!(!plan.contains("Seq Scan"), "{name} does not go by an index:\n{plan}");
+            }
             Scope::Everything => assert!(OF_THE_HOST.contains(&statement.name), "{name} goes over everything"),
         }
         tables.extend(touched.into_keys());
@@ -217,6 +220,9 @@ async fn each_statement_touches_one_partition_of_each_table() {
 /// What only a host asks, or a relay that starts.
 const OF_THE_HOST: [&str; 7] =
     ["TOKEN_USE", "STATS", "LARGEST_BY_SIZE", "LARGEST_BY_LAG", "BETWEEN", "OLDEST", "LAPSED"];
+
+/// What each relay asks once a minute, of indexes that are in the order of time.
+const BY_TIME: [&str; 2] = ["CONTENT_OLD", "CONTENT_OLD_HAD"];
 
 /// Each of many groups is looked for by itself: what the others hold is not gone through for it.
 #[tokio::test]
@@ -254,6 +260,7 @@ fn no_statement_is_written_beside_the_list() {
     for (name, text) in [
         ("mod", include_str!("../../src/store/postgres/mod.rs")),
         ("apply", include_str!("../../src/store/postgres/apply.rs")),
+        ("content", include_str!("../../src/store/postgres/content.rs")),
         ("rows", include_str!("../../src/store/postgres/rows.rs")),
         ("summary", include_str!("../../src/store/postgres/summary.rs")),
         ("view", include_str!("../../src/store/postgres/view.rs")),

@@ -27,7 +27,7 @@ pub(crate) async fn node(url: &str, identity: &Identity) -> RunningRelay {
     node_with(url, identity, RelayConfig::in_memory()).await
 }
 
-async fn node_with(url: &str, identity: &Identity, config: RelayConfig) -> RunningRelay {
+pub(crate) async fn node_with(url: &str, identity: &Identity, config: RelayConfig) -> RunningRelay {
     let store = StoreConfig::parse(url).unwrap();
     let http = Some(([127, 0, 0, 1], 0).into());
     Relay::start(RelayConfig { store, http, identity: Some(identity.clone()), ..config }).await.unwrap()
@@ -41,7 +41,7 @@ pub(crate) async fn two(server: &Server) -> (String, RunningRelay, RunningRelay)
 }
 
 /// A connection to each of two relays, in turn.
-fn at(first: &RunningRelay, second: &RunningRelay) -> impl AsyncFnMut() -> Wire + use<> {
+pub(crate) fn at(first: &RunningRelay, second: &RunningRelay) -> impl AsyncFnMut() -> Wire + use<> {
     let mut wires = [first, second].map(Wire::local).into_iter();
     async move || wires.next().unwrap()
 }

@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgPool, Row};
 use sync_types::frame::{Mac, SealedSnapshot, SnapshotSlot};
 use sync_types::{DeviceId, GroupId, Opaque};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -26,12 +26,13 @@ use self::wake::{Ear, Outbox};
 use super::columns::{Columns, Page, blob, fixed, number, unsigned};
 use super::plan::{self, Floors};
 use super::{
-    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, GroupSummary, Heard, Meeting, News, Order, Shared, Store,
-    StoreError, StoreFuture, StoreStats, Survey, TokenUse, Write,
+    Bytes, Elsewhere, EntriesQuery, EntryRow, GroupRows, GroupSummary, Heard, Meeting, News, Order, Shared,
+    SharedContent, Store, StoreError, StoreFuture, StoreStats, Survey, TokenUse, Write,
 };
 use crate::StartError;
 
 mod apply;
+mod content;
 mod error;
 mod known;
 mod meeting;
@@ -63,6 +64,9 @@ pub struct PostgresStore {
     writers: PgPool,
     readers: PgPool,
     meeters: PgPool,
+    /// For large content, and how many of them carry bytes of it at once: the others answer questions.
+    carriers: PgPool,
+    carrying: Semaphore,
     doubt: Arc<Doubt>,
     known: Arc<Known>,
     /// Locked while a transaction is under way: of one relay there is one at a time.
@@ -82,7 +86,7 @@ impl PostgresStore {
     /// `INVALID_ARGUMENT` for what is no such URL, `STORE_CORRUPT` for another program's database, `VERSION` for one of a newer
     /// relay, `DISK_FULL`, or `IO` for one that cannot be reached. No message holds the URL's password.
     pub async fn open(url: &str) -> Result<Self, StartError> {
-        let open::Opened { writers, readers, meeters, options, doubt } = open::open(url).await?;
+        let open::Opened { writers, readers, meeters, carriers, options, doubt } = open::open(url).await?;
         let node = draw()
             .map_err(|e| StartError::new(sync_types::Code::Io, format!("the system gives no randomness: {e}")))?;
         wake::beat(&writers, node).await.map_err(|e| StartError::store("the database", &error(&e)))?;
@@ -99,6 +103,8 @@ impl PostgresStore {
             writers,
             readers,
             meeters,
+            carriers,
+            carrying: Semaphore::new(open::CARRYING),
             doubt,
             known,
             floors,
@@ -299,6 +305,7 @@ impl PostgresStore {
         }
         self.readers.close().await;
         self.meeters.close().await;
+        self.carriers.close().await;
         self.writers.close().await;
     }
 }
@@ -363,6 +370,10 @@ impl Shared for PostgresStore {
     }
 
     fn meeting(&self) -> &dyn Meeting {
+        self
+    }
+
+    fn content(&self) -> &dyn SharedContent {
         self
     }
 }

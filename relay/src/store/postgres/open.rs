@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0002_wake.sql"),
     include_str!("../../../migrations/postgres/0003_times.sql"),
     include_str!("../../../migrations/postgres/0004_pairings.sql"),
+    include_str!("../../../migrations/postgres/0005_content.sql"),
 ];
 
 /// What the table of the schema's version says whose the database is.
@@ -32,6 +33,10 @@ const READERS: u32 = 8;
 const WRITERS: u32 = 2;
 /// Connections for pairings: whoever opens one is nobody that the relay knows, and waits for none that the groups need.
 const MEETERS: u32 = 2;
+/// Connections for large content, so that it takes none from those that push, and on how many of them parts of it are read and
+/// written, so that there is one for questions.
+const CARRIERS: u32 = 3;
+pub(super) const CARRYING: usize = 2;
 
 /// How long a migration waits for a table that others use: whoever comes behind it waits as long.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
@@ -76,6 +81,7 @@ pub(super) struct Opened {
     pub(super) writers: PgPool,
     pub(super) readers: PgPool,
     pub(super) meeters: PgPool,
+    pub(super) carriers: PgPool,
     pub(super) options: PgConnectOptions,
     pub(super) doubt: Arc<Doubt>,
 }
@@ -141,7 +147,8 @@ pub(super) async fn open(url: &str) -> Result<Opened, StartError> {
     migrated?;
     let doubt = Arc::new(Doubt::default());
     let pool = |most| pool(&options, most, doubt.clone());
-    Ok(Opened { writers: pool(WRITERS), readers: pool(READERS), meeters: pool(MEETERS), options, doubt })
+    let (writers, readers, meeters) = (pool(WRITERS), pool(READERS), pool(MEETERS));
+    Ok(Opened { writers, readers, meeters, carriers: pool(CARRIERS), options, doubt })
 }
 
 /// What the database is called in messages: where it is, and nothing by which one gets in.

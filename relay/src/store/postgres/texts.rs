@@ -210,6 +210,11 @@ statements! {
     EMPTY_SNAPSHOTS: Partitions = "DELETE FROM kit_snapshots WHERE grp = $1::bytea";
     EMPTY_TOKENS: Partitions = "DELETE FROM group_tokens WHERE grp = $1::bytea";
 
+    /// Its bytes are not gone with that: they are buried a few at a time, as other forgotten content is.
+    EMPTY_CONTENT: Partitions =
+        "UPDATE content SET whole = false, at_ms = -1 WHERE grp = $1::bytea AND at_ms >= 0";
+    EMPTY_CONTENT_HAD: Partitions = "DELETE FROM content_had WHERE grp = $1::bytea";
+
     /// The rows of two groups are locked in one order, as in `ADVANCE`.
     ATTACH: Partitions =
         "INSERT INTO attachments AS a (grp, device, node, number) SELECT k.grp, k.device, $3::bigint, k.number \
@@ -226,6 +231,53 @@ statements! {
             SELECT a.device FROM attachments a JOIN nodes n ON n.node = a.node \
             WHERE a.grp = $1::bytea AND a.node <> $2::bigint AND n.seen > now() - interval '90 seconds') \
         FROM clock c";
+
+    /// What a group has is counted and added to by one relay at a time.
+    CONTENT_LOCK: Small = "SELECT pg_advisory_xact_lock($1::integer, $2::integer)";
+    /// So that nothing comes to a group behind its end: whoever deletes it waits, and deletes this as well.
+    CONTENT_GROUP: Partitions = "SELECT 1::bigint FROM groups WHERE grp = $1::bytea FOR KEY SHARE";
+    CONTENT_FIND: Partitions =
+        "SELECT size, whole::integer::bigint, (at_ms < 0)::integer::bigint FROM content \
+        WHERE grp = $1::bytea AND hash = $2::bytea";
+    CONTENT_ROOM: Partitions =
+        "SELECT count(*), COALESCE(sum(size), 0)::bigint FROM content WHERE grp = $1::bytea AND at_ms >= 0";
+    CONTENT_BEGIN: Partitions =
+        "INSERT INTO content (grp, hash, size, whole, at_ms) \
+        VALUES ($1::bytea, $2::bytea, $3::bigint, false, $4::bigint)";
+    /// Not before all its parts are there.
+    CONTENT_WHOLE: Partitions =
+        "UPDATE content SET whole = true, at_ms = $3::bigint \
+        WHERE grp = $1::bytea AND hash = $2::bytea AND at_ms >= 0 AND $4::bigint = \
+            (SELECT count(*) FROM content_parts WHERE grp = $1::bytea AND hash = $2::bytea)";
+    CONTENT_HAD: Partitions =
+        "INSERT INTO content_had (grp, hash, device, at_ms) SELECT c.grp, c.hash, $3::bytea, $4::bigint FROM content c \
+        WHERE c.grp = $1::bytea AND c.hash = ANY($2::bytea[]) AND c.at_ms >= 0 ORDER BY c.hash \
+        ON CONFLICT (grp, hash, device) DO UPDATE SET at_ms = excluded.at_ms";
+    CONTENT_HOLDERS: Partitions = "SELECT device FROM content_had WHERE grp = $1::bytea AND hash = $2::bytea";
+    CONTENT_HELD: Partitions =
+        "SELECT c.hash, h.device FROM content c JOIN content_had h ON h.hash = c.hash \
+        WHERE c.grp = $1::bytea AND h.grp = $1::bytea AND c.at_ms >= 0 AND c.hash = ANY($2::bytea[]) ORDER BY c.hash";
+    CONTENT_ALL_HELD: Partitions =
+        "SELECT c.hash, h.device FROM content c JOIN content_had h ON h.hash = c.hash \
+        WHERE c.grp = $1::bytea AND h.grp = $1::bytea AND c.at_ms >= 0 ORDER BY c.hash";
+    CONTENT_OF: Partitions = "SELECT hash FROM content WHERE grp = $1::bytea AND at_ms >= 0";
+    CONTENT_FORGET: Partitions =
+        "UPDATE content SET whole = false, at_ms = -1 WHERE grp = $1::bytea AND hash = $2::bytea AND at_ms >= 0";
+    CONTENT_FORGOTTEN: Partitions =
+        "SELECT 1::bigint FROM content WHERE grp = $1::bytea AND hash = $2::bytea AND at_ms < 0 FOR UPDATE";
+    CONTENT_BURY: Partitions = "DELETE FROM content WHERE grp = $1::bytea AND hash = $2::bytea AND at_ms < 0";
+    CONTENT_BURY_PARTS: Partitions =
+        "DELETE FROM content_parts WHERE grp = $1::bytea AND hash = $2::bytea AND number < $3::integer + \
+            (SELECT min(number) FROM content_parts WHERE grp = $1::bytea AND hash = $2::bytea)";
+    CONTENT_PARTS: Partitions =
+        "SELECT COALESCE(max(number) + 1, 0)::bigint FROM content_parts WHERE grp = $1::bytea AND hash = $2::bytea";
+    /// Whoever forgets the content waits for this, or this finds it forgotten.
+    CONTENT_PUT_PART: Partitions =
+        "INSERT INTO content_parts (grp, hash, number, bytes) SELECT c.grp, c.hash, $3::integer, $4::bytea \
+        FROM content c WHERE c.grp = $1::bytea AND c.hash = $2::bytea AND c.at_ms >= 0 FOR SHARE OF c \
+        ON CONFLICT (grp, hash, number) DO NOTHING";
+    CONTENT_PART: Partitions =
+        "SELECT bytes FROM content_parts WHERE grp = $1::bytea AND hash = $2::bytea AND number = $3::integer";
 
     NOTIFY: Small = "SELECT pg_notify($1::text, k.payload) FROM UNNEST($2::text[]) AS k (payload)";
     LIVES: Small =
@@ -285,6 +337,12 @@ statements! {
         "SELECT grp, newest, entries, bytes FROM counters WHERE grp BETWEEN $1::bytea AND $2::bytea LIMIT $3::bigint",
         "w.grp"
     );
+    /// Once a minute, by an index on the time alone.
+    CONTENT_OLD: Everything =
+        "SELECT grp, hash FROM content WHERE at_ms < $1::bigint ORDER BY at_ms LIMIT $2::bigint";
+    CONTENT_OLD_HAD: Everything =
+        "DELETE FROM content_had h WHERE h.at_ms < $1::bigint AND NOT EXISTS (\
+            SELECT FROM content c WHERE c.grp = h.grp AND c.hash = h.hash)";
     OLDEST: Everything = "SELECT min(at_s) FROM entries";
     LAPSED: Everything =
         "SELECT count(*) FROM (SELECT FROM members WHERE removed_cursor IS NULL AND seen_ms BETWEEN 1 AND $1::bigint \
@@ -292,7 +350,7 @@ statements! {
 }
 
 /// What forgets all rows of a group but its revision, by which other relays hear of it.
-pub(super) const EMPTY: [&str; 12] = [
+pub(super) const EMPTY: [&str; 14] = [
     EMPTY_GROUP,
     EMPTY_COUNTERS,
     EMPTY_MEMBERS,
@@ -305,4 +363,6 @@ pub(super) const EMPTY: [&str; 12] = [
     EMPTY_VOUCHES,
     EMPTY_SNAPSHOTS,
     EMPTY_TOKENS,
+    EMPTY_CONTENT,
+    EMPTY_CONTENT_HAD,
 ];

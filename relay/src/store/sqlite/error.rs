@@ -10,7 +10,7 @@ const CONSTRAINT: i32 = 19;
 const NOT_A_DATABASE: i32 = 26;
 
 /// Sorts a failure by who can do something about it.
-pub(super) fn error(source: &sqlx::Error) -> StoreError {
+pub(crate) fn error(source: &sqlx::Error) -> StoreError {
     match source {
         sqlx::Error::Database(e) => {
             // The low byte is the primary code (<https://www.sqlite.org/rescode.html>).

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use self::apply::{Texts, Transaction};
 use self::checkpoint::Checkpoints;
-use self::error::error;
+pub(crate) use self::error::error;
 use self::numbers::Numbers;
 use super::columns::{self, Page, number};
 use super::plan::{self, Floors, Step, deletions, emptied};
