@@ -5,8 +5,10 @@ import { explained, type SyncError, toSyncError } from "./errors.js";
 import { sync } from "./sync.js";
 import type { ProviderStatus } from "./yjs.js";
 
-/** What fits into one blob, in bytes. */
-export const BLOB_BYTES = 1024 * 1024;
+/** Up to which size changes are merged into one blob, in bytes: what is larger goes beside the log, as files do. */
+const MERGED_BYTES = 1024 * 1024;
+/** What one blob holds, in bytes. */
+export const BLOB_BYTES = 64 * 1024 * 1024;
 
 /** Whom the outbox tells. */
 interface Listeners {
@@ -116,7 +118,7 @@ export class Outbox {
     if (!again) this.#listeners.error(this.#error);
   }
 
-  /** As many of the oldest changes as fit into one blob, as one update. */
+  /** As many of the oldest changes as go well together, as one update. */
   #next(): { update: Uint8Array; count: number } {
     const first = this.#updates[0] ?? new Uint8Array();
     if (first.length > BLOB_BYTES) return { update: this.#anew(), count: this.#updates.length };
@@ -124,12 +126,12 @@ export class Outbox {
     let bytes = first.length;
     for (const update of this.#updates.slice(1)) {
       bytes += update.length;
-      if (bytes > BLOB_BYTES) break;
+      if (bytes > MERGED_BYTES) break;
       count += 1;
     }
     if (count === 1) return { update: first, count };
     const merged = Y.mergeUpdates(this.#updates.slice(0, count));
-    return merged.length > BLOB_BYTES ? { update: first, count: 1 } : { update: merged, count };
+    return merged.length > MERGED_BYTES ? { update: first, count: 1 } : { update: merged, count };
   }
 
   /** Everything that is pending, from the document as it is now: what was deleted again takes no room. */

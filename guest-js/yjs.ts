@@ -29,7 +29,7 @@ export interface ProviderStatus {
 export interface ProviderError {
   /**
    * `INVALID_UPDATE`: a blob on the channel is no Yjs update, and was left out. `TOO_LARGE`: one change is larger than the
-   * 1 MiB that fits in a blob; it and what came after wait until the document has become smaller (undo it, or delete it). Or
+   * 64 MiB that fit in a blob; it and what came after wait until the document has become smaller (undo it, or delete it). Or
    * the document is larger than a snapshot, of which its message speaks; nothing waits for that.
    * `INTERNAL`, with a cause: an observer of the document threw; the document holds what came. Before {@link KsyncProvider.loaded},
    * whatever keeps the log from being read: it is tried again, unless `loaded` rejects with it.
@@ -56,7 +56,8 @@ export interface ProviderOptions {
   /**
    * Whether the document takes the place of what the log holds of it ({@link Sync.snapshot}), ten seconds after a change and at
    * most once in five minutes: so the log does not grow for ever, devices that join later get little, and where the app leaves
-   * its snapshots for the recovery kit (`kitSnapshots`), the kit brings the document back. By default not.
+   * its snapshots for the recovery kit (`kitSnapshots`), the kit brings the document back as long as that has
+   * at most 1 MiB. By default not.
    */
   snapshots?: boolean;
 }

@@ -178,19 +178,31 @@ test("small changes that are too large together go in several blobs", async () =
   expect(log.blobs.length, "two of them fit together").toBe(3);
 });
 
+test("a change of more than a mebibyte goes as one blob", async () => {
+  const { text, provider } = document();
+  text.insert(0, "kept ");
+  await settle();
+  text.insert(5, "x".repeat(3 * 1024 * 1024));
+  text.insert(0, "later ");
+  await settle();
+  expect(provider.pending).toBe(0);
+  expect(stored()).toBe(text.toString());
+  expect(log.blobs.map((bytes) => bytes.length > 1024 * 1024)).toEqual([false, true, false]);
+});
+
 test("a change that is too large is reported once, waits, and goes when it was deleted again", async () => {
   const { text, provider } = document();
   const errors: ProviderError[] = [];
   provider.on("error", (error) => errors.push(error));
   text.insert(0, "kept ");
   await settle();
-  text.insert(5, "x".repeat(1024 * 1024 + 1));
+  text.insert(5, "x".repeat(64 * 1024 * 1024 + 1));
   text.insert(0, "later ");
   await vi.advanceTimersByTimeAsync(120_000);
   expect(errors).toMatchObject([{ error: { code: "TOO_LARGE" } }]);
   expect(provider.pending).toBe(2);
   expect(rust.of("push").length).toBe(1);
-  text.delete(11, 1024 * 1024 + 1);
+  text.delete(11, 64 * 1024 * 1024 + 1);
   await settle();
   expect(provider.pending).toBe(0);
   expect(stored()).toBe("later kept ");
@@ -344,7 +356,7 @@ test("a snapshot that fails is told and made later, and one that is too large is
   await vi.advanceTimersByTimeAsync(300_000);
   expect(rust.of("snapshot").length).toBe(2);
   for (let n = 0; n < 3; n += 1) {
-    doc.getText("t").insert(0, "y".repeat(500_000));
+    doc.getText("t").insert(0, "y".repeat(30_000_000));
     await vi.advanceTimersByTimeAsync(310_000);
   }
   expect(rust.of("snapshot").length).toBe(4);

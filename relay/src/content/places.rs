@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How much content is handed over at once, in both directions together, and how much of one group. Each takes half a mebibyte
 /// of memory or so.
-const AT_ONCE: usize = 32;
-const AT_ONCE_OF_A_GROUP: usize = 8;
+const AT_ONCE: usize = 64;
+const AT_ONCE_OF_A_GROUP: usize = 24;
 
 /// The places for content that is handed over.
 pub(super) struct Places {
