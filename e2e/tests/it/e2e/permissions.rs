@@ -33,6 +33,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("ack", "await invoke('plugin:0ksync|ack', { subscription: 999, batch: 1, position: '1' })", Some("INVALID_ARGUMENT")),
     ("handler-failed", "await invoke('plugin:0ksync|handler_failed', { subscription: 999, id: '0'.repeat(32), attempts: 1, retryAfterMs: 1 })", Some("INVALID_ARGUMENT")),
     ("wait", "await invoke('plugin:0ksync|wait', { id: '0'.repeat(32), state: 'accepted', timeoutMs: 1 })", Some("INVALID_ARGUMENT")),
+    ("skip", "await ksync.skip('0'.repeat(32))", Some("INVALID_ARGUMENT")),
     ("presence", "await ksync.presence.set('here', { channel: 'x'.repeat(300) })", Some("INVALID_ARGUMENT")),
     ("join", "await ksync.join('no link', { onCheck() {} })", Some("LINK_INVALID")),
     ("invite", "await invoke('plugin:0ksync|invite', { link: 'no link', ttlMs: null, steps: new Channel() })", Some("LINK_INVALID")),
