@@ -61,7 +61,8 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, row: Row) {
-        self.say(&format!("{}: {} {}", row.what, number(row.value), row.unit));
+        // All of it, so that a run that is ended early has said what it saw.
+        self.say(&format!("{}: {} {} ({})", row.what, number(row.value), row.unit, row.beside));
         self.rows.push(row);
     }
 

@@ -4,6 +4,7 @@
 mod changing;
 mod killed;
 mod names;
+mod nodes;
 mod sizes;
 mod small;
 mod usage;
@@ -19,7 +20,7 @@ use crate::{Outcome, files};
 /// What is checked, and how much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Plan {
-    /// How often a process is killed, over all
+    /// How often a process is killed, over all; and how often one of two relays is
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) kills: usize,
     /// How large the sparse file is, as 8GiB or 512MiB
@@ -34,12 +35,15 @@ pub(crate) struct Plan {
     /// How often a file is put while somebody writes to it
     #[arg(long, default_value_t = 120, value_name = "N")]
     pub(crate) rounds: usize,
-    /// Check only these, of sizes, small, names, changing, killed, with a comma between them
+    /// An empty PostgreSQL database, for `nodes`
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Check only these, of sizes, small, names, changing, killed, nodes, with a comma between them
     #[arg(long, value_delimiter = ',', value_name = "PARTS", value_parser = PARTS)]
     pub(crate) only: Vec<String>,
 }
 
-const PARTS: [&str; 5] = ["sizes", "small", "names", "changing", "killed"];
+const PARTS: [&str; 6] = ["sizes", "small", "names", "changing", "killed", "nodes"];
 
 /// `8GiB`, `64MiB`, `16KiB` or a number of bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -129,6 +133,10 @@ pub(crate) async fn run(bench: &Bench, plan: &Plan) -> Outcome<()> {
     }
     if wanted("killed") {
         killed::run(bench, plan.kills, &mut table).await?;
+    }
+    if wanted("nodes") {
+        let store = plan.store.as_ref().ok_or("nodes wants --store, an empty PostgreSQL database")?;
+        nodes::run(bench, store, plan.kills, &mut table).await?;
     }
     println!("\n{} rows in {:.0} s, {} failed", table.rows, began.elapsed().as_secs_f64(), table.failed.len());
     if table.failed.is_empty() { Ok(()) } else { Err(table.failed.join("\n").into()) }

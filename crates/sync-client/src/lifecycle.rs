@@ -28,7 +28,7 @@ impl Mode {
 /// What a wake-up brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Woken {
-    /// Whether everything that waited at the relay is in the log.
+    /// Whether everything that waited at the relay is in the log, with the bytes of large blobs.
     pub caught_up: bool,
     /// Whether blobs of others came into the log.
     pub arrived: bool,

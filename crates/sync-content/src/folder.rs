@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bao_tree::io::{BaoContentItem, Parent};
 use bao_tree::{BaoTree, blake3};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use iroh_blobs::api::TempTag;
 use iroh_blobs::api::blobs::{AddProgressItem, BlobStatus};
 use iroh_blobs::store::GcConfig;
@@ -109,10 +109,7 @@ impl FolderStore {
         }
     }
 
-    async fn put_whole(
-        &self,
-        put: impl Future<Output = Result<Content, ContentError>>,
-    ) -> Result<Content, ContentError> {
+    async fn put_whole<T>(&self, put: impl Future<Output = Result<T, ContentError>>) -> Result<T, ContentError> {
         let put = {
             let _under_way = self.puts.read().await;
             put.await
@@ -161,7 +158,7 @@ impl FolderStore {
         if after.len() != size || times(&after)? != times(&before)? {
             return Err(ContentError::Changed);
         }
-        self.keep(&content, tag).await?;
+        self.keep(content.hash, tag).await?;
         Ok(content)
     }
 
@@ -169,7 +166,7 @@ impl FolderStore {
         let size = bytes.len() as u64;
         let (source, key) = (io::Cursor::new(bytes), ContentKey::generate()?);
         let (content, tag) = self.add(source, size, key, suite, Arc::new(|_| {})).await?;
-        self.keep(&content, tag).await?;
+        self.keep(content.hash, tag).await?;
         Ok(content)
     }
 
@@ -181,7 +178,7 @@ impl FolderStore {
             // It has no tag, and is swept away.
             return Err(ContentError::Dishonest("these are other bytes"));
         }
-        self.keep(&sealed, tag).await?;
+        self.keep(sealed.hash, tag).await?;
         Ok(sealed)
     }
 
@@ -212,16 +209,7 @@ impl FolderStore {
             };
             std::future::ready(kept)
         });
-        let mut events = self.store.blobs().add_stream(stream).await.stream().await;
-        let tag = loop {
-            match events.next().await {
-                Some(AddProgressItem::CopyProgress(bytes)) => progress(bytes),
-                Some(AddProgressItem::Done(tag)) => break tag,
-                Some(AddProgressItem::Error(error)) => return Err(error.into()),
-                Some(_) => {}
-                None => return Err(ContentError::store("it ended")),
-            }
-        };
+        let tag = self.import(stream, progress).await?;
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // What was taken of it has no tag, and is swept away.
             return Err(carried(error));
@@ -229,10 +217,32 @@ impl FolderStore {
         Ok((Content { hash: ContentHash(*tag.hash().as_bytes()), key, suite, size }, tag))
     }
 
-    /// Has content stay that was added.
-    async fn keep(&self, content: &Content, tag: TempTag) -> Result<(), ContentError> {
-        self.tag(content.hash).await?;
-        self.flush(content.hash).await?;
+    /// Takes sealed bytes into the store as they come; a source must end where it fails.
+    async fn import(
+        &self,
+        source: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
+        progress: Progress,
+    ) -> Result<TempTag, ContentError> {
+        let mut events = self.store.blobs().add_stream(source).await.stream().await;
+        loop {
+            match events.next().await {
+                Some(AddProgressItem::CopyProgress(bytes)) => progress(bytes),
+                Some(AddProgressItem::Done(tag)) => return Ok(tag),
+                Some(AddProgressItem::Error(error)) => {
+                    // If it is for want of room, that is what is said.
+                    self.want(&self.folder, 0)?;
+                    return Err(error.into());
+                }
+                Some(_) => {}
+                None => return Err(ContentError::store("it ended")),
+            }
+        }
+    }
+
+    /// Has content stay that was imported.
+    async fn keep(&self, hash: ContentHash, tag: TempTag) -> Result<(), ContentError> {
+        self.tag(hash).await?;
+        self.flush(hash).await?;
         // A sweep that began before the tag was there looks at this one at its end.
         let sweep = self.options.sweep.min(SWEEPS);
         tokio::spawn(async move {
@@ -381,7 +391,7 @@ impl FolderStore {
     async fn next_of(
         &self,
         content: &Content,
-        opened: &mut (impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Unpin),
+        opened: &mut (impl Stream<Item = io::Result<Bytes>> + Send + Unpin),
     ) -> Result<Option<Bytes>, ContentError> {
         let error = match opened.try_next().await.map_err(carried) {
             Err(error @ (ContentError::Dishonest(_) | ContentError::Io(_))) => error,
@@ -423,10 +433,7 @@ impl FolderStore {
     }
 
     /// The content, chunk by chunk.
-    fn opened(
-        &self,
-        content: &Content,
-    ) -> Result<impl futures_util::Stream<Item = io::Result<Bytes>> + Send + use<>, ContentError> {
+    fn opened(&self, content: &Content) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, ContentError> {
         let chunks = Chunks::new(&content.key, content.suite, content.size)?;
         let (blobs, hash) = (self.store.blobs().clone(), Hash::from_bytes(content.hash.0));
         let opened = stream::try_unfold((blobs, chunks, 0), move |(blobs, chunks, number)| async move {
@@ -474,7 +481,6 @@ fn times(found: &Metadata) -> io::Result<[SystemTime; 2]> {
     Ok([modified, changed])
 }
 
-/// Why content was not sealed or did not open, behind the error of the stream that carried it: this crate's own, or the disk's.
 async fn remove_if_there(path: &Path) -> io::Result<()> {
     match tokio::fs::remove_file(path).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -482,6 +488,7 @@ async fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Why content was not sealed or did not open, behind the error of the stream that carried it: this crate's own, or the disk's.
 fn carried(error: io::Error) -> ContentError {
     error.downcast().unwrap_or_else(ContentError::Io)
 }

@@ -75,7 +75,8 @@ impl SyncClient {
     }
 
     /// In the background: connects, fetches what waits, acknowledges it, sends what was pushed meanwhile, and closes every
-    /// socket again, within `limit`. To be called when a push came, by whatever service. In the foreground, where all of that
+    /// socket again, within `limit`. The bytes of large blobs are part of that, both ways; files wait for the foreground. What
+    /// nobody has given yet is asked for again for a while. To be called when a push came, by whatever service. In the foreground, where all of that
     /// happens by itself, this only waits until everything is fetched.
     ///
     /// # Errors

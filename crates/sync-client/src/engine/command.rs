@@ -39,6 +39,8 @@ pub(crate) enum Command {
     NoteFiles { notes: Vec<FileNote>, up_to: Option<u64>, generation: u64, reply: Reply<()> },
     /// The group's relays that this device is attached to, in their order, with their tokens.
     ContentRelays { reply: Reply<Vec<RelayAddress>> },
+    /// As files stood at this number of [`Snapshot::files`], whatever can be carried of large blobs is carried.
+    Carried { files: u64, reply: Reply<()> },
     /// Prove membership on a stream about content, over the connection with this exporter value.
     AttachForContent { exporter: [u8; 32], reply: Reply<Attach> },
     /// Is another member at the other end of the connection with this exporter value?
@@ -111,6 +113,7 @@ impl Command {
             Self::Advance { reply, .. }
             | Self::AlertsSeen { reply, .. }
             | Self::NoteFiles { reply, .. }
+            | Self::Carried { reply, .. }
             | Self::Remove { reply, .. }
             | Self::SetRelays { reply, .. }
             | Self::GiveUpFirstRelay { reply }
@@ -206,6 +209,8 @@ pub(crate) struct Snapshot {
     pub(crate) arrivals: u64,
     /// Rises whenever something of files changed here; 0 as long as there is none.
     pub(crate) files: u64,
+    /// Whether a device that was woken waits for large blobs to be carried before it sleeps again.
+    pub(crate) carries: bool,
     /// Whether nobody else is in the group.
     pub(crate) alone: bool,
     /// Why it is not syncing.

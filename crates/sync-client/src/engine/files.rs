@@ -64,6 +64,10 @@ impl Engine {
                 }
                 work.answer(reply, ());
             }
+            Command::Carried { files, reply } => {
+                self.carried(files);
+                let _ = reply.send(Ok(()));
+            }
             Command::ContentRelays { reply } => drop(reply.send(self.content_relays().await)),
             Command::AttachForContent { exporter, reply } => drop(reply.send(self.attach_for_content(&exporter))),
             Command::IsMemberAt { attach, exporter, reply } => {

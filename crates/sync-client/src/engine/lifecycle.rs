@@ -27,6 +27,8 @@ pub(super) struct Winding {
     deadline: Instant,
     /// Whether it fetches what waits before, and connects for that.
     fetches: bool,
+    /// At which number of what changed in files all was carried that can be.
+    carried: Option<u64>,
     /// Whether everything was sent, and the ends of the streams were said.
     finishing: bool,
     /// How often blobs had come into the log when it was woken.
@@ -44,6 +46,7 @@ impl Winding {
         Self {
             deadline: Instant::now() + limit,
             fetches: false,
+            carried: None,
             finishing: false,
             arrivals,
             woken: Vec::new(),
@@ -92,7 +95,7 @@ impl Engine {
             Life::Background => self.host_for_latecomers().await,
             Life::Winding(winding) => {
                 let again = winding.again.into_iter().map(|(_, reply)| reply);
-                let woken = Woken { caught_up: self.is_caught_up(), arrived: self.arrivals > winding.arrivals };
+                let woken = Woken { caught_up: self.has_all(), arrived: self.arrivals > winding.arrivals };
                 winding.woken.into_iter().chain(again).for_each(|reply| drop(reply.send(Ok(woken))));
                 winding.asleep.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
                 if winding.finishing {
@@ -130,7 +133,7 @@ impl Engine {
             return drop(reply.send(Err(not_in_group())));
         }
         match &mut self.life {
-            Life::Foreground => drop(reply.send(Ok(Woken { caught_up: self.is_caught_up(), arrived: false }))),
+            Life::Foreground => drop(reply.send(Ok(Woken { caught_up: self.has_all(), arrived: false }))),
             Life::Winding(winding) if winding.finishing || !winding.fetches => winding.again.push((limit, reply)),
             Life::Winding(winding) => {
                 winding.deadline = winding.deadline.max(Instant::now() + limit);
@@ -156,13 +159,39 @@ impl Engine {
         self.device.as_ref().map(Device::status).is_some_and(|status| status.online && status.caught_up)
     }
 
+    /// Whether the bytes of large blobs are still to come, and the app does not keep them away.
+    fn awaits(&self) -> bool {
+        self.device.as_ref().is_some_and(Device::awaits) && !self.start.depot.policy().paused
+    }
+
+    fn has_all(&self) -> bool {
+        self.is_caught_up() && !self.awaits()
+    }
+
+    /// Whether a device that was woken stays awake for large blobs, which the carrier says the end of.
+    pub(super) fn carries(&self) -> bool {
+        let files = self.store.files();
+        matches!(&self.life, Life::Winding(winding) if winding.fetches && files > 0 && winding.carried != Some(files))
+    }
+
+    /// All was carried that can be, as files stood at this number.
+    pub(super) fn carried(&mut self, files: u64) {
+        // What has come into the log since has still to be looked at.
+        if let Life::Winding(winding) = &mut self.life
+            && files == self.store.files()
+        {
+            winding.carried = Some(files);
+        }
+    }
+
     /// Goes to sleep if it is time for that.
     pub(super) async fn rest(&mut self) {
         let Life::Winding(winding) = &self.life else { return };
         let (late, fetches, finishing) = (Instant::now() >= winding.deadline, winding.fetches, winding.finishing);
         // Of one that is lost or was removed, or that no relay talks to, nothing more comes.
         let hopeless = self.is_stopped() || !self.wants_connection();
-        if !late && fetches && !finishing && !hopeless && !self.is_caught_up() {
+        let through = self.is_caught_up() && !self.carries();
+        if !late && fetches && !finishing && !hopeless && !through {
             return;
         }
         let done = late || (fetches && !finishing && hopeless);
@@ -182,7 +211,8 @@ impl Engine {
     }
 
     async fn sleep(&mut self) {
-        let (caught_up, trouble) = (self.is_caught_up() || self.life.is_finishing(), self.why_not());
+        let (fetched, trouble) = (self.is_caught_up() || self.life.is_finishing(), self.why_not());
+        let caught_up = fetched && !self.awaits();
         let Life::Winding(winding) = std::mem::replace(&mut self.life, Life::Background) else { return };
         self.reconnect_now();
         // Its sockets are open for others, and it answers nobody from now on.
@@ -191,7 +221,7 @@ impl Engine {
         let arrived = self.arrivals > winding.arrivals;
         self.trouble = None;
         let outcome = match trouble {
-            _ if caught_up => Ok(Woken { caught_up, arrived }),
+            _ if fetched => Ok(Woken { caught_up, arrived }),
             Some(error) => Err(error),
             None if arrived => Ok(Woken { caught_up, arrived }),
             None => Err(SyncError::timeout("fetching what waits at the relay")),

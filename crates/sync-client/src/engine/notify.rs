@@ -174,6 +174,7 @@ impl Engine {
             awaits: self.device.as_ref().is_some_and(Device::awaits),
             arrivals: self.arrivals,
             files: self.store.files(),
+            carries: self.carries(),
             alone: self.device.as_ref().is_none_or(Device::is_alone),
             trouble: self.why_not(),
             mode: self.life.mode(),

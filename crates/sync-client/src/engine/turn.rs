@@ -192,6 +192,7 @@ impl Engine {
             }
             command @ (Command::PutFile { .. }
             | Command::NoteFiles { .. }
+            | Command::Carried { .. }
             | Command::ContentRelays { .. }
             | Command::IsMemberAt { .. }
             | Command::AttachForContent { .. }) => self.file_command(command, work, now).await,

@@ -1,5 +1,6 @@
-//! Carries content to and from the relays and other devices while the device is connected in the foreground: a task beside the engine, which never
-//! waits for it. What is to be done stands in the database; what is in memory here is only when to try again.
+//! Carries content to and from the relays and other devices while the device is connected in the foreground, and that of large blobs
+//! also while it is woken: a task beside the engine, which waits for it only then, before the device sleeps again. What is to be done
+//! stands in the database; what is in memory here is only when to try again.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use super::direct;
 use super::porter::Porter;
 use super::transfer::{Roads, Transfer};
 use crate::clock::SystemRng;
-use crate::engine::Snapshot;
+use crate::engine::{Command, Snapshot};
 use crate::store::{FileNote, Load};
 use crate::{ClientEvent, Mode, SyncError};
 
@@ -63,6 +64,8 @@ type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
 struct Wait {
     failures: u32,
     until: Instant,
+    /// It failed for long, or in a way that waiting a little does not mend: a device that was woken does not stay awake for it.
+    is_long: bool,
 }
 
 /// What the list of what is to be done was made for.
@@ -95,6 +98,7 @@ struct Carrier {
     stale: bool,
     generation: u64,
     works: bool,
+    mode: Mode,
 }
 
 /// Carries content until the client is closed.
@@ -116,6 +120,7 @@ pub(crate) async fn carry(porter: Porter) {
         stale: false,
         generation: 0,
         works: false,
+        mode: Mode::Background,
     };
     tokio::select! {
         () = carrier.run() => {}
@@ -136,6 +141,7 @@ impl Carrier {
             self.change_over(&now);
             self.look(&now).await;
             self.begin(&now);
+            self.rest(&now).await;
             if self.under_way.is_empty() && self.idle_roads() {
                 self.roads = Arc::default();
             }
@@ -153,12 +159,17 @@ impl Carrier {
 
     /// Begins anew where the device has just come, and ends everything where it has gone.
     fn change_over(&mut self, now: &Snapshot) {
-        let works = now.online && now.mode == Mode::Foreground && !self.porter.is_closing();
+        let works = now.online && now.mode != Mode::Background && !self.porter.is_closing();
         if self.works && !works {
             self.put_down();
         }
-        if works && !self.works {
-            self.waits.clear();
+        let before = std::mem::replace(&mut self.mode, now.mode);
+        if works && (!self.works || before != now.mode) {
+            match now.mode {
+                // Each wake-up tries everything once, and remembers for what it is not worth waiting.
+                Mode::Waking => self.waits.values_mut().for_each(|wait| wait.until = Instant::now()),
+                _ => self.waits.clear(),
+            }
             self.pause = None;
             self.tell_failures = 0;
         }
@@ -230,20 +241,21 @@ impl Carrier {
     /// What can be begun with this content, whatever else goes on.
     fn wanted(&self, load: &Load, now: &Snapshot) -> Option<Kind> {
         let depot = self.porter.depot();
+        let carries = self.works && (now.mode == Mode::Foreground || load.blob.is_some());
         match load {
             Load { dropped: true, forgotten: false, .. } => Some(Kind::Forget),
             Load { dropped: true, .. } => None,
             Load { here: true, given: false, .. } => {
-                (self.works && !now.alone && !depot.policy().paused).then_some(Kind::Give)
+                (carries && !now.alone && !depot.policy().paused).then_some(Kind::Give)
             }
             Load { here: false, .. } => {
-                (self.works && depot.wants(load.content, load.blob.is_some())).then_some(Kind::Take)
+                (carries && depot.wants(load.content, load.blob.is_some())).then_some(Kind::Take)
             }
             _ => None,
         }
     }
 
-    /// Begins as much as may go on at once: what somebody waits for first, and small before large.
+    /// Begins as much as may go on at once: what somebody waits for first, what has failed before last, and small before large.
     fn begin(&mut self, now: &Snapshot) {
         for content in self.porter.depot().take_urgent() {
             self.waits.remove(&content);
@@ -261,14 +273,20 @@ impl Carrier {
         for (content, kind) in &self.busy {
             room.entry(place(*kind, *content)).and_modify(|left| *left = left.saturating_sub(1));
         }
-        let mut chosen: Vec<(Kind, Load)> = Vec::new();
-        for demanded in [true, false] {
+        let (mut chosen, mut taken): (Vec<(Kind, Load)>, HashSet<Sealed>) = Default::default();
+        for rank in 0..3 {
             for load in &self.loads {
                 if room.values().all(|left| *left == 0) {
                     break;
                 }
-                if depot.is_demanded(load.content) != demanded
+                let is_its_turn = match rank {
+                    0 => depot.is_demanded(load.content),
+                    1 => !self.waits.contains_key(&load.content),
+                    _ => true,
+                };
+                if !is_its_turn
                     || self.busy.contains_key(&load.content)
+                    || taken.contains(&load.content)
                     || self.waits(load.content)
                 {
                     continue;
@@ -276,6 +294,7 @@ impl Carrier {
                 let Some(kind) = self.wanted(load, now) else { continue };
                 let Some(left) = room.get_mut(&place(kind, load.content)).filter(|left| **left > 0) else { continue };
                 *left -= 1;
+                taken.insert(load.content);
                 chosen.push((kind, *load));
             }
         }
@@ -323,6 +342,24 @@ impl Carrier {
             };
             Ended::Told(told.await)
         }));
+    }
+
+    /// Tells a device that was woken when all was carried for which it is to stay awake.
+    async fn rest(&mut self, now: &Snapshot) {
+        let rests = self.works && now.carries && now.caught_up && self.under_way.is_empty();
+        if !rests || self.is_paused() {
+            return;
+        }
+        let is_read = self.seen.is_some_and(|seen| seen.files == now.files) && !self.dirty;
+        let is_left = |load: &Load| {
+            let is_long = self.waits.get(&load.content).is_some_and(|wait| wait.is_long);
+            load.blob.is_some() && !is_long && self.wanted(load, now).is_some()
+        };
+        if is_read && !self.loads.iter().any(is_left) {
+            let files = now.files;
+            // It may sleep already, or be closed.
+            let _ = self.porter.ask(|reply| Command::Carried { files, reply }).await;
+        }
     }
 
     /// When something is to be looked at again that nobody tells of.
@@ -393,8 +430,12 @@ impl Carrier {
             return self.porter.depot().rests(content, None);
         }
         tracing::debug!(code = %error.code, "content is not carried: {}", error.message);
-        let entry = self.waits.entry(content).or_insert_with(|| Wait { failures: 0, until: Instant::now() });
+        let entry =
+            self.waits.entry(content).or_insert_with(|| Wait { failures: 0, until: Instant::now(), is_long: false });
         entry.failures = entry.failures.saturating_add(1);
+        // It may be on its way here from whoever pushed it a moment ago.
+        let passes = matches!(error.code, Code::ContentMissing | Code::RelayUnreachable | Code::Draining);
+        entry.is_long = !passes || entry.failures >= LONG_MISSING;
         let pause = wait(entry.failures, &error);
         entry.until = Instant::now() + pause;
         let long_missing = error.code == Code::ContentMissing && entry.failures == LONG_MISSING;

@@ -105,9 +105,10 @@ impl Depot {
         if let Some(store) = &slot.store {
             return Ok((store.clone(), generation));
         }
+        // Before the store is opened, which one process does at a time and whoever opened it has to close.
+        let named = named.await?;
         create_private_dir(&self.folder)?;
         let store: Arc<dyn ContentStore> = Arc::new(FolderStore::open(&self.folder, Options::default()).await?);
-        let named = named.await?;
         for left in store.hashes().await?.into_iter().filter(|hash| !named.contains(hash)) {
             store.forget(left).await?;
         }
@@ -157,7 +158,7 @@ impl Depot {
         self.changes.subscribe()
     }
 
-    pub(super) fn policy(&self) -> FilesPolicy {
+    pub(crate) fn policy(&self) -> FilesPolicy {
         self.desk().policy
     }
 

@@ -5,7 +5,7 @@
 //! Anybody may come to a door. Before a byte is served, each request proves that a member asks, over the very connection it came on;
 //! and it is served content of the group, by its hash, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,9 @@ use crate::{Mode, SyncError};
 
 /// How long whoever fetches waits for the first of the others to tell where it is, behind having asked for it.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How often a device tells where it is at the most.
+/// How often a device tells where it is within which time at the most: when it opens its door, when its places are known better a
+/// moment later, and to somebody who asks right behind that.
+const TELLS: usize = 3;
 const TELL: Duration = Duration::from_secs(1);
 /// How long a device that could not be reached is left alone, unless it tells anew where it is.
 const REST: Duration = Duration::from_secs(60);
@@ -282,23 +284,30 @@ async fn stand_in(
 ) {
     let mut visitors = JoinSet::new();
     let mut tell = Some((Instant::now(), Hearing::Answer));
-    let mut told = Instant::now();
+    let mut told: VecDeque<Instant> = VecDeque::with_capacity(TELLS);
     let mut moves = doorway.moves();
     let mut gives = !porter.depot().policy().paused;
     loop {
+        let next = match told.front() {
+            Some(first) if told.len() == TELLS => *first + TELL,
+            _ => Instant::now(),
+        };
         let telling = async { sleep_until(tell.map_or_else(Instant::now, |(at, _)| at)).await };
         tokio::select! {
             () = telling, if tell.is_some() => {
                 let hearing = tell.take().map_or(Hearing::Note, |(_, hearing)| hearing);
-                told = Instant::now();
+                if told.len() == TELLS {
+                    told.pop_front();
+                }
+                told.push_back(Instant::now());
                 let (channel, data) = (DIRECT_CHANNEL.to_owned(), encode(&doorway.door(hearing)));
                 if let Err(error) = porter.ask(|reply| Command::Presence { channel, data, reply }).await {
                     // Whoever is not connected is about to shut the door.
                     tracing::debug!(code = %error.code, "the others are not told where this device is");
                 }
             }
-            () = porter.start.doors.asked.notified() => tell = tell.or(Some((told + TELL, Hearing::Note))),
-            Some(()) = moves.next() => tell = tell.or(Some((told + TELL, Hearing::Note))),
+            () = porter.start.doors.asked.notified() => tell = tell.or(Some((next, Hearing::Note))),
+            Some(()) = moves.next() => tell = tell.or(Some((next, Hearing::Note))),
             visitor = doorway.next(), if visitors.len() < VISITORS => match visitor {
                 Some(visitor) => drop(visitors.spawn(receive(porter.clone(), visitor))),
                 None => return,
@@ -314,7 +323,7 @@ async fn stand_in(
         let gave = std::mem::replace(&mut gives, !porter.depot().policy().paused);
         if gives && !gave {
             // Whoever was told "not now" may ask again.
-            tell = tell.or(Some((told + TELL, Hearing::Note)));
+            tell = tell.or(Some((next, Hearing::Note)));
         }
     }
 }

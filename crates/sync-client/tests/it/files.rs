@@ -222,7 +222,36 @@ async fn a_file_that_was_put_offline_goes_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_background_carries_nothing_and_the_foreground_goes_on() {
+async fn what_somebody_waits_for_is_given_before_smaller_files() {
+    const OTHERS: usize = 20;
+    let mut world = World::memory().await;
+    let (a, _b) = world.pair().await;
+    world.stop_relay().await;
+    for n in 0..OTHERS {
+        put(&a, &written(&world, &n.to_string(), 300_000 + n).0).await;
+    }
+    let last = put(&a, &written(&world, "last", 400_000).0).await;
+    let mut events = a.events();
+    let files = a.files();
+    let waiting = files.wait_given(last.id, SOON, quiet);
+    let giving = async {
+        world.start_relay().await;
+        let mut before = 0;
+        loop {
+            let given = |event: &ClientEvent| if let ClientEvent::FileGiven { id } = event { Some(*id) } else { None };
+            if event("the next one that is given", &mut events, given).await == last.id {
+                return before;
+            }
+            before += 1;
+        }
+    };
+    let (waited, before) = tokio::join!(waiting, giving);
+    waited.unwrap();
+    assert!(before < OTHERS / 2, "{before} smaller ones went before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_background_carries_no_file_and_the_foreground_goes_on() {
     let world = World::new(Way::Quic).await;
     let (a, b) = world.pair().await;
     b.background().await.unwrap();

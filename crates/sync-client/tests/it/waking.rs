@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sync_client::wake::{WebPush, WebPushKeys};
-use sync_client::{ClientEvent, Code, InviteOptions, Mode, ReceiptState, SyncClient, WakeState, WakeTarget};
+use sync_client::{
+    ClientEvent, Code, FilesPolicy, InviteOptions, Mode, ReceiptState, SyncClient, WakeState, WakeTarget,
+};
 
 use crate::support::*;
 
@@ -159,4 +161,58 @@ async fn a_target_is_kept_and_each_relay_says_what_becomes_of_it() {
     a.set_wake_target(None).await.unwrap();
     assert_eq!(a.status().await.unwrap().wake, None);
     a.close().await;
+}
+
+/// More than an envelope takes.
+fn large(size: usize) -> Vec<u8> {
+    (0..size).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_up_carries_large_blobs_both_ways_before_the_device_sleeps() {
+    let world = World::new(Way::Quic).await;
+    let (a, b) = world.pair().await;
+    b.catch_up(SOON).await.unwrap();
+    b.background().await.unwrap();
+    let (theirs, own) = (large(3 << 20), large(2 << 20));
+    a.push(theirs.clone()).await.unwrap();
+    let kept = b.push(own.clone()).await.unwrap();
+    a.push("behind it").await.unwrap();
+    let last = a.push("the last").await.unwrap();
+    a.wait(&last, ReceiptState::Accepted, SOON).await.unwrap();
+    // The bytes may still be on their way to the relay.
+    let woken = b.wake(SOON).await.unwrap();
+    assert_eq!((woken.caught_up, woken.arrived, mode(&b).await), (true, true, Mode::Background));
+    until_sessions(&world, 1).await;
+    let found = receive(&b, 3).await;
+    assert!(found[0].data == theirs && found[2].data == b"the last");
+    assert!(receive(&a, 1).await[0].data == own);
+    a.wait(&last, ReceiptState::Delivered, SOON).await.unwrap();
+    b.wait(&kept, ReceiptState::Accepted, SOON).await.unwrap();
+    // With nothing to carry it sleeps at once.
+    let again = b.wake(SOON).await.unwrap();
+    assert!(again.caught_up && !again.arrived);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_up_ends_in_time_though_nobody_gives_the_bytes_and_the_next_one_brings_them() {
+    let world = World::memory().await;
+    let (a, b) = world.pair().await;
+    b.catch_up(SOON).await.unwrap();
+    b.background().await.unwrap();
+    a.files().set_policy(FilesPolicy { paused: true, ..BY_RELAY });
+    let bytes = large(2 << 20);
+    a.push(bytes.clone()).await.unwrap();
+    accepted(&a, "behind it").await;
+    assert!(!b.wake(Duration::from_secs(1)).await.unwrap().caught_up);
+    assert_eq!(mode(&b).await, Mode::Background);
+    a.files().set_policy(BY_RELAY);
+    let woken = b.wake(SOON).await.unwrap();
+    assert_eq!((woken.caught_up, woken.arrived), (true, true));
+    assert!(receive(&b, 1).await[0].data == bytes);
+    // Whoever wants no bytes now does not stay awake for them.
+    b.files().set_policy(FilesPolicy { paused: true, ..BY_RELAY });
+    let receipt = a.push(large(4 << 20)).await.unwrap();
+    a.wait(&receipt, ReceiptState::Accepted, SOON).await.unwrap();
+    assert!(b.wake(SOON).await.unwrap().caught_up);
 }

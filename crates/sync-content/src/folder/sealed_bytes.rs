@@ -1,19 +1,18 @@
 //! Content as its sealed bytes, for whoever keeps them somewhere else as well and has no key.
 
-use iroh_blobs::api::blobs::AddProgressItem;
-use iroh_blobs::protocol::ChunkRangesExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::time::sleep;
-use tokio_util::io::ReaderStream;
-
-use super::{FolderStore, SWEEPS};
-use crate::store::{Held, Incoming, Outgoing};
-use crate::{ContentError, exchange};
+use std::sync::Arc;
 
 use bao_tree::ChunkRanges;
 use futures_util::StreamExt;
 use iroh_blobs::Hash;
+use iroh_blobs::protocol::ChunkRangesExt;
 use sync_types::Sealed;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio_util::io::ReaderStream;
+
+use super::FolderStore;
+use crate::store::{Held, Incoming, Outgoing};
+use crate::{ContentError, exchange};
 
 /// How many bytes are on the way from one side to the store at once.
 const ON_THE_WAY: usize = 256 << 10;
@@ -40,14 +39,7 @@ impl FolderStore {
     /// # Errors
     /// [`ContentError::Source`] for what has another hash or length; `NoRoom`, `Io`.
     pub async fn put_sealed(&self, content: Sealed, source: Incoming) -> Result<(), ContentError> {
-        let put = {
-            let _under_way = self.puts.read().await;
-            self.put_all(content, source).await
-        };
-        if put.is_err() {
-            self.clear_drafts().await;
-        }
-        put
+        self.put_whole(self.put_all(content, source)).await
     }
 
     /// As [`ContentStore::take`](crate::ContentStore::take), of all of it: what is here does not count, and is not gone on with if
@@ -79,34 +71,14 @@ impl FolderStore {
         // A source that fails ends here, as in `add`: what came of it has another hash.
         let stream = ReaderStream::with_capacity(source, ON_THE_WAY)
             .scan((), |(), bytes| std::future::ready(bytes.ok().map(Ok)));
-        let mut events = self.store.blobs().add_stream(stream).await.stream().await;
-        let tag = loop {
-            match events.next().await {
-                Some(AddProgressItem::Done(tag)) => break tag,
-                Some(AddProgressItem::Error(error)) => {
-                    // If it is for want of room, that is what is said.
-                    self.want(&self.folder, 0)?;
-                    return Err(error.into());
-                }
-                Some(_) => {}
-                None => return Err(ContentError::store("it ended")),
-            }
-        };
+        let tag = self.import(stream, Arc::new(|_| {})).await?;
         if tag.hash().as_bytes() != &content.hash.0 {
             // It has no tag of its own, and is swept away.
             return Err(ContentError::Source("these are other bytes, or not all of them".into()));
         }
-        self.tag(content.hash).await?;
         if self.look(content).await? != Held::All {
             return Err(ContentError::Incomplete);
         }
-        self.flush(content.hash).await?;
-        // A sweep that began before the tag was there looks at this one at its end.
-        let sweep = self.options.sweep.min(SWEEPS);
-        tokio::spawn(async move {
-            sleep(sweep).await;
-            drop(tag);
-        });
-        Ok(())
+        self.keep(content.hash, tag).await
     }
 }

@@ -74,12 +74,13 @@ async fn of_what_was_verified_less_than_a_group_comes_again_for_each_kill() {
     let told = format!("{} {}", listener.local_addr().unwrap().port(), content.size);
     std::fs::write(phone.path().join("told"), told).unwrap();
     std::fs::write(phone.path().join("hash"), content.hash.as_bytes()).unwrap();
-    let mut before = 0;
+    let (mut before, mut cut) = (0, 0);
     for kill in 1..=KILLS {
         let noted = phone.path().join("came");
         let came = || std::fs::read(&noted).ok().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         let mut child = start(phone.path());
         let (from, to) = accept(&listener).into_split();
+
         // Somewhere in what is left, at another place within a group each time, and while more comes.
         let part = (content.size - before) / (KILLS - kill + 4) + kill * 1_237;
         let giving = async {
@@ -97,9 +98,15 @@ async fn of_what_was_verified_less_than_a_group_comes_again_for_each_kill() {
         std::fs::remove_file(&noted).unwrap();
         let after = held(phone.path(), content).await;
         assert!(before + came < after + GROUP, "kill {kill}: {before} were there, {came} came, {after} are there");
-        before = after;
+        if after == content.size {
+            // On a busy machine all of it may have come before this process ran again: that was no kill, and the next one begins anew.
+            std::fs::remove_dir_all(phone.path().join("content")).unwrap();
+            before = 0;
+        } else {
+            (before, cut) = (after, cut + 1);
+        }
     }
-    assert!(before < content.size, "it was never killed in the middle");
+    assert!(cut > 0, "it was never killed in the middle");
     let mut child = start(phone.path());
     let (from, to) = accept(&listener).into_split();
     laptop.store.give(content, Box::new(from), Box::new(to)).await.unwrap();
