@@ -94,8 +94,8 @@ impl<'a> Scene<'a> {
             left -= self.file(leg, left).await.map_err(|error| format!("{left} kills were left: {error}"))?;
             files += 1;
         }
-        self.is_gone().await?;
         let each = began.elapsed().as_secs_f64() / f64::from(files.max(1));
+        self.is_gone().await?;
         Ok(format!("{files} files of 64 MiB, bit for bit, {each:.1} s each; then nothing of them is left"))
     }
 
