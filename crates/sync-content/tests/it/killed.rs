@@ -80,7 +80,6 @@ async fn of_what_was_verified_less_than_a_group_comes_again_for_each_kill() {
         let came = || std::fs::read(&noted).ok().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         let mut child = start(phone.path());
         let (from, to) = accept(&listener).into_split();
-
         // Somewhere in what is left, at another place within a group each time, and while more comes.
         let part = (content.size - before) / (KILLS - kill + 4) + kill * 1_237;
         let giving = async {
