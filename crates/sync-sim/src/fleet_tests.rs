@@ -130,6 +130,34 @@ fn devices_that_share_no_line_meet_over_a_third() {
 }
 
 #[test]
+fn acknowledgements_are_carried_to_where_their_signer_never_comes() {
+    let mut fleet = real(3, 2);
+    fleet.line(0, 1, false);
+    fleet.push(0, "from the first");
+    fleet.push(1, "from the second");
+    fleet.push(2, "from the third");
+    fleet.pass(60_000);
+    all_hold(&fleet, &["from the first", "from the second", "from the third"]);
+    nothing_unusual(&fleet);
+    // The second relay holds no envelope for the first device, which it has not had since.
+    assert_eq!((fleet.relays[0].held(), fleet.relays[1].held()), (0, 0));
+
+    // While only the second relay is there the two others go on, and the first device gets it all by the first one.
+    fleet.power(0, false);
+    fleet.push(1, "meanwhile");
+    fleet.pass(60_000);
+    assert_eq!(fleet.relays[1].held(), 1);
+    fleet.power(0, true);
+    fleet.pass(60_000);
+    all_hold(&fleet, &["from the first", "from the second", "from the third", "meanwhile"]);
+    assert_eq!((fleet.relays[0].held(), fleet.relays[1].held()), (0, 0));
+    fleet.line(0, 1, true);
+    fleet.pass(60_000);
+    at_rest(&fleet);
+    nothing_unusual(&fleet);
+}
+
+#[test]
 fn a_relay_is_added_and_the_first_is_dropped() {
     let addresses: Vec<RelayAddress> = real(1, 2).addresses;
     let mut fleet = Real::listing(mls::crypto(), 3, addresses.clone(), &addresses[..1]);

@@ -204,8 +204,12 @@ impl<P: CryptoProvider + Clone + Send + Sync> Relay<P> {
             }
             Ask::Acknowledge(request) => {
                 let stated = Stated::verify(group, &request, &state.keys());
-                let result = state.acknowledge(device, &stated);
-                (About::Acknowledge, result, Some(Op::Acknowledged { device, cursor: request.cursor }))
+                if stated.device().is_some_and(|by| by != device) {
+                    (About::Acknowledge, state.carry(device, &stated, now), None)
+                } else {
+                    let result = state.acknowledge(device, &stated);
+                    (About::Acknowledge, result, Some(Op::Acknowledged { device, cursor: request.cursor }))
+                }
             }
             Ask::Commit(request) => {
                 let context =

@@ -242,6 +242,16 @@ pub struct Acknowledgement {
     pub signature: Signature,
 }
 
+impl Acknowledgement {
+    /// Everything below this number of a sender's envelopes it signs for: up to the first hole, or to the last that it holds. 0 for a
+    /// sender that it does not name.
+    pub fn signed_below(&self, sender: DeviceId) -> u64 {
+        let reached = self.frontier.iter().find(|reached| reached.sender == sender);
+        let hole = self.holes.iter().filter(|span| span.sender == sender).map(|span| span.from).min();
+        reached.map_or(0, |reached| hole.unwrap_or(u64::MAX).min(reached.seq.saturating_add(1)))
+    }
+}
+
 /// A change of the group.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Commit {

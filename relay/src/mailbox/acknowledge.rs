@@ -7,7 +7,7 @@ use sync_types::{Code, DeviceId, limits};
 
 use super::verified::Signed;
 use super::{Decision, GroupState, NUMBER_MAX, Notice, Refusal, Stated};
-use crate::store::{MemberRow, StatementRow, Write};
+use crate::store::{Bytes, MemberRow, StatementRow, Write};
 
 /// How many bytes of one device's statements the relay keeps, which no quota counts. A device that names everybody at once
 /// has one statement and stays far below.
@@ -22,7 +22,7 @@ impl GroupState {
     ///
     /// A cursor below the acknowledged one moves nothing. Senders verify a statement themselves; the relay checks it too,
     /// because it keeps it for those that are away and must not keep what is worth nothing. A former member acknowledges
-    /// the commits up to its removal, without statements.
+    /// the commits up to its removal, without statements. Another member's statement is for [`GroupState::carry`].
     ///
     /// A statement has at most 64 KiB and 1,024 holes, and names only senders that the relay knows, each once; another is
     /// refused with `PROTOCOL`, one whose signature does not verify with `BAD_SIGNATURE`, and one with which the relay would
@@ -49,13 +49,18 @@ impl GroupState {
         let mut decision = Decision::default();
         let statement = &request.bytes;
         for sender in named {
-            self.statements.insert((device, sender), statement.clone());
-            let row = StatementRow { acknowledger: device, sender, statement: statement.clone() };
-            decision.writes.push(Write::PutStatement(self.id(), row));
-            decision.notices.push(Notice::Receipt { from: device, to: sender, statement: statement.clone() });
+            self.keep_statement(device, sender, statement, &mut decision);
         }
         self.move_cursor(device, request.cursor, &mut decision);
         Ok(decision)
+    }
+
+    /// Keeps a statement for one sender, who is told.
+    pub(super) fn keep_statement(&mut self, by: DeviceId, sender: DeviceId, statement: &Bytes, decision: &mut Decision) {
+        self.statements.insert((by, sender), statement.clone());
+        let row = StatementRow { acknowledger: by, sender, statement: statement.clone() };
+        decision.writes.push(Write::PutStatement(self.id(), row));
+        decision.notices.push(Notice::Receipt { from: by, to: sender, statement: statement.clone() });
     }
 
     fn move_cursor(&mut self, device: DeviceId, cursor: u64, decision: &mut Decision) {
@@ -72,7 +77,12 @@ impl GroupState {
     }
 
     /// Whom a statement concerns: the members that it names, its signer excepted.
-    fn check_statement(&self, device: DeviceId, key: &[u8; 32], stated: &Stated) -> Result<Vec<DeviceId>, Refusal> {
+    pub(super) fn check_statement(
+        &self,
+        device: DeviceId,
+        key: &[u8; 32],
+        stated: &Stated,
+    ) -> Result<Vec<DeviceId>, Refusal> {
         let refuse = |code, message: &'static str| Refusal::new(About::Acknowledge, code, message);
         let Some(read) = &stated.read else {
             return Err(refuse(Code::Protocol, "the acknowledgement is larger than 64 KiB"));

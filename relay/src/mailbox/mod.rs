@@ -21,6 +21,7 @@ use crate::store::{Bytes, StoreError, Write};
 
 mod acknowledge;
 mod attach;
+mod carry;
 mod commit;
 mod copy;
 mod lapse;

@@ -8,6 +8,7 @@ use sync_types::frame::{EntryKind, SnapshotSlot};
 use sync_types::{DeviceId, EntryHash, GroupId, Header, limits};
 
 use super::Keys;
+use super::carry::Carried;
 use super::push::PutOff;
 use crate::store::{
     Bytes, Counters, EntryRow, GroupRow, GroupRows, HeadRow, IndexRow, KitRow, MemberRow, Provisional, SnapshotRow,
@@ -32,6 +33,7 @@ pub struct GroupState {
     pub(super) heads: BTreeMap<DeviceId, HeadRow>,
     /// By (acknowledger, sender).
     pub(super) statements: BTreeMap<(DeviceId, DeviceId), Bytes>,
+    pub(super) carried: Carried,
     /// The cursor of the commit that each waiting Welcome belongs to.
     pub(super) welcomes: BTreeMap<DeviceId, u64>,
     pub(super) kits: BTreeMap<[u8; 32], KitRow>,
@@ -98,6 +100,7 @@ impl GroupState {
             members: rows.members.into_iter().map(|m| (m.device, m)).collect(),
             heads: rows.heads.into_iter().map(|h| (h.sender, h)).collect(),
             statements,
+            carried: Carried::new(),
             welcomes: rows.welcomes.into_iter().map(|w| (w.device, w.cursor)).collect(),
             kits: rows.kits.into_iter().map(|k| (k.key, k)).collect(),
             vouches: rows.vouches.into_iter().map(|v| (v.device, v)).collect(),
@@ -324,6 +327,7 @@ impl GroupState {
         let group = self.id();
         let (slowest, least, second) = self.slowest_holders();
         let all = self.holders().map(|m| m.acknowledged).min().unwrap_or(u64::MAX);
+        let carried = self.carried_limits();
         let owed = self.owed();
         let mut gone = Vec::new();
         let before = self.counters.entries;
@@ -334,6 +338,7 @@ impl GroupState {
         };
         self.envelopes.retain(|&sender, held| {
             let limit = if Some(sender) == slowest { second } else { least };
+            let limit = carried.get(&sender).map_or(limit, |carried| limit.max(*carried));
             let mut up_to = None;
             while let Some((cursor, size)) = held.pop_front_if(|(cursor, _)| *cursor <= limit) {
                 forget(size);
@@ -396,8 +401,32 @@ impl GroupState {
         (slowest, least, second)
     }
 
+    /// Of each sender that a carried acknowledgement speaks of: up to which cursor each holder that has not lapsed has its envelopes, by
+    /// its cursor or by its word.
+    fn carried_limits(&self) -> BTreeMap<DeviceId, u64> {
+        let senders: BTreeSet<DeviceId> = self.carried.keys().map(|(sender, _)| *sender).collect();
+        let held = senders.into_iter().filter_map(|sender| Some((sender, self.envelopes.get(&sender)?)));
+        held.map(|(sender, held)| {
+            let waited_for = self.holders().filter(|m| m.device != sender && !self.lapsed.contains(&m.device));
+            let up_to = |m: &MemberRow| m.acknowledged.max(self.carried_up_to(sender, m.device, held));
+            (sender, waited_for.map(up_to).min().unwrap_or(u64::MAX))
+        })
+        .collect()
+    }
+
+    /// Up to which cursor a member has a sender's envelopes by its word. The rows have no numbers, but the last one that is held has the
+    /// head's at the most, the one before it a smaller one, and so on: so too little is taken for signed, and never too much.
+    fn carried_up_to(&self, sender: DeviceId, by: DeviceId, held: &VecDeque<(u64, u32)>) -> u64 {
+        let below = self.carried.get(&(sender, by)).copied().unwrap_or(0);
+        let (head, _) = self.position(sender);
+        let open = usize::try_from((head + 1).saturating_sub(below)).unwrap_or(usize::MAX);
+        let last = held.len().checked_sub(open).and_then(|signed| held.get(signed.checked_sub(1)?));
+        last.map_or(0, |(cursor, _)| *cursor)
+    }
+
     /// Forgets acknowledgements by this device and for it.
     pub(super) fn delete_statements(&mut self, device: DeviceId, writes: &mut Vec<Write>) {
+        self.carried.retain(|(sender, by), _| *by != device && *sender != device);
         let before = self.statements.len();
         self.statements.retain(|(by, about), _| *by != device && *about != device);
         if self.statements.len() != before {

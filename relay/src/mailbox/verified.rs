@@ -124,6 +124,11 @@ impl Stated {
         Self { group, cursor: request.cursor, bytes: Bytes::from(bytes), read }
     }
 
+    /// Whose word it is, if it can be read; `None` without a statement, too.
+    pub fn device(&self) -> Option<DeviceId> {
+        self.read.as_ref()?.as_ref().ok().map(|(statement, _)| statement.device)
+    }
+
     /// How much memory it takes, in bytes: as it travelled, and read.
     pub fn weight(&self) -> usize {
         2 * self.bytes.len()

@@ -4,6 +4,7 @@
 mod acme;
 mod admin;
 mod batches;
+mod carry;
 mod commits;
 mod console;
 mod content;

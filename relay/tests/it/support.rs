@@ -293,6 +293,14 @@ impl World {
         self.settle(result)
     }
 
+    /// One member brings what another has signed.
+    pub(crate) fn carry(&mut self, by: &Peer, statement: &Opaque, served_ms: u64) -> Result<Decision, Refusal> {
+        let request = Acknowledge { cursor: 0, statement: statement.clone() };
+        let stated = Stated::verify(GROUP, &request, &self.state.keys());
+        let result = self.state.carry(by.id, &stated, served_ms);
+        self.settle(result)
+    }
+
     pub(crate) fn ack(&mut self, peer: &Peer, cursor: u64) -> Decision {
         self.acknowledge(peer, cursor, Opaque::default()).unwrap()
     }

@@ -192,6 +192,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
         if relay == self.at { self.session.as_ref() } else { self.lines.get(&relay)?.parked.session.as_ref() }
     }
 
+    /// The session of a line that is not looked at.
+    pub(super) fn parked_session(&mut self, relay: RelayId) -> Option<&mut Session> {
+        self.lines.get_mut(&relay)?.parked.session.as_mut()
+    }
+
     pub(super) fn record_of(&self, relay: RelayId) -> Option<&RelayRecord> {
         if relay == self.at { Some(&self.relay) } else { Some(&self.lines.get(&relay)?.parked.record) }
     }

@@ -262,6 +262,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     pub(super) fn pump_lines(&mut self, now: u64) {
         self.copy_commits(now);
         self.ask_again(now);
+        self.carry(now);
         if self.lines.len() < 2 {
             return;
         }
@@ -273,6 +274,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             device.copy_commits(now);
             device.vouch_for_state();
             device.ask_again(now);
+            device.carry(now);
         });
         self.lift_own_end();
     }
@@ -300,7 +302,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let times = [session.push_after, session.acknowledge_after, session.copy_at, session.replacing.ask_here_at];
             times.into_iter().filter(|at| *at > 0).min()
         };
-        self.order.iter().filter_map(|relay| self.session_of(*relay).filter(|s| s.attached).and_then(waits)).min()
+        let waiting = self.order.iter().filter_map(|relay| self.session_of(*relay).filter(|s| s.attached).and_then(waits));
+        waiting.chain(self.order.iter().filter_map(|relay| self.carries_at(*relay))).min()
     }
 
     /// Another relay has more of the chain of this device than the lead, whose word the cut will be.

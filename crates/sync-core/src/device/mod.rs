@@ -10,6 +10,7 @@
 //! connection, and [`Device::load`] it again.
 
 mod absence;
+mod carry;
 mod clock;
 mod commits;
 mod control;
@@ -173,6 +174,7 @@ pub struct Device<P: CryptoProvider + Clone> {
     replacement: Option<Replacement>,
     signing: Signing,
     agreed: kit::Agreed,
+    statements: carry::Statements,
     moving: moving::Moving,
     mailboxes: mailboxes::Mailboxes,
     /// Whether this device leaves its snapshots for the recovery kit.
@@ -333,6 +335,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
             replacement: None,
             signing: Signing::default(),
             agreed: kit::Agreed::default(),
+            statements: carry::Statements::default(),
             moving: moving::Moving::default(),
             mailboxes: mailboxes::Mailboxes::default(),
             leaves_snapshots: false,

@@ -11,6 +11,7 @@ use sync_types::frame::{Acknowledge, Acknowledgement, Signature, ToRelay};
 use sync_types::{DeviceId, Opaque, decode, encode, limits};
 
 use super::Device;
+use super::carry::NAMES_ALL;
 use super::records::Intent;
 use crate::event::Event;
 use crate::store::{Key, Write};
@@ -44,6 +45,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
             return;
         }
         session.acknowledged = cursor;
+        let names_all = self.has_several() && self.peers.values().filter(|p| p.member).count() < NAMES_ALL;
+        if names_all && !out && !self.unstated.is_empty() {
+            self.state_anew();
+        }
         let senders = if out { Default::default() } else { std::mem::take(&mut self.unstated) };
         // Nobody waits for what is said of a former member, and a relay may never have known it.
         let counts = |id: &&DeviceId| self.is_member_yet(**id);
@@ -122,10 +127,11 @@ impl<P: CryptoProvider + Clone> Device<P> {
             }
             return;
         };
-        let hole = statement.holes.iter().filter(|s| s.sender == self.me).map(|s| s.from).min();
-        let signed_below = hole.unwrap_or(u64::MAX).min(mine.seq + 1);
-        let signed = || verify_acknowledgement(&self.group, &statement, &peer.key).is_ok();
-        if signed_below <= peer.signed_below || (stands(Defence::ReceiptSignature) && !signed()) {
+        let (signed_before, key) = (peer.signed_below, peer.key);
+        self.heard(&statement, bytes.len(), now);
+        let signed_below = statement.signed_below(self.me);
+        let signed = || verify_acknowledgement(&self.group, &statement, &key).is_ok();
+        if signed_below <= signed_before || (stands(Defence::ReceiptSignature) && !signed()) {
             return;
         }
         if let Some(peer) = self.peers.get_mut(&statement.device) {

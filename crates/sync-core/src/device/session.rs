@@ -11,6 +11,7 @@ use sync_types::frame::{About, Attach, Attached, Create, FromRelay, Refused, Sig
 use sync_types::{Code, DeviceId, EntryHash, Opaque, VERSION, limits};
 
 use super::absence::RollCall;
+use super::carry::ToCarry;
 use super::early::EarlyReceipts;
 use super::kit_snapshots::LeavingForKit;
 use super::own::Shown;
@@ -81,6 +82,7 @@ pub(super) struct Session {
     pub(super) leaving_for_kit: LeavingForKit,
     /// Receipts of devices that this one does not know yet: the commits that add them are behind.
     pub(super) early_receipts: EarlyReceipts,
+    pub(super) to_carry: ToCarry,
     pub(super) patience: Patience,
     /// Up to which cursor entries have passed a device that takes a new key.
     pub(super) passed: u64,
@@ -358,6 +360,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
         session.acknowledged = attached.acknowledged;
         session.next_send = head.0.min(chain_seq) + 1;
         session.history_at = now;
+        self.carry_to_attached(now);
         let lacks = head.0 < accepted || attached.acknowledged < self.relay.cursor;
         if lacks || (self.session_mut().created && !self.is_alone() && self.at == self.first()) {
             // It has lost what it had, or may have. How far the others are it has to know before it orders that one of them goes.
@@ -468,6 +471,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.acknowledge_after = now + retry;
                 session.acknowledged = 0;
                 self.state_anew();
+                self.carry_anew(now + retry);
             }
             About::Acknowledge if code == Code::StaleEpoch && self.is_lead() && self.relay.refused.is_some() => {
                 // The reject came too late: the others went on with what this device cannot apply.
