@@ -106,23 +106,16 @@ impl<'a> Scene<'a> {
             [&given, &out].map(|path| path.to_str().map(str::to_owned).ok_or("the folder's name is not UTF-8"));
         let (given_text, to) = (given_text?, to?);
         let (laptop, phone) = (self.laptop.clone(), self.phone.clone());
-        let putting = laptop.call(["file", "put", &given_text]);
-        let (put, killed) = match leg {
-            Leg::Put => self.under_fire(putting, most).await?,
-            Leg::Get => (putting.await?, 0),
+        let [on_put, on_get] = match leg {
+            Leg::Put => [most, 0],
+            Leg::Get => [0, most],
         };
+        let (put, killed) = self.under_fire(laptop.call(["file", "put", &given_text]), on_put).await?;
         let id = put.field("file", "id")?;
-        let fetching = phone.call(["file", "get", &id, "--to", &to]);
-        let killed = match leg {
-            Leg::Put => {
-                fetching.await?;
-                killed
-            }
-            Leg::Get => self.under_fire(fetching, most).await?.1,
-        };
+        let (_, more) = self.under_fire(phone.call(["file", "get", &id, "--to", &to]), on_get).await?;
         alike(&given, &out)?;
         std::fs::remove_file(out)?;
-        Ok(killed)
+        Ok(killed + more)
     }
 
     /// Does something while a relay is killed now and then, one after the other, and started again.

@@ -59,6 +59,8 @@ pub enum Key {
     Copy(u64),
     /// Key packages of another suite, and the secrets of those that this device gave.
     Moving,
+    /// The newest acknowledgement of another member, for relays that have not heard of it.
+    Statement(DeviceId),
 }
 
 impl Key {
@@ -82,6 +84,7 @@ impl Key {
             Self::Relay(relay) => (14, relay.0.to_vec()),
             Self::Copy(epoch) => (15, epoch.to_be_bytes().to_vec()),
             Self::Moving => (20, vec![]),
+            Self::Statement(device) => (21, device.0.to_vec()),
         };
         let mut out = vec![tag];
         out.extend(rest);
@@ -113,6 +116,7 @@ impl Key {
             14 => RelayId::from_slice(rest).map(Self::Relay),
             15 => rest.try_into().ok().map(|b| Self::Copy(u64::from_be_bytes(b))),
             20 => plain(Self::Moving),
+            21 => DeviceId::from_slice(rest).map(Self::Statement),
             _ => None,
         }
     }

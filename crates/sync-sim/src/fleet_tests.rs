@@ -113,11 +113,13 @@ fn devices_that_share_no_line_meet_over_a_third() {
     fleet.push(0, "from the first");
     fleet.push(1, "from the second");
     fleet.push(2, "from the third");
+    let pushed: Vec<u64> = fleet.ships.iter().map(|ship| ship.device.status().sealed_seq).collect();
     fleet.pass(120_000);
-    for text in ["from the first", "from the second", "from the third"] {
-        assert!(fleet.has(2, text), "{text}");
+    // What the third has it hands on, and tells each of the two what the other has signed for.
+    all_hold(&fleet, &["from the first", "from the second", "from the third"]);
+    for (ship, pushed) in fleet.ships.iter().zip(pushed) {
+        assert!(ship.device.status().delivered_seq >= pushed, "{:?}", ship.device.status());
     }
-    assert!(fleet.has(0, "from the third") && fleet.has(1, "from the third"));
     // A change of the group reaches whoever has only the other relay.
     fleet.call(0, |device, now, rng| device.self_update(now, rng).unwrap());
     fleet.pass(30_000);
@@ -155,6 +157,39 @@ fn acknowledgements_are_carried_to_where_their_signer_never_comes() {
     fleet.pass(60_000);
     at_rest(&fleet);
     nothing_unusual(&fleet);
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_acknowledgement() {
+    let mut fleet = real(3, 2);
+    fleet.line(0, 1, false);
+    fleet.push(1, "for the first");
+    fleet.pass(5_000);
+    assert_eq!((fleet.relays[0].held(), fleet.relays[1].held()), (0, 1));
+    fleet.now -= 24 * 3_600_000;
+    fleet.pass(120_000);
+    assert_eq!(fleet.relays[1].held(), 0);
+}
+
+#[test]
+fn what_one_relay_told_is_carried_to_another_that_was_away_then() {
+    let mut fleet = real(3, 2);
+    fleet.line(0, 0, false);
+    fleet.line(0, 1, false);
+    fleet.push(1, "for the first");
+    fleet.pass(5_000);
+    assert_eq!((fleet.relays[0].held(), fleet.relays[1].held()), (1, 1));
+    // The first device has it by the first relay, while the second is away; when that is back the first relay is.
+    fleet.power(1, false);
+    fleet.line(0, 0, true);
+    fleet.pass(30_000);
+    holds(&fleet, 0, &["for the first"]);
+    fleet.power(0, false);
+    fleet.restart(1);
+    fleet.restart(2);
+    fleet.power(1, true);
+    fleet.pass(60_000);
+    assert_eq!(fleet.relays[1].held(), 0);
 }
 
 #[test]

@@ -267,7 +267,9 @@ impl Writer {
                 self.parts.metrics.pushes.add(1);
                 state.push(device, envelopes, &limits, now).into()
             }
-            (Request::Acknowledge(request), Some(state), Some(device)) if request.device().is_some_and(|by| by != device) => {
+            (Request::Acknowledge(request), Some(state), Some(device))
+                if request.device().is_some_and(|by| by != device) =>
+            {
                 state.carry(device, request, self.served.ms()).into()
             }
             (Request::Acknowledge(request), Some(state), Some(device)) => state.acknowledge(device, request).into(),

@@ -56,7 +56,13 @@ impl GroupState {
     }
 
     /// Keeps a statement for one sender, who is told.
-    pub(super) fn keep_statement(&mut self, by: DeviceId, sender: DeviceId, statement: &Bytes, decision: &mut Decision) {
+    pub(super) fn keep_statement(
+        &mut self,
+        by: DeviceId,
+        sender: DeviceId,
+        statement: &Bytes,
+        decision: &mut Decision,
+    ) {
         self.statements.insert((by, sender), statement.clone());
         let row = StatementRow { acknowledger: by, sender, statement: statement.clone() };
         decision.writes.push(Write::PutStatement(self.id(), row));

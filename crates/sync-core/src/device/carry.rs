@@ -2,8 +2,8 @@
 //!
 //! A member may come to another relay of the group than its fellows, above all where members host the mailboxes and are seldom up together.
 //! What it signed for counts wherever it is said. So a device that has its statement from one relay brings it to the others, if they do not
-//! show within some seconds that they have it: as most do, since its signer told them itself. It is kept in memory alone, as each
-//! relay tells it anew at the next connection.
+//! show within some seconds that they have it: as most do, since its signer told them itself. It keeps what it
+//! heard on its disk: the one relay may be gone, and the device started anew, before it meets the other.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,12 @@ use sync_types::{DeviceId, Opaque, encode};
 use super::Device;
 use super::session::Session;
 use crate::RelayId;
+use crate::store::Key;
 
 /// For how long a relay may show that it has a statement by itself, in milliseconds.
 const CARRY_AFTER_MS: u64 = 10_000;
+/// How long to wait before statements that were refused are carried again, in milliseconds.
+const CARRY_AGAIN_MS: u64 = 60_000;
 /// Up to how many members each acknowledgement names all of them in a group with several relays, so that whoever hears of it can carry
 /// the whole. In a larger one only the first of a connection does, as what all say of all grows with the square.
 pub(super) const NAMES_ALL: usize = 16;
@@ -28,6 +31,17 @@ const KEPT_BYTES: usize = 16 << 10;
 /// The newest statement of each other member that this device has verified.
 #[derive(Default)]
 pub(super) struct Statements(BTreeMap<DeviceId, Acknowledgement>);
+
+impl Statements {
+    pub(super) fn of(&self, by: DeviceId) -> Option<&Acknowledgement> {
+        self.0.get(&by)
+    }
+
+    /// One that was kept.
+    pub(super) fn take_row(&mut self, by: DeviceId, statement: Acknowledgement) {
+        self.0.insert(by, statement);
+    }
+}
 
 /// The members whose statements are to be brought to one relay, and when, in milliseconds.
 pub(super) type ToCarry = BTreeMap<DeviceId, u64>;
@@ -55,7 +69,10 @@ impl<P: CryptoProvider + Clone> Device<P> {
         }
         if news {
             self.statements.0.insert(by, statement.clone());
-            self.statements.0.retain(|by, _| self.peers.get(by).is_some_and(|peer| peer.member));
+            self.lazy.insert(Key::Statement(by));
+            let stays = |by: &DeviceId| self.peers.get(by).is_some_and(|peer| peer.member);
+            let former = self.statements.0.extract_if(.., |by, _| !stays(by));
+            self.lazy.extend(former.map(|(by, _)| Key::Statement(by)));
             let at = now.saturating_add(CARRY_AFTER_MS);
             for relay in self.others() {
                 if let Some(session) = self.parked_session(relay) {
@@ -66,7 +83,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
     }
 
     /// The relay that is looked at is brought all statements at this time, unless it shows that it has them.
-    pub(super) fn carry_anew(&mut self, at: u64) {
+    fn carry_all(&mut self, at: u64) {
         let all = self.statements.0.keys().map(|by| (*by, at)).collect();
         if let Some(session) = &mut self.session {
             session.to_carry = all;
@@ -75,7 +92,12 @@ impl<P: CryptoProvider + Clone> Device<P> {
 
     /// The relay that is looked at has just taken this device in.
     pub(super) fn carry_to_attached(&mut self, now: u64) {
-        self.carry_anew(now.saturating_add(CARRY_AFTER_MS));
+        self.carry_all(now.saturating_add(CARRY_AFTER_MS));
+    }
+
+    /// The relay that is looked at has refused an acknowledgement, which may be one that was carried.
+    pub(super) fn carry_again(&mut self, now: u64) {
+        self.carry_all(now.saturating_add(CARRY_AGAIN_MS));
     }
 
     /// Brings the relay that is looked at what is due.

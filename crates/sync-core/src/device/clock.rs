@@ -85,7 +85,9 @@ impl<P: CryptoProvider + Clone> Device<P> {
         for at in waits.into_iter().chain([&mut session.replacing.after]) {
             *at = (*at).min(now.saturating_add(LONGEST_WAIT_MS));
         }
-        for at in [&mut session.copy_at, &mut session.replacing.ask_here_at] {
+        for at in
+            [&mut session.copy_at, &mut session.replacing.ask_here_at].into_iter().chain(session.to_carry.values_mut())
+        {
             *at = (*at).min(now.saturating_add(LONGEST_WAIT_MS));
         }
         session.progress_at = session.progress_at.min(now);

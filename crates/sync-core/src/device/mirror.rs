@@ -302,7 +302,8 @@ impl<P: CryptoProvider + Clone> Device<P> {
             let times = [session.push_after, session.acknowledge_after, session.copy_at, session.replacing.ask_here_at];
             times.into_iter().filter(|at| *at > 0).min()
         };
-        let waiting = self.order.iter().filter_map(|relay| self.session_of(*relay).filter(|s| s.attached).and_then(waits));
+        let waiting =
+            self.order.iter().filter_map(|relay| self.session_of(*relay).filter(|s| s.attached).and_then(waits));
         waiting.chain(self.order.iter().filter_map(|relay| self.carries_at(*relay))).min()
     }
 

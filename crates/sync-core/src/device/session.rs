@@ -471,7 +471,7 @@ impl<P: CryptoProvider + Clone> Device<P> {
                 session.acknowledge_after = now + retry;
                 session.acknowledged = 0;
                 self.state_anew();
-                self.carry_anew(now + retry);
+                self.carry_again(now);
             }
             About::Acknowledge if code == Code::StaleEpoch && self.is_lead() && self.relay.refused.is_some() => {
                 // The reject came too late: the others went on with what this device cannot apply.
